@@ -1,0 +1,86 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// The switch for everything that needs libtorch: `ONEBIT_TRAINING=1 swift build`, which is what `make build` says.
+// Without it the package is Swift and C alone: the packed runtime, its commands, and nothing to download.
+// (An environment variable and not a package trait: a trait cannot take the libtorch targets, which do not compile
+// without `make setup`, out of a plain `swift build`.)
+let training = Context.environment["ONEBIT_TRAINING"] == "1"
+
+// Where `make setup` unpacks PyPI's `torch` wheel, in the wheel's own layout.
+let torch = Context.environment["ONEBIT_LIBTORCH"] ?? "\(Context.packageDirectory)/.deps/torch"
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+
+var products: [Product] = [
+    .library(name: "ModelFiles", targets: ["ModelFiles"]),
+    .library(name: "Tokenization", targets: ["Tokenization"]),
+    .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
+    .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
+    .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
+    .executable(name: "onebit", targets: ["onebit"]),
+]
+
+var targets: [Target] = [
+    .target(name: "CSignKernels"),
+    .target(name: "ModelFiles"),
+    .target(name: "Tokenization", dependencies: ["ModelFiles", protobuf]),
+    .target(name: "SignDecomposition", dependencies: ["ModelFiles"]),
+    .target(name: "OneBitRuntime", dependencies: ["CSignKernels", "ModelFiles", "SignDecomposition", "Tokenization"]),
+    .target(name: "OneBitEvaluation", dependencies: ["OneBitRuntime"]),
+    .executableTarget(
+        name: "onebit",
+        dependencies: ["OneBitEvaluation", "OneBitRuntime", argumentParser, logging]
+            + (training ? ["OneBitTraining"] : []),
+        exclude: training ? [] : ["Training"],
+        swiftSettings: training ? [.define("TRAINING")] : []
+    ),
+    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
+    .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
+    .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
+    .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation"]),
+    .testTarget(
+        name: "ConformanceTests",
+        dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
+        exclude: training ? [] : ["Training"]
+    ),
+]
+
+if training {
+    products.append(.library(name: "OneBitTraining", targets: ["OneBitTraining"]))
+    targets += [
+        .target(
+            name: "CLibTorch",
+            cxxSettings: [
+                .unsafeFlags(["-isystem", "\(torch)/include", "-Wno-deprecated-declarations"])
+            ],
+            linkerSettings: [
+                .unsafeFlags(["-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib"]),
+                .linkedLibrary("torch_cpu"),
+                .linkedLibrary("c10"),
+            ]
+        ),
+        .target(
+            name: "OneBitTraining",
+            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition", logging]
+        ),
+        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining"]),
+    ]
+}
+
+let package = Package(
+    name: "onebit-swift",
+    products: products,
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
+    ],
+    targets: targets,
+    swiftLanguageModes: [.v6],
+    cxxLanguageStandard: .cxx20
+)

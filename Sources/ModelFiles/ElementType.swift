@@ -1,0 +1,20 @@
+/// The element types of safetensors that language-model checkpoints use.
+public enum ElementType: String, Sendable, Hashable, CaseIterable {
+    case float32 = "F32"
+    case float16 = "F16"
+    case bfloat16 = "BF16"
+    case int8 = "I8"
+    case uint8 = "U8"
+    case int32 = "I32"
+    case int64 = "I64"
+
+    /// Bytes per element.
+    public var byteWidth: Int {
+        switch self {
+        case .int8, .uint8: 1
+        case .float16, .bfloat16: 2
+        case .float32, .int32: 4
+        case .int64: 8
+        }
+    }
+}

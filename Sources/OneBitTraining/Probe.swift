@@ -1,0 +1,2 @@
+import CLibTorch
+public func probe() -> Int { Int(lt_probe()) }

@@ -1,0 +1,18 @@
+/// Text to token ids and back.
+public protocol Tokenizer: Sendable {
+    /// Number of ids, added tokens included.
+    var vocabularySize: Int { get }
+    /// Id that opens a sequence, where the tokenizer has one.
+    var beginOfSequence: Int? { get }
+    /// Id that closes a sequence, where the tokenizer has one.
+    var endOfSequence: Int? { get }
+
+    /// Token ids of `text`; with `addSpecialTokens` the ones that the post-processor adds (a BOS, say) too.
+    func encode(_ text: String, addSpecialTokens: Bool) -> [Int]
+    /// Text of `ids`. Bytes that are not valid UTF-8 become U+FFFD.
+    func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String
+    /// The id of a whole token, as the vocabulary spells it.
+    func id(of token: String) -> Int?
+    /// The token of an id, as the vocabulary spells it.
+    func token(of id: Int) -> String?
+}
