@@ -48,6 +48,7 @@ lint: ## check the layout of the Swift sources
 	$(SWIFT) format lint --strict --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
 
 docs: setup ## build the reference of every library into .docs; warnings are errors
+	@mkdir -p .docs
 	@for library in $(LIBRARIES); do \
 		echo "Documentation of $$library"; \
 		ONEBIT_DOCS=1 $(SWIFT) package --scratch-path .build-docs --allow-writing-to-directory .docs \
