@@ -2,9 +2,6 @@ import Foundation
 
 /// Why a training stage cannot go on.
 public enum TrainingError: LocalizedError, Sendable, Hashable {
-    case packedCheckpoint(directory: URL)
-    case notAStudent(directory: URL)
-    case notATeacher(directory: URL)
     case shapesDiffer(teacher: URL, student: URL)
     case contextExceeded(tokens: Int, maximum: Int)
     case corpusTooShort(tokens: Int, segment: Int)
@@ -17,12 +14,6 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
 
     public var errorDescription: String? {
         switch self {
-        case .packedCheckpoint(let directory):
-            "\(directory.path): a packed checkpoint cannot be trained or run by libtorch."
-        case .notAStudent(let directory):
-            "\(directory.path): expected a start checkpoint with OneBit layers, found none."
-        case .notATeacher(let directory):
-            "\(directory.path): expected a dense model, found a OneBit checkpoint."
         case .shapesDiffer(let teacher, let student):
             "\(student.path): its shape or vocabulary is not that of the teacher \(teacher.path)."
         case .contextExceeded(let tokens, let maximum):
@@ -46,9 +37,6 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
 
     public var recoverySuggestion: String? {
         switch self {
-        case .packedCheckpoint: "Give the float checkpoint that it was packed from."
-        case .notAStudent: "Make one from the teacher with `onebit init`."
-        case .notATeacher: "Give the original checkpoint."
         case .shapesDiffer: "Make the start checkpoint from this teacher with `onebit init`."
         case .contextExceeded: "Shorten the prompt or ask for fewer tokens."
         case .corpusTooShort: "Synthesise more text, or give a shorter --sequence-length."

@@ -1,3 +1,4 @@
+import Foundation
 import ModelFiles
 
 extension LlamaModel {
@@ -6,20 +7,17 @@ extension LlamaModel {
     /// - Parameters:
     ///   - checkpoint: Not a packed one.
     ///   - signGradient: How a student's gradient passes through sign; immaterial for a teacher and for evaluation.
-    /// - Throws: ``TrainingError/packedCheckpoint(directory:)`` for a packed checkpoint, and what reading throws.
+    /// - Throws: ``CheckpointError`` for a packed checkpoint, and what reading throws.
     public convenience init(checkpoint: Checkpoint, signGradient: SignGradient = .hard) throws {
-        let linears: LinearForm
-        switch (checkpoint.kind, checkpoint.configuration.quantization) {
-        case (.dense, _):
-            linears = .dense
-        case (.floatStudent, let quantization):
-            let layerNorm = quantization?.postLayerNorm ?? true
+        var linears = LinearForm.dense
+        if checkpoint.kind != .dense {
+            try checkpoint.require(.floatStudent)
             linears = .oneBit(
-                layerNormEpsilon: layerNorm ? quantization?.layerNormEpsilon ?? 1e-5 : nil,
+                layerNormEpsilon: checkpoint.configuration.quantization.flatMap {
+                    $0.postLayerNorm ? $0.layerNormEpsilon : nil
+                },
                 signGradient: signGradient
             )
-        case (.packed, _):
-            throw TrainingError.packedCheckpoint(directory: checkpoint.directory)
         }
         try self.init(configuration: checkpoint.configuration, linears: linears) { name in
             let shape = try checkpoint.description(of: name).shape
@@ -27,17 +25,25 @@ extension LlamaModel {
         }
     }
 
-    /// Streams the parameters into a checkpoint directory, in `elementType`.
-    func write(to directory: StagedDirectory, elementType: ElementType, shardByteLimit: Int) throws {
+    /// Streams the parameters into `directory`.
+    func write(to directory: URL, elementType: ElementType) throws {
         let writer = try CheckpointWriter(
-            directory: directory.url,
+            directory: directory,
             tensors: parameters.map {
                 TensorDescription(name: $0.name, elementType: elementType, shape: $0.tensor.shape)
-            },
-            metadata: ["format": "pt"],
-            shardByteLimit: shardByteLimit
+            }
         )
         for parameter in parameters { try writer.write(parameter.name, floats: try parameter.tensor.floats()) }
         try writer.finish()
     }
+}
+
+/// One line per step, without times: the same run gives the same bytes.
+func writeTrainingLog(_ events: [TrainingEvent], to directory: URL) throws {
+    var log = Data()
+    for event in events {
+        log.append(try JSONEncoder.sorted.encode(event))
+        log.append(UInt8(ascii: "\n"))
+    }
+    try writeAtomically(log, to: directory.appending(path: "training_log.jsonl"))
 }

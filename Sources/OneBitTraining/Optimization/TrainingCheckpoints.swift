@@ -32,16 +32,11 @@ struct TrainingCheckpoints {
     }
 
     func save(step: Int, identity: Identity, events: [TrainingEvent], model: LlamaModel, optimizer: AdamW) throws {
-        let staged = try StagedDirectory(destination: url(of: step), overwrite: true)
-        do {
-            try write(model.parameters.map { ($0.name, $0.tensor) }, to: staged.url.appending(path: "model"))
-            try write(moments(of: optimizer), to: staged.url.appending(path: "optimizer"))
+        try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
+            try write(model.parameters.map { ($0.name, $0.tensor) }, to: directory.appending(path: "model"))
+            try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
             let state = State(identity: identity, step: step, events: events)
-            try writeAtomically(try JSONEncoder.sorted.encode(state), to: staged.url.appending(path: "state.json"))
-            try staged.commit()
-        } catch {
-            staged.discard()
-            throw error
+            try writeAtomically(try JSONEncoder.sorted.encode(state), to: directory.appending(path: "state.json"))
         }
         for old in try savedSteps().dropLast(kept) { try FileManager.default.removeItem(at: url(of: old)) }
     }
