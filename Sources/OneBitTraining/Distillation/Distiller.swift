@@ -43,7 +43,8 @@ public struct Distiller {
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let loop = try TrainingLoop(model: student, plan: plan(budget), tokens: corpus)
+            let plan = TrainingPlan(budget: budget, warmupSteps: recipe.warmupSteps, optimizer: recipe.optimizer)
+            let loop = try TrainingLoop(model: student, plan: plan, tokens: corpus)
             let loss = DistillationLoss(weights: recipe.lossWeights)
             let keepsStates = recipe.lossWeights.hiddenStates != 0
             let events = try loop.run(policy: checkpoints, observe: observe) { tokens in
@@ -59,39 +60,5 @@ public struct Distiller {
             try writeTrainingLog(events, to: directory)
             return events
         }
-    }
-
-    private func plan(_ budget: TrainingBudget) -> TrainingPlan {
-        TrainingPlan(
-            steps: budget.steps,
-            batchSize: budget.batchSize,
-            accumulation: budget.accumulation,
-            sequenceLength: budget.sequenceLength,
-            warmupSteps: min(recipe.warmupSteps, budget.steps / 10),
-            optimizer: recipe.optimizer,
-            seed: budget.seed
-        )
-    }
-}
-
-/// How much a run trains on; how it does so is the recipe's.
-public struct TrainingBudget: Sendable, Hashable, Codable {
-    /// Optimiser steps.
-    public var steps: Int
-    /// Sequences per step.
-    public var batchSize: Int
-    /// Passes that a step's batch is split into to save memory.
-    public var accumulation: Int
-    /// Tokens per sequence.
-    public var sequenceLength: Int
-    /// Decides the order of the data.
-    public var seed: UInt64
-
-    public init(steps: Int, batchSize: Int, accumulation: Int = 1, sequenceLength: Int, seed: UInt64) {
-        self.steps = steps
-        self.batchSize = batchSize
-        self.accumulation = accumulation
-        self.sequenceLength = sequenceLength
-        self.seed = seed
     }
 }

@@ -30,9 +30,9 @@ final class TrainingLoop {
         try plan.validate(context: model.configuration.maximumPositions)
         self.model = model
         self.plan = plan
-        segments = try TokenSegments(tokens: tokens, length: plan.sequenceLength, seed: plan.seed)
+        segments = try TokenSegments(tokens: tokens, length: plan.budget.sequenceLength, seed: plan.budget.seed)
         optimizer = try AdamW(model.parameters, settings: plan.optimizer)
-        schedule = LearningRateSchedule(warmupSteps: plan.warmupSteps, totalSteps: plan.steps)
+        schedule = LearningRateSchedule(warmupSteps: plan.warmupSteps, totalSteps: plan.budget.steps)
         identity = TrainingCheckpoints.Identity(plan: plan, corpus: digest(of: tokens))
     }
 
@@ -57,7 +57,7 @@ final class TrainingLoop {
                 throw TrainingError.workExists(directory: policy.directory)
             }
         }
-        while events.count < plan.steps {
+        while events.count < plan.budget.steps {
             let event = try step(events.count + 1, loss: loss)
             events.append(event)
             let save = {
@@ -71,22 +71,22 @@ final class TrainingLoop {
                 try save()
                 throw error
             }
-            if let policy, event.step % policy.interval == 0, event.step < plan.steps { try save() }
+            if let policy, event.step % policy.interval == 0, event.step < plan.budget.steps { try save() }
         }
         return events
     }
 
     private func step(_ number: Int, loss: (Tensor) throws -> StepLoss) throws -> TrainingEvent {
         let factor = schedule.factor(at: number)
-        let share = 1 / Double(plan.accumulation)
-        let count = plan.batchSize / plan.accumulation
+        let share = 1 / Double(plan.budget.accumulation)
+        let count = plan.budget.batchSize / plan.budget.accumulation
         var event = TrainingEvent(step: number, loss: 0, parts: [:], learningRateFactor: factor, gradientNorm: 0)
-        for pass in 0..<plan.accumulation {
-            let start = (number - 1) * plan.batchSize + pass * count
+        for pass in 0..<plan.budget.accumulation {
+            let start = (number - 1) * plan.budget.batchSize + pass * count
             let batch = try loss(try segments.batch(from: start, count: count))
             event.loss += try batch.total.item() * share
             for part in batch.parts { event.parts[part.name, default: 0] += part.value * share }
-            try (plan.accumulation == 1 ? batch.total : batch.total * share).backward()
+            try (plan.budget.accumulation == 1 ? batch.total : batch.total * share).backward()
         }
         guard event.loss.isFinite else {
             let guilty = event.parts.filter { !$0.value.isFinite }.keys.sorted().joined(separator: ", ")

@@ -2,41 +2,25 @@ import Foundation
 
 /// How long, on how much and how fast a model is trained.
 public struct TrainingPlan: Sendable, Hashable, Codable {
-    /// Optimiser steps.
-    public var steps: Int
-    /// Sequences per optimiser step.
-    public var batchSize: Int
-    /// Passes that a step's batch is split into to save memory; gradients add up over them.
-    public var accumulation: Int
-    /// Tokens per sequence.
-    public var sequenceLength: Int
+    public var budget: TrainingBudget
     /// Steps over which the learning rate rises from zero.
     public var warmupSteps: Int
     public var optimizer: OptimizerSettings
-    /// Decides the order of the data.
-    public var seed: UInt64
 
-    public init(
-        steps: Int, batchSize: Int, accumulation: Int = 1, sequenceLength: Int, warmupSteps: Int,
-        optimizer: OptimizerSettings, seed: UInt64
-    ) {
-        self.steps = steps
-        self.batchSize = batchSize
-        self.accumulation = accumulation
-        self.sequenceLength = sequenceLength
-        self.warmupSteps = warmupSteps
+    /// - Parameter warmupSteps: Cut down to a tenth of the run where they are more.
+    public init(budget: TrainingBudget, warmupSteps: Int, optimizer: OptimizerSettings) {
+        self.budget = budget
+        self.warmupSteps = min(warmupSteps, budget.steps / 10)
         self.optimizer = optimizer
-        self.seed = seed
     }
-
-    /// Tokens per optimiser step.
-    public var tokensPerStep: Int { batchSize * sequenceLength }
 
     /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
     func validate(context: Int) throws {
         func require(_ holds: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String) throws {
             if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
         }
+        let (steps, batchSize, accumulation) = (budget.steps, budget.batchSize, budget.accumulation)
+        let sequenceLength = budget.sequenceLength
         try require(steps > 0, "steps", steps, "a positive number")
         try require(batchSize > 0, "batch size", batchSize, "a positive number")
         try require(accumulation > 0, "accumulation", accumulation, "a positive number")
