@@ -13,8 +13,12 @@ public enum Corpus {
     /// One stream of tokens, each document behind a BOS where the tokenizer has one. A document that ends with BOS, as
     /// some models mark the end, is not followed by a second.
     ///
+    /// - Parameter closesDocuments: Whether to put the tokenizer's end-of-sequence token behind each document, so that a
+    ///   model in the making learns to stop.
     /// - Throws: ``TrainingError/malformedCorpus(file:line:reason:)``.
-    public static func tokens(of file: URL, tokenizer: any Tokenizer) throws -> [Int32] {
+    public static func tokens(
+        of file: URL, tokenizer: any Tokenizer, closesDocuments: Bool = false
+    ) throws -> [Int32] {
         var stream: [Int32] = []
         for (index, line) in try lines(of: file).enumerated() {
             func malformed(_ reason: String) -> TrainingError {
@@ -33,6 +37,7 @@ public enum Corpus {
                 }
                 stream.append(Int32(id))
             }
+            if closesDocuments, let end = tokenizer.endOfSequence { stream.append(Int32(end)) }
         }
         return stream
     }
