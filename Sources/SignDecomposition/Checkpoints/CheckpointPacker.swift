@@ -13,7 +13,8 @@ public struct CheckpointPacker: Sendable {
 
     /// A packer with the release's float16 vectors.
     public init(
-        valueType: ElementType = .float16, shardByteLimit: Int = CheckpointWriter.defaultShardByteLimit
+        valueType: ElementType = .float16,
+        shardByteLimit: Int = CheckpointWriter.defaultShardByteLimit
     ) {
         self.valueType = valueType
         self.shardByteLimit = shardByteLimit
@@ -23,7 +24,10 @@ public struct CheckpointPacker: Sendable {
     ///
     /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
     public func pack(
-        student: Checkpoint, destination: URL, overwrite: Bool = false, progress: ProgressCallback = { _, _ in }
+        student: Checkpoint,
+        destination: URL,
+        overwrite: Bool = false,
+        progress: ProgressCallback = { _, _ in }
     ) throws {
         try student.require(.floatStudent)
         try convert(student, to: .packed, destination, overwrite: overwrite, progress) { linear, writer in
@@ -39,7 +43,10 @@ public struct CheckpointPacker: Sendable {
     ///
     /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
     public func unpack(
-        packed: Checkpoint, destination: URL, overwrite: Bool = false, progress: ProgressCallback = { _, _ in }
+        packed: Checkpoint,
+        destination: URL,
+        overwrite: Bool = false,
+        progress: ProgressCallback = { _, _ in }
     ) throws {
         try packed.require(.packed)
         try convert(packed, to: .floatStudent, destination, overwrite: overwrite, progress) { linear, writer in
@@ -49,8 +56,12 @@ public struct CheckpointPacker: Sendable {
     }
 
     private func convert(
-        _ source: Checkpoint, to kind: CheckpointKind, _ destination: URL, overwrite: Bool,
-        _ progress: ProgressCallback, weight: (LinearDescription, CheckpointWriter) throws -> Void
+        _ source: Checkpoint,
+        to kind: CheckpointKind,
+        _ destination: URL,
+        overwrite: Bool,
+        _ progress: ProgressCallback,
+        weight: (LinearDescription, CheckpointWriter) throws -> Void
     ) throws {
         try source.requireOutside(destination)
         let configuration = source.configuration
@@ -82,7 +93,9 @@ public struct CheckpointPacker: Sendable {
             quantization?.checkpointFormat = kind == .packed ? .packed : .float
             quantization?.valueType = valueType
             try writeAtomically(
-                configuration.jsonData(quantization: quantization), to: directory.appending(path: "config.json"))
+                configuration.jsonData(quantization: quantization),
+                to: directory.appending(path: "config.json")
+            )
             try source.copyAuxiliaryFiles(to: directory)
         }
     }

@@ -29,7 +29,11 @@ public struct StartRecipe: Sendable, Hashable, Codable {
     public static let paper = StartRecipe(method: .nmf, latent: .sign, scaleSplit: .nmf, postLayerNorm: true)
     /// The best that this project has measured; see dev/LOG.md.
     public static let standard = StartRecipe(
-        method: .nmf, latent: .weight, scaleSplit: .balanced, postLayerNorm: false)
+        method: .nmf,
+        latent: .weight,
+        scaleSplit: .balanced,
+        postLayerNorm: false
+    )
 
     /// Magnitude of the latent weight where it is made of signs alone.
     public static let signMagnitude: Float = 0.01

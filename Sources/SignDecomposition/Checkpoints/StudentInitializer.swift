@@ -16,7 +16,9 @@ public struct StudentInitializer: Sendable {
 
     /// An initialiser with a recipe.
     public init(
-        recipe: StartRecipe, seed: UInt64 = 0, limits: DecompositionLimits = DecompositionLimits(),
+        recipe: StartRecipe,
+        seed: UInt64 = 0,
+        limits: DecompositionLimits = DecompositionLimits(),
         shardByteLimit: Int = CheckpointWriter.defaultShardByteLimit
     ) {
         self.recipe = recipe
@@ -41,23 +43,33 @@ public struct StudentInitializer: Sendable {
     /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
     @discardableResult
     public func run(
-        teacher: Checkpoint, destination: URL, overwrite: Bool = false, progress: ProgressCallback = { _, _ in }
+        teacher: Checkpoint,
+        destination: URL,
+        overwrite: Bool = false,
+        progress: ProgressCallback = { _, _ in }
     ) throws -> [LayerReport] {
         try teacher.require(.dense)
         try teacher.requireOutside(destination)
         return try StagedDirectory.write(to: destination, overwrite: overwrite) { directory in
             let reports = try writeTensors(of: teacher, to: directory, progress: progress)
             let quantization = QuantizationConfiguration(
-                checkpointFormat: .float, postLayerNorm: recipe.postLayerNorm, valueType: .float32)
+                checkpointFormat: .float,
+                postLayerNorm: recipe.postLayerNorm,
+                valueType: .float32
+            )
             try writeAtomically(
-                teacher.configuration.jsonData(quantization: quantization), to: directory.appending(path: "config.json"))
+                teacher.configuration.jsonData(quantization: quantization),
+                to: directory.appending(path: "config.json")
+            )
             try teacher.copyAuxiliaryFiles(to: directory)
             return reports
         }
     }
 
     private func writeTensors(
-        of teacher: Checkpoint, to directory: URL, progress: ProgressCallback
+        of teacher: Checkpoint,
+        to directory: URL,
+        progress: ProgressCallback
     ) throws -> [LayerReport] {
         let configuration = teacher.configuration
         // Latent weights are trained: float32. Whatever stays as it is keeps the type it has.
@@ -87,13 +99,22 @@ public struct StudentInitializer: Sendable {
     }
 
     private func write(
-        _ linear: LinearDescription, number: Int, of teacher: Checkpoint, with writer: CheckpointWriter
+        _ linear: LinearDescription,
+        number: Int,
+        of teacher: Checkpoint,
+        with writer: CheckpointWriter
     ) throws -> LayerReport {
         var weight = try teacher.floats(of: linear.weightName)
         let result = try naming(tensor: linear.weightName, of: teacher.directory) {
             try decompose(
-                weight, rows: linear.outputs, columns: linear.inputs, method: recipe.method,
-                scaleSplit: recipe.scaleSplit, seed: seed &+ UInt64(number), limits: limits)
+                weight,
+                rows: linear.outputs,
+                columns: linear.inputs,
+                method: recipe.method,
+                scaleSplit: recipe.scaleSplit,
+                seed: seed &+ UInt64(number),
+                limits: limits
+            )
         }
         let norm = weight.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
         if recipe.latent == .sign {
@@ -105,7 +126,9 @@ public struct StudentInitializer: Sendable {
         try writer.write(linear.outputScaleName, floats: result.outputScale)
         try writer.write(linear.inputScaleName, floats: result.inputScale)
         return LayerReport(
-            name: linear.name, relativeResidual: norm > 0 ? Double(result.residual) / norm : 0,
-            iterations: result.iterations)
+            name: linear.name,
+            relativeResidual: norm > 0 ? result.residual / norm : 0,
+            iterations: result.iterations
+        )
     }
 }

@@ -34,12 +34,16 @@ struct RankOneFactors {
     /// No approximation: unit vectors.
     static func unit(_ matrix: MagnitudeMatrix) -> RankOneFactors {
         RankOneFactors(
-            a: [Double](repeating: 1, count: matrix.rows), b: [Double](repeating: 1, count: matrix.columns),
-            iterations: 0)
+            a: [Double](repeating: 1, count: matrix.rows),
+            b: [Double](repeating: 1, count: matrix.columns),
+            iterations: 0
+        )
     }
 
     private static func alternate(
-        _ matrix: MagnitudeMatrix, from start: [Double], limits: DecompositionLimits
+        _ matrix: MagnitudeMatrix,
+        from start: [Double],
+        limits: DecompositionLimits
     ) -> RankOneFactors {
         var b = start
         var a = [Double](repeating: 0, count: matrix.rows)
@@ -63,8 +67,10 @@ struct RankOneFactors {
 
     private static func zero(_ matrix: MagnitudeMatrix, iterations: Int) -> RankOneFactors {
         RankOneFactors(
-            a: [Double](repeating: 0, count: matrix.rows), b: [Double](repeating: 0, count: matrix.columns),
-            iterations: iterations)
+            a: [Double](repeating: 0, count: matrix.rows),
+            b: [Double](repeating: 0, count: matrix.columns),
+            iterations: iterations
+        )
     }
 
     /// Shares the scale equally: ‖a‖ = ‖b‖, the product unchanged.

@@ -5,7 +5,7 @@ public struct SignValueDecomposition: Sendable {
     /// The paper's g = b, one factor per input column, [columns].
     public var inputScale: [Float]
     /// ‖|W| − a bᵀ‖_F.
-    public var residual: Float
+    public var residual: Double
     /// Rounds until the tolerance was met, or the limit.
     public var iterations: Int
 }
@@ -37,8 +37,13 @@ public struct DecompositionLimits: Sendable {
 ///   - seed: of NMF's random start.
 /// - Throws: ``DecompositionError``.
 public func decompose(
-    _ weight: [Float], rows: Int, columns: Int, method: DecompositionMethod, scaleSplit: ScaleSplit = .nmf,
-    seed: UInt64, limits: DecompositionLimits = DecompositionLimits()
+    _ weight: [Float],
+    rows: Int,
+    columns: Int,
+    method: DecompositionMethod,
+    scaleSplit: ScaleSplit = .nmf,
+    seed: UInt64,
+    limits: DecompositionLimits = DecompositionLimits()
 ) throws -> SignValueDecomposition {
     let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
     guard rows >= 0, columns >= 0, !overflow, weight.count == count else {
@@ -56,6 +61,9 @@ public func decompose(
     }
     if scaleSplit == .balanced && method != .copy { factors.balance() }
     return SignValueDecomposition(
-        outputScale: factors.a.map { Float($0) }, inputScale: factors.b.map { Float($0) },
-        residual: Float(matrix.residual(factors.a, factors.b)), iterations: factors.iterations)
+        outputScale: factors.a.map { Float($0) },
+        inputScale: factors.b.map { Float($0) },
+        residual: matrix.residual(factors.a, factors.b),
+        iterations: factors.iterations
+    )
 }

@@ -54,7 +54,9 @@ public struct SignMatrix: Sendable, Hashable {
         let bytesPerRow = Self.bytesPerRow(columns: max(0, columns))
         guard columns >= 0, let count = Self.product(rows, bytesPerRow), bytes.count == count else {
             throw DecompositionError.wrongCount(
-                expected: Self.product(rows, bytesPerRow) ?? -1, found: bytes.count)
+                expected: Self.product(rows, bytesPerRow) ?? -1,
+                found: bytes.count
+            )
         }
         self.rows = rows
         self.columns = columns
