@@ -18,3 +18,13 @@ public enum ElementType: String, Sendable, Hashable, CaseIterable {
         }
     }
 }
+
+extension ElementType {
+    /// Whether elements are floating-point numbers.
+    public var isFloat: Bool {
+        switch self {
+        case .float32, .float16, .bfloat16: true
+        case .int8, .uint8, .int32, .int64: false
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Foundation
+
+/// A model directory in Hugging Face layout: `config.json` and memory-mapped safetensors.
+///
+/// Opening reads the configuration and the headers, milliseconds for any model, and checks that the tensors are those
+/// that the configuration calls for: every name, shape and element type.
+public final class Checkpoint: Sendable {
+    /// Where it lies.
+    public let directory: URL
+    /// Its `config.json`.
+    public let configuration: ModelConfiguration
+    /// Its tensors by name; those that the model does not compute with are left out.
+    public let tensors: [String: TensorDescription]
+    private let index: ShardIndex
+
+    /// Opens and checks a checkpoint.
+    ///
+    /// - Throws: ``CheckpointError``, ``ConfigurationError``, ``SafetensorsError`` or ``FileError``.
+    public init(directory: URL) throws {
+        self.directory = directory
+        let config = directory.appending(path: "config.json")
+        guard FileManager.default.fileExists(atPath: config.path) else {
+            throw CheckpointError.notACheckpoint(directory: directory.path, missing: "config.json")
+        }
+        let configuration = try ModelConfiguration(contentsOf: config)
+        let index = try ShardIndex(directory: directory)
+        var tensors: [String: TensorDescription] = [:]
+        for (name, shard) in index.shardOfTensor where !configuration.ignores(name) {
+            tensors[name] = index.files[shard]?.tensors[name]
+        }
+        self.configuration = configuration
+        self.index = index
+        self.tensors = tensors
+        try checkTensors()
+    }
+
+    /// What the linear layers are stored as.
+    public var kind: CheckpointKind { configuration.kind }
+
+    /// Stored bytes of all tensors.
+    public var byteCount: Int { tensors.values.reduce(0) { $0 + $1.byteCount } }
+
+    /// A tensor's type and shape.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
+    public func description(of name: String) throws -> TensorDescription {
+        guard let description = tensors[name] else {
+            throw CheckpointError.missingTensor(directory: directory.path, tensor: name)
+        }
+        return description
+    }
+
+    /// Calls `body` with a tensor's bytes, little-endian, at no particular alignment; valid during the call only.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``, and what `body` throws.
+    public func withUnsafeBytes<R>(of name: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        try file(of: name).withUnsafeBytes(of: name, body)
+    }
+
+    /// A float tensor's values, in memory of their own.
+    ///
+    /// - Throws: ``CheckpointError/notFloat(file:tensor:found:)``,
+    ///   ``CheckpointError/nonFinite(file:tensor:index:found:)`` on NaN or infinity.
+    public func floats(of name: String) throws -> [Float] {
+        try file(of: name).floats(of: name)
+    }
+
+    /// Lets the system drop a tensor's pages from memory until they are touched again.
+    ///
+    /// A walk over a model so keeps no more than the tensor at hand.
+    public func releasePages(of name: String) throws {
+        try file(of: name).releasePages(of: name)
+    }
+
+    /// Stops a stage that got a checkpoint of the wrong kind.
+    ///
+    /// - Throws: ``CheckpointError/wrongKind(directory:expected:found:)``.
+    public func require(_ expected: CheckpointKind) throws {
+        guard kind == expected else {
+            throw CheckpointError.wrongKind(directory: directory.path, expected: expected, found: kind)
+        }
+    }
+
+    private func file(of name: String) throws -> SafetensorsFile {
+        guard tensors[name] != nil, let shard = index.shardOfTensor[name], let file = index.files[shard] else {
+            throw CheckpointError.missingTensor(directory: directory.path, tensor: name)
+        }
+        return file
+    }
+
+    private func checkTensors() throws {
+        // Element types of the plan stand for "float" or "int8"; only that is compared.
+        let plan = configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
+        var expected = Set<String>()
+        for planned in plan {
+            expected.insert(planned.name)
+            guard let found = tensors[planned.name] else {
+                throw CheckpointError.missingTensor(directory: directory.path, tensor: planned.name)
+            }
+            guard found.shape == planned.shape else {
+                throw CheckpointError.wrongShape(
+                    directory: directory.path,
+                    tensor: planned.name,
+                    expected: planned.shape,
+                    found: found.shape
+                )
+            }
+            let fits = planned.elementType.isFloat ? found.elementType.isFloat : found.elementType.byteWidth == 1
+            guard fits else {
+                throw CheckpointError.wrongElementType(
+                    directory: directory.path,
+                    tensor: planned.name,
+                    expected: planned.elementType.isFloat ? "F32, F16 or BF16" : "I8 or U8",
+                    found: found.elementType
+                )
+            }
+        }
+        if let name = tensors.keys.filter({ !expected.contains($0) }).min() {
+            let isScale = name.hasSuffix(".weight_scale") || name.hasSuffix(".input_factor")
+            throw CheckpointError.unexpectedTensor(
+                directory: directory.path,
+                tensor: name,
+                hint: isScale && kind == .dense ? " (a OneBit checkpoint needs \"quantization_config\" there)" : ""
+            )
+        }
+    }
+}

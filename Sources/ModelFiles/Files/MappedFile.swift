@@ -1,0 +1,63 @@
+import Foundation
+
+/// A file's bytes in memory, read by the kernel as they are touched.
+///
+/// The file must not shrink while it is mapped: the system ends a process that reads past the new end.
+// Unchecked because of the pointer: the mapping is read-only, private, and lives exactly as long as the object.
+final class MappedFile: @unchecked Sendable {
+    let path: String
+    let bytes: UnsafeRawBufferPointer
+
+    /// Maps a regular, non-empty file.
+    ///
+    /// - Throws: ``FileError``.
+    init(path: String) throws {
+        self.path = path
+        // O_NONBLOCK: opening a pipe that nobody writes to must not hang.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw FileError.cannotRead(file: path, reason: FileError.systemReason) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw FileError.cannotRead(file: path, reason: FileError.systemReason)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw FileError.notARegularFile(file: path) }
+        let count = Int(status.st_size)
+        guard count > 0 else {
+            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            return
+        }
+        guard let base = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
+            throw FileError.cannotRead(file: path, reason: FileError.systemReason)
+        }
+        bytes = UnsafeRawBufferPointer(start: base, count: count)
+    }
+
+    deinit {
+        if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) }
+    }
+
+    /// Gives the pages of a range back to the system; they are read anew when touched again.
+    ///
+    /// A walk over a model larger than memory so keeps only the tensor at hand resident.
+    func release(_ range: Range<Int>) {
+        guard let base = bytes.baseAddress else { return }
+        let page = Int(getpagesize())
+        // Whole pages inside the range: the edges belong to the neighbours too.
+        let start = (range.lowerBound + page - 1) / page * page
+        let end = range.upperBound / page * page
+        guard start < end else { return }
+        madvise(UnsafeMutableRawPointer(mutating: base + start), end - start, MADV_DONTNEED)
+    }
+}
+
+/// Reads a small file whole: a configuration, an index.
+///
+/// - Throws: ``FileError`` when it is not a plain file, longer than `limit` bytes, or unreadable.
+package func readSmallFile(_ url: URL, limit: Int = 64 << 20) throws -> Data {
+    let file = try MappedFile(path: url.path)
+    guard file.bytes.count <= limit else {
+        throw FileError.tooLarge(file: url.path, bytes: file.bytes.count, limit: limit)
+    }
+    return Data(file.bytes)
+}

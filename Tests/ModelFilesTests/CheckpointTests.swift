@@ -1,0 +1,187 @@
+import Foundation
+import ModelFiles
+import Testing
+
+struct CheckpointTests {
+    let directory: TemporaryDirectory
+
+    init() throws { directory = try TemporaryDirectory() }
+
+    private func error() -> CheckpointError? {
+        #expect(throws: CheckpointError.self) { try Checkpoint(directory: directory.url) }
+    }
+
+    @Test("What is written is read back, in every float type", arguments: [ElementType.float32, .float16, .bfloat16])
+    func roundTrip(type: ElementType) throws {
+        try TinyModel.write(to: directory, type: type)
+        let checkpoint = try Checkpoint(directory: directory.url)
+        #expect(checkpoint.kind == .dense)
+        #expect(checkpoint.tensors.count == 2 * 9 + 3)
+        for tensor in checkpoint.tensors.values {
+            #expect(tensor.elementType == type)
+            #expect(try checkpoint.floats(of: tensor.name) == TinyModel.values(of: tensor))
+        }
+    }
+
+    @Test("Shards hold the same tensors as one file, each within the limit")
+    func shards() throws {
+        try TinyModel.write(to: directory, shardByteLimit: 600)
+        let names = try directory.entries.filter { $0.hasPrefix("model-") }
+        #expect(names.count > 3)
+        #expect(names.contains("model-00001-of-\("0000\(names.count)".suffix(5)).safetensors"))
+        let checkpoint = try Checkpoint(directory: directory.url)
+        for tensor in checkpoint.tensors.values {
+            #expect(try checkpoint.floats(of: tensor.name) == TinyModel.values(of: tensor))
+        }
+        for name in names {
+            let file = try SafetensorsFile(contentsOf: directory.url.appending(path: name))
+            let bytes = file.tensors.values.map(\.byteCount)
+            #expect(bytes.count == 1 || bytes.reduce(0, +) <= 600)
+        }
+        let index = try String(
+            contentsOf: directory.url.appending(path: "model.safetensors.index.json"),
+            encoding: .utf8
+        )
+        #expect(index.contains("\"total_size\": \(checkpoint.byteCount)"))
+    }
+
+    @Test("A missing shard is named")
+    func missingShard() throws {
+        try TinyModel.write(to: directory, shardByteLimit: 600)
+        let name = try #require(try directory.entries.first { $0.hasPrefix("model-00002") })
+        try FileManager.default.removeItem(at: directory.url.appending(path: name))
+        guard case .missingShard(_, name)? = error() else { return fail("another error") }
+    }
+
+    @Test("A tensor that its shard does not have is named")
+    func tensorInWrongShard() throws {
+        try TinyModel.write(to: directory, shardByteLimit: 600)
+        let url = directory.url.appending(path: "model.safetensors.index.json")
+        let text = try String(contentsOf: url, encoding: .utf8)
+        let first = try #require(try directory.entries.first { $0.hasPrefix("model-00001") })
+        let changed = text.replacingOccurrences(
+            of: "\"lm_head.weight\": \"[^\"]*\"",
+            with: "\"lm_head.weight\": \"\(first)\"",
+            options: .regularExpression
+        )
+        try Data(changed.utf8).write(to: url)
+        guard case .tensorNotInShard(_, "lm_head.weight", first)? = error() else {
+            return fail("another error")
+        }
+    }
+
+    @Test(
+        "A shard outside the directory is refused unread",
+        arguments: ["../model.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "\\u0000"]
+    )
+    func escapingShard(shard: String) throws {
+        try directory.write(TinyModel.configuration(), as: "config.json")
+        try directory.write("{\"weight_map\":{\"a\":\"\(shard)\"}}", as: "model.safetensors.index.json")
+        guard case .shardOutsideDirectory? = error() else { return fail("another error") }
+    }
+
+    @Test(
+        "A damaged index is refused",
+        arguments: [
+            "", "[]", "{}", "{\"weight_map\":[]}", "{\"weight_map\":{\"a\":1}}",
+            "{\"weight_map\":{\"a\":\"x\",\"a\":\"y\"}}",
+        ]
+    )
+    func damagedIndex(text: String) throws {
+        try directory.write(TinyModel.configuration(), as: "config.json")
+        try directory.write(text, as: "model.safetensors.index.json")
+        guard case .malformedIndex? = error() else { return fail("another error") }
+    }
+
+    @Test("PyTorch weights are refused with a word that they come later")
+    func pytorchWeights() throws {
+        try directory.write(TinyModel.configuration(), as: "config.json")
+        try directory.write("x", as: "pytorch_model.bin")
+        let found = error()
+        guard case .pytorchWeights(_, "pytorch_model.bin")? = found else { return fail("another error") }
+        #expect(found?.localizedDescription.contains("later version") == true)
+    }
+
+    @Test("A directory without configuration or weights says what is missing")
+    func empty() throws {
+        guard case .notACheckpoint(_, "config.json")? = error() else { return fail("another error") }
+        try directory.write(TinyModel.configuration(), as: "config.json")
+        guard case .notACheckpoint(_, let missing)? = error() else { return fail("another error") }
+        #expect(missing.contains("model.safetensors"))
+    }
+
+    @Test("Tensors that do not fit the configuration are named: missing, extra, of another shape or type")
+    func misfits() throws {
+        let norm = "model.norm.weight"
+        try TinyModel.write(to: directory) { $0.filter { $0.name != norm } }
+        guard case .missingTensor(_, norm)? = error() else { return fail("missing") }
+        try TinyModel.write(to: directory) {
+            $0 + [TensorDescription(name: "model.layers.0.self_attn.q_proj.bias", elementType: .float32, shape: [8])]
+        }
+        guard case .unexpectedTensor(_, "model.layers.0.self_attn.q_proj.bias", _)? = error() else {
+            return fail("extra")
+        }
+        try TinyModel.write(to: directory) {
+            $0.map { $0.name == norm ? TensorDescription(name: norm, elementType: .float32, shape: [9]) : $0 }
+        }
+        guard case .wrongShape(_, norm, [8], [9])? = error() else { return fail("shape") }
+        try TinyModel.write(to: directory)
+        try directory.write(
+            TinyModel.configuration([
+                "quantization_config": """
+                {"quant_method":"onebit","bits":1,"checkpoint_format":"onebit-lsb-v1","post_layernorm":true}
+                """
+            ]),
+            as: "config.json"
+        )
+        guard case .wrongShape? = error() else { return fail("packed") }
+    }
+
+    @Test("A tied model may store its head, and old checkpoints their rotary frequencies: neither is loaded")
+    func ignored() throws {
+        try TinyModel.write(to: directory, changes: ["tie_word_embeddings": "true"]) {
+            $0 + [
+                TensorDescription(name: "lm_head.weight", elementType: .float32, shape: [12, 8]),
+                TensorDescription(
+                    name: "model.layers.0.self_attn.rotary_emb.inv_freq",
+                    elementType: .float32,
+                    shape: [2]
+                ),
+            ]
+        }
+        let checkpoint = try Checkpoint(directory: directory.url)
+        #expect(checkpoint.tensors["lm_head.weight"] == nil)
+        #expect(throws: CheckpointError.self) { try checkpoint.floats(of: "lm_head.weight") }
+    }
+
+    @Test("A stage that gets the wrong kind says which it wants")
+    func wrongKind() throws {
+        try TinyModel.write(to: directory)
+        let checkpoint = try Checkpoint(directory: directory.url)
+        try checkpoint.require(.dense)
+        #expect(throws: CheckpointError.self) { try checkpoint.require(.packed) }
+    }
+
+    @Test("An output that would replace the input is refused, through links and parents too")
+    func outputIsInput() throws {
+        try TinyModel.write(to: directory)
+        let link = directory.url.deletingLastPathComponent().appending(path: "link-\(UUID().uuidString)")
+        try FileManager.default.createSymbolicLink(at: link, withDestinationURL: directory.url)
+        defer { try? FileManager.default.removeItem(at: link) }
+        let checkpoint = try Checkpoint(directory: directory.url)
+        for url in [directory.url, link, directory.url.deletingLastPathComponent()] {
+            #expect(throws: FileError.self) { try checkpoint.requireOutside(url) }
+        }
+        try checkpoint.requireOutside(directory.url.appending(path: "student"))
+    }
+
+    @Test("Auxiliary files are copied, and nothing else")
+    func auxiliaryFiles() throws {
+        try TinyModel.write(to: directory)
+        try directory.write("{}", as: "tokenizer.json")
+        try directory.write("secret", as: ".env")
+        let target = try TemporaryDirectory()
+        try Checkpoint(directory: directory.url).copyAuxiliaryFiles(to: target.url)
+        #expect(try target.entries == ["tokenizer.json"])
+    }
+}
