@@ -32,8 +32,10 @@ var targets: [Target] = [
     .target(name: "OneBitEvaluation", dependencies: ["OneBitRuntime"]),
     .executableTarget(
         name: "onebit",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime", argumentParser, logging]
-            + (training ? ["OneBitTraining"] : []),
+        dependencies: [
+            "ModelFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition", "Tokenization", argumentParser,
+            logging,
+        ] + (training ? ["OneBitTraining"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
@@ -43,6 +45,7 @@ var targets: [Target] = [
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation"]),
+    .testTarget(name: "OneBitCommandTests", dependencies: ["onebit"]),
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),

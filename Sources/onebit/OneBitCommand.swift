@@ -1,6 +1,71 @@
 import ArgumentParser
 
+/// The command line: one subcommand per stage of the road, and one for the whole of it.
+///
+/// A subcommand holds its arguments, its progress and its printing. What it does lies in the libraries.
 @main
 struct OneBitCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "onebit", abstract: "Large language models at one bit per weight.")
+    static let configuration = CommandConfiguration(
+        commandName: "onebit",
+        abstract: "Large language models at one bit per weight.",
+        discussion: """
+            Rewrites the linear layers of a LLaMA-style checkpoint as one sign matrix and two value vectors, distils \
+            the original model into that student, packs the signs at one bit each, and runs the result.
+
+            Every stage reads a directory in Hugging Face layout and writes one. Paths are never guessed and nothing \
+            that stands is replaced unless --overwrite is given.
+
+            Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
+            """,
+        version: OneBitVersion.current,
+        groupedSubcommands: groups.filter { !$0.subcommands.isEmpty }
+    )
+
+    /// What a usage error starts with. `ErrorReport` uses the same word for every other error.
+    static let _errorPrefix = ErrorReport.prefix
+
+    /// The subcommands in the order in which a model meets them. Groups without commands are left out of the help.
+    private static var groups: [CommandGroup] {
+        [
+            CommandGroup(name: "The whole road:", subcommands: wholeRoad),
+            CommandGroup(name: "Its stages:", subcommands: stages),
+            CommandGroup(name: "Look and judge:", subcommands: judging),
+            CommandGroup(name: "Use:", subcommands: use),
+        ]
+    }
+
+    private static var wholeRoad: [any ParsableCommand.Type] {
+        #if TRAINING
+            []
+        #else
+            []
+        #endif
+    }
+
+    private static var stages: [any ParsableCommand.Type] {
+        #if TRAINING
+            []
+        #else
+            []
+        #endif
+    }
+
+    private static var judging: [any ParsableCommand.Type] { [] }
+
+    private static var use: [any ParsableCommand.Type] { [] }
+
+    static func main() async {
+        StandardStreams.prepare()
+        Interruption.install()
+        do {
+            var command = try await asyncParseAsRoot()
+            if var asyncCommand = command as? any AsyncParsableCommand {
+                try await asyncCommand.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            ErrorReport.exit(after: error)
+        }
+    }
 }

@@ -1,0 +1,50 @@
+#pragma once
+// What the C handles hold, and how a C++ exception becomes a C error.
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include <exception>
+#include <string>
+
+#include "CLibTorch.h"
+
+struct lt_tensor {
+    at::Tensor value;
+};
+
+namespace onebit {
+
+void set_last_error(const std::string &message);
+
+/// Runs `body`; a throw becomes `failure` and a message in `lt_last_error`.
+template <typename Result, typename Body>
+Result guarded(Result failure, Body &&body) {
+    try {
+        return body();
+    } catch (const c10::Error &error) {
+        set_last_error(error.what_without_backtrace());
+    } catch (const std::exception &error) {
+        set_last_error(error.what());
+    } catch (...) {
+        set_last_error("unknown C++ exception");
+    }
+    return failure;
+}
+
+/// Runs `body`, which makes a tensor, and wraps the result in a handle.
+template <typename Body>
+lt_tensor *guarded_tensor(Body &&body) {
+    return guarded(static_cast<lt_tensor *>(nullptr), [&] { return new lt_tensor{body()}; });
+}
+
+/// Runs `body` for its effect: 0, or -1 after a throw.
+template <typename Body>
+int guarded_effect(Body &&body) {
+    return guarded(-1, [&] {
+        body();
+        return 0;
+    });
+}
+
+}  // namespace onebit

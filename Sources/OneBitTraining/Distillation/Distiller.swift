@@ -1,0 +1,64 @@
+import Foundation
+import ModelFiles
+
+/// Knowledge distillation from a dense teacher into its OneBit student (paper §3.4).
+public struct Distiller {
+    private let teacher: LlamaModel
+    private let student: LlamaModel
+    private let start: Checkpoint
+    private let recipe: DistillationRecipe
+
+    /// - Parameters:
+    ///   - teacher: The original checkpoint.
+    ///   - start: The student before training, as `onebit init` writes it.
+    /// - Throws: ``TrainingError`` where they are not a teacher and a student of one shape, and what reading throws.
+    public init(teacher: Checkpoint, start: Checkpoint, recipe: DistillationRecipe) throws {
+        try teacher.require(.dense)
+        try start.require(.floatStudent)
+        let (t, s) = (teacher.configuration, start.configuration)
+        guard t.linears == s.linears, t.floatTensors == s.floatTensors else {
+            throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
+        }
+        self.teacher = try LlamaModel(checkpoint: teacher)
+        student = try LlamaModel(checkpoint: start, signGradient: recipe.signGradient)
+        self.start = start
+        self.recipe = recipe
+    }
+
+    /// Trains the student and writes it as a float checkpoint.
+    ///
+    /// - Parameters:
+    ///   - corpus: One stream of tokens.
+    ///   - budget: Steps, batch and sequence length.
+    ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
+    ///   - observe: Told of every step; when it throws, the state is saved for a resumption.
+    /// - Returns: What every step did.
+    @discardableResult
+    public func run(
+        corpus: [Int32],
+        budget: TrainingBudget,
+        output: URL,
+        overwrite: Bool,
+        checkpoints: CheckpointPolicy?,
+        observe: (TrainingEvent) throws -> Void
+    ) throws -> [TrainingEvent] {
+        try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
+            let plan = TrainingPlan(budget: budget, warmupSteps: recipe.warmupSteps, optimizer: recipe.optimizer)
+            let loop = try TrainingLoop(model: student, plan: plan, tokens: corpus)
+            let loss = DistillationLoss(weights: recipe.lossWeights)
+            let keepsStates = recipe.lossWeights.hiddenStates != 0
+            let events = try loop.run(policy: checkpoints, observe: observe) { tokens in
+                let target = try withoutGradient { try teacher(tokens, hiddenStates: keepsStates) }
+                return try loss(teacher: target, student: student(tokens, hiddenStates: keepsStates), tokens: tokens)
+            }
+            try student.write(to: directory, elementType: .float32)
+            let configuration = start.configuration
+            try writeAtomically(
+                try configuration.jsonData(quantization: configuration.quantization),
+                to: directory.appending(path: "config.json"))
+            try start.copyAuxiliaryFiles(to: directory)
+            try writeTrainingLog(events, to: directory)
+            return events
+        }
+    }
+}

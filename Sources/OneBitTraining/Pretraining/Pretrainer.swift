@@ -1,0 +1,104 @@
+import Foundation
+import ModelFiles
+
+/// Shape of a LLaMA model to be made from nothing.
+public struct PretrainingShape: Sendable, Hashable, Codable {
+    public var vocabularySize: Int
+    public var hiddenSize: Int
+    public var intermediateSize: Int
+    public var layers: Int
+    public var attentionHeads: Int
+    public var keyValueHeads: Int
+    /// Longest sequence, in tokens.
+    public var context: Int
+
+    public init(
+        vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layers: Int, attentionHeads: Int,
+        keyValueHeads: Int, context: Int
+    ) {
+        self.vocabularySize = vocabularySize
+        self.hiddenSize = hiddenSize
+        self.intermediateSize = intermediateSize
+        self.layers = layers
+        self.attentionHeads = attentionHeads
+        self.keyValueHeads = keyValueHeads
+        self.context = context
+    }
+
+    /// `config.json` of the model, tied embeddings.
+    func configuration(beginOfSequence: Int?, endOfSequence: Int?) throws -> Data {
+        var object: [String: Any] = [
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": vocabularySize,
+            "hidden_size": hiddenSize,
+            "intermediate_size": intermediateSize,
+            "num_hidden_layers": layers,
+            "num_attention_heads": attentionHeads,
+            "num_key_value_heads": keyValueHeads,
+            "hidden_act": "silu",
+            "max_position_embeddings": context,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10_000,
+            "tie_word_embeddings": true,
+            "attention_bias": false,
+            "mlp_bias": false,
+            "torch_dtype": "bfloat16",
+        ]
+        object["bos_token_id"] = beginOfSequence
+        object["eos_token_id"] = endOfSequence
+        return try JSONSerialization.data(withJSONObject: object, options: [.prettyPrinted, .sortedKeys])
+    }
+}
+
+/// Next-token training of a small model from random weights: it makes the teachers that the examples start from.
+public struct Pretrainer {
+    private let model: LlamaModel
+    private let elementType: ElementType
+
+    /// A model with random weights: N(0, 0.02²), projections back into the residual stream divided by √(2 layers)
+    /// (Radford et al. 2019), norms 1.
+    public init(configuration: ModelConfiguration, elementType: ElementType, seed: UInt64) throws {
+        let generator = try TorchGenerator(seed: seed)
+        var shapes: [String: [Int]] = [:]
+        for linear in configuration.linears { shapes[linear.weightName] = [linear.outputs, linear.inputs] }
+        for tensor in configuration.floatTensors { shapes[tensor.name] = tensor.shape }
+        let residual = 1 / (2 * Double(configuration.layerCount)).squareRoot()
+        self.elementType = elementType
+        model = try LlamaModel(configuration: configuration, linears: .dense) { name in
+            guard let shape = shapes[name] else {
+                throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
+            }
+            if shape.count == 1 { return try Tensor([Float](repeating: 1, count: shape[0]), shape: shape) }
+            let isResidual = name.hasSuffix("o_proj.weight") || name.hasSuffix("down_proj.weight")
+            return try Tensor.randn(shape, using: generator) * (isResidual ? 0.02 * residual : 0.02)
+        }
+    }
+
+    /// The model as it stands.
+    public var evaluated: TorchModel { TorchModel(model) }
+
+    /// Number of parameters.
+    public var parameterCount: Int { model.parameters.reduce(0) { $0 + $1.tensor.elementCount } }
+
+    /// Trains on `tokens` and writes the weights into `directory`, which holds config and tokenizer already.
+    @discardableResult
+    public func run(
+        tokens: [Int32],
+        plan: TrainingPlan,
+        into directory: URL,
+        checkpoints: CheckpointPolicy?,
+        observe: (TrainingEvent) throws -> Void
+    ) throws -> [TrainingEvent] {
+        let loop = try TrainingLoop(model: model, plan: plan, tokens: tokens)
+        let length = plan.budget.sequenceLength
+        let events = try loop.run(policy: checkpoints, observe: observe) { batch in
+            let predictions = try model(batch).logits.narrowed(1, from: 0, length: length - 1)
+            let loss = try predictions.crossEntropy(try batch.narrowed(1, from: 1, length: length - 1))
+            return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])
+        }
+        try model.write(to: directory, elementType: elementType)
+        try writeTrainingLog(events, to: directory)
+        return events
+    }
+}

@@ -1,2 +1,0 @@
-import CLibTorch
-public func probe() -> Int { Int(lt_probe()) }

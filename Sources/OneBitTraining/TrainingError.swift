@@ -1,0 +1,51 @@
+import Foundation
+
+/// Why a training stage cannot go on.
+public enum TrainingError: LocalizedError, Sendable, Hashable {
+    case shapesDiffer(teacher: URL, student: URL)
+    case contextExceeded(tokens: Int, maximum: Int)
+    case corpusTooShort(tokens: Int, segment: Int)
+    case malformedCorpus(file: URL, line: Int, reason: String)
+    case notFinite(step: Int, quantity: String)
+    case settingsChanged(directory: URL, key: String, saved: String, given: String)
+    case damagedTrainingCheckpoint(directory: URL, reason: String)
+    case workExists(directory: URL)
+    case invalidSetting(name: String, value: String, expected: String)
+
+    public var errorDescription: String? {
+        switch self {
+        case .shapesDiffer(let teacher, let student):
+            "\(student.path): its shape or vocabulary is not that of the teacher \(teacher.path)."
+        case .contextExceeded(let tokens, let maximum):
+            "\(tokens) tokens are more than the model's context of \(maximum)."
+        case .corpusTooShort(let tokens, let segment):
+            "The corpus has \(tokens) tokens, fewer than one segment of \(segment)."
+        case .malformedCorpus(let file, let line, let reason):
+            "\(file.path), line \(line): \(reason)."
+        case .notFinite(let step, let quantity):
+            "Step \(step): \(quantity) is not a finite number."
+        case .settingsChanged(let directory, let key, let saved, let given):
+            "\(directory.path): begun with \(key) = \(saved), now given \(given)."
+        case .damagedTrainingCheckpoint(let directory, let reason):
+            "\(directory.path): damaged training checkpoint: \(reason)."
+        case .workExists(let directory):
+            "\(directory.path): holds an unfinished run."
+        case .invalidSetting(let name, let value, let expected):
+            "\(name) is \(value), expected \(expected)."
+        }
+    }
+
+    public var recoverySuggestion: String? {
+        switch self {
+        case .shapesDiffer: "Make the start checkpoint from this teacher with `onebit init`."
+        case .contextExceeded: "Shorten the prompt or ask for fewer tokens."
+        case .corpusTooShort: "Synthesise more text, or give a shorter --sequence-length."
+        case .malformedCorpus: "Each line must be a JSON object with \"text\" or \"tokens\"."
+        case .notFinite: "Lower the learning rate, and check the teacher with `onebit perplexity`."
+        case .settingsChanged: "Resume with the settings of the first run, or delete that directory."
+        case .damagedTrainingCheckpoint: "Delete that directory and resume from the one before."
+        case .workExists: "Continue it with --resume, or delete that directory."
+        case .invalidSetting: nil
+        }
+    }
+}

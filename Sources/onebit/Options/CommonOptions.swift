@@ -1,0 +1,60 @@
+import ArgumentParser
+import Foundation
+
+/// How many threads a command may use.
+struct ThreadOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Number of threads.",
+            discussion: "As many as the machine has cores, unless given.",
+            valueName: "n"
+        )
+    )
+    var threads: Int?
+
+    func validate() throws {
+        if let threads, !(1...1024).contains(threads) {
+            throw ValidationError("--threads must lie between 1 and 1024, not \(threads).")
+        }
+    }
+}
+
+/// Where a command writes its directory.
+struct OutputOptions: ParsableArguments {
+    @Option(name: [.short, .long], help: ArgumentHelp("Directory to write.", valueName: "directory"))
+    var output: URL
+
+    @Flag(name: .long, help: "Replace the output directory if it exists. The old one goes once the new one is whole.")
+    var overwrite = false
+}
+
+/// Where the randomness of a command starts.
+struct SeedOption: ParsableArguments {
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Seed of the random numbers.",
+            discussion: "The same seed, input and machine give the same bytes.",
+            valueName: "n"
+        )
+    )
+    var seed: UInt64 = 0
+}
+
+/// Output for scripts.
+struct JSONOption: ParsableArguments {
+    @Flag(name: .long, help: "Print the result as JSON on standard output.")
+    var json = false
+}
+
+/// Whether a command shows how far it is.
+struct ProgressOptions: ParsableArguments {
+    @Flag(name: [.short, .long], help: "Print no progress.")
+    var quiet = false
+
+    /// A meter on standard error that keeps to `--quiet`.
+    func meter(_ label: String, total: Int? = nil, done: Int = 0, unit: String) -> ProgressMeter {
+        ProgressMeter(label, total: total, done: done, unit: unit, display: quiet ? nil : .standardError)
+    }
+}

@@ -1,0 +1,56 @@
+import ArgumentParser
+import Foundation
+
+/// How a thrown error ends the process: what is printed on standard error, and the exit code.
+enum ErrorReport {
+    static let prefix = "error: "
+
+    /// Code of a failed command. Wrong usage exits with ArgumentParser's 64.
+    static let failure: Int32 = 1
+
+    /// Prints `error` and ends the process.
+    static func exit(after error: any Error) -> Never {
+        // What commands have printed so far comes before the error, also where both streams go to one file.
+        fflush(nil)
+        ProgressDisplay.endOpenLine()
+        switch error {
+        case is StandardOutputClosed:
+            // The reader has what it wanted (`onebit inspect … | head -3`); shells know 128 + SIGPIPE as this.
+            Foundation.exit(128 + SIGPIPE)
+        case is CancellationError:
+            StandardStreams.writeError("interrupted\n")
+            Foundation.exit(Interruption.exitCode)
+        default:
+            // Help, version, usage errors and explicit exit codes are ArgumentParser's.
+            guard OneBitCommand.exitCode(for: error) == .failure, !(error is ExitCode) else {
+                OneBitCommand.exit(withError: error)
+            }
+            StandardStreams.writeError(text(of: error) + "\n")
+            Foundation.exit(failure)
+        }
+    }
+
+    /// `error: ` and what the error says of itself: description, then what to do about it.
+    static func text(of error: any Error) -> String {
+        let localized = error as? any LocalizedError
+        let description = localized?.errorDescription ?? fallbackDescription(of: error)
+        guard let suggestion = localized?.recoverySuggestion, !suggestion.isEmpty else { return prefix + description }
+        // Two sentences, whether or not the first ends as one.
+        let separator = description.last.map { ".!?".contains($0) } == true ? " " : ". "
+        return prefix + description + separator + suggestion
+    }
+
+    /// Text of an error without an `errorDescription`: Swift errors describe themselves, Foundation's name their file.
+    private static func fallbackDescription(of error: any Error) -> String {
+        guard error is CocoaError || error is POSIXError || type(of: error) == NSError.self else {
+            return String(describing: error)
+        }
+        let foundation = error as NSError
+        let cause = (foundation.userInfo[NSUnderlyingErrorKey] as? any Error).map { $0 as NSError } ?? foundation
+        let reason =
+            cause.domain == NSPOSIXErrorDomain
+            ? String(cString: strerror(Int32(truncatingIfNeeded: cause.code))) : cause.localizedDescription
+        guard let path = foundation.userInfo[NSFilePathErrorKey] as? String else { return reason }
+        return "\(path): \(reason)"
+    }
+}

@@ -1,0 +1,126 @@
+import ArgumentParser
+import Foundation
+import ModelFiles
+import OneBitTraining
+import SignDecomposition
+import Tokenization
+
+struct DistillCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "distill",
+        abstract: "Train the start checkpoint to say what the teacher says.",
+        discussion: """
+            Writes the trained student as a float checkpoint, with training_log.jsonl beside it. A stopped run leaves its \
+            training checkpoints in OUTPUT.training; with --resume it goes on from there and ends in the same bytes as \
+            an unbroken one.
+
+            EXAMPLES
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --recipe paper --epochs 50
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
+            """
+    )
+
+    @Argument(help: "Directory of the teacher.")
+    var teacher: URL
+
+    @Option(help: "Directory of the start checkpoint, from onebit init with the same --recipe.")
+    var start: URL
+
+    @Option(help: "Corpus: lines of {\"text\": …} or {\"tokens\": […]}.")
+    var corpus: URL
+
+    @Option(help: "Preset of the method.")
+    var recipe = RecipeName.default
+
+    @OptionGroup var output: OutputOptions
+    @OptionGroup(title: "Budget") var budget: BudgetOptions
+    @OptionGroup(title: "Method") var options: DistillationOptions
+    @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup var seed: SeedOption
+    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var progress: ProgressOptions
+
+    func run() throws {
+        if let count = threads.threads { torchThreads = count }
+        let teacher = try Checkpoint(directory: teacher)
+        let start = try Checkpoint(directory: start)
+        let tokens = try Corpus.tokens(of: corpus, tokenizer: try loadTokenizer(from: teacher.directory))
+        try distill(
+            teacher: teacher, start: start, tokens: tokens,
+            recipe: options.applied(to: recipe.distillation),
+            budget: budget.budget(
+                for: recipe, tokens: tokens.count, context: teacher.configuration.maximumPositions, seed: seed.seed),
+            output: output.output, overwrite: output.overwrite,
+            resumption: resumption, progress: progress)
+    }
+}
+
+/// Distils with progress, keeping the training checkpoints beside the output until it stands.
+func distill(
+    teacher: Checkpoint, start: Checkpoint, tokens: [Int32], recipe: DistillationRecipe, budget: TrainingBudget,
+    output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
+) throws {
+    let work = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
+    let distiller = try Distiller(teacher: teacher, start: start, recipe: recipe)
+    let meter = progress.meter("distill", total: budget.steps * budget.tokensPerStep, unit: "tokens")
+    try distiller.run(
+        corpus: tokens,
+        budget: budget,
+        output: output,
+        overwrite: overwrite,
+        checkpoints: CheckpointPolicy(
+            directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
+    ) { event in
+        meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
+        try Interruption.check()
+    }
+    meter.finish()
+    if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
+}
+
+extension TrainingEvent {
+    /// The parts of the loss, for the end of a progress line.
+    var summary: String {
+        parts.sorted { $0.key < $1.key }
+            .map { "\($0.key.replacingOccurrences(of: "_", with: " ")) \(String(format: "%.3f", $0.value))" }
+            .joined(separator: ", ")
+    }
+}
+
+/// How much is trained on.
+struct BudgetOptions: ParsableArguments {
+    @Option(help: "Optimiser steps.")
+    var steps: Int?
+
+    @Option(help: "Passes over the corpus, in place of --steps.")
+    var epochs: Double?
+
+    @Option(help: "Sequences per step.")
+    var batchSize = 8
+
+    @Option(help: "Tokens per sequence.")
+    var sequenceLength: Int?
+
+    @Option(help: "Passes that a step's batch is split into to save memory.")
+    var accumulation = 1
+
+    func validate() throws {
+        if steps != nil, epochs != nil { throw ValidationError("Give --steps or --epochs, not both.") }
+        if let steps, steps < 1 { throw ValidationError("--steps must be 1 or more.") }
+        if let epochs, !(epochs > 0) || !epochs.isFinite { throw ValidationError("--epochs must be above zero.") }
+        if batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
+        if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
+    }
+
+    func budget(for recipe: RecipeName, tokens: Int, context: Int, seed: UInt64) -> TrainingBudget {
+        let length = sequenceLength ?? min(recipe.sequenceLength, context)
+        var count = steps
+        if count == nil, let epochs = epochs ?? recipe.epochs {
+            count = Int((Double(tokens) * epochs / Double(batchSize * length)).rounded(.up))
+        }
+        return TrainingBudget(
+            steps: max(1, count ?? recipe.steps), batchSize: batchSize, accumulation: accumulation,
+            sequenceLength: length, seed: seed)
+    }
+}

@@ -1,0 +1,118 @@
+import ArgumentParser
+import Foundation
+import ModelFiles
+import OneBitTraining
+import Tokenization
+
+struct PretrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pretrain",
+        abstract: "Train a small LLaMA model from nothing on a text.",
+        discussion: """
+            Next-token training, for teachers to try things on. The text is JSON lines of {"text": …}, one document each, \
+            or plain text as one document. Without --tokenizer a byte-pair tokenizer is trained on it first.
+
+            EXAMPLES
+              onebit pretrain stories.jsonl --output teacher --vocabulary-size 1024 --hidden-size 128 --layers 6
+              onebit pretrain stories.jsonl --output teacher --tokenizer llama-7b --steps 5000 --resume
+            """
+    )
+
+    @Argument(help: "Text to train on.")
+    var text: URL
+
+    @OptionGroup var output: OutputOptions
+
+    @Option(help: "Directory of the tokenizer to use; one is trained on the text where none is given.")
+    var tokenizer: URL?
+
+    @Option(help: "Ids of the tokenizer that is trained.")
+    var vocabularySize = 1024
+
+    @Option(help: "Width of the model.")
+    var hiddenSize = 128
+
+    @Option(help: "Width of the perceptrons; 8/3 of the model's, rounded up to 16, unless given.")
+    var intermediateSize: Int?
+
+    @Option(help: "Blocks.")
+    var layers = 4
+
+    @Option(help: "Attention heads.")
+    var heads = 4
+
+    @Option(help: "Key/value heads; as many as attention heads, unless given.")
+    var keyValueHeads: Int?
+
+    @Option(help: "Longest sequence that the model can read, in tokens.")
+    var context = 256
+
+    @Option(help: "Optimiser steps.")
+    var steps = 1000
+
+    @Option(help: "Sequences per step.")
+    var batchSize = 16
+
+    @Option(help: "Tokens per sequence; the context, unless given.")
+    var sequenceLength: Int?
+
+    @Option(help: "Peak learning rate.")
+    var learningRate = 3e-3
+
+    @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup var seed: SeedOption
+    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var progress: ProgressOptions
+
+    func run() throws {
+        if let count = threads.threads { torchThreads = count }
+        let work = output.output.deletingLastPathComponent()
+            .appending(path: output.output.lastPathComponent + ".training")
+        try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
+            let source = try provideTokenizer(in: directory)
+            let shape = PretrainingShape(
+                vocabularySize: source.vocabularySize, hiddenSize: hiddenSize,
+                intermediateSize: intermediateSize ?? (hiddenSize * 8 / 3 + 15) / 16 * 16, layers: layers,
+                attentionHeads: heads, keyValueHeads: keyValueHeads ?? heads, context: context)
+            let configurationFile = directory.appending(path: "config.json")
+            try writeAtomically(
+                try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
+                to: configurationFile)
+            let tokens = try Corpus.tokens(of: text, tokenizer: source)
+            let plan = TrainingPlan(
+                budget: TrainingBudget(
+                    steps: steps, batchSize: batchSize, sequenceLength: sequenceLength ?? context, seed: seed.seed),
+                warmupSteps: steps / 20,
+                optimizer: OptimizerSettings(learningRates: LearningRates(all: learningRate)))
+            let pretrainer = try Pretrainer(
+                configuration: try ModelConfiguration(contentsOf: configurationFile), elementType: .bfloat16,
+                seed: seed.seed)
+            let tokensPerStep = plan.budget.tokensPerStep
+            let meter = progress.meter("pretrain", total: steps * tokensPerStep, unit: "tokens")
+            try pretrainer.run(
+                tokens: tokens, plan: plan, into: directory,
+                checkpoints: CheckpointPolicy(
+                    directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
+            ) { event in
+                meter.update(done: event.step * tokensPerStep, note: event.summary)
+                try Interruption.check()
+            }
+            meter.finish(note: "\(pretrainer.parameterCount) parameters")
+        }
+        if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
+    }
+
+    /// Copies the given tokenizer into `directory`, or trains one there.
+    private func provideTokenizer(in directory: URL) throws -> any Tokenizer {
+        if let tokenizer {
+            for file in tokenizerFiles(in: tokenizer) {
+                try FileManager.default.copyItem(at: file, to: directory.appending(path: file.lastPathComponent))
+            }
+        } else {
+            let file = directory.appending(path: "tokenizer.json")
+            try writeAtomically(
+                try BytePairTrainer.train(texts: try Corpus.documents(of: text), vocabularySize: vocabularySize), to: file)
+        }
+        return try loadTokenizer(from: directory)
+    }
+}

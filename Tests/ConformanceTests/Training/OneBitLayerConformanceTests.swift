@@ -1,0 +1,68 @@
+import Foundation
+import OneBitTraining
+import Testing
+
+@Suite("OneBit layer against the paper's code", .enabled(if: SharedData.isPresent, "../shared is not there"))
+struct OneBitLayerConformanceTests {
+    private let reference: ReferenceTensors
+
+    init() throws { reference = try ReferenceTensors("data/reference/onebit/bitlinear.safetensors") }
+
+    private func leaf(_ floats: [Float], _ shape: [Int]) throws -> Tensor {
+        let tensor = try Tensor(floats, shape: shape)
+        try tensor.setRequiresGradient(true)
+        return tensor
+    }
+
+    @Test(
+        "Output and all four gradients equal within 1e-4 relative",
+        arguments: [
+            "model.layers.0.self_attn.q_proj", "model.layers.2.mlp.down_proj", "model.layers.4.mlp.up_proj",
+        ]
+    )
+    func outputAndGradients(matrix: String) throws {
+        let shape = try reference.shape("\(matrix).W")
+        let signs = try reference.floats("\(matrix).W").map { Float($0 < 0 ? -0.01 : 0.01) }
+        let latent = try leaf(signs, shape)
+        let inputScale = try leaf(try reference.floats("\(matrix).input_factor"), [shape[1]])
+        let outputScale = try leaf(try reference.floats("\(matrix).weight_scale"), [shape[0]])
+        let x = try leaf(try reference.floats("\(matrix).x"), try reference.shape("\(matrix).x"))
+        let y = try x.signLinear(
+            latent: latent, inputScale: inputScale, outputScale: outputScale, layerNormEpsilon: 1e-5, gradient: .tanh)
+        let upstream = try Tensor(
+            try reference.floats("\(matrix).grad_y"), shape: try reference.shape("\(matrix).grad_y"))
+        try (y * upstream).sum().backward()
+
+        func expectEqual(_ found: Tensor?, _ name: String) throws {
+            let found = try #require(found).floats()
+            #expect(try relativeError(found, reference.floats("\(matrix).start.\(name)")) < 1e-4, "\(name)")
+        }
+        try expectEqual(y, "y")
+        try expectEqual(x.gradient(), "dx")
+        try expectEqual(latent.gradient(), "dweight")
+        try expectEqual(outputScale.gradient(), "dweight_scale")
+        try expectEqual(inputScale.gradient(), "dinput_factor")
+    }
+
+    // The paper's training layer takes sign(0) as 0; its packed layer, like ours, as +1.
+    @Test(
+        "A trained layer with exact zeros gives what the paper's packed layer gives",
+        arguments: ["model.layers.0.self_attn.q_proj", "model.layers.4.mlp.up_proj"]
+    )
+    func trainedLayer(matrix: String) throws {
+        let weight = try reference.floats("\(matrix).latent.weight")
+        #expect(weight.contains(0))
+        let y = try Tensor(try reference.floats("\(matrix).x"), shape: try reference.shape("\(matrix).x")).signLinear(
+            latent: try Tensor(weight, shape: try reference.shape("\(matrix).latent.weight")),
+            inputScale: try Tensor(
+                try reference.floats("\(matrix).latent.input_factor"),
+                shape: try reference.shape("\(matrix).latent.input_factor")),
+            outputScale: try Tensor(
+                try reference.floats("\(matrix).latent.weight_scale"),
+                shape: try reference.shape("\(matrix).latent.weight_scale")),
+            layerNormEpsilon: 1e-5,
+            gradient: .tanh
+        )
+        #expect(try relativeError(y.floats(), reference.floats("\(matrix).latent.y_packed")) < 1e-4)
+    }
+}

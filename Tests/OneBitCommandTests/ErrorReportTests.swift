@@ -1,0 +1,37 @@
+import Foundation
+import Testing
+
+@testable import onebit
+
+@Suite("Error reports")
+struct ErrorReportTests {
+    private struct Described: LocalizedError {
+        var errorDescription: String?
+        var recoverySuggestion: String?
+    }
+
+    private enum Bare: Error { case somethingOdd }
+
+    @Test("An error's text is its description and what to do, as two sentences")
+    func described() {
+        let both = Described(errorDescription: "a.safetensors: truncated", recoverySuggestion: "Download it again.")
+        #expect(ErrorReport.text(of: both) == "error: a.safetensors: truncated. Download it again.")
+        let sentence = Described(errorDescription: "It is truncated.", recoverySuggestion: "Download it again.")
+        #expect(ErrorReport.text(of: sentence) == "error: It is truncated. Download it again.")
+        #expect(ErrorReport.text(of: Described(errorDescription: "x is missing")) == "error: x is missing")
+    }
+
+    @Test("An error without a description is named and not hidden behind a general phrase")
+    func bare() {
+        #expect(ErrorReport.text(of: Bare.somethingOdd) == "error: somethingOdd")
+    }
+
+    @Test("Foundation's own errors say what happened to which file")
+    func foundation() throws {
+        let missing = #expect(throws: (any Error).self) {
+            try Data(contentsOf: URL(filePath: "/nowhere/config.json"))
+        }
+        #expect(ErrorReport.text(of: try #require(missing)) == "error: /nowhere/config.json: No such file or directory")
+        #expect(ErrorReport.text(of: POSIXError(.ENOSPC)) == "error: No space left on device")
+    }
+}
