@@ -102,6 +102,15 @@ const char *_Nullable sign_kernels_known_name(size_t index);
 // the CPU (or the operating system, which has to save the registers) lacks what it needs.
 const sign_kernels_table *_Nullable sign_kernels_find(const char *_Nullable name);
 
+// Tells the CPU that this thread waits in a loop.
+static inline void sign_kernels_spin_hint(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 #ifdef __cplusplus
 }
 #endif
