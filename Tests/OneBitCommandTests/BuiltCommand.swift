@@ -24,14 +24,16 @@ struct BuiltCommand {
         return try await run(executable: URL(filePath: "/bin/bash"), ["-c", call])
     }
 
-    /// Starts `onebit arguments`, sends SIGINT once `isUnderWay` says so (or after half a minute), and waits for the
+    /// Starts `onebit arguments`, sends `signal` once `isUnderWay` says so (or after half a minute), and waits for the
     /// end, which it brings about after another half minute.
-    static func interrupt(_ arguments: [String], once isUnderWay: () -> Bool) async throws -> Outcome {
+    static func interrupt(
+        _ arguments: [String], signal: Int32 = SIGINT, once isUnderWay: () -> Bool
+    ) async throws -> Outcome {
         // A test run in the background of a script ignores SIGINT and would hand that on.
         let call = ["--default-signal=INT", executable.path] + arguments
         return try await run(executable: URL(filePath: "/usr/bin/env"), call) { process in
             try await wait { !process.isRunning || isUnderWay() }
-            process.interrupt()
+            kill(process.processIdentifier, signal)
             try await wait { !process.isRunning }
             if process.isRunning { kill(process.processIdentifier, SIGKILL) }
         }
