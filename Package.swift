@@ -45,7 +45,8 @@ var targets: [Target] = [
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation"]),
-    .testTarget(name: "OneBitCommandTests", dependencies: ["onebit"]),
+    .testTarget(
+        name: "OneBitCommandTests", dependencies: ["onebit"], exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
@@ -75,14 +76,21 @@ if training {
     ]
 }
 
+var dependencies: [Package.Dependency] = [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
+]
+
+// `make docs`. Apps that embed the runtime don't resolve it.
+if Context.environment["ONEBIT_DOCS"] == "1" {
+    dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.4.0"))
+}
+
 let package = Package(
     name: "onebit-swift",
     products: products,
-    dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
-    ],
+    dependencies: dependencies,
     targets: targets,
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx20

@@ -70,7 +70,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
                     at::Tensor slope = at::tanh(latent).square_().neg_().add_(1.001);  // the released code's 1.001
                     dlatent = product.mul_(slope);
                 } else {
-                    dlatent = product.masked_fill_(latent.abs().ge_(1), 0);
+                    dlatent = product.masked_fill_(latent.abs().ge(1), 0);
                 }
             }
         }

@@ -44,13 +44,13 @@ struct OneBitCommand: AsyncParsableCommand {
 
     private static var stages: [any ParsableCommand.Type] {
         #if TRAINING
-            []
+            [InitCommand.self, PackCommand.self]
         #else
-            []
+            [InitCommand.self, PackCommand.self]
         #endif
     }
 
-    private static var judging: [any ParsableCommand.Type] { [] }
+    private static var judging: [any ParsableCommand.Type] { [InspectCommand.self] }
 
     private static var use: [any ParsableCommand.Type] { [] }
 

@@ -7,6 +7,15 @@ public enum CheckpointKind: String, Sendable, Hashable, CaseIterable {
     /// Sign bits and two value vectors: what is run.
     case packed
 
+    /// What people call it.
+    public var title: String {
+        switch self {
+        case .dense: "dense"
+        case .floatStudent: "float student"
+        case .packed: "packed"
+        }
+    }
+
     var article: String {
         switch self {
         case .dense: "a dense checkpoint"

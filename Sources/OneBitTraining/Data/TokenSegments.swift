@@ -35,7 +35,7 @@ struct TokenSegments: Sendable {
             let offset = order[position % count] * length
             for id in tokens[offset..<(offset + length)] { ids.append(Int(id)) }
         }
-        return try Tensor(ids, shape: [batch, length])
+        return try Tensor(integers: ids, shape: [batch, length])
     }
 
     private func permutation(ofEpoch epoch: Int) -> [Int] {

@@ -31,7 +31,7 @@ final class KeyValueCache {
 
     /// Keeps only the sequences that `rows` names.
     func select(rows: [Int]) throws {
-        let indices = try Tensor(rows, shape: [rows.count])
+        let indices = try Tensor(integers: rows, shape: [rows.count])
         keys = try keys.map { try $0.selecting(indices, along: 0) }
         values = try values.map { try $0.selecting(indices, along: 0) }
     }

@@ -15,7 +15,7 @@ public final class TorchModel: CausalLanguageModel {
     }
 
     public func logits(of tokens: [Int]) throws -> [Float] {
-        try withoutGradient { try model(try Tensor(tokens, shape: [1, tokens.count])).logits.floats() }
+        try withoutGradient { try model(try Tensor(integers: tokens, shape: [1, tokens.count])).logits.floats() }
     }
 
     public func makeDecoder() throws -> any TokenDecoder {
@@ -39,7 +39,7 @@ private final class TorchDecoder: TokenDecoder {
             throw TrainingError.contextExceeded(tokens: cache.length + tokens.count, maximum: cache.capacity)
         }
         return try withoutGradient {
-            try model.decode(try Tensor(tokens, shape: [1, tokens.count]), cache: cache).floats()
+            try model.decode(try Tensor(integers: tokens, shape: [1, tokens.count]), cache: cache).floats()
         }
     }
 }

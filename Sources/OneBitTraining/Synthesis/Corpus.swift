@@ -13,10 +13,16 @@ public enum Corpus {
     /// One stream of tokens, each document behind a BOS where the tokenizer has one. A document that ends with BOS, as
     /// some models mark the end, is not followed by a second.
     ///
+    /// - Parameter closesDocuments: Whether to put the tokenizer's end-of-sequence token behind each document, so that a
+    ///   model in the making learns to stop.
+    /// - Parameter includes: Which documents to take, by number.
     /// - Throws: ``TrainingError/malformedCorpus(file:line:reason:)``.
-    public static func tokens(of file: URL, tokenizer: any Tokenizer) throws -> [Int32] {
+    public static func tokens(
+        of file: URL, tokenizer: any Tokenizer, closesDocuments: Bool = false,
+        includes: (_ document: Int) -> Bool = { _ in true }
+    ) throws -> [Int32] {
         var stream: [Int32] = []
-        for (index, line) in try lines(of: file).enumerated() {
+        for (index, line) in try lines(of: file).enumerated() where includes(index) {
             func malformed(_ reason: String) -> TrainingError {
                 .malformedCorpus(file: file, line: index + 1, reason: reason)
             }
@@ -33,6 +39,7 @@ public enum Corpus {
                 }
                 stream.append(Int32(id))
             }
+            if closesDocuments, let end = tokenizer.endOfSequence { stream.append(Int32(end)) }
         }
         return stream
     }

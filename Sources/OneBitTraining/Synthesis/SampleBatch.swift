@@ -31,7 +31,7 @@ struct SampleBatch {
             let cache = try model.makeCache(batch: active.count, capacity: settings.maximumLength + 1)
             var feed: [[Int]] = samples.map { (beginOfSequence.map { [$0] } ?? []) + $0 }
             while !active.isEmpty {
-                let fed = try Tensor(feed.flatMap(\.self), shape: [feed.count, feed[0].count])
+                let fed = try Tensor(integers: feed.flatMap(\.self), shape: [feed.count, feed[0].count])
                 let logits = try model.decode(fed, cache: cache)
                 let drawn = try logits.sampled(using: generator).integers()
                 let best = active.contains { samples[$0].count < greedy[$0] } ? try logits.argmax().integers() : []

@@ -28,7 +28,7 @@ public final class Tensor: @unchecked Sendable {
     }
 
     /// An int64 tensor of `shape`, for token ids and row numbers.
-    public convenience init(_ integers: [Int], shape: [Int]) throws {
+    public convenience init(integers: [Int], shape: [Int]) throws {
         precondition(integers.count == shape.reduce(1, *), "\(integers.count) elements for shape \(shape)")
         try self.init(
             integers.withUnsafeBytes { lt_from_data($0.baseAddress, LT_INT64, shape.dimensions, Int32(shape.count)) },

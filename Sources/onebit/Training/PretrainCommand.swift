@@ -78,7 +78,7 @@ struct PretrainCommand: ParsableCommand {
             try writeAtomically(
                 try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
                 to: configurationFile)
-            let tokens = try Corpus.tokens(of: text, tokenizer: source)
+            let tokens = try Corpus.tokens(of: text, tokenizer: source, closesDocuments: true)
             let plan = TrainingPlan(
                 budget: TrainingBudget(
                     steps: steps, batchSize: batchSize, sequenceLength: sequenceLength ?? context, seed: seed.seed),

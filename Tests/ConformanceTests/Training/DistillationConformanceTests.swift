@@ -29,7 +29,7 @@ struct DistillationConformanceTests {
         let trained = student.parameters.filter { [.latent, .scales].contains($0.group) }
         for parameter in trained { try parameter.tensor.setRequiresGradient(true) }
 
-        let tokens = try Tensor(try reference.integers("input_ids"), shape: try reference.shape("input_ids"))
+        let tokens = try Tensor(integers: try reference.integers("input_ids"), shape: try reference.shape("input_ids"))
         let target = try withoutGradient { try teacher(tokens, hiddenStates: true) }
         let output = try student(tokens, hiddenStates: true)
         #expect(try relativeError(target.logits.floats(), reference.floats("teacher_logits")) < 1e-4)

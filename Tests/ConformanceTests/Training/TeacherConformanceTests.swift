@@ -26,7 +26,7 @@ struct TeacherConformanceTests {
     func hiddenStates() throws {
         let tokens = try reference.integers("greedy_story.input_ids")
         let states = try withoutGradient {
-            try model(try Tensor(tokens, shape: [1, tokens.count]), hiddenStates: true).hiddenStates
+            try model(try Tensor(integers: tokens, shape: [1, tokens.count]), hiddenStates: true).hiddenStates
         }
         #expect(states.count == checkpoint.configuration.layerCount)
         for (index, state) in states.enumerated() {

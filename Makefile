@@ -1,0 +1,60 @@
+# The commands of the project. TRAINING=0 leaves out everything that needs libtorch: nothing is downloaded, and the
+# command line runs, evaluates and inspects packed models.
+TRAINING ?= 1
+export ONEBIT_TRAINING := $(TRAINING)
+
+SWIFT ?= swift
+
+# A build folder of its own for each choice: SwiftPM plans anew when the choice changes, and would rebuild.
+ifeq ($(TRAINING),1)
+BUILD := .build
+else
+BUILD := .build-runtime
+endif
+
+LIBRARIES := ModelFiles Tokenization SignDecomposition OneBitRuntime OneBitEvaluation \
+	$(if $(filter 1,$(TRAINING)),OneBitTraining)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench format lint docs clean
+
+help: ## say what can be made
+	@echo "make …"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo "With TRAINING=0 all of it without libtorch: the packed runtime and its commands."
+
+setup: ## bring libtorch into .deps (540 MB to download, 500 MB there); at once when it is there
+ifeq ($(TRAINING),1)
+	@scripts/setup-libtorch.sh
+endif
+
+build: setup ## build the command line: .build/release/onebit
+	$(SWIFT) build --scratch-path $(BUILD) --configuration release --product onebit
+	@echo "Built $(BUILD)/release/onebit"
+
+demo: build ## compress the tiny model of Examples/TinyTeacher to one bit per weight, and let it tell a story
+	Examples/TinyTeacher/demo.sh
+
+test: setup ## run all tests; those against reference data need ../shared
+	$(SWIFT) test --scratch-path $(BUILD)
+
+bench: build ## run the benchmarks
+	Benchmarks/run.sh
+
+format: ## lay out the Swift sources as .swift-format says
+	$(SWIFT) format format --in-place --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
+
+lint: ## check the layout of the Swift sources
+	$(SWIFT) format lint --strict --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
+
+docs: setup ## build the reference of every library into .docs; warnings are errors
+	@mkdir -p .docs
+	@for library in $(LIBRARIES); do \
+		echo "Documentation of $$library"; \
+		ONEBIT_DOCS=1 $(SWIFT) package --scratch-path .build-docs --allow-writing-to-directory .docs \
+			generate-documentation --target $$library --output-path .docs/$$library --warnings-as-errors \
+			|| exit 1; \
+	done
+
+clean: ## remove what was built; .deps stays
+	rm -rf .build .build-runtime .build-docs .docs output/tiny-onebit

@@ -1,0 +1,69 @@
+/// Sign-value-independent decomposition of one weight matrix (paper §3.2): `W ≈ W±1 ⊙ (a bᵀ)` with `a bᵀ ≈ |W|`.
+public struct SignValueDecomposition: Sendable {
+    /// The paper's h = a, one factor per output row, [rows].
+    public var outputScale: [Float]
+    /// The paper's g = b, one factor per input column, [columns].
+    public var inputScale: [Float]
+    /// ‖|W| − a bᵀ‖_F.
+    public var residual: Double
+    /// Rounds until the tolerance was met, or the limit.
+    public var iterations: Int
+}
+
+/// When the iterations stop.
+public struct DecompositionLimits: Sendable {
+    /// Largest change of ‖a bᵀ‖ that counts as none, relative.
+    public var tolerance: Double
+    /// Rounds after which the last values are taken as they are.
+    public var iterations: Int
+
+    /// The defaults converge to float precision; matrices of weights need fewer than 20 rounds.
+    public init(tolerance: Double = 1e-10, iterations: Int = 200) {
+        self.tolerance = tolerance
+        self.iterations = iterations
+    }
+}
+
+/// Approximates |W| by an outer product of two non-negative vectors.
+///
+/// Zero rows and columns get zero factors; a zero matrix gives zero vectors. The result depends on the arguments
+/// alone, not on the number of threads.
+///
+/// - Parameters:
+///   - weight: row-major [rows, columns].
+///   - method: NMF and SVD have one optimum, since the best rank-one approximation of a non-negative matrix is
+///     non-negative (Perron–Frobenius); they differ in scale split. `copy` decomposes nothing: unit vectors.
+///   - scaleSplit: how a and b share the scale; without effect on the product and on `copy`.
+///   - seed: of NMF's random start.
+/// - Throws: ``DecompositionError``.
+public func decompose(
+    _ weight: [Float],
+    rows: Int,
+    columns: Int,
+    method: DecompositionMethod,
+    scaleSplit: ScaleSplit = .nmf,
+    seed: UInt64,
+    limits: DecompositionLimits = DecompositionLimits()
+) throws -> SignValueDecomposition {
+    let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+    guard rows >= 0, columns >= 0, !overflow, weight.count == count else {
+        throw DecompositionError.wrongCount(expected: overflow ? -1 : count, found: weight.count)
+    }
+    if let index = weight.firstIndex(where: { !$0.isFinite }) {
+        throw DecompositionError.notFinite(row: index / columns, column: index % columns)
+    }
+    let matrix = MagnitudeMatrix(weight, rows: rows, columns: columns)
+    var factors: RankOneFactors
+    switch method {
+    case .nmf: factors = .nonNegative(matrix, seed: seed, limits: limits)
+    case .svd: factors = .singular(matrix, limits: limits)
+    case .copy: factors = .unit(matrix)
+    }
+    if scaleSplit == .balanced && method != .copy { factors.balance() }
+    return SignValueDecomposition(
+        outputScale: factors.a.map { Float($0) },
+        inputScale: factors.b.map { Float($0) },
+        residual: matrix.residual(factors.a, factors.b),
+        iterations: factors.iterations
+    )
+}

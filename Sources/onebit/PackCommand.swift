@@ -1,0 +1,62 @@
+import ArgumentParser
+import Foundation
+import ModelFiles
+import SignDecomposition
+
+struct PackCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pack",
+        abstract: "Pack a float student at one bit per weight, ready to run.",
+        discussion: """
+            Writes the signs of every linear layer as bits, and the vectors g and h, embeddings, norms and output \
+            projection as floats. Memory is bounded by the largest tensor.
+
+            EXAMPLES
+              onebit pack student --output packed
+              onebit pack student --output packed --value-type float32
+            """
+    )
+
+    /// Types of the floats of a packed checkpoint.
+    enum ValueType: String, ExpressibleByArgument, CaseIterable {
+        case float16
+        case float32
+
+        var elementType: ElementType {
+            switch self {
+            case .float16: .float16
+            case .float32: .float32
+            }
+        }
+    }
+
+    @Argument(help: "Directory of the float student, from onebit distill or onebit init.")
+    var student: URL
+
+    @OptionGroup var output: OutputOptions
+
+    @Option(help: "Type of everything that stays in float: float16 or float32.")
+    var valueType = ValueType.float16
+
+    @OptionGroup var progress: ProgressOptions
+
+    func run() throws {
+        let student = try Checkpoint(directory: student)
+        let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
+        try CheckpointPacker(valueType: valueType.elementType).pack(
+            student: student,
+            destination: output.output,
+            overwrite: output.overwrite
+        ) { completed, _ in
+            meter.update(done: completed)
+            try Interruption.check()
+        }
+        meter.finish()
+        let summary = try CheckpointSummary(Checkpoint(directory: output.output))
+        try StandardStreams.writeLine(
+            "\(output.output.path): \(Quantity.bytes(summary.byteCount)), linear layers "
+                + "\(Quantity.fixed(summary.linearBitsPerWeight, digits: 4)) bits per weight, whole model "
+                + Quantity.fixed(summary.bitsPerWeight, digits: 4)
+        )
+    }
+}
