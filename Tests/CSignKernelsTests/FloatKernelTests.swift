@@ -21,7 +21,8 @@ import Testing
     private func expectClose(_ found: [Float], _ expected: [Double], within tolerance: Double = 2e-6) {
         let scale = expected.map(\.magnitude).max() ?? 1
         #expect(found.count == expected.count)
-        for (index, (a, b)) in zip(found, expected).enumerated() where abs(Double(a) - b) > tolerance * max(scale, 1e-30) {
+        for (index, (a, b)) in zip(found, expected).enumerated()
+        where abs(Double(a) - b) > tolerance * max(scale, 1e-30) {
             Issue.record("element \(index): found \(a), expected \(b)")
         }
     }
@@ -38,7 +39,10 @@ import Testing
         let stored: [(sign_kernels_float_type, [UInt8], [Float])] = [
             (SIGN_KERNELS_FLOAT32, weights.withUnsafeBytes(Array.init), weights),
             (SIGN_KERNELS_FLOAT16, halves.withUnsafeBytes(Array.init), halves.map { Float($0) }),
-            (SIGN_KERNELS_BFLOAT16, brains.withUnsafeBytes(Array.init), brains.map { Float(bitPattern: UInt32($0) << 16) }),
+            (
+                SIGN_KERNELS_BFLOAT16, brains.withUnsafeBytes(Array.init),
+                brains.map { Float(bitPattern: UInt32($0) << 16) }
+            ),
         ]
         for (type, bytes, values) in stored {
             // An odd address: weights lie anywhere in a file.

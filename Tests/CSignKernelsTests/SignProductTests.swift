@@ -40,7 +40,8 @@ import Testing
         var wide = Problem<Int16>(rows: 2, columns: columns, tokens: 5, using: &generator) { _ in 32767 }
         wide.fillBits(negative ? 0xFF : 0)
         wide.check { $0.pointee.sign_product_int16 }
-        var narrow = Problem<Int8>(rows: 2, columns: columns, tokens: 5, using: &generator) { _ in negative ? -127 : 127 }
+        var narrow = Problem<Int8>(rows: 2, columns: columns, tokens: 5, using: &generator) { _ in negative ? -127 : 127
+        }
         narrow.fillBits(negative ? 0xFF : 0)
         narrow.check { $0.pointee.sign_product_int8 }
     }

@@ -47,7 +47,9 @@ public struct GenerateParameters: Sendable, Hashable {
 
     /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)`` for a number that means nothing.
     func validate() throws {
-        func require(_ condition: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String) throws {
+        func require(_ condition: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String)
+            throws
+        {
             guard condition else {
                 throw GenerationError.invalidParameter(name: name, value: value.description, expected: expected)
             }
