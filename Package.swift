@@ -26,7 +26,11 @@ var products: [Product] = [
 var targets: [Target] = [
     .target(name: "CSignKernels"),
     .target(name: "ModelFiles"),
-    .target(name: "Tokenization", dependencies: ["ModelFiles", protobuf]),
+    .target(
+        name: "Tokenization",
+        dependencies: ["ModelFiles", protobuf],
+        exclude: ["SentencePiece/sentencepiece_model.proto"]
+    ),
     .target(name: "SignDecomposition", dependencies: ["ModelFiles"]),
     .target(name: "OneBitRuntime", dependencies: ["CSignKernels", "ModelFiles", "SignDecomposition", "Tokenization"]),
     .target(name: "OneBitEvaluation", dependencies: ["OneBitRuntime"]),

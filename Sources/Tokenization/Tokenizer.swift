@@ -1,6 +1,6 @@
 /// Text to token ids and back.
 public protocol Tokenizer: Sendable {
-    /// Number of ids, added tokens included.
+    /// Number of ids, added tokens included: one more than the largest.
     var vocabularySize: Int { get }
     /// Id that opens a sequence, where the tokenizer has one.
     var beginOfSequence: Int? { get }
@@ -9,10 +9,19 @@ public protocol Tokenizer: Sendable {
 
     /// Token ids of `text`; with `addSpecialTokens` the ones that the post-processor adds (a BOS, say) too.
     func encode(_ text: String, addSpecialTokens: Bool) -> [Int]
-    /// Text of `ids`. Bytes that are not valid UTF-8 become U+FFFD.
+    /// Text of `ids`. Bytes that are not valid UTF-8 become U+FFFD; ids that no token has are left out.
     func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String
     /// The id of a whole token, as the vocabulary spells it.
     func id(of token: String) -> Int?
     /// The token of an id, as the vocabulary spells it.
     func token(of id: Int) -> String?
+    /// Decodes id by id. What its calls return, put together, is what `decode` returns for all the ids.
+    func makeDecodingStream(skipSpecialTokens: Bool) -> any DecodingStream
+}
+
+extension Tokenizer {
+    /// A stream that decodes all ids again for each: for tokenizers that bring no stream of their own.
+    public func makeDecodingStream(skipSpecialTokens: Bool) -> any DecodingStream {
+        RedecodingStream(tokenizer: self, skipSpecialTokens: skipSpecialTokens)
+    }
 }

@@ -1,0 +1,102 @@
+/// A tokenizer as `tokenizer.json` or `tokenizer.model` describes it: byte-pair encoding, and the steps around it.
+///
+/// A text goes: added tokens out → normalizer → pre-tokenizer → model → post-processor. Ids go: tokens → decoder.
+public struct BytePairTokenizer: Tokenizer {
+    let normalizer: Normalizer?
+    let preTokenizer: PreTokenizer?
+    let model: BytePairModel
+    let postProcessor: PostProcessor
+    let decoder: TextDecoder
+    let addedTokens: AddedTokens
+
+    public internal(set) var beginOfSequence: Int?
+    public internal(set) var endOfSequence: Int?
+
+    /// One more than the largest id, added tokens included.
+    public var vocabularySize: Int { max(model.vocabulary.upperBound, addedTokens.upperBound) }
+
+    public func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
+        var ids: [Int] = addSpecialTokens ? postProcessor.prefix : []
+        var text = text
+        text.withUTF8 { appendIDs(of: $0, to: &ids) }
+        if addSpecialTokens { ids += postProcessor.suffix }
+        return ids
+    }
+
+    private func appendIDs(of text: UnsafeBufferPointer<UInt8>, to ids: inout [Int]) {
+        var merger = WordMerger()
+        for part in addedTokens.verbatim.split(text) {
+            switch part {
+            case .token(let token): ids.append(token.id)
+            case .text(let range):
+                var normalized = Array(text[range])
+                normalizer?.normalize(&normalized)
+                normalized.withUnsafeBufferPointer { bytes in
+                    for part in addedTokens.normalized.split(bytes) {
+                        switch part {
+                        case .token(let token): ids.append(token.id)
+                        case .text(let piece):
+                            let startsText = range.lowerBound == 0 && piece.lowerBound == 0
+                            appendIDs(of: Array(bytes[piece]), startsText: startsText, with: &merger, to: &ids)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private func appendIDs(
+        of bytes: [UInt8], startsText: Bool, with merger: inout WordMerger, to ids: inout [Int]
+    ) {
+        var text = PreTokenizedText(bytes, startsText: startsText)
+        preTokenizer?.apply(to: &text)
+        text.bytes.withUnsafeBufferPointer { bytes in
+            for piece in text.pieces {
+                model.encode(UnsafeBufferPointer(rebasing: bytes[piece]), with: &merger, into: &ids)
+            }
+        }
+    }
+
+    public func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String {
+        var decoder = decoder
+        var text: [UInt8] = []
+        for id in ids {
+            if let token = spelling(of: id, skipSpecialTokens: skipSpecialTokens) { text += decoder.append(token) }
+        }
+        text += decoder.finish()
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    public func makeDecodingStream(skipSpecialTokens: Bool) -> any DecodingStream {
+        Stream(tokenizer: self, skipSpecialTokens: skipSpecialTokens, decoder: decoder)
+    }
+
+    public func id(of token: String) -> Int? {
+        addedTokens.id(of: token) ?? model.vocabulary.id(of: token.utf8)
+    }
+
+    public func token(of id: Int) -> String? {
+        spelling(of: id, skipSpecialTokens: false).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// The spelling of a token; nil where no token has the id, or where it is special and those are skipped.
+    private func spelling(of id: Int, skipSpecialTokens: Bool) -> [UInt8]? {
+        if let token = addedTokens[id] {
+            return skipSpecialTokens && token.isSpecial ? nil : Array(token.content.utf8)
+        }
+        return model.vocabulary.spelling(of: id).map(Array.init)
+    }
+
+    private struct Stream: DecodingStream {
+        let tokenizer: BytePairTokenizer
+        let skipSpecialTokens: Bool
+        var decoder: TextDecoder
+
+        mutating func append(_ id: Int) -> String {
+            guard let token = tokenizer.spelling(of: id, skipSpecialTokens: skipSpecialTokens) else { return "" }
+            return String(decoding: decoder.append(token), as: UTF8.self)
+        }
+
+        mutating func finish() -> String { String(decoding: decoder.finish(), as: UTF8.self) }
+    }
+}

@@ -1,0 +1,274 @@
+/// Reads JSON text front to back, one value at a time, without building a tree of it.
+///
+/// A tokenizer's vocabulary and merges are hundreds of thousands of short strings. They go straight into the tables
+/// that need them, as bytes: a general parser would build as many strings first, and would merge keys that are
+/// canonically equivalent ("é" as one scalar and as two), which are different tokens.
+struct JSONReader {
+    /// Deeper nesting than this is refused, so that hostile input cannot exhaust the stack.
+    private static let maximumDepth = 64
+
+    /// What went wrong, and at which byte.
+    struct Failure: Error {
+        let offset: Int
+        let reason: String
+    }
+
+    private let bytes: UnsafeBufferPointer<UInt8>
+    private var position = 0
+    private var depth = 0
+
+    /// Reads from `bytes`, which must be valid UTF-8 and outlive the reader.
+    init(validated bytes: UnsafeBufferPointer<UInt8>) {
+        self.bytes = bytes
+    }
+
+    /// The kind of value that comes next.
+    enum Kind: String {
+        case object = "an object"
+        case array = "an array"
+        case string = "a string"
+        case number = "a number"
+        case boolean = "a boolean"
+        case null
+    }
+
+    /// The kind of the next value, by its first byte.
+    mutating func peekKind() throws -> Kind {
+        skipWhitespace()
+        guard position < bytes.count else { throw failure("the text ends where a value should be") }
+        switch bytes[position] {
+        case UInt8(ascii: "{"): return .object
+        case UInt8(ascii: "["): return .array
+        case UInt8(ascii: "\""): return .string
+        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .number
+        case UInt8(ascii: "t"), UInt8(ascii: "f"): return .boolean
+        case UInt8(ascii: "n"): return .null
+        default: throw failure("no JSON value begins here")
+        }
+    }
+
+    /// Reads an object. `member` is called with each key and must read the value.
+    mutating func readObject(_ member: (inout JSONReader, _ key: [UInt8]) throws -> Void) throws {
+        try readSequence(open: "{", close: "}", of: .object) { reader in
+            var key: [UInt8] = []
+            try reader.readString(into: &key)
+            try reader.expect(":")
+            try member(&reader, key)
+        }
+    }
+
+    /// Reads an array. `element` is called for each element and must read it.
+    mutating func readArray(_ element: (inout JSONReader) throws -> Void) throws {
+        try readSequence(open: "[", close: "]", of: .array, element)
+    }
+
+    /// Reads a string and appends its bytes, unescaped, to `output`.
+    mutating func readString(into output: inout [UInt8]) throws {
+        try expectKind(.string)
+        position += 1
+        while true {
+            let start = position
+            while position < bytes.count, bytes[position] >= 0x20, bytes[position] != UInt8(ascii: "\""),
+                bytes[position] != UInt8(ascii: "\\")
+            {
+                position += 1
+            }
+            output.append(contentsOf: bytes[start..<position])
+            guard position < bytes.count else { throw failure("the text ends inside a string") }
+            switch bytes[position] {
+            case UInt8(ascii: "\""):
+                position += 1
+                return
+            case UInt8(ascii: "\\"):
+                try readEscape(into: &output)
+            default:
+                throw failure("a control character inside a string is not escaped")
+            }
+        }
+    }
+
+    /// Reads an integer that fits in `Int`.
+    mutating func readInteger() throws -> Int {
+        let start = position
+        let text = try readNumberText()
+        guard let value = Int(text) else {
+            position = start
+            throw failure("expected an integer, found \(text.prefix(32))")
+        }
+        return value
+    }
+
+    /// Reads any value as a tree.
+    mutating func readValue() throws -> JSONValue {
+        switch try peekKind() {
+        case .object:
+            var members: [(key: String, value: JSONValue)] = []
+            try readObject { reader, key in
+                members.append((String(decoding: key, as: UTF8.self), try reader.readValue()))
+            }
+            return .object(members)
+        case .array:
+            var elements: [JSONValue] = []
+            try readArray { reader in elements.append(try reader.readValue()) }
+            return .array(elements)
+        case .string:
+            var string: [UInt8] = []
+            try readString(into: &string)
+            return .string(String(decoding: string, as: UTF8.self))
+        case .number:
+            return .number(try readNumberText())
+        case .boolean:
+            if try readWord("true") { return .boolean(true) }
+            if try readWord("false") { return .boolean(false) }
+        case .null:
+            if try readWord("null") { return .null }
+        }
+        throw failure("no JSON value begins here")
+    }
+
+    /// Checks that nothing but white space is left.
+    mutating func readEnd() throws {
+        skipWhitespace()
+        guard position == bytes.count else { throw failure("text follows the end of the JSON value") }
+    }
+
+    /// A failure at the present position.
+    func failure(_ reason: String) -> Failure { Failure(offset: position, reason: reason) }
+
+    // MARK: Parts
+
+    private mutating func readSequence(
+        open: Unicode.Scalar, close: Unicode.Scalar, of kind: Kind, _ item: (inout JSONReader) throws -> Void
+    ) throws {
+        try expectKind(kind)
+        guard depth < Self.maximumDepth else { throw failure("nested deeper than \(Self.maximumDepth) levels") }
+        depth += 1
+        defer { depth -= 1 }
+        position += 1
+        skipWhitespace()
+        if position < bytes.count, bytes[position] == UInt8(ascii: close) {
+            position += 1
+            return
+        }
+        while true {
+            try item(&self)
+            skipWhitespace()
+            guard position < bytes.count else { throw failure("the text ends inside \(kind.rawValue)") }
+            let separator = bytes[position]
+            position += 1
+            if separator == UInt8(ascii: close) { return }
+            guard separator == UInt8(ascii: ",") else {
+                position -= 1
+                throw failure("expected \",\" or \"\(close)\"")
+            }
+            skipWhitespace()
+        }
+    }
+
+    private mutating func readEscape(into output: inout [UInt8]) throws {
+        guard position + 1 < bytes.count else { throw failure("the text ends inside a string") }
+        let letter = bytes[position + 1]
+        position += 2
+        switch letter {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): output.append(letter)
+        case UInt8(ascii: "b"): output.append(0x08)
+        case UInt8(ascii: "f"): output.append(0x0C)
+        case UInt8(ascii: "n"): output.append(0x0A)
+        case UInt8(ascii: "r"): output.append(0x0D)
+        case UInt8(ascii: "t"): output.append(0x09)
+        case UInt8(ascii: "u"):
+            var value = UInt32(try readHexadecimalUnit())
+            if 0xD800..<0xDC00 ~= value, position + 1 < bytes.count, bytes[position] == UInt8(ascii: "\\"),
+                bytes[position + 1] == UInt8(ascii: "u")
+            {
+                position += 2
+                let low = UInt32(try readHexadecimalUnit())
+                guard 0xDC00..<0xE000 ~= low else { throw failure("half of a surrogate pair stands alone") }
+                value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
+            }
+            guard let scalar = Unicode.Scalar(value) else { throw failure("half of a surrogate pair stands alone") }
+            output.append(contentsOf: UTF8.encode(scalar).unsafelyUnwrapped)
+        default:
+            throw failure("unknown escape in a string")
+        }
+    }
+
+    private mutating func readHexadecimalUnit() throws -> UInt16 {
+        guard position + 4 <= bytes.count else { throw failure("the text ends inside a string") }
+        var unit: UInt16 = 0
+        for byte in bytes[position..<position + 4] {
+            guard let digit = hexadecimalValue(of: byte) else { throw failure("\\u wants four hexadecimal digits") }
+            unit = unit << 4 | UInt16(digit)
+        }
+        position += 4
+        return unit
+    }
+
+    private mutating func readNumberText() throws -> String {
+        try expectKind(.number)
+        let start = position
+        if bytes[position] == UInt8(ascii: "-") { position += 1 }
+        let whole = skipDigits()
+        guard whole == 1 || (whole > 1 && bytes[position - whole] != UInt8(ascii: "0")) else {
+            throw failure("not a JSON number")
+        }
+        if position < bytes.count, bytes[position] == UInt8(ascii: ".") {
+            position += 1
+            guard skipDigits() > 0 else { throw failure("not a JSON number") }
+        }
+        if position < bytes.count, bytes[position] | 0x20 == UInt8(ascii: "e") {
+            position += 1
+            if position < bytes.count, bytes[position] == UInt8(ascii: "+") || bytes[position] == UInt8(ascii: "-") {
+                position += 1
+            }
+            guard skipDigits() > 0 else { throw failure("not a JSON number") }
+        }
+        return String(decoding: bytes[start..<position], as: UTF8.self)
+    }
+
+    private mutating func skipDigits() -> Int {
+        let start = position
+        while position < bytes.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= bytes[position] { position += 1 }
+        return position - start
+    }
+
+    private mutating func readWord(_ word: StaticString) throws -> Bool {
+        let end = position + word.utf8CodeUnitCount
+        guard end <= bytes.count else { return false }
+        for (offset, byte) in bytes[position..<end].enumerated() where byte != word.utf8Start[offset] { return false }
+        position = end
+        return true
+    }
+
+    private mutating func expect(_ scalar: Unicode.Scalar) throws {
+        skipWhitespace()
+        guard position < bytes.count, bytes[position] == UInt8(ascii: scalar) else {
+            throw failure("expected \"\(scalar)\"")
+        }
+        position += 1
+    }
+
+    private mutating func expectKind(_ kind: Kind) throws {
+        let found = try peekKind()
+        guard found == kind else { throw failure("expected \(kind.rawValue), found \(found.rawValue)") }
+    }
+
+    private mutating func skipWhitespace() {
+        while position < bytes.count {
+            switch bytes[position] {
+            case 0x20, 0x09, 0x0A, 0x0D: position += 1
+            default: return
+            }
+        }
+    }
+}
+
+/// The value of a hexadecimal digit, either case.
+func hexadecimalValue(of byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+    default: nil
+    }
+}

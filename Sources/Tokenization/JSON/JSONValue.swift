@@ -1,0 +1,98 @@
+import Foundation
+
+/// A JSON value as a tree, for the small parts of a file.
+enum JSONValue: Sendable {
+    case null
+    case boolean(Bool)
+    /// A number as the file spells it.
+    case number(String)
+    case string(String)
+    case array([JSONValue])
+    /// Members in the order of the file; of two equal keys the later one counts.
+    case object([(key: String, value: JSONValue)])
+
+    /// What the value is, for an error message.
+    var summary: String {
+        switch self {
+        case .null: "null"
+        case .boolean(let value): "\(value)"
+        case .number(let text): String(text.prefix(32))
+        case .string(let text): "\"\(text.prefix(64))\""
+        case .array: "an array"
+        case .object: "an object"
+        }
+    }
+}
+
+/// A JSON value together with where it stands, so that every complaint can name file and key.
+struct JSONNode {
+    let file: String
+    let path: String
+    let value: JSONValue
+
+    var isNull: Bool { if case .null = value { true } else { false } }
+
+    /// The member `key` of an object; null where there is none.
+    subscript(key: String) -> JSONNode {
+        let memberPath = path.isEmpty ? key : "\(path).\(key)"
+        guard case .object(let members) = value, let member = members.last(where: { $0.key == key }) else {
+            return JSONNode(file: file, path: memberPath, value: .null)
+        }
+        return JSONNode(file: file, path: memberPath, value: member.value)
+    }
+
+    /// The elements of an array.
+    func elements() throws -> [JSONNode] {
+        guard case .array(let elements) = value else { throw mismatch("an array") }
+        return elements.enumerated().map { JSONNode(file: file, path: "\(path)[\($0.offset)]", value: $0.element) }
+    }
+
+    func string() throws -> String {
+        guard case .string(let string) = value else { throw mismatch("a string") }
+        return string
+    }
+
+    func integer() throws -> Int {
+        guard case .number(let text) = value, let integer = Int(text) else { throw mismatch("an integer") }
+        return integer
+    }
+
+    func boolean() throws -> Bool {
+        guard case .boolean(let boolean) = value else { throw mismatch("true or false") }
+        return boolean
+    }
+
+    /// The boolean, or `standard` where the key is missing or null.
+    func boolean(default standard: Bool) throws -> Bool {
+        isNull ? standard : try boolean()
+    }
+
+    /// The `type` member that names a component.
+    func type() throws -> String {
+        guard case .object = value else { throw mismatch("an object") }
+        return try self["type"].string()
+    }
+
+    func mismatch(_ expected: String) -> TokenizerError {
+        malformed("expected \(expected), found \(value.summary)")
+    }
+
+    func malformed(_ reason: String) -> TokenizerError {
+        .malformed(file: file, key: path, reason: reason)
+    }
+
+    func unsupported(_ found: String, supported: String) -> TokenizerError {
+        .unsupported(file: file, key: path, found: found, supported: supported)
+    }
+}
+
+/// Reads the JSON file at `url` whole, as a tree.
+func readJSONTree(at url: URL) throws -> JSONNode {
+    let data = try readTokenizerFile(at: url)
+    let value = try withJSONReader(of: data, file: url.path) { reader in
+        let value = try reader.readValue()
+        try reader.readEnd()
+        return value
+    }
+    return JSONNode(file: url.path, path: "", value: value)
+}

@@ -1,0 +1,49 @@
+import Foundation
+
+/// Rewrites a text before it is cut into words.
+indirect enum Normalizer: Sendable {
+    case sequence([Normalizer])
+    /// Puts a string in front of a text that is not empty.
+    case prepend([UInt8])
+    case replace(SearchPattern, with: [UInt8])
+    /// Unicode's canonical composition.
+    case canonicalComposition
+    case lowercase
+    /// Removes white space at the ends.
+    case strip(left: Bool, right: Bool)
+    /// SentencePiece's `remove_extra_whitespaces`: no spaces at the ends, single ones between words.
+    case collapseSpaces
+
+    func normalize(_ text: inout [UInt8]) {
+        switch self {
+        case .sequence(let normalizers):
+            for normalizer in normalizers { normalizer.normalize(&text) }
+        case .prepend(let prefix):
+            if !text.isEmpty { text.insert(contentsOf: prefix, at: 0) }
+        case .replace(let pattern, let content):
+            text = pattern.replaced(in: text, with: content)
+        case .canonicalComposition:
+            // Text below U+0300 is composed already (its first byte in UTF-8 is below 0xCC).
+            guard text.contains(where: { $0 >= 0xCC }) else { return }
+            text = Array(String(decoding: text, as: UTF8.self).precomposedStringWithCanonicalMapping.utf8)
+        case .lowercase:
+            var output: [UInt8] = []
+            output.reserveCapacity(text.count)
+            for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
+                output.append(contentsOf: scalar.properties.lowercaseMapping.utf8)
+            }
+            text = output
+        case .strip(let left, let right):
+            var scalars = Substring(String(decoding: text, as: UTF8.self)).unicodeScalars
+            if left { scalars = scalars.drop { $0.properties.isWhitespace } }
+            if right { while let last = scalars.last, last.properties.isWhitespace { scalars.removeLast() } }
+            text = Array(Substring(scalars).utf8)
+        case .collapseSpaces:
+            var output: [UInt8] = []
+            output.reserveCapacity(text.count)
+            for byte in text where byte != UInt8(ascii: " ") || (output.last ?? byte) != byte { output.append(byte) }
+            if output.last == UInt8(ascii: " ") { output.removeLast() }
+            text = output
+        }
+    }
+}

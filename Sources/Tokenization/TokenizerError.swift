@@ -1,0 +1,39 @@
+import Foundation
+
+/// Why a tokenizer could not be read or trained. Every case names the file and the key, and says what to do.
+public enum TokenizerError: LocalizedError, Sendable, Hashable {
+    /// The directory has neither `tokenizer.json` nor `tokenizer.model`.
+    case notFound(directory: String)
+    /// The file could not be read at all.
+    case unreadable(file: String, reason: String)
+    /// The file is larger than any tokenizer is.
+    case tooLarge(file: String, bytes: Int, limit: Int)
+    /// The file is not what its format asks for at `key` (a path such as `model.merges[17]`).
+    case malformed(file: String, key: String, reason: String)
+    /// The file is well formed, but asks at `key` for something that this library does not do.
+    case unsupported(file: String, key: String, found: String, supported: String)
+    /// A tokenizer of so few tokens cannot be trained.
+    case vocabularyTooSmall(requested: Int, minimum: Int)
+    /// A tokenizer of so many tokens cannot be trained.
+    case vocabularyTooLarge(requested: Int, maximum: Int)
+
+    public var errorDescription: String? {
+        switch self {
+        case .notFound(let directory):
+            "\(directory): no tokenizer found; expected tokenizer.json or tokenizer.model. "
+                + "Copy one of them from the model that the weights came from."
+        case .unreadable(let file, let reason):
+            "\(file): cannot be read: \(reason)"
+        case .tooLarge(let file, let bytes, let limit):
+            "\(file): \(bytes) bytes, but a tokenizer has at most \(limit). Is it the right file?"
+        case .malformed(let file, let key, let reason):
+            "\(file): \(key.isEmpty ? "" : "\(key): ")\(reason)"
+        case .unsupported(let file, let key, let found, let supported):
+            "\(file): \(key): \(found) is not supported; supported: \(supported)."
+        case .vocabularyTooSmall(let requested, let minimum):
+            "A byte-level vocabulary of \(requested) tokens is too small; ask for \(minimum) or more."
+        case .vocabularyTooLarge(let requested, let maximum):
+            "A vocabulary of \(requested) tokens is too large; ask for \(maximum) or fewer."
+        }
+    }
+}

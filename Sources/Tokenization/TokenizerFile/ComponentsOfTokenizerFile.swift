@@ -1,0 +1,229 @@
+import Foundation
+
+// What the components of `tokenizer.json` are called there, and their settings. Whatever is not here is refused by name.
+
+extension Normalizer {
+    private static let supported = "Sequence, Prepend, Replace, NFC, Lowercase, Strip"
+
+    /// Reads the `normalizer` of a file; nil where it is null.
+    init?(_ node: JSONNode) throws {
+        if node.isNull { return nil }
+        switch try node.type() {
+        case "Sequence":
+            self = .sequence(try node["normalizers"].elements().compactMap(Normalizer.init))
+        case "Prepend":
+            self = .prepend(Array(try node["prepend"].string().utf8))
+        case "Replace":
+            let pattern = try SearchPattern(node["pattern"])
+            self = .replace(pattern, with: Array(try node["content"].string().utf8))
+        case "NFC":
+            self = .canonicalComposition
+        case "Lowercase":
+            self = .lowercase
+        case "Strip":
+            let left = try node["strip_left"].boolean(default: false)
+            self = .strip(left: left, right: try node["strip_right"].boolean(default: false))
+        case let type:
+            throw node.unsupported("normalizer \(type)", supported: Self.supported)
+        }
+    }
+}
+
+extension PreTokenizer {
+    private static let supported = "Sequence, Split, ByteLevel, Metaspace, Digits"
+
+    /// Reads the `pre_tokenizer` of a file; nil where it is null.
+    init?(_ node: JSONNode) throws {
+        if node.isNull { return nil }
+        switch try node.type() {
+        case "Sequence":
+            let elements = try node["pretokenizers"].elements()
+            for element in elements.dropLast() where try element.type() == "ByteLevel" {
+                // What follows would have to work on spelled bytes.
+                throw element.unsupported("ByteLevel before other pre-tokenizers", supported: "ByteLevel at the end")
+            }
+            self = .sequence(try elements.compactMap(PreTokenizer.init))
+        case "Split":
+            guard let behavior = SplitBehavior(rawValue: try node["behavior"].string()) else {
+                let supported = SplitBehavior.allCases.map(\.rawValue).joined(separator: ", ")
+                throw node["behavior"].unsupported(node["behavior"].value.summary, supported: supported)
+            }
+            let inverted = try node["invert"].boolean(default: false)
+            self = .split(try SearchPattern(node["pattern"]), behavior, inverted: inverted)
+        case "ByteLevel":
+            let addsPrefixSpace = try node["add_prefix_space"].boolean(default: true)
+            self = .byteLevel(addsPrefixSpace: addsPrefixSpace, splitsWords: try node["use_regex"].boolean(default: true))
+        case "Metaspace":
+            self = .metaspace(try Metaspace(node), splits: try node["split"].boolean(default: true))
+        case "Digits":
+            self = .digits(individually: try node["individual_digits"].boolean(default: false))
+        case let type:
+            throw node.unsupported("pre-tokenizer \(type)", supported: Self.supported)
+        }
+    }
+
+    /// Whether the words come out in the byte alphabet.
+    var isByteLevel: Bool {
+        switch self {
+        case .byteLevel: true
+        case .sequence(let steps): steps.last?.isByteLevel ?? false
+        default: false
+        }
+    }
+}
+
+extension Metaspace {
+    /// Reads the settings that the pre-tokenizer and the decoder share.
+    init(_ node: JSONNode) throws {
+        let replacement = try node["replacement"].string()
+        guard replacement.unicodeScalars.count == 1 else { throw node["replacement"].mismatch("a single character") }
+        self.replacement = Array(replacement.utf8)
+        // Older files have a boolean instead of the scheme.
+        let standard = try node["add_prefix_space"].boolean(default: true) ? PrependScheme.always : .never
+        let named = node["prepend_scheme"].isNull ? standard.rawValue : try node["prepend_scheme"].string()
+        guard let scheme = PrependScheme(rawValue: named) else {
+            let supported = PrependScheme.allCases.map(\.rawValue).joined(separator: ", ")
+            throw node["prepend_scheme"].unsupported("\"\(named)\"", supported: supported)
+        }
+        self.scheme = scheme
+    }
+}
+
+extension SearchPattern {
+    /// Reads `{"String": …}` or `{"Regex": …}`.
+    init(_ node: JSONNode) throws {
+        if !node["String"].isNull {
+            self = .literal(Array(try node["String"].string().utf8))
+            return
+        }
+        let pattern = try node["Regex"].string()
+        switch pattern {
+        case WordScanner.gpt2Pattern: self = .gpt2Words
+        case WordScanner.llama3Pattern(digits: "{1,3}"): self = .llama3Words(maximumDigits: 3)
+        case WordScanner.llama3Pattern(digits: ""): self = .llama3Words(maximumDigits: 1)
+        default:
+            do {
+                self = .regularExpression(try NSRegularExpression(pattern: pattern))
+            } catch {
+                throw node["Regex"].malformed("not a regular expression: \(pattern.prefix(200))")
+            }
+        }
+    }
+}
+
+extension PostProcessor {
+    private static let supported = "Sequence, TemplateProcessing, ByteLevel"
+
+    /// Reads the `post_processor` of a file, as far as it concerns ids of a single text.
+    init(_ node: JSONNode) throws {
+        if node.isNull { return }
+        switch try node.type() {
+        case "Sequence":
+            for inner in try node["processors"].elements().map(PostProcessor.init) {
+                prefix = inner.prefix + prefix
+                suffix += inner.suffix
+            }
+        case "TemplateProcessing":
+            try readTemplate(node)
+        case "ByteLevel":
+            break  // trims offsets, which we do not give
+        case let type:
+            throw node.unsupported("post-processor \(type)", supported: Self.supported)
+        }
+    }
+
+    private mutating func readTemplate(_ node: JSONNode) throws {
+        var hasText = false
+        for piece in try node["single"].elements() {
+            if !piece["Sequence"].isNull {
+                guard !hasText, try piece["Sequence"]["id"].string() == "A" else {
+                    throw piece.unsupported("a second text in the template of a single one", supported: "Sequence A, once")
+                }
+                hasText = true
+                continue
+            }
+            let name = try piece["SpecialToken"]["id"].string()
+            let ids = try node["special_tokens"][name]["ids"].elements().map { try $0.integer() }
+            if hasText { suffix += ids } else { prefix += ids }
+        }
+        guard hasText else { throw node["single"].malformed("the template has no place for the text (Sequence A)") }
+    }
+}
+
+extension TextDecoder {
+    private static let supported = "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace"
+
+    /// Reads the `decoder` of a file.
+    init(_ node: JSONNode) throws {
+        var stages: [any DecoderStage] = []
+        var isFused = false
+        if node.isNull {
+            stages.append(JoinStage())
+        } else {
+            try Self.read(node, into: &stages, isFused: &isFused)
+        }
+        self.init(stages: stages)
+    }
+
+    /// Appends the stages of a decoder. `isFused` says whether the tokens that come are parts of a single one.
+    private static func read(_ node: JSONNode, into stages: inout [any DecoderStage], isFused: inout Bool) throws {
+        let type = try node.type()
+        func append(_ stage: some DecoderStage) {
+            if isFused { stages.append(CollectStage()) }
+            stages.append(stage)
+        }
+        switch type {
+        case "Sequence":
+            for element in try node["decoders"].elements() { try read(element, into: &stages, isFused: &isFused) }
+        case "ByteLevel":
+            append(ByteLevelStage())
+            isFused = true
+        case "Replace":
+            append(
+                ReplaceStage(pattern: try SearchPattern(node["pattern"]), content: Array(try node["content"].string().utf8))
+            )
+        case "ByteFallback":
+            append(ByteFallbackStage(invalidRun: .replacedWhole))
+        case "Fuse":
+            // Pieces of text one after the other are the fused text already.
+            isFused = true
+        case "Strip":
+            let content = try node["content"].string()
+            guard content.unicodeScalars.count == 1 else { throw node["content"].mismatch("a single character") }
+            let start = try node["start"].integer()
+            let stop = try node["stop"].integer()
+            let stage = StripStage(content: Array(content.utf8), start: start, stop: stop)
+            if isFused { stages.append(FusedStripStage(stage)) } else { stages.append(stage) }
+        case "Metaspace":
+            append(MetaspaceStage(try Metaspace(node)))
+        default:
+            throw node.unsupported("decoder \(type)", supported: supported)
+        }
+    }
+}
+
+extension AddedToken {
+    /// Reads an element of `added_tokens`.
+    init(_ node: JSONNode) throws {
+        let content = try node["content"].string()
+        guard content.utf8.count <= AddedTokenMatcher.maximumPatternBytes else {
+            throw node["content"].malformed(
+                "\(content.utf8.count) bytes long; an added token has at most \(AddedTokenMatcher.maximumPatternBytes)"
+            )
+        }
+        let id = try node["id"].integer()
+        guard 0...Vocabulary.maximumID ~= id else {
+            throw node["id"].malformed("\(id) is out of range; ids are 0 to \(Vocabulary.maximumID)")
+        }
+        let isSpecial = try node["special"].boolean(default: false)
+        self.init(
+            id: id,
+            content: content,
+            isSingleWord: try node["single_word"].boolean(default: false),
+            stripsLeft: try node["lstrip"].boolean(default: false),
+            stripsRight: try node["rstrip"].boolean(default: false),
+            isNormalized: try node["normalized"].boolean(default: !isSpecial),
+            isSpecial: isSpecial
+        )
+    }
+}

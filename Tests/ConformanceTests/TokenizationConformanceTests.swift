@@ -1,0 +1,117 @@
+import Foundation
+import Testing
+
+@testable import Tokenization
+
+/// Ids and text against Hugging Face's `tokenizers` and Google's sentencepiece (../shared/data/tokenizer_cases/README.md).
+@Suite(
+    "Tokenizers give the reference's ids and text",
+    .enabled(if: SharedData.isPresent, "the reference data (../shared) is not there")
+)
+struct TokenizationConformanceTests {
+    struct Cases: Decodable {
+        struct Case: Decodable {
+            let category: String
+            let text: String
+            let ids: [Int]
+            let ids_with_special: [Int]
+            let decoded: String
+            let sentencepiece_ids: [Int]?
+        }
+        let cases: [Case]
+    }
+
+    static func cases(_ name: String) throws -> [Cases.Case] {
+        let data = try Data(contentsOf: SharedData.url("data/tokenizer_cases/\(name).json"))
+        return try JSONDecoder().decode(Cases.self, from: data).cases
+    }
+
+    /// The folder of a tokenizer. Qwen2's file is packed and is unpacked into a temporary folder first.
+    static func withDirectory(_ name: String, _ body: (URL) throws -> Void) throws {
+        if name == "stories260K" { return try body(SharedData.url("models/stories260K")) }
+        let folder = SharedData.url("models/tokenizers/\(name)")
+        let packed = folder.appending(path: "tokenizer.json.gz")
+        guard FileManager.default.fileExists(atPath: packed.path) else { return try body(folder) }
+        let temporary = FileManager.default.temporaryDirectory.appending(path: "onebit-tokenizer-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: temporary, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: temporary) }
+        let unpacked = temporary.appending(path: "tokenizer.json")
+        _ = FileManager.default.createFile(atPath: unpacked.path, contents: nil)
+        let gzip = Process()
+        gzip.executableURL = URL(filePath: "/usr/bin/gzip")
+        gzip.arguments = ["-dc", packed.path]
+        gzip.standardOutput = try FileHandle(forWritingTo: unpacked)
+        try gzip.run()
+        gzip.waitUntilExit()
+        try #require(gzip.terminationStatus == 0)
+        try body(temporary)
+    }
+
+    static func isSame(_ text: String, _ expected: String) -> Bool { text.utf8.elementsEqual(expected.utf8) }
+
+    static func check(
+        _ tokenizer: some Tokenizer, against cases: [Cases.Case], ids: (Cases.Case) -> [Int]
+    ) {
+        for (index, example) in cases.enumerated() {
+            let expected = ids(example)
+            let encoded = tokenizer.encode(example.text, addSpecialTokens: false)
+            #expect(encoded == expected, "case \(index) (\(example.category)): \(example.text.debugDescription)")
+
+            var stream = StreamingDecoder(tokenizer: tokenizer, skipSpecialTokens: false)
+            let pieces = example.ids.map { stream.append($0) } + [stream.finish()]
+            let whole = tokenizer.decode(example.ids, skipSpecialTokens: false)
+            #expect(isSame(pieces.joined(), whole), "case \(index) (\(example.category)), streamed")
+        }
+    }
+
+    @Test(
+        "tokenizer.json: ids with and without special tokens, and decoded text, of every case",
+        arguments: ["stories260K", "llama", "gpt2", "opt-style", "llama3-style", "qwen2"]
+    )
+    func tokenizerFile(name: String) throws {
+        try Self.withDirectory(name) { directory in
+            let tokenizer = try loadTokenizer(from: directory)
+            let cases = try Self.cases(name)
+            #expect(cases.count == 150)
+            Self.check(tokenizer, against: cases, ids: \.ids)
+            for (index, example) in cases.enumerated() {
+                let withSpecial = tokenizer.encode(example.text, addSpecialTokens: true)
+                #expect(withSpecial == example.ids_with_special, "case \(index) (\(example.category))")
+                let decoded = tokenizer.decode(example.ids, skipSpecialTokens: false)
+                #expect(Self.isSame(decoded, example.decoded), "case \(index) (\(example.category)), decoded")
+            }
+        }
+    }
+
+    @Test("tokenizer.model: ids of every case", arguments: ["stories260K", "llama"])
+    func sentencePieceModel(name: String) throws {
+        try Self.withDirectory(name) { directory in
+            let model = directory.appending(path: "tokenizer.model")
+            let tokenizer = try BytePairTokenizer(sentencePieceModel: model)
+            let cases = try Self.cases(name)
+            Self.check(tokenizer, against: cases) { $0.sentencepiece_ids ?? $0.ids }
+            #expect(tokenizer.beginOfSequence == 1)
+            #expect(tokenizer.endOfSequence == 2)
+            for example in cases where example.sentencepiece_ids == nil {
+                #expect(tokenizer.encode(example.text, addSpecialTokens: true) == example.ids_with_special)
+                #expect(Self.isSame(tokenizer.decode(example.ids, skipSpecialTokens: true), example.decoded))
+            }
+        }
+    }
+
+    @Test(
+        "Vocabulary sizes, BOS and EOS",
+        arguments: [
+            ("stories260K", 512, 1, 2), ("llama", 32000, 1, 2), ("gpt2", 50257, nil, nil), ("opt-style", 50260, 2, nil),
+            ("llama3-style", 50261, 50256, nil), ("qwen2", 151646, nil, nil),
+        ] as [(String, Int, Int?, Int?)]
+    )
+    func sizes(name: String, size: Int, beginOfSequence: Int?, endOfSequence: Int?) throws {
+        try Self.withDirectory(name) { directory in
+            let tokenizer = try loadTokenizer(from: directory)
+            #expect(tokenizer.vocabularySize == size)
+            #expect(tokenizer.beginOfSequence == beginOfSequence)
+            #expect(tokenizer.endOfSequence == endOfSequence)
+        }
+    }
+}
