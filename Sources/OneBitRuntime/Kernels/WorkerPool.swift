@@ -28,6 +28,9 @@ final class WorkerPool: Sendable {
 
     deinit { region.stop() }
 
+    /// Workers that sleep at this moment.
+    var sleepingThreads: Int { region.sleepingThreads }
+
     /// Calls `body` on ranges that together are `0..<count`, at the same time and on different threads where that pays.
     ///
     /// - Parameters:
@@ -80,6 +83,8 @@ private final class Region: @unchecked Sendable {
     /// Threads in, or on the way to, `condition.wait()`.
     private let sleepers = Atomic<Int>(0)
     private let condition = NSCondition()
+
+    var sleepingThreads: Int { sleepers.load(ordering: .relaxed) }
 
     /// Takes the workers, unless another loop has them.
     func enter() -> Bool {

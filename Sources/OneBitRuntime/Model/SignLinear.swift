@@ -48,71 +48,22 @@ struct SignLinear: Sendable {
         scratch: Scratch,
         execution: Execution
     ) {
-        switch execution.inputPrecision {
-        case .bits16:
-            let kernels = execution.instructionSet.kernels.pointee
-            forward(
-                x,
-                tokens,
-                y,
-                scratch,
-                execution,
-                quantize: kernels.quantize_int16,
-                product: kernels.sign_product_int16
-            )
-        case .bits8:
-            let kernels = execution.instructionSet.kernels.pointee
-            forward(
-                x,
-                tokens,
-                y,
-                scratch,
-                execution,
-                quantize: kernels.quantize_int8,
-                product: kernels.sign_product_int8
-            )
-        }
-    }
-
-    private typealias Quantize<Integer> = @convention(c) (
-        UnsafePointer<Float>, UnsafePointer<Float>, Int, UnsafeMutablePointer<Integer>, Int
-    ) -> Float
-    private typealias Product<Integer> = @convention(c) (
-        sign_kernels_matrix, Int, Int, UnsafePointer<Integer>, Int, Int, UnsafeMutablePointer<Int32>, Int
-    ) -> Void
-
-    private func forward<Integer>(
-        _ x: UnsafePointer<Float>,
-        _ tokens: Int,
-        _ y: UnsafeMutablePointer<Float>,
-        _ scratch: Scratch,
-        _ execution: Execution,
-        quantize: Quantize<Integer>,
-        product: Product<Integer>
-    ) {
         let kernels = execution.instructionSet.kernels.pointee
-        let matrix = sign_kernels_matrix(
-            bits: signs.bytes.baseAddress!.assumingMemoryBound(to: UInt8.self),
-            bytes_per_row: bytesPerRow,
-            columns: inputs
-        )
-        let stride = Scratch.stride(inputs: inputs)
         let scales = scratch.scales.pointer
         let sums = scratch.sums.pointer
-        let integers = UnsafeMutableRawPointer(scratch.quantized.pointer).assumingMemoryBound(to: Integer.self)
 
         // q, s of every token
         inputScale.withUnsafeBufferPointer { g in
             execution.pool.run(count: tokens, operations: inputs) { range, _ in
                 for t in range {
-                    scales[t] = quantize(x + t * inputs, g.baseAddress!, inputs, integers + t * stride, stride)
+                    scales[t] = quantize(x + t * inputs, g.baseAddress!, token: t, scratch, execution)
                 }
             }
         }
         // Y = q Sᵀ · s ⊙ h. A sign product counts one operation per 8 weights.
         outputScale.withUnsafeBufferPointer { h in
             execution.pool.run(count: outputs, operations: (inputs / 8 + 1) * tokens) { rows, _ in
-                product(matrix, rows.lowerBound, rows.upperBound, integers, stride, tokens, sums, outputs)
+                product(rows, tokens: tokens, scratch, execution)
                 for t in 0..<tokens {
                     let first = t * outputs + rows.lowerBound
                     kernels.dequantize(
@@ -132,10 +83,43 @@ struct SignLinear: Sendable {
         }
     }
 
+    /// q = round((x ⊙ g) / s) of one token into the scratch memory; returns s.
+    private func quantize(
+        _ x: UnsafePointer<Float>,
+        _ g: UnsafePointer<Float>,
+        token: Int,
+        _ scratch: Scratch,
+        _ execution: Execution
+    ) -> Float {
+        let kernels = execution.instructionSet.kernels.pointee
+        let stride = Scratch.stride(inputs: inputs)
+        switch execution.inputPrecision {
+        case .bits16: return kernels.quantize_int16(x, g, inputs, scratch.int16 + token * stride, stride)
+        case .bits8: return kernels.quantize_int8(x, g, inputs, scratch.int8 + token * stride, stride)
+        }
+    }
+
+    /// q Sᵀ for some rows of S and all tokens.
+    private func product(_ rows: Range<Int>, tokens: Int, _ scratch: Scratch, _ execution: Execution) {
+        let kernels = execution.instructionSet.kernels.pointee
+        let matrix = sign_kernels_matrix(
+            bits: signs.bytes.baseAddress!.assumingMemoryBound(to: UInt8.self),
+            bytes_per_row: bytesPerRow,
+            columns: inputs
+        )
+        let stride = Scratch.stride(inputs: inputs)
+        let sums = scratch.sums.pointer
+        let (begin, end) = (rows.lowerBound, rows.upperBound)
+        switch execution.inputPrecision {
+        case .bits16: kernels.sign_product_int16(matrix, begin, end, scratch.int16, stride, tokens, sums, outputs)
+        case .bits8: kernels.sign_product_int8(matrix, begin, end, scratch.int8, stride, tokens, sums, outputs)
+        }
+    }
+
     /// Integers in and out of a sign product, of the widest layer.
     final class Scratch {
-        /// q, int16 or int8: [tokens, stride(inputs)]
-        let quantized: Buffer<Int16>
+        /// q, as int16 or int8: [tokens, stride(inputs)]
+        private let quantized: Buffer<Int16>
         /// s: [tokens]
         let scales: Buffer<Float>
         /// q Sᵀ: [tokens, outputs]
@@ -145,6 +129,11 @@ struct SignLinear: Sendable {
             quantized = Buffer(count: tokens * Self.stride(inputs: inputs))
             scales = Buffer(count: tokens)
             sums = Buffer(count: tokens * outputs)
+        }
+
+        var int16: UnsafeMutablePointer<Int16> { quantized.pointer }
+        var int8: UnsafeMutablePointer<Int8> {
+            UnsafeMutableRawPointer(quantized.pointer).assumingMemoryBound(to: Int8.self)
         }
 
         /// Inputs rounded up to the kernels' padding.

@@ -1,0 +1,106 @@
+import Foundation
+import Tokenization
+
+/// What a generation hands out on its way.
+public enum Generation: Sendable {
+    /// Some more text; never a broken character.
+    case chunk(String)
+    /// The end, once, after the last chunk.
+    case info(GenerateCompletionInfo)
+}
+
+/// How a generation went.
+public struct GenerateCompletionInfo: Sendable {
+    /// Why it ended.
+    public let stopReason: StopReason
+    /// The tokens that were generated, the last of a stop string included.
+    public let tokens: [Int]
+    /// Tokens of the prompt.
+    public let promptTokenCount: Int
+    /// Time that the prompt took, up to the logits that follow it.
+    public let promptTime: Duration
+    /// Time of the steps after the prompt, one token each.
+    public let generateTime: Duration
+    /// Number of these steps. The first token needs none: its logits are the prompt's.
+    public let stepCount: Int
+
+    /// Prompt tokens per second.
+    public var promptTokensPerSecond: Double { Double(promptTokenCount) / max(promptTime / .seconds(1), 1e-9) }
+    /// Generated tokens per second: steps over their time; 0 without any.
+    public var tokensPerSecond: Double {
+        stepCount == 0 ? 0 : Double(stepCount) / max(generateTime / .seconds(1), 1e-9)
+    }
+}
+
+/// Continues a prompt and hands out the text as it comes.
+///
+/// - Parameters:
+///   - prompt: token ids, special tokens included.
+///   - didGenerate: takes each piece of text; may throw to end the generation.
+/// - Throws: ``GenerationError``, what the model and `didGenerate` throw, and `CancellationError` when the task that
+///   it runs in is cancelled.
+public func generate(
+    prompt: [Int],
+    model: any CausalLanguageModel,
+    tokenizer: any Tokenizer,
+    parameters: GenerateParameters,
+    didGenerate: (String) throws -> Void
+) throws -> GenerateCompletionInfo {
+    var iterator = try TokenIterator(prompt: prompt, model: model, parameters: parameters)
+    // The prompt goes first, so that the text joins on to it: some tokenizers drop the first token's space.
+    var decoder = StreamingDecoder(tokenizer: tokenizer, skipSpecialTokens: true)
+    for token in prompt { _ = decoder.append(token) }
+    var filter = StopStringFilter(parameters.stopStrings)
+    var tokens: [Int] = []
+    func hand(out text: String) throws {
+        if !text.isEmpty { try didGenerate(text) }
+    }
+    while !filter.isStopped, let token = try iterator.next() {
+        tokens.append(token)
+        try hand(out: filter.append(decoder.append(token)))
+    }
+    if !filter.isStopped {
+        try hand(out: filter.append(decoder.finish()))
+        try hand(out: filter.finish())
+    }
+    return GenerateCompletionInfo(
+        stopReason: filter.isStopped ? .stopString : iterator.stopReason ?? .length,
+        tokens: tokens,
+        promptTokenCount: iterator.promptTokenCount,
+        promptTime: iterator.promptTime,
+        generateTime: iterator.generateTime,
+        stepCount: iterator.stepCount
+    )
+}
+
+/// Continues a prompt in the background, as a stream of text that ends with a ``Generation/info(_:)``.
+///
+///     for try await part in generate(prompt: tokens, model: model, tokenizer: tokenizer, parameters: .greedy) {
+///         if case .chunk(let text) = part { print(text, terminator: "") }
+///     }
+///
+/// Leaving the loop, or cancelling the task that it runs in, ends the generation after the token at hand.
+public func generate(
+    prompt: [Int],
+    model: any CausalLanguageModel,
+    tokenizer: any Tokenizer,
+    parameters: GenerateParameters
+) -> AsyncThrowingStream<Generation, any Error> {
+    AsyncThrowingStream { continuation in
+        let task = Task.detached {
+            do {
+                let info = try generate(
+                    prompt: prompt,
+                    model: model,
+                    tokenizer: tokenizer,
+                    parameters: parameters
+                ) { continuation.yield(.chunk($0)) }
+                continuation.yield(.info(info))
+                continuation.finish()
+            } catch {
+                continuation.finish(throwing: error)
+            }
+        }
+        continuation.onTermination = { _ in task.cancel() }
+    }
+}

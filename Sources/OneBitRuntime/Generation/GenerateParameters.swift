@@ -1,0 +1,70 @@
+/// How a text is continued.
+public struct GenerateParameters: Sendable, Hashable {
+    /// Most tokens to generate; nil is as many as the context has room for.
+    public var maxTokens: Int?
+    /// Divides the logits before the softmax; 0 takes the likeliest token (greedy).
+    public var temperature: Float
+    /// Keeps the k likeliest tokens; 0 keeps all.
+    public var topK: Int
+    /// Keeps the likeliest tokens that together have this probability; 1 keeps all.
+    public var topP: Float
+    /// Keeps the tokens at least this many times as likely as the likeliest; 0 keeps all.
+    public var minP: Float
+    /// Makes tokens that occurred lately less likely: a positive logit is divided by it, a negative one multiplied.
+    /// 1 leaves them be.
+    public var repetitionPenalty: Float
+    /// How many of the last tokens, the prompt's included, count as late.
+    public var repetitionContextSize: Int
+    /// Seed of the random numbers: the same seed, model and prompt give the same text on every machine.
+    public var seed: UInt64
+    /// Strings that end the text; they are not part of it.
+    public var stopStrings: [String]
+
+    public init(
+        maxTokens: Int? = nil,
+        temperature: Float = 0.8,
+        topK: Int = 0,
+        topP: Float = 0.95,
+        minP: Float = 0,
+        repetitionPenalty: Float = 1,
+        repetitionContextSize: Int = 64,
+        seed: UInt64 = 0,
+        stopStrings: [String] = []
+    ) {
+        self.maxTokens = maxTokens
+        self.temperature = temperature
+        self.topK = topK
+        self.topP = topP
+        self.minP = minP
+        self.repetitionPenalty = repetitionPenalty
+        self.repetitionContextSize = repetitionContextSize
+        self.seed = seed
+        self.stopStrings = stopStrings
+    }
+
+    /// The likeliest token every time.
+    public static let greedy = GenerateParameters(temperature: 0)
+
+    /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)`` for a number that means nothing.
+    func validate() throws {
+        func require(_ condition: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String)
+            throws
+        {
+            guard condition else {
+                throw GenerationError.invalidParameter(name: name, value: value.description, expected: expected)
+            }
+        }
+        try require(maxTokens ?? 0 >= 0, "maxTokens", maxTokens ?? 0, "0 or more")
+        try require(temperature >= 0 && temperature.isFinite, "temperature", temperature, "0 or more")
+        try require(topK >= 0, "topK", topK, "0 or more")
+        try require(topP > 0 && topP <= 1, "topP", topP, "above 0, at most 1")
+        try require(minP >= 0 && minP <= 1, "minP", minP, "between 0 and 1")
+        try require(
+            repetitionPenalty > 0 && repetitionPenalty.isFinite,
+            "repetitionPenalty",
+            repetitionPenalty,
+            "above 0"
+        )
+        try require(repetitionContextSize >= 0, "repetitionContextSize", repetitionContextSize, "0 or more")
+    }
+}

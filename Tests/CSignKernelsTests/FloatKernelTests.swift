@@ -1,0 +1,214 @@
+import CSignKernels
+import Foundation
+import Testing
+
+/// The float kernels: right within rounding, and the same bits in every version.
+@Suite struct FloatKernelTests {
+    static let counts = [1, 2, 8, 15, 16, 17, 33, 64, 172, 1000]
+
+    /// Calls `body` for every version; all must return the same bits. Returns them.
+    private func everyVersion(_ body: (sign_kernels_table) -> [Float]) -> [Float] {
+        let results = availableKernels().map { (name($0), body($0.pointee)) }
+        for (name, result) in results.dropFirst() {
+            #expect(
+                result.map(\.bitPattern) == results[0].1.map(\.bitPattern),
+                "\(name) differs from \(results[0].0)"
+            )
+        }
+        return results[0].1
+    }
+
+    private func expectClose(_ found: [Float], _ expected: [Double], within tolerance: Double = 2e-6) {
+        let scale = expected.map(\.magnitude).max() ?? 1
+        #expect(found.count == expected.count)
+        for (index, (a, b)) in zip(found, expected).enumerated()
+        where abs(Double(a) - b) > tolerance * max(scale, 1e-30) {
+            Issue.record("element \(index): found \(a), expected \(b)")
+        }
+    }
+
+    @Test("Products with float, half and bfloat16 weights", arguments: counts)
+    func product(columns: Int) {
+        var generator = TestGenerator(state: UInt64(columns))
+        let rows = 19
+        let tokens = 6
+        let x = generator.floats(tokens * columns)
+        let weights = generator.floats(rows * columns)
+        let halves = weights.map { Float16($0) }
+        let brains = weights.map { UInt16($0.bitPattern >> 16) }
+        let stored: [(sign_kernels_float_type, [UInt8], [Float])] = [
+            (SIGN_KERNELS_FLOAT32, weights.withUnsafeBytes(Array.init), weights),
+            (SIGN_KERNELS_FLOAT16, halves.withUnsafeBytes(Array.init), halves.map { Float($0) }),
+            (
+                SIGN_KERNELS_BFLOAT16, brains.withUnsafeBytes(Array.init),
+                brains.map { Float(bitPattern: UInt32($0) << 16) }
+            ),
+        ]
+        for (type, bytes, values) in stored {
+            // An odd address: weights lie anywhere in a file.
+            let shifted = [0] + bytes
+            let y = everyVersion { kernels in
+                var y = [Float](repeating: 0, count: tokens * rows)
+                shifted.withUnsafeBytes { raw in
+                    let start = raw.baseAddress! + 1
+                    kernels.float_product(start, type, columns, 0, 7, x, columns, tokens, &y, rows)
+                    kernels.float_product(start, type, columns, 7, rows, x, columns, tokens, &y, rows)
+                }
+                return y
+            }
+            let expected = (0..<tokens).flatMap { t in
+                (0..<rows).map { r in
+                    (0..<columns).reduce(0.0) {
+                        $0 + Double(values[r * columns + $1]) * Double(x[t * columns + $1])
+                    }
+                }
+            }
+            expectClose(y, expected)
+
+            let one = everyVersion { kernels in
+                var y = [Float](repeating: 0, count: rows)
+                shifted.withUnsafeBytes { raw in
+                    kernels.float_product(raw.baseAddress! + 1, type, columns, 0, rows, x, columns, 1, &y, rows)
+                }
+                return y
+            }
+            #expect(one == Array(y[..<rows]), "a token alone and among others must give the same bits")
+
+            let widened = everyVersion { kernels in
+                var y = [Float](repeating: 0, count: values.count)
+                shifted.withUnsafeBytes { kernels.widen($0.baseAddress! + 1, type, values.count, &y) }
+                return y
+            }
+            #expect(widened == values)
+        }
+    }
+
+    @Test("Every half-precision value widens exactly, subnormals, infinities and NaN included")
+    func widenAllHalves() {
+        let halves = (0...UInt16.max).map { $0 }
+        let widened = everyVersion { kernels in
+            var y = [Float](repeating: 0, count: halves.count)
+            halves.withUnsafeBytes { kernels.widen($0.baseAddress!, SIGN_KERNELS_FLOAT16, halves.count, &y) }
+            // A signalling NaN may come back quiet.
+            return y.map { $0.isNaN ? .nan : $0 }
+        }
+        for (half, found) in zip(halves, widened) {
+            let expected = Float(Float16(bitPattern: half))
+            if !(found == expected || (found.isNaN && expected.isNaN)) {
+                Issue.record("half \(half): found \(found), expected \(expected)")
+            }
+        }
+    }
+
+    @Test("RMSNorm and LayerNorm", arguments: counts)
+    func norms(count: Int) {
+        var generator = TestGenerator(state: UInt64(count))
+        let x = generator.floats(count, in: -3...5)
+        let w = generator.floats(count)
+        let values = x.map { Double($0) }
+        let meanSquare = values.reduce(0) { $0 + $1 * $1 } / Double(count)
+        let rms = everyVersion { kernels in
+            var y = [Float](repeating: 0, count: count)
+            kernels.rms_norm(x, w, count, 1e-5, &y)
+            return y
+        }
+        expectClose(rms, zip(values, w).map { $0 / (meanSquare + 1e-5).squareRoot() * Double($1) })
+
+        let mean = values.reduce(0, +) / Double(count)
+        let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
+        let layer = everyVersion { kernels in
+            var y = x
+            kernels.layer_norm(y, count, 1e-5, &y)
+            return y
+        }
+        expectClose(layer, values.map { ($0 - mean) / (variance + 1e-5).squareRoot() }, within: 1e-5)
+    }
+
+    @Test("SwiGLU, addition and rotation", arguments: counts)
+    func pointwise(count: Int) {
+        var generator = TestGenerator(state: UInt64(count))
+        let a = generator.floats(count, in: -20...20)
+        let b = generator.floats(count)
+        let gated = everyVersion { kernels in
+            var y = a
+            kernels.swiglu(y, b, count, &y)
+            return y
+        }
+        expectClose(gated, zip(a, b).map { Double($0) / (1 + exp(-Double($0))) * Double($1) })
+        let sum = everyVersion { kernels in
+            var y = b
+            kernels.add(a, count, &y)
+            return y
+        }
+        #expect(sum == zip(a, b).map { $0 + $1 })
+
+        let half = count
+        let x = generator.floats(2 * half)
+        let angles = generator.floats(half)
+        let turned = everyVersion { kernels in
+            var y = x
+            kernels.rotate_half(&y, 2 * half, angles.map { cos($0) }, angles.map { sin($0) })
+            return y
+        }
+        var expected = [Double](repeating: 0, count: 2 * half)
+        for i in 0..<half {
+            let (first, second, angle) = (Double(x[i]), Double(x[i + half]), Double(angles[i]))
+            expected[i] = first * cos(angle) - second * sin(angle)
+            expected[i + half] = second * cos(angle) + first * sin(angle)
+        }
+        expectClose(turned, expected)
+    }
+
+    @Test("SwiGLU far from zero neither overflows nor loses NaN")
+    func swigluExtremes() {
+        let gate: [Float] = [-1000, 1000, -88, 88, .nan, 0]
+        let y = everyVersion { kernels in
+            var y = gate
+            kernels.swiglu(y, [1, 1, 1, 1, 1, 1], 6, &y)
+            return y.map { $0.isNaN ? .nan : $0 }
+        }
+        #expect(y[0].magnitude < 1e-30 && y[1] == 1000 && y[2].magnitude < 1e-30 && y[3] == 88)
+        #expect(y[4].isNaN && y[5] == 0)
+    }
+
+    @Test("Softmax", arguments: counts)
+    func softmax(count: Int) {
+        var generator = TestGenerator(state: UInt64(count))
+        let x = generator.floats(count, in: -30...30)
+        let found = everyVersion { kernels in
+            var y = x
+            kernels.softmax(&y, count)
+            return y
+        }
+        let largest = Double(x.max()!)
+        let weights = x.map { exp(Double($0) - largest) }
+        let total = weights.reduce(0, +)
+        expectClose(found, weights.map { $0 / total })
+    }
+
+    @Test("Attention over keys and values", arguments: [(1, 8), (5, 8), (40, 6), (33, 64), (17, 80)])
+    func attention(positions: Int, size: Int) {
+        var generator = TestGenerator(state: UInt64(positions))
+        let stride = size + 3
+        let q = generator.floats(size, in: -3...3)
+        let keys = generator.floats(positions * stride)
+        let values = generator.floats(positions * stride)
+        let found = everyVersion { kernels in
+            var weights = [Float](repeating: 0, count: positions)
+            var y = [Float](repeating: 0, count: size)
+            kernels.attention(q, keys, values, stride, positions, size, 0.3, &weights, &y)
+            return y
+        }
+        let scores = (0..<positions).map { p in
+            (0..<size).reduce(0.0) { $0 + Double(q[$1]) * Double(keys[p * stride + $1]) } * 0.3
+        }
+        let weights = scores.map { exp($0 - scores.max()!) }
+        let total = weights.reduce(0, +)
+        expectClose(
+            found,
+            (0..<size).map { i in
+                (0..<positions).reduce(0.0) { $0 + weights[$1] / total * Double(values[$1 * stride + i]) }
+            }
+        )
+    }
+}
