@@ -45,7 +45,8 @@ var targets: [Target] = [
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation"]),
-    .testTarget(name: "OneBitCommandTests", dependencies: ["onebit"]),
+    .testTarget(
+        name: "OneBitCommandTests", dependencies: ["onebit"], exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),

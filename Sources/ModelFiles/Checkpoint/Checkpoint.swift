@@ -65,6 +65,13 @@ public final class Checkpoint: Sendable {
         try file(of: name).floats(of: name)
     }
 
+    /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
+    public func mapped(_ name: String) throws -> MappedTensor {
+        try file(of: name).mapped(name)
+    }
+
     /// Lets the system drop a tensor's pages from memory until they are touched again.
     ///
     /// A walk over a model so keeps no more than the tensor at hand.

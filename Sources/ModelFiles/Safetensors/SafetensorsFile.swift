@@ -38,6 +38,16 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
+    /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
+    ///
+    /// - Throws: ``SafetensorsError/noSuchTensor(file:tensor:)``.
+    public func mapped(_ name: String) throws -> MappedTensor {
+        guard let description = tensors[name], let range = ranges[name] else {
+            throw SafetensorsError.noSuchTensor(file: path, tensor: name)
+        }
+        return MappedTensor(description: description, range: range, of: file)
+    }
+
     /// A float tensor's values.
     ///
     /// - Throws: ``SafetensorsError/noSuchTensor(file:tensor:)``, ``CheckpointError/notFloat(file:tensor:found:)``,

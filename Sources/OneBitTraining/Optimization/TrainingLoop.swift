@@ -84,13 +84,15 @@ final class TrainingLoop {
         for pass in 0..<plan.budget.accumulation {
             let start = (number - 1) * plan.budget.batchSize + pass * count
             let batch = try loss(try segments.batch(from: start, count: count))
-            event.loss += try batch.total.item() * share
+            let value = try batch.total.item()
+            guard value.isFinite else {
+                let guilty = batch.parts.filter { !$0.value.isFinite }.map(\.name).joined(separator: ", ")
+                throw TrainingError.notFinite(
+                    step: number, quantity: guilty.isEmpty ? "the loss" : "the loss (\(guilty))")
+            }
+            event.loss += value * share
             for part in batch.parts { event.parts[part.name, default: 0] += part.value * share }
             try (plan.budget.accumulation == 1 ? batch.total : batch.total * share).backward()
-        }
-        guard event.loss.isFinite else {
-            let guilty = event.parts.filter { !$0.value.isFinite }.keys.sorted().joined(separator: ", ")
-            throw TrainingError.notFinite(step: number, quantity: guilty.isEmpty ? "the loss" : "the loss (\(guilty))")
         }
         event.gradientNorm = try optimizer.step(number, factor: factor)
         guard event.gradientNorm.isFinite else {

@@ -15,12 +15,14 @@ public enum Corpus {
     ///
     /// - Parameter closesDocuments: Whether to put the tokenizer's end-of-sequence token behind each document, so that a
     ///   model in the making learns to stop.
+    /// - Parameter includes: Which documents to take, by number.
     /// - Throws: ``TrainingError/malformedCorpus(file:line:reason:)``.
     public static func tokens(
-        of file: URL, tokenizer: any Tokenizer, closesDocuments: Bool = false
+        of file: URL, tokenizer: any Tokenizer, closesDocuments: Bool = false,
+        includes: (_ document: Int) -> Bool = { _ in true }
     ) throws -> [Int32] {
         var stream: [Int32] = []
-        for (index, line) in try lines(of: file).enumerated() {
+        for (index, line) in try lines(of: file).enumerated() where includes(index) {
             func malformed(_ reason: String) -> TrainingError {
                 .malformedCorpus(file: file, line: index + 1, reason: reason)
             }

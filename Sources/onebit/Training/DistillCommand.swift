@@ -113,14 +113,16 @@ struct BudgetOptions: ParsableArguments {
         if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
     }
 
+    func sequenceLength(for recipe: RecipeName, context: Int) -> Int {
+        sequenceLength ?? min(recipe.sequenceLength, context)
+    }
+
     func budget(for recipe: RecipeName, tokens: Int, context: Int, seed: UInt64) -> TrainingBudget {
-        let length = sequenceLength ?? min(recipe.sequenceLength, context)
-        var count = steps
-        if count == nil, let epochs = epochs ?? recipe.epochs {
-            count = Int((Double(tokens) * epochs / Double(batchSize * length)).rounded(.up))
-        }
+        let length = sequenceLength(for: recipe, context: context)
+        let training = steps.map(TrainingLength.steps) ?? epochs.map(TrainingLength.epochs) ?? recipe.trainingLength
         return TrainingBudget(
-            steps: max(1, count ?? recipe.steps), batchSize: batchSize, accumulation: accumulation,
+            steps: training.steps(tokens: tokens, tokensPerStep: batchSize * length),
+            batchSize: batchSize, accumulation: accumulation,
             sequenceLength: length, seed: seed)
     }
 }

@@ -1,2 +1,0 @@
-#include "CSignKernels.h"
-int sign_kernels_placeholder(void) { return 1; }

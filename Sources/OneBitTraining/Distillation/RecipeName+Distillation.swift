@@ -1,0 +1,59 @@
+import SignDecomposition
+
+/// What each preset means for distillation. What it means for the start checkpoint stands in `SignDecomposition`.
+extension RecipeName {
+    /// Loss, gradient and optimiser.
+    public var distillation: DistillationRecipe {
+        switch self {
+        case .paper: .paper
+        case .default: .default
+        }
+    }
+
+    /// Tokens per training sequence, where the model's context allows it.
+    public var sequenceLength: Int {
+        switch self {
+        case .paper: 2048
+        case .default: 256
+        }
+    }
+
+    /// How long a student is trained. The default is minutes on two cores for a model of a few million parameters.
+    public var trainingLength: TrainingLength {
+        switch self {
+        case .paper: .epochs(50)
+        case .default: .steps(1500)
+        }
+    }
+
+    /// Samples that the teacher writes.
+    public var samples: Int {
+        switch self {
+        case .paper: 132_000
+        case .default: 2000
+        }
+    }
+
+    /// How a sample begins.
+    public var firstToken: SynthesisSettings.FirstToken {
+        switch self {
+        case .paper: .uniform
+        case .default: .model
+        }
+    }
+}
+
+/// The length of a training run.
+public enum TrainingLength: Sendable, Hashable {
+    case steps(Int)
+    /// Passes over the corpus.
+    case epochs(Double)
+
+    /// Optimiser steps over a corpus of `tokens`, with `tokensPerStep` each.
+    public func steps(tokens: Int, tokensPerStep: Int) -> Int {
+        switch self {
+        case .steps(let steps): steps
+        case .epochs(let epochs): max(1, Int((Double(tokens) * epochs / Double(tokensPerStep)).rounded(.up)))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+import Foundation
+
+/// The command line as it was built, run as users run it.
+struct BuiltCommand {
+    struct Outcome {
+        var exitCode: Int32
+        var wasKilled: Bool
+        var output: String
+        var errors: String
+    }
+
+    /// `onebit` lies beside the test runner.
+    private static let executable = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().appending(path: "onebit")
+
+    /// Runs `onebit arguments` to its end.
+    static func run(_ arguments: [String]) async throws -> Outcome {
+        try await run(executable: executable, arguments)
+    }
+
+    /// Runs a line of shell in which `onebit` is the built command.
+    static func shell(_ line: String) async throws -> Outcome {
+        let call = "onebit() { '\(executable.path)' \"$@\"; }; \(line)"
+        return try await run(executable: URL(filePath: "/bin/bash"), ["-c", call])
+    }
+
+    /// Starts `onebit arguments`, sends `signal` once `isUnderWay` says so (or after half a minute), and waits for the
+    /// end, which it brings about after another half minute.
+    static func interrupt(
+        _ arguments: [String], signal: Int32 = SIGINT, once isUnderWay: () -> Bool
+    ) async throws -> Outcome {
+        // A test run in the background of a script ignores SIGINT and would hand that on.
+        let call = ["--default-signal=INT", executable.path] + arguments
+        return try await run(executable: URL(filePath: "/usr/bin/env"), call) { process in
+            try await wait { !process.isRunning || isUnderWay() }
+            kill(process.processIdentifier, signal)
+            try await wait { !process.isRunning }
+            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        }
+    }
+
+    /// Waits until `condition` holds, half a minute at most.
+    private static func wait(until condition: () -> Bool) async throws {
+        for _ in 0..<600 where !condition() { try await Task.sleep(for: .milliseconds(50)) }
+    }
+
+    private static func run(
+        executable: URL,
+        _ arguments: [String],
+        afterStart: (Process) async throws -> Void = { _ in }
+    ) async throws -> Outcome {
+        // Files and not pipes: nobody has to read along.
+        let folder = try temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let streams = try ["output", "errors"].map { name in
+            let url = folder.appending(path: name)
+            try Data().write(to: url)
+            return (url, try FileHandle(forWritingTo: url))
+        }
+        let process = Process()
+        process.executableURL = executable
+        process.arguments = arguments
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = streams[0].1
+        process.standardError = streams[1].1
+        try process.run()
+        try await afterStart(process)
+        while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
+        return Outcome(
+            exitCode: process.terminationStatus,
+            wasKilled: process.terminationReason == .uncaughtSignal,
+            output: String(decoding: try Data(contentsOf: streams[0].0), as: UTF8.self),
+            errors: String(decoding: try Data(contentsOf: streams[1].0), as: UTF8.self)
+        )
+    }
+
+    /// A new folder, for the caller to remove.
+    static func temporaryFolder() throws -> URL {
+        let url = FileManager.default.temporaryDirectory.appending(path: "onebit-tests-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+        return url
+    }
+}

@@ -1,0 +1,113 @@
+import ArgumentParser
+import Foundation
+import Testing
+
+@testable import onebit
+
+/// Names of the subcommands that this build has: without libtorch there are fewer.
+private let subcommands = OneBitCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
+
+@Suite("The built command line")
+struct CommandLineTests {
+    @Test("--help works and names every subcommand")
+    func help() async throws {
+        let outcome = try await BuiltCommand.run(["--help"])
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.errors.isEmpty)
+        for name in subcommands { #expect(outcome.output.contains("  \(name) ")) }
+    }
+
+    @Test("Every subcommand has help with an abstract and examples", arguments: subcommands)
+    func subcommandHelp(name: String) async throws {
+        let outcome = try await BuiltCommand.run([name, "--help"])
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.output.hasPrefix("OVERVIEW: "))
+        #expect(outcome.output.contains("onebit \(name) "))
+        #expect(outcome.output.contains("EXAMPLES"))
+    }
+
+    @Test("The version is printed alone")
+    func version() async throws {
+        let outcome = try await BuiltCommand.run(["--version"])
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.output == OneBitVersion.current + "\n")
+    }
+
+    @Test(
+        "Wrong usage exits with 64 and says what is wrong",
+        arguments: [["nonsense"], ["--nonsense"]] + subcommands.map { [$0, "--nonsense"] }
+    )
+    func wrongUsage(arguments: [String]) async throws {
+        let outcome = try await BuiltCommand.run(arguments)
+        #expect(outcome.exitCode == 64)
+        #expect(outcome.output.isEmpty)
+        #expect(outcome.errors.hasPrefix("error: "))
+    }
+
+    /// A call of each subcommand that reads a model, with a directory that is not there; OUT stands for a free path.
+    private static let callsWithoutModel = [
+        ["compress", "/nowhere/model", "--output", "OUT"],
+        ["init", "/nowhere/model", "--output", "OUT"],
+        ["synthesize", "/nowhere/model", "--output", "OUT"],
+        ["distill", "/nowhere/model", "--start", "/nowhere/start", "--corpus", "/nowhere/corpus", "--output", "OUT"],
+        ["pack", "/nowhere/model", "--output", "OUT"],
+        ["inspect", "/nowhere/model"],
+        ["generate", "/nowhere/model"],
+    ].filter { subcommands.contains($0[0]) }
+
+    @Test(
+        "A model directory that is not there: exit 1, one line that names it, nothing written",
+        arguments: callsWithoutModel
+    )
+    func missingModel(call: [String]) async throws {
+        let folder = try BuiltCommand.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let output = folder.appending(path: "output").path
+        let outcome = try await BuiltCommand.run(call.map { $0 == "OUT" ? output : $0 })
+        #expect(outcome.exitCode == 1)
+        #expect(outcome.output.isEmpty)
+        #expect(outcome.errors.hasPrefix("error: "))
+        #expect(outcome.errors.contains("/nowhere/model"))
+        #expect(outcome.errors.count { $0.isNewline } == 1)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+    }
+
+    @Test("A reader that closes standard output early ends the command quietly")
+    func closedPipe() async throws {
+        let outcome = try await BuiltCommand.shell("for n in 1 2 3; do onebit --help | head -n 1; done")
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.errors.isEmpty)
+    }
+
+    @Test("Standard streams that are closed from the start do no harm")
+    func closedStreams() async throws {
+        let outcome = try await BuiltCommand.shell("onebit --help <&- >&- 2>&-")
+        #expect(outcome.exitCode == 0)
+    }
+
+    @Test(
+        "Ctrl-C ends a training run with 130, leaves no output and keeps its checkpoint for --resume",
+        .enabled(if: subcommands.contains("pretrain"), "this build has no training")
+    )
+    func interruptedTraining() async throws {
+        let folder = try BuiltCommand.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let text = folder.appending(path: "text.txt")
+        let words = ["the", "cat", "sat", "on", "a", "mat", "and", "slept"]
+        let story = (0..<4000).map { words[($0 * $0 + $0 / 7) % words.count] }.joined(separator: " ")
+        try Data(story.utf8).write(to: text)
+        let output = folder.appending(path: "model")
+        let checkpoints = folder.appending(path: "model.training")
+        let outcome = try await BuiltCommand.interrupt([
+            "pretrain", text.path, "--output", output.path, "--vocabulary-size", "270", "--hidden-size", "16",
+            "--layers", "1", "--heads", "2", "--context", "16", "--batch-size", "2", "--steps", "100000000",
+            "--checkpoint-every", "5",
+        ]) { FileManager.default.fileExists(atPath: checkpoints.path) }
+        #expect(outcome.exitCode == 130)
+        #expect(!outcome.wasKilled)
+        #expect(outcome.errors.hasSuffix("interrupted\n"))
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["model.training", "text.txt"]
+        )
+    }
+}

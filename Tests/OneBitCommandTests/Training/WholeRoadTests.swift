@@ -1,0 +1,148 @@
+import Foundation
+import Testing
+
+/// The training commands as a user runs them, on a teacher made in a second from a few lines of text.
+@Suite("The whole road", .serialized)
+struct WholeRoadTests {
+    private let folder: URL
+
+    init() async throws { folder = try await Teacher.shared.workFolder() }
+
+    private func path(_ name: String) -> String { folder.appending(path: name).path }
+
+    private func contents(_ name: String) -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: path(name))) ?? []).sorted()
+    }
+
+    private func run(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        let outcome = try await BuiltCommand.run(arguments)
+        #expect(outcome.exitCode == 0, "\(outcome.errors)", sourceLocation: sourceLocation)
+    }
+
+    private func distillation(to output: String) -> [String] {
+        [
+            "distill", path("teacher"), "--start", path("start"), "--corpus", path("text.jsonl"), "--output", path(output),
+            "--steps", "30", "--batch-size", "2", "--sequence-length", "16", "--checkpoint-every", "3", "--threads", "1",
+        ]
+    }
+
+    @Test("compress makes one directory: packed model, tokenizer, card, report; and leaves no work behind")
+    func compress() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let outcome = try await BuiltCommand.run([
+            "compress", path("teacher"), "--output", path("packed"), "--samples", "24", "--max-length", "40", "--steps",
+            "12", "--batch-size", "2", "--sequence-length", "16", "--json",
+        ])
+        #expect(outcome.exitCode == 0, "\(outcome.errors)")
+        let names = ["teacher", "start", "packed"]
+        for name in names { #expect(outcome.output.contains("\"name\" : \"\(name)\"")) }
+        #expect(
+            Set(contents("packed")).isSuperset(of: [
+                "README.md", "compression_report.json", "config.json", "model.safetensors", "tokenizer.json",
+            ]))
+        #expect(!contents(".").contains { $0.contains("packed.") || $0.hasPrefix(".packed") })
+        try await run(["generate", path("packed"), "--prompt", "the", "--max-tokens", "4"])
+        try await run(["inspect", path("packed")])
+        let again = try await BuiltCommand.run(["compress", path("teacher"), "--output", path("packed")])
+        #expect(again.exitCode == 1)
+        #expect(again.errors.contains("packed"))
+    }
+
+    @Test("distill killed with SIGKILL at any moment and resumed ends in the bytes of an unbroken run")
+    func killAndResume() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try await run(["init", path("teacher"), "--output", path("start")])
+        try await run(distillation(to: "unbroken"))
+        let expected = try Data(contentsOf: folder.appending(path: "unbroken/model.safetensors"))
+
+        // Killed before the first checkpoint, while one is being written or between two, and after a resumption.
+        for killedAfter in [nil, "step-3", "step-9", "step-21"] as [String?] {
+            let saved = killedAfter.map { folder.appending(path: "broken.training/\($0)").path }
+            let outcome = try await BuiltCommand.interrupt(
+                distillation(to: "broken") + (killedAfter == nil ? [] : ["--resume"]), signal: SIGKILL
+            ) { saved.map { FileManager.default.fileExists(atPath: $0) } ?? true }
+            #expect(outcome.wasKilled)
+            #expect(!contents(".").contains("broken"), "nothing that looks finished")
+        }
+        try await run(distillation(to: "broken") + ["--resume"])
+        #expect(try Data(contentsOf: folder.appending(path: "broken/model.safetensors")) == expected)
+        #expect(
+            try Data(contentsOf: folder.appending(path: "broken/training_log.jsonl"))
+                == Data(contentsOf: folder.appending(path: "unbroken/training_log.jsonl")))
+        #expect(!contents(".").contains("broken.training"))
+    }
+
+    @Test("Ctrl-C during distill exits with 130, keeps the state and writes no output")
+    func interrupted() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try await run(["init", path("teacher"), "--output", path("start")])
+        let saved = path("student.training/step-3")
+        let outcome = try await BuiltCommand.interrupt(distillation(to: "student") + ["--steps", "3000"]) {
+            FileManager.default.fileExists(atPath: saved)
+        }
+        #expect(outcome.exitCode == 130, "\(outcome.errors)")
+        #expect(!contents(".").contains("student"))
+        #expect(!contents("student.training").isEmpty)
+        let restart = try await BuiltCommand.run(distillation(to: "student"))
+        #expect(restart.exitCode == 1)
+        #expect(restart.errors.contains("--resume"))
+    }
+
+    @Test("Teacher and student of different shapes, or the wrong kinds, are refused by name")
+    func wrongKinds() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let outcome = try await BuiltCommand.run([
+            "distill", path("teacher"), "--start", path("teacher"), "--corpus", path("text.jsonl"), "--output",
+            path("student"),
+        ])
+        #expect(outcome.exitCode == 1)
+        #expect(outcome.errors.contains(path("teacher")))
+        #expect(!contents(".").contains("student"))
+    }
+
+    @Test("A file that stands where the output should go is left alone")
+    func outputExists() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try Data("mine".utf8).write(to: folder.appending(path: "corpus.jsonl"))
+        let outcome = try await BuiltCommand.run(
+            ["synthesize", path("teacher"), "--output", path("corpus.jsonl"), "--samples", "2"])
+        #expect(outcome.exitCode == 1)
+        #expect(try Data(contentsOf: folder.appending(path: "corpus.jsonl")) == Data("mine".utf8))
+    }
+}
+
+/// A teacher that is pretrained once for the suite.
+private actor Teacher {
+    static let shared = Teacher()
+    private var made: Task<URL, any Error>?
+
+    /// A folder of the caller's own with `teacher` and `text.jsonl` in it.
+    func workFolder() async throws -> URL {
+        let source = try await (made ?? start()).value
+        let folder = try BuiltCommand.temporaryFolder()
+        for name in ["teacher", "text.jsonl"] {
+            try FileManager.default.copyItem(at: source.appending(path: name), to: folder.appending(path: name))
+        }
+        return folder
+    }
+
+    private func start() -> Task<URL, any Error> {
+        let task = Task {
+            let folder = try BuiltCommand.temporaryFolder()
+            let animals = ["fox", "cat", "dog", "owl", "hen"]
+            let lines = (0..<60).map { number in
+                "{\"text\":\"the \(animals[number % 5]) saw the \(animals[(number * 3 + 1) % 5]) and ran home.\"}\n"
+            }
+            try Data(lines.joined().utf8).write(to: folder.appending(path: "text.jsonl"))
+            let outcome = try await BuiltCommand.run([
+                "pretrain", folder.appending(path: "text.jsonl").path, "--output", folder.appending(path: "teacher").path,
+                "--vocabulary-size", "300", "--hidden-size", "32", "--layers", "2", "--heads", "4", "--context", "64",
+                "--steps", "20", "--batch-size", "4", "--sequence-length", "16", "--threads", "1",
+            ])
+            #expect(outcome.exitCode == 0, "\(outcome.errors)")
+            return folder
+        }
+        made = task
+        return task
+    }
+}

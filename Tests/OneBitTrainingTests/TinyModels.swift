@@ -1,0 +1,57 @@
+import Foundation
+import ModelFiles
+import Tokenization
+
+@testable import OneBitTraining
+
+/// Models and text small enough to train in a test.
+enum TinyModels {
+    static let shape = PretrainingShape(
+        vocabularySize: 32, hiddenSize: 16, intermediateSize: 24, layers: 2, attentionHeads: 4, keyValueHeads: 2,
+        context: 32)
+
+    static func configuration() throws -> ModelConfiguration {
+        let directory = try temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let file = directory.appending(path: "config.json")
+        try shape.configuration(beginOfSequence: 1, endOfSequence: 2).write(to: file)
+        return try ModelConfiguration(contentsOf: file)
+    }
+
+    static func random(seed: UInt64) throws -> LlamaModel {
+        try Pretrainer(configuration: configuration(), elementType: .float32, seed: seed).evaluated.model
+    }
+
+    static func plan(steps: Int, seed: UInt64 = 3) -> TrainingPlan {
+        TrainingPlan(
+            budget: TrainingBudget(steps: steps, batchSize: 4, accumulation: 2, sequenceLength: 8, seed: seed),
+            warmupSteps: 2, optimizer: OptimizerSettings(learningRates: LearningRates(all: 1e-2)))
+    }
+
+    /// A stream with structure: the next token is the last one plus one, mostly.
+    static let tokens: [Int32] = (0..<400).map { Int32(($0 * 7 / 5) % 29 + 3) }
+
+    static func temporaryDirectory() throws -> URL {
+        let url = FileManager.default.temporaryDirectory.appending(path: "onebit-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+        return url
+    }
+}
+
+/// One letter a token, `a` is 3.
+struct LetterTokenizer: Tokenizer {
+    var vocabularySize: Int { 32 }
+    var beginOfSequence: Int? { 1 }
+    var endOfSequence: Int? { 2 }
+
+    func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
+        (addSpecialTokens ? [1] : []) + text.utf8.map { Int($0) - 97 + 3 }
+    }
+
+    func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String {
+        String(decoding: ids.filter { $0 >= 3 }.map { UInt8($0 - 3 + 97) }, as: UTF8.self)
+    }
+
+    func id(of token: String) -> Int? { token.utf8.first.map { Int($0) - 97 + 3 } }
+    func token(of id: Int) -> String? { decode([id], skipSpecialTokens: false) }
+}
