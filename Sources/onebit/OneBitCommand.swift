@@ -52,9 +52,11 @@ struct OneBitCommand: AsyncParsableCommand {
         #endif
     }
 
-    private static var judging: [any ParsableCommand.Type] { [InspectCommand.self] }
+    private static var judging: [any ParsableCommand.Type] {
+        [InspectCommand.self, PerplexityCommand.self, LogitsCommand.self]
+    }
 
-    private static var use: [any ParsableCommand.Type] { [] }
+    private static var use: [any ParsableCommand.Type] { [GenerateCommand.self] }
 
     static func main() async {
         StandardStreams.prepare()

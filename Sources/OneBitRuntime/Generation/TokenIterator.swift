@@ -29,10 +29,10 @@ public struct TokenIterator {
     /// - Throws: ``GenerationError``, and what the model throws.
     public init(prompt: [Int], model: any CausalLanguageModel, parameters: GenerateParameters) throws {
         maximumPositions = model.configuration.maximumPositions
-        guard !prompt.isEmpty else { throw RuntimeError.noTokens }
         guard prompt.count <= maximumPositions else {
             throw GenerationError.promptTooLong(tokens: prompt.count, maximum: maximumPositions)
         }
+        try model.check(prompt)
         sampler = try Sampler(parameters, prompt: prompt)
         decoder = try model.makeDecoder()
         endOfSequence = Set(model.configuration.endOfSequence)

@@ -24,7 +24,7 @@ final class PackedDecoder: TokenDecoder {
     /// - Throws: ``RuntimeError``; the sequence then stays as it was, but for
     ///   ``RuntimeError/nonFiniteLogits(position:)``.
     func advance(by tokens: [Int]) throws -> [Float] {
-        try check(tokens)
+        try model.check(tokens, at: position)
         let workspace = workspace(for: tokens.count)
         var logits: [Float] = []
         for block in blocks(of: tokens) {
@@ -40,7 +40,7 @@ final class PackedDecoder: TokenDecoder {
     ///
     /// - Throws: as ``advance(by:)``.
     func logits(appending tokens: [Int]) throws -> [Float] {
-        try check(tokens)
+        try model.check(tokens, at: position)
         let workspace = workspace(for: tokens.count)
         var logits: [Float] = []
         logits.reserveCapacity(tokens.count * model.configuration.vocabularySize)
@@ -49,24 +49,6 @@ final class PackedDecoder: TokenDecoder {
             logits += try headLogits(of: 0..<block.count, workspace)
         }
         return logits
-    }
-
-    private func check(_ tokens: [Int]) throws {
-        let configuration = model.configuration
-        guard !tokens.isEmpty else { throw RuntimeError.noTokens }
-        guard tokens.count <= configuration.maximumPositions - position else {
-            throw RuntimeError.contextExceeded(
-                tokens: position + tokens.count,
-                maximum: configuration.maximumPositions
-            )
-        }
-        if let index = tokens.firstIndex(where: { !(0..<configuration.vocabularySize).contains($0) }) {
-            throw RuntimeError.tokenOutOfRange(
-                token: tokens[index],
-                position: position + index,
-                vocabularySize: configuration.vocabularySize
-            )
-        }
     }
 
     private func blocks(of tokens: [Int]) -> [ArraySlice<Int>] {

@@ -1,0 +1,116 @@
+import ArgumentParser
+import Foundation
+import ModelFiles
+import OneBitRuntime
+import Tokenization
+
+struct LogitsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "logits",
+        abstract: "Print or save a model's logits, to hold another implementation against them.",
+        discussion: """
+            Without --output or --json the likeliest next tokens of every position are printed. --output writes a \
+            safetensors file with input_ids, int64 [n], and logits, float32 [n, vocabulary].
+
+            EXAMPLES
+              onebit logits packed --text "Once upon a time"
+              onebit logits packed --tokens 1,403,407,261 --output logits.safetensors
+              onebit logits packed --tokens 1 --json
+            """
+    )
+
+    @Argument(help: "Directory of the model.")
+    var model: URL
+
+    @Option(help: ArgumentHelp("Text, tokenised with the special tokens that the tokenizer adds.", valueName: "text"))
+    var text: String?
+
+    @Option(
+        help: ArgumentHelp("Token ids, separated by commas.", valueName: "ids"),
+        transform: { list in
+            try list.split(separator: ",", omittingEmptySubsequences: false).map {
+                guard let id = Int($0.trimmingCharacters(in: .whitespaces)) else {
+                    throw ValidationError("\"\($0)\" is not a token id.")
+                }
+                return id
+            }
+        })
+    var tokens: [Int]?
+
+    @Option(name: [.short, .long], help: ArgumentHelp("Safetensors file to write.", valueName: "file"))
+    var output: URL?
+
+    @Flag(help: "Replace the output file if it exists.")
+    var overwrite = false
+
+    @OptionGroup var options: ModelOptions
+    @OptionGroup var json: JSONOption
+
+    func validate() throws {
+        guard (text == nil) != (tokens == nil) else {
+            throw ValidationError("Give --text or --tokens, one of the two.")
+        }
+    }
+
+    func run() throws {
+        if let output, !overwrite, FileManager.default.fileExists(atPath: output.path) {
+            throw FileError.destinationExists(path: output.path)
+        }
+        let model = try loadModel(directory: model, options: options)
+        let tokenizer = tokens == nil || (output == nil && !json.json) ? try loadTokenizer(from: self.model) : nil
+        let tokens = tokens ?? tokenizer?.encode(text ?? "", addSpecialTokens: true) ?? []
+        try model.check(tokens)
+        let logits = try model.logits(of: tokens)
+        let vocabulary = model.configuration.vocabularySize
+        if let output {
+            try writeAtomically(try safetensors(tokens: tokens, logits: logits, vocabulary: vocabulary), to: output)
+        }
+        if json.json {
+            try writeJSON(LogitsReport(tokens: tokens, logits: logits, vocabulary: vocabulary))
+        } else if output == nil, let tokenizer {
+            try StandardStreams.write(table(tokens, logits, vocabulary: vocabulary, tokenizer: tokenizer))
+        }
+    }
+
+    /// The five likeliest next tokens of every position.
+    private func table(_ tokens: [Int], _ logits: [Float], vocabulary: Int, tokenizer: any Tokenizer) -> String {
+        var table = TextTable([.figure("position"), .text("token"), .text("next tokens and their logits")])
+        func name(_ id: Int) -> String { "\(id) \(tokenizer.token(of: id) ?? "?")" }
+        for (position, token) in tokens.enumerated() {
+            let row = logits[position * vocabulary..<(position + 1) * vocabulary]
+            let best = row.enumerated().sorted { ($0.element, $1.offset) > ($1.element, $0.offset) }.prefix(5)
+            let next = best.map { "\(name($0.offset)) \(Quantity.fixed(Double($0.element), digits: 3))" }
+            table.append(["\(position)", name(token), next.joined(separator: "   ")])
+        }
+        return table.text
+    }
+
+    private func safetensors(tokens: [Int], logits: [Float], vocabulary: Int) throws -> Data {
+        struct Entry: Encodable {
+            let dtype: String
+            let shape: [Int]
+            let data_offsets: [Int]
+        }
+        let ids = tokens.map { Int64($0) }.withUnsafeBytes { Data($0) }
+        let values = logits.withUnsafeBytes { Data($0) }
+        var header = try JSONEncoder().encode([
+            "input_ids": Entry(dtype: "I64", shape: [tokens.count], data_offsets: [0, ids.count]),
+            "logits": Entry(
+                dtype: "F32", shape: [tokens.count, vocabulary], data_offsets: [ids.count, ids.count + values.count]),
+        ])
+        // Padded with spaces, so that the data begins at a multiple of 8.
+        header += Data(repeating: UInt8(ascii: " "), count: (8 - header.count % 8) % 8)
+        return withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) } + header + ids + values
+    }
+}
+
+/// What `logits --json` prints: a row of logits per token.
+private struct LogitsReport: Encodable {
+    let tokens: [Int]
+    let logits: [[Float]]
+
+    init(tokens: [Int], logits: [Float], vocabulary: Int) {
+        self.tokens = tokens
+        self.logits = tokens.indices.map { Array(logits[$0 * vocabulary..<($0 + 1) * vocabulary]) }
+    }
+}
