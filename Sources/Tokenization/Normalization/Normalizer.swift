@@ -14,12 +14,6 @@ indirect enum Normalizer: Sendable {
     /// SentencePiece's `remove_extra_whitespaces`: no spaces at the ends, single ones between words.
     case collapseSpaces
 
-    /// Characters of combining class 0 that decompose into marks of other classes. Foundation orders the marks around
-    /// them as if they were letters, so they are decomposed first; nothing ever composes into them.
-    private static let hiddenMarks: [Unicode.Scalar: String] = [
-        "\u{0F73}": "\u{0F71}\u{0F72}", "\u{0F75}": "\u{0F71}\u{0F74}", "\u{0F81}": "\u{0F71}\u{0F80}",
-    ]
-
     func normalize(_ text: inout [UInt8]) {
         switch self {
         case .sequence(let normalizers):
@@ -29,17 +23,7 @@ indirect enum Normalizer: Sendable {
         case .replace(let pattern, let content):
             text = pattern.replaced(in: text, with: content)
         case .canonicalComposition:
-            // Text below U+0300 is composed already (its first byte in UTF-8 is below 0xCC).
-            guard text.contains(where: { $0 >= 0xCC }) else { return }
-            var scalars = String.UnicodeScalarView()
-            for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
-                if let decomposition = Self.hiddenMarks[scalar] {
-                    scalars.append(contentsOf: decomposition.unicodeScalars)
-                } else {
-                    scalars.append(scalar)
-                }
-            }
-            text = Array(String(scalars).precomposedStringWithCanonicalMapping.utf8)
+            text = CanonicalComposition.composed(text)
         case .lowercase:
             var output: [UInt8] = []
             output.reserveCapacity(text.count)
