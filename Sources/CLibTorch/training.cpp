@@ -28,6 +28,19 @@ lt_tensor *lt_gradient(const lt_tensor *tensor) {
 
 void lt_clear_gradient(lt_tensor *tensor) { tensor->value.mutable_grad().reset(); }
 
+int lt_move_gradient(lt_tensor *source, lt_tensor *target) {
+    return guarded_effect([&] {
+        at::Tensor &from = source->value.mutable_grad(), &to = target->value.mutable_grad();
+        if (!from.defined()) return;
+        if (to.defined()) {
+            to.add_(from);
+        } else {
+            to = from;
+        }
+        from.reset();
+    });
+}
+
 int lt_clip_gradients(lt_tensor *const *parameters, int count, double maximum, double *norm) {
     return guarded_effect([&] {
         std::vector<at::Tensor> gradients;

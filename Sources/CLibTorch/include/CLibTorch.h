@@ -23,7 +23,7 @@ typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64
 
 /// Message of this thread's last failure.
 const char *lt_last_error(void);
-/// Threads inside one operation.
+/// Threads inside one operation that the calling thread starts.
 void lt_set_threads(int count);
 int lt_threads(void);
 /// Whether this thread records operations for the backward pass. Returns the previous setting.
@@ -120,6 +120,8 @@ int lt_backward(const lt_tensor *loss);
 /// The accumulated gradient, or NULL without an error where there is none.
 lt_tensor *lt_gradient(const lt_tensor *tensor);
 void lt_clear_gradient(lt_tensor *tensor);
+/// Adds the gradient of `source` to that of `target` and forgets it there.
+int lt_move_gradient(lt_tensor *source, lt_tensor *target);
 /// Scales all gradients so that their joint 2-norm is at most `maximum`; stores the norm before. A norm that is not
 /// finite leaves the gradients as they are.
 int lt_clip_gradients(lt_tensor *const *parameters, int count, double maximum, double *norm);

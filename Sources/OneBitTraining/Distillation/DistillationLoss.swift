@@ -21,7 +21,7 @@ public struct LossWeights: Sendable, Hashable, Codable {
 ///       + λ · mean_tokens −log P_student(next token)
 ///
 /// over the hidden states that enter each block, the embedding output included and the final norm's output not.
-struct DistillationLoss {
+struct DistillationLoss: Sendable {
     let weights: LossWeights
 
     /// The loss for the backward pass, and its parts by name.
@@ -59,7 +59,7 @@ public struct LossPart: Sendable, Hashable {
 }
 
 /// Loss of one batch: the scalar to go backward from, and what it is made of.
-struct StepLoss {
+struct StepLoss: Sendable {
     let total: Tensor
     let parts: [LossPart]
 }

@@ -30,6 +30,7 @@ public struct Distiller {
     /// - Parameters:
     ///   - corpus: One stream of tokens.
     ///   - budget: Steps, batch and sequence length.
+    ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
     ///   - observe: Told of every step; when it throws, the state is saved for a resumption.
     /// - Returns: What every step did.
@@ -37,17 +38,21 @@ public struct Distiller {
     public func run(
         corpus: [Int32],
         budget: TrainingBudget,
+        threads: Int? = nil,
         output: URL,
         overwrite: Bool,
         checkpoints: CheckpointPolicy?,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let plan = TrainingPlan(budget: budget, warmupSteps: recipe.warmupSteps, optimizer: recipe.optimizer)
+            let plan = TrainingPlan(
+                budget: budget, warmupSteps: recipe.warmupSteps, optimizer: recipe.optimizer,
+                parallelism: Parallelism(threads: threads, parameters: student.configuration.parameterCount))
+            let teacher = teacher
             let loop = try TrainingLoop(model: student, plan: plan, tokens: corpus)
             let loss = DistillationLoss(weights: recipe.lossWeights)
             let keepsStates = recipe.lossWeights.hiddenStates != 0
-            let events = try loop.run(policy: checkpoints, observe: observe) { tokens in
+            let events = try loop.run(policy: checkpoints, observe: observe) { student, tokens in
                 let target = try withoutGradient { try teacher(tokens, hiddenStates: keepsStates) }
                 return try loss(teacher: target, student: student(tokens, hiddenStates: keepsStates), tokens: tokens)
             }

@@ -9,6 +9,7 @@ public final class LlamaModel: Sendable {
     /// Every tensor of the checkpoint, in checkpoint order.
     public let parameters: [Parameter]
 
+    private let linears: LinearForm
     private let embedding: Tensor  // model.embed_tokens.weight [V, C]
     private let blocks: [LlamaBlock]
     private let finalNorm: Tensor  // model.norm.weight [C]
@@ -64,11 +65,23 @@ public final class LlamaModel: Sendable {
             theta: configuration.ropeTheta
         )
         self.configuration = configuration
+        self.linears = linears
         self.parameters = parameters
     }
 
+    /// The same weights, in tensors that gather gradients of their own.
+    func replica() throws -> LlamaModel {
+        let tensors = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.tensor) })
+        return try LlamaModel(configuration: configuration, linears: linears) { name in
+            guard let tensor = tensors[name] else {
+                throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
+            }
+            return try tensor.detached()
+        }
+    }
+
     /// What a pass through the model leaves.
-    public struct Output {
+    public struct Output: Sendable {
         /// [B, T, V], or [B, 1, V] of the last position alone.
         public let logits: Tensor
         /// The states [B, T, C] that enter each block, the embedding output first; empty unless asked for.

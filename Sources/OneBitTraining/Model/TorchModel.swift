@@ -1,3 +1,4 @@
+import CLibTorch
 import ModelFiles
 import OneBitRuntime
 
@@ -6,20 +7,27 @@ public final class TorchModel: CausalLanguageModel {
     public let model: LlamaModel
     public var configuration: ModelConfiguration { model.configuration }
 
-    public init(_ model: LlamaModel) { self.model = model }
+    private let threads: Int?
 
     /// - Parameter threads: Threads inside one operation; libtorch's own choice where nil.
+    public init(_ model: LlamaModel, threads: Int? = nil) {
+        self.model = model
+        self.threads = threads
+    }
+
+    /// Reads a dense model or a float student.
     public convenience init(checkpoint: Checkpoint, threads: Int?) throws {
-        if let threads { torchThreads = threads }
-        self.init(try LlamaModel(checkpoint: checkpoint))
+        self.init(try LlamaModel(checkpoint: checkpoint), threads: threads)
     }
 
     public func logits(of tokens: [Int]) throws -> [Float] {
-        try withoutGradient { try model(try Tensor(integers: tokens, shape: [1, tokens.count])).logits.floats() }
+        if let threads { lt_set_threads(Int32(threads)) }
+        return try withoutGradient { try model(try Tensor(integers: tokens, shape: [1, tokens.count])).logits.floats() }
     }
 
     public func makeDecoder() throws -> any TokenDecoder {
-        TorchDecoder(
+        if let threads { lt_set_threads(Int32(threads)) }
+        return TorchDecoder(
             model: model, cache: try model.makeCache(batch: 1, capacity: configuration.maximumPositions))
     }
 }

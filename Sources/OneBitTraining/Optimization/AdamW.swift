@@ -61,11 +61,10 @@ final class AdamW {
     /// v of each parameter.
     let secondMoments: [Tensor]
 
-    /// Takes the parameters whose group has a learning rate above zero, and makes them gather gradients.
+    /// Takes the parameters whose group has a learning rate above zero.
     init(_ parameters: [Parameter], settings: OptimizerSettings) throws {
         self.settings = settings
         self.parameters = parameters.filter { settings.learningRates[$0.group] > 0 }
-        for parameter in self.parameters { try parameter.tensor.setRequiresGradient(true) }
         firstMoments = try self.parameters.map { try Tensor.zeros($0.tensor.shape) }
         secondMoments = try self.parameters.map { try Tensor.zeros($0.tensor.shape) }
     }

@@ -23,6 +23,8 @@ final class TrainingLoop {
     private let plan: TrainingPlan
     private let segments: TokenSegments
     private let optimizer: AdamW
+    /// The model, and copies of it for the other workers.
+    private let replicas: [LlamaModel]
     private let schedule: LearningRateSchedule
     private let identity: TrainingCheckpoints.Identity
 
@@ -32,6 +34,12 @@ final class TrainingLoop {
         self.plan = plan
         segments = try TokenSegments(tokens: tokens, length: plan.budget.sequenceLength, seed: plan.budget.seed)
         optimizer = try AdamW(model.parameters, settings: plan.optimizer)
+        replicas = try [model] + (1..<max(1, plan.parallelism.workers)).map { _ in try model.replica() }
+        for replica in replicas {
+            for parameter in replica.parameters where plan.optimizer.learningRates[parameter.group] > 0 {
+                try parameter.tensor.setRequiresGradient(true)
+            }
+        }
         schedule = LearningRateSchedule(warmupSteps: plan.warmupSteps, totalSteps: plan.budget.steps)
         identity = TrainingCheckpoints.Identity(plan: plan, corpus: digest(of: tokens))
     }
@@ -41,12 +49,12 @@ final class TrainingLoop {
     /// - Parameters:
     ///   - policy: Where to keep training checkpoints; none are kept where nil.
     ///   - observe: Told of every step. When it throws, `CancellationError` say, the state is saved and the error passed on.
-    ///   - loss: Loss of a batch of tokens [B, T].
+    ///   - loss: Loss of the given copy of the model on a batch of tokens [B, T]; called from several threads.
     /// - Returns: The events of all steps, those before a resumption included.
     func run(
         policy: CheckpointPolicy?,
         observe: (TrainingEvent) throws -> Void,
-        loss: (Tensor) throws -> StepLoss
+        loss: @Sendable (LlamaModel, Tensor) throws -> StepLoss
     ) throws -> [TrainingEvent] {
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory) }
         var events: [TrainingEvent] = []
@@ -76,29 +84,55 @@ final class TrainingLoop {
         return events
     }
 
-    private func step(_ number: Int, loss: (Tensor) throws -> StepLoss) throws -> TrainingEvent {
-        let factor = schedule.factor(at: number)
-        let share = 1 / Double(plan.budget.accumulation)
-        let count = plan.budget.batchSize / plan.budget.accumulation
-        var event = TrainingEvent(step: number, loss: 0, parts: [:], learningRateFactor: factor, gradientNorm: 0)
+    private func step(
+        _ number: Int, loss: @Sendable (LlamaModel, Tensor) throws -> StepLoss
+    ) throws -> TrainingEvent {
+        var event = TrainingEvent(
+            step: number, loss: 0, parts: [:], learningRateFactor: schedule.factor(at: number), gradientNorm: 0)
+        let passSize = plan.budget.batchSize / plan.budget.accumulation
         for pass in 0..<plan.budget.accumulation {
-            let start = (number - 1) * plan.budget.batchSize + pass * count
-            let batch = try loss(try segments.batch(from: start, count: count))
-            let value = try batch.total.item()
-            guard value.isFinite else {
-                let guilty = batch.parts.filter { !$0.value.isFinite }.map(\.name).joined(separator: ", ")
-                throw TrainingError.notFinite(
-                    step: number, quantity: guilty.isEmpty ? "the loss" : "the loss (\(guilty))")
+            let start = (number - 1) * plan.budget.batchSize + pass * passSize
+            for part in try gatherGradients(step: number, from: start, count: passSize, loss: loss) {
+                event.loss += part.loss
+                event.parts.merge(part.parts, uniquingKeysWith: +)
             }
-            event.loss += value * share
-            for part in batch.parts { event.parts[part.name, default: 0] += part.value * share }
-            try (plan.budget.accumulation == 1 ? batch.total : batch.total * share).backward()
         }
-        event.gradientNorm = try optimizer.step(number, factor: factor)
+        try addUpGradients()
+        event.gradientNorm = try optimizer.step(number, factor: event.learningRateFactor)
         guard event.gradientNorm.isFinite else {
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
         return event
+    }
+
+    /// Each worker's share of the loss of `count` segments, after its backward pass.
+    private func gatherGradients(
+        step: Int, from start: Int, count: Int, loss: @Sendable (LlamaModel, Tensor) throws -> StepLoss
+    ) throws -> [(loss: Double, parts: [String: Double])] {
+        let workers = min(replicas.count, count)
+        let (segments, replicas, batchSize) = (segments, replicas, Double(plan.budget.batchSize))
+        return try plan.parallelism.map(workers) { worker in
+            let rows = (worker * count / workers)..<((worker + 1) * count / workers)
+            let tokens = try segments.batch(from: start + rows.lowerBound, count: rows.count)
+            let result = try loss(replicas[worker], tokens)
+            let share = Double(rows.count) / batchSize
+            let value = try result.total.item()
+            guard value.isFinite else {
+                let guilty = result.parts.filter { !$0.value.isFinite }.map(\.name).joined(separator: ", ")
+                throw TrainingError.notFinite(
+                    step: step, quantity: guilty.isEmpty ? "the loss" : "the loss (\(guilty))")
+            }
+            try (result.total * share).backward()
+            let parts = result.parts.map { ($0.name, $0.value * share) }
+            return (value * share, Dictionary(uniqueKeysWithValues: parts))
+        }
+    }
+
+    /// Adds the copies' gradients to the model's own, in one order.
+    private func addUpGradients() throws {
+        for replica in replicas.dropFirst() {
+            for (copy, own) in zip(replica.parameters, model.parameters) { try copy.tensor.moveGradient(to: own.tensor) }
+        }
     }
 }
 

@@ -6,10 +6,15 @@ public struct TrainingPlan: Sendable, Hashable, Codable {
     /// Steps over which the learning rate rises from zero.
     public var warmupSteps: Int
     public var optimizer: OptimizerSettings
+    /// Part of the plan, for the order in which gradients are added decides their last bits.
+    public var parallelism: Parallelism
 
     /// - Parameter warmupSteps: Cut down to a tenth of the run where they are more.
-    public init(budget: TrainingBudget, warmupSteps: Int, optimizer: OptimizerSettings) {
+    public init(
+        budget: TrainingBudget, warmupSteps: Int, optimizer: OptimizerSettings, parallelism: Parallelism
+    ) {
         self.budget = budget
+        self.parallelism = parallelism
         self.warmupSteps = min(warmupSteps, budget.steps / 10)
         self.optimizer = optimizer
     }

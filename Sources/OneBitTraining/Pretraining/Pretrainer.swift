@@ -92,7 +92,7 @@ public struct Pretrainer {
     ) throws -> [TrainingEvent] {
         let loop = try TrainingLoop(model: model, plan: plan, tokens: tokens)
         let length = plan.budget.sequenceLength
-        let events = try loop.run(policy: checkpoints, observe: observe) { batch in
+        let events = try loop.run(policy: checkpoints, observe: observe) { model, batch in
             let predictions = try model(batch).logits.narrowed(1, from: 0, length: length - 1)
             let loss = try predictions.crossEntropy(try batch.narrowed(1, from: 1, length: length - 1))
             return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])

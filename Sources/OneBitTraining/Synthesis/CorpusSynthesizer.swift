@@ -10,10 +10,15 @@ public struct CorpusSynthesizer {
     private let batch: SampleBatch
     private let tokenizer: any Tokenizer
     private let settings: SynthesisSettings
+    private let parallelism: Parallelism
 
+    /// - Parameter threads: Threads in all; as many as there are cores where nil.
     /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
-    public init(model: LlamaModel, tokenizer: any Tokenizer, settings: SynthesisSettings) throws {
+    public init(
+        model: LlamaModel, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int? = nil
+    ) throws {
         let configuration = model.configuration
+        parallelism = Parallelism(threads: threads, parameters: configuration.parameterCount)
         try settings.validate(context: configuration.maximumPositions)
         self.settings = settings
         self.tokenizer = tokenizer
@@ -55,9 +60,12 @@ public struct CorpusSynthesizer {
         try handle.seekToEnd()
         var tokens = 0
         while done < settings.samples {
-            let range = done..<min(done + settings.batchSize, settings.samples)
+            let batches = (0..<parallelism.workers).map { done + $0 * settings.batchSize }
+                .filter { $0 < settings.samples }
+                .map { $0..<min($0 + settings.batchSize, settings.samples) }
+            let batch = batch
             var lines = Data()
-            for sample in try batch.write(range) {
+            for sample in try parallelism.map(batches.count, { try batch.write(batches[$0]) }).joined() {
                 tokens += sample.count
                 let text = tokenizer.decode(sample.filter { !batch.stops.contains($0) }, skipSpecialTokens: true)
                 lines.append(try JSONEncoder.sorted.encode(CorpusLine(text: text, tokens: sample)))
@@ -65,7 +73,7 @@ public struct CorpusSynthesizer {
             }
             try handle.write(contentsOf: lines)
             try handle.synchronize()
-            done = range.upperBound
+            done += batches.reduce(0) { $0 + $1.count }
             try observe(Progress(samples: done, tokens: tokens))
         }
         try FileManager.default.moveItem(at: partial, to: output)

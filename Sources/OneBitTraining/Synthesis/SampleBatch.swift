@@ -1,7 +1,7 @@
 import ModelFiles
 
 /// One batch of samples that the teacher writes side by side.
-struct SampleBatch {
+struct SampleBatch: Sendable {
     let model: LlamaModel
     let settings: SynthesisSettings
     /// Token fed before the samples, if any.

@@ -7,12 +7,6 @@ public func withoutGradient<Result>(_ body: () throws -> Result) rethrows -> Res
     return try body()
 }
 
-/// Threads inside one libtorch operation.
-public var torchThreads: Int {
-    get { Int(lt_threads()) }
-    set { lt_set_threads(Int32(newValue)) }
-}
-
 extension Tensor {
     /// Makes this a leaf that gathers gradients, or one that does not.
     public func setRequiresGradient(_ required: Bool) throws {
@@ -29,6 +23,11 @@ extension Tensor {
     }
 
     public func clearGradient() { lt_clear_gradient(handle) }
+
+    /// Adds the gradient gathered here to that of `target` and forgets it here.
+    func moveGradient(to target: Tensor) throws {
+        try check(lt_move_gradient(handle, target.handle), "adding gradients")
+    }
 }
 
 /// Scales the gradients of `parameters` so that their joint 2-norm is at most `maximum`.

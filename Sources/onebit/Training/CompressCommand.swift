@@ -53,7 +53,6 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup var json: JSONOption
 
     func run() throws {
-        if let count = threads.threads { torchThreads = count }
         if !output.overwrite, FileManager.default.fileExists(atPath: output.output.path) {
             throw FileError.destinationExists(path: output.output.path)
         }
@@ -115,7 +114,7 @@ struct CompressCommand: ParsableCommand {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
             of: try LlamaModel(checkpoint: teacher), tokenizer: tokenizer, settings: work.settings.synthesis,
-            to: work.corpus, resumes: true, progress: progress)
+            threads: threads.threads, to: work.corpus, resumes: true, progress: progress)
     }
 
     private func distil(_ teacher: Checkpoint, tokens: [Int32], work: CompressionWork) throws {
@@ -127,7 +126,7 @@ struct CompressCommand: ParsableCommand {
             recipe: work.settings.distillation,
             budget: budget.budget(
                 for: recipe, tokens: tokens.count, context: teacher.configuration.maximumPositions, seed: seed.seed),
-            output: work.student, overwrite: false, resumption: resumption, progress: progress)
+            threads: threads.threads, output: work.student, overwrite: false, resumption: resumption, progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {

@@ -42,7 +42,6 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
-        if let count = threads.threads { torchThreads = count }
         let teacher = try Checkpoint(directory: teacher)
         let start = try Checkpoint(directory: start)
         let tokens = try Corpus.tokens(of: corpus, tokenizer: try loadTokenizer(from: teacher.directory))
@@ -51,7 +50,7 @@ struct DistillCommand: ParsableCommand {
             recipe: options.applied(to: recipe.distillation),
             budget: budget.budget(
                 for: recipe, tokens: tokens.count, context: teacher.configuration.maximumPositions, seed: seed.seed),
-            output: output.output, overwrite: output.overwrite,
+            threads: threads.threads, output: output.output, overwrite: output.overwrite,
             resumption: resumption, progress: progress)
     }
 }
@@ -59,7 +58,7 @@ struct DistillCommand: ParsableCommand {
 /// Distils with progress, keeping the training checkpoints beside the output until it stands.
 func distill(
     teacher: Checkpoint, start: Checkpoint, tokens: [Int32], recipe: DistillationRecipe, budget: TrainingBudget,
-    output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
+    threads: Int?, output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
 ) throws {
     let work = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
     let distiller = try Distiller(teacher: teacher, start: start, recipe: recipe)
@@ -67,6 +66,7 @@ func distill(
     try distiller.run(
         corpus: tokens,
         budget: budget,
+        threads: threads,
         output: output,
         overwrite: overwrite,
         checkpoints: CheckpointPolicy(

@@ -65,7 +65,6 @@ struct PretrainCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
-        if let count = threads.threads { torchThreads = count }
         let work = output.output.deletingLastPathComponent()
             .appending(path: output.output.lastPathComponent + ".training")
         try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
@@ -78,15 +77,16 @@ struct PretrainCommand: ParsableCommand {
             try writeAtomically(
                 try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
                 to: configurationFile)
+            let configuration = try ModelConfiguration(contentsOf: configurationFile)
             let tokens = try Corpus.tokens(of: text, tokenizer: source, closesDocuments: true)
             let plan = TrainingPlan(
                 budget: TrainingBudget(
                     steps: steps, batchSize: batchSize, sequenceLength: sequenceLength ?? context, seed: seed.seed),
                 warmupSteps: steps / 20,
-                optimizer: OptimizerSettings(learningRates: LearningRates(all: learningRate)))
+                optimizer: OptimizerSettings(learningRates: LearningRates(all: learningRate)),
+                parallelism: Parallelism(threads: threads.threads, parameters: configuration.parameterCount))
             let pretrainer = try Pretrainer(
-                configuration: try ModelConfiguration(contentsOf: configurationFile), elementType: .bfloat16,
-                seed: seed.seed)
+                configuration: configuration, elementType: .bfloat16, seed: seed.seed)
             let tokensPerStep = plan.budget.tokensPerStep
             let meter = progress.meter("pretrain", total: steps * tokensPerStep, unit: "tokens")
             try pretrainer.run(

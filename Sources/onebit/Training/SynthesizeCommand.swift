@@ -40,14 +40,13 @@ struct SynthesizeCommand: ParsableCommand {
         if FileManager.default.fileExists(atPath: output.path), !overwrite {
             throw FileError.destinationExists(path: output.path)
         }
-        if let count = threads.threads { torchThreads = count }
         let checkpoint = try Checkpoint(directory: teacher)
         try checkpoint.require(.dense)
         let settings = synthesis.settings(
             samples: 2000, context: checkpoint.configuration.maximumPositions, seed: seed.seed)
         try writeCorpus(
             of: try LlamaModel(checkpoint: checkpoint), tokenizer: try loadTokenizer(from: teacher),
-            settings: settings, to: output, resumes: resume, progress: progress)
+            settings: settings, threads: threads.threads, to: output, resumes: resume, progress: progress)
     }
 }
 
@@ -77,10 +76,10 @@ struct SynthesisOptions: ParsableArguments {
 
 /// Writes a corpus with progress; Ctrl-C leaves the finished batches for `--resume`.
 func writeCorpus(
-    of model: LlamaModel, tokenizer: any Tokenizer, settings: SynthesisSettings, to output: URL, resumes: Bool,
-    progress: ProgressOptions
+    of model: LlamaModel, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
+    resumes: Bool, progress: ProgressOptions
 ) throws {
-    let synthesizer = try CorpusSynthesizer(model: model, tokenizer: tokenizer, settings: settings)
+    let synthesizer = try CorpusSynthesizer(model: model, tokenizer: tokenizer, settings: settings, threads: threads)
     let meter = progress.meter("synthesize", total: settings.samples, unit: "samples")
     try synthesizer.write(to: output, resumes: resumes) { state in
         meter.update(done: state.samples, note: "\(state.tokens) tokens")
