@@ -46,7 +46,10 @@ public struct BytePairTokenizer: Tokenizer {
     }
 
     private func appendIDs(
-        of bytes: [UInt8], startsText: Bool, with merger: inout WordMerger, to ids: inout [Int]
+        of bytes: [UInt8],
+        startsText: Bool,
+        with merger: inout WordMerger,
+        to ids: inout [Int]
     ) {
         var text = PreTokenizedText(bytes, startsText: startsText)
         preTokenizer?.apply(to: &text)

@@ -36,7 +36,7 @@ struct OneBitCommand: AsyncParsableCommand {
 
     private static var wholeRoad: [any ParsableCommand.Type] {
         #if TRAINING
-            []
+            [CompressCommand.self]
         #else
             []
         #endif
@@ -44,7 +44,9 @@ struct OneBitCommand: AsyncParsableCommand {
 
     private static var stages: [any ParsableCommand.Type] {
         #if TRAINING
-            [InitCommand.self, PackCommand.self]
+            [
+                PretrainCommand.self, InitCommand.self, SynthesizeCommand.self, DistillCommand.self, PackCommand.self,
+            ]
         #else
             [InitCommand.self, PackCommand.self]
         #endif

@@ -14,16 +14,18 @@ struct TokenizationConformanceTests {
             let category: String
             let text: String
             let ids: [Int]
-            let ids_with_special: [Int]
+            let idsWithSpecial: [Int]
             let decoded: String
-            let sentencepiece_ids: [Int]?
+            let sentencepieceIds: [Int]?
         }
         let cases: [Case]
     }
 
     static func cases(_ name: String) throws -> [Cases.Case] {
         let data = try Data(contentsOf: SharedData.url("data/tokenizer_cases/\(name).json"))
-        return try JSONDecoder().decode(Cases.self, from: data).cases
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(Cases.self, from: data).cases
     }
 
     /// The folder of a tokenizer. Qwen2's file is packed and is unpacked into a temporary folder first.
@@ -50,7 +52,9 @@ struct TokenizationConformanceTests {
     static func isSame(_ text: String, _ expected: String) -> Bool { text.utf8.elementsEqual(expected.utf8) }
 
     static func check(
-        _ tokenizer: some Tokenizer, against cases: [Cases.Case], ids: (Cases.Case) -> [Int]
+        _ tokenizer: some Tokenizer,
+        against cases: [Cases.Case],
+        ids: (Cases.Case) -> [Int]
     ) {
         for (index, example) in cases.enumerated() {
             let expected = ids(example)
@@ -76,7 +80,7 @@ struct TokenizationConformanceTests {
             Self.check(tokenizer, against: cases, ids: \.ids)
             for (index, example) in cases.enumerated() {
                 let withSpecial = tokenizer.encode(example.text, addSpecialTokens: true)
-                #expect(withSpecial == example.ids_with_special, "case \(index) (\(example.category))")
+                #expect(withSpecial == example.idsWithSpecial, "case \(index) (\(example.category))")
                 let decoded = tokenizer.decode(example.ids, skipSpecialTokens: false)
                 #expect(Self.isSame(decoded, example.decoded), "case \(index) (\(example.category)), decoded")
             }
@@ -89,11 +93,11 @@ struct TokenizationConformanceTests {
             let model = directory.appending(path: "tokenizer.model")
             let tokenizer = try BytePairTokenizer(sentencePieceModel: model)
             let cases = try Self.cases(name)
-            Self.check(tokenizer, against: cases) { $0.sentencepiece_ids ?? $0.ids }
+            Self.check(tokenizer, against: cases) { $0.sentencepieceIds ?? $0.ids }
             #expect(tokenizer.beginOfSequence == 1)
             #expect(tokenizer.endOfSequence == 2)
-            for example in cases where example.sentencepiece_ids == nil {
-                #expect(tokenizer.encode(example.text, addSpecialTokens: true) == example.ids_with_special)
+            for example in cases where example.sentencepieceIds == nil {
+                #expect(tokenizer.encode(example.text, addSpecialTokens: true) == example.idsWithSpecial)
                 #expect(Self.isSame(tokenizer.decode(example.ids, skipSpecialTokens: true), example.decoded))
             }
         }

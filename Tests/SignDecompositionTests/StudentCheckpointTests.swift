@@ -195,6 +195,29 @@ struct StudentCheckpointTests {
         }
     }
 
+    @Test("Each tensor is on the disk before the next is read: memory holds one at a time")
+    func streaming() throws {
+        try withCleanup {
+            let teacher = try Checkpoint(directory: teacherURL)
+            // With a limit of one byte every tensor is a file of its own, closed when it is whole.
+            let initializer = StudentInitializer(recipe: .paper, shardByteLimit: 1)
+            var written: [Int] = []
+            try initializer.run(teacher: teacher, destination: studentURL) { _, _ in
+                let staged = try FileManager.default.contentsOfDirectory(atPath: root.path).filter { $0.hasPrefix(".") }
+                let files = try FileManager.default.contentsOfDirectory(
+                    atPath: root.appending(path: try #require(staged.first)).path
+                )
+                written.append(files.count)
+            }
+            // One file after a tensor that stays, three after a linear.
+            let expected = teacher.configuration.tensorSlots.reduce(into: [0]) { counts, slot in
+                let files = if case .linear = slot { 3 } else { 1 }
+                counts.append(counts[counts.count - 1] + files)
+            }
+            #expect(written == Array(expected.dropFirst()))
+        }
+    }
+
     @Test("One seed gives the same bytes")
     func sameBytes() throws {
         try withCleanup {

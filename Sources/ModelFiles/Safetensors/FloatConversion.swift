@@ -14,7 +14,7 @@ enum FloatConversion {
                     from: UnsafeRawBufferPointer(rebasing: bytes.prefix(count * 4))
                 )
             case .float16:
-                convert(bytes, count: count, to: output) { Float(Float16(bitPattern: $0)) }
+                convert(bytes, count: count, to: output, float)
             case .bfloat16:
                 // The upper half of a float.
                 convert(bytes, count: count, to: output) { Float(bitPattern: UInt32($0) << 16) }
@@ -68,7 +68,7 @@ enum FloatConversion {
         case .float16:
             // Values from 65520 on round to infinity.
             if let index = values.firstIndex(where: { !($0.magnitude < 65520) }) { return index }
-            try store(values, body) { Float16($0).bitPattern }
+            try store(values, body, half)
             return nil
         case .bfloat16:
             if let index = values.firstIndex(where: { Float(bitPattern: UInt32(bfloat16($0)) << 16).isInfinite }) {
@@ -79,6 +79,29 @@ enum FloatConversion {
         case .int8, .uint8, .int32, .int64:
             preconditionFailure("callers check isFloat")
         }
+    }
+
+    /// A half as a float. Spelt out, because Swift's own conversion is a function call per element where the compiler
+    /// may not assume the F16C instructions; these integer steps become vector code.
+    @inline(__always)
+    static func float(_ half: UInt16) -> Float {
+        // Exponent and fraction move up by the difference in fraction width, 23 − 10; the bias differs by 127 − 15 = 112.
+        // The multiplication makes subnormal halves normal, exactly.
+        let magnitude = Float(bitPattern: UInt32(half & 0x7FFF) << 13) * 0x1p112
+        let special: UInt32 = half & 0x7C00 == 0x7C00 ? 0x7F80_0000 : 0
+        return Float(bitPattern: magnitude.bitPattern | special | UInt32(half & 0x8000) << 16)
+    }
+
+    /// The nearest half, ties to even, of a float of magnitude below 65520.
+    @inline(__always)
+    static func half(_ value: Float) -> UInt16 {
+        let magnitude = value.bitPattern & 0x7FFF_FFFF
+        // Normal: bias 127 → 15, half an ulp (less one unless the kept fraction is odd) added, low 13 bits dropped.
+        let normal = (magnitude &- (112 << 23) &+ 0xFFF &+ (magnitude >> 13 & 1)) >> 13
+        // Subnormal, below 2⁻¹⁴: adding ½ puts the ulp at 2⁻²⁴, the unit of subnormal halves, and rounds there.
+        let subnormal = (Float(bitPattern: magnitude) + 0.5).bitPattern &- 0x3F00_0000
+        let sign = UInt16(truncatingIfNeeded: value.bitPattern >> 16) & 0x8000
+        return UInt16(truncatingIfNeeded: magnitude < 0x3880_0000 ? subnormal : normal) | sign
     }
 
     /// Round to nearest, ties to even, of a finite value.

@@ -26,7 +26,7 @@ public struct PretrainingShape: Sendable, Hashable, Codable {
     }
 
     /// `config.json` of the model, tied embeddings.
-    func configuration(beginOfSequence: Int?, endOfSequence: Int?) throws -> Data {
+    public func configuration(beginOfSequence: Int?, endOfSequence: Int?) throws -> Data {
         var object: [String: Any] = [
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",

@@ -69,9 +69,7 @@ struct MagnitudeMatrix {
                     forEachBlock { block, rows in
                         let sums = output.baseAddress! + block * columns
                         for row in rows {
-                            let factor = vector[row]
-                            let weight = weights.baseAddress! + row * columns
-                            for column in 0..<columns { sums[column] += factor * Double(weight[column].magnitude) }
+                            Self.add(vector[row], times: weights.baseAddress! + row * columns, to: sums, columns)
                         }
                     }
                 }
@@ -123,10 +121,8 @@ struct MagnitudeMatrix {
         var sums = SIMD8<Double>.zero
         var index = 0
         while index + 8 <= count {
-            let magnitudes = UnsafeRawPointer(weight + index).loadUnaligned(as: SIMD8<Float>.self)
             let values = UnsafeRawPointer(vector + index).loadUnaligned(as: SIMD8<Double>.self)
-            let bits = unsafeBitCast(magnitudes, to: SIMD8<UInt32>.self) & 0x7FFF_FFFF
-            sums += SIMD8<Double>(unsafeBitCast(bits, to: SIMD8<Float>.self)) * values
+            sums += magnitudes(weight + index) * values
             index += 8
         }
         var sum = sums.sum()
@@ -135,5 +131,31 @@ struct MagnitudeMatrix {
             index += 1
         }
         return sum
+    }
+
+    /// sums += factor · |weight|.
+    @inline(__always)
+    private static func add(
+        _ factor: Double, times weight: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Double>, _ count: Int
+    ) {
+        var index = 0
+        while index + 8 <= count {
+            let target = UnsafeMutableRawPointer(sums + index)
+            let values = target.loadUnaligned(as: SIMD8<Double>.self) + factor * magnitudes(weight + index)
+            target.storeBytes(of: values, as: SIMD8<Double>.self)
+            index += 8
+        }
+        while index < count {
+            sums[index] += factor * Double(weight[index].magnitude)
+            index += 1
+        }
+    }
+
+    /// Eight magnitudes in double precision.
+    @inline(__always)
+    private static func magnitudes(_ weight: UnsafePointer<Float>) -> SIMD8<Double> {
+        let values = UnsafeRawPointer(weight).loadUnaligned(as: SIMD8<Float>.self)
+        let bits = unsafeBitCast(values, to: SIMD8<UInt32>.self) & 0x7FFF_FFFF
+        return SIMD8<Double>(unsafeBitCast(bits, to: SIMD8<Float>.self))
     }
 }

@@ -31,19 +31,28 @@ public struct SignMatrix: Sendable, Hashable {
         self.columns = columns
         bytes = [UInt8](unsafeUninitializedCapacity: rows * bytesPerRow) { bytes, initializedCount in
             weights.withUnsafeBufferPointer { weights in
+                guard let weights = weights.baseAddress else { return }
                 for row in 0..<rows {
-                    for byte in 0..<bytesPerRow {
-                        let start = byte * 8
-                        var bits: UInt8 = 0
-                        for bit in 0..<min(8, columns - start) where weights[row * columns + start + bit] < 0 {
-                            bits |= 1 << UInt8(bit)
-                        }
-                        bytes[row * bytesPerRow + byte] = bits
-                    }
+                    let source = weights + row * columns
+                    let target = bytes.baseAddress! + row * bytesPerRow
+                    for byte in 0..<columns / 8 { target[byte] = Self.signByte(source + byte * 8) }
+                    guard columns % 8 != 0 else { continue }
+                    var bits: UInt8 = 0
+                    for bit in 0..<columns % 8 where source[columns / 8 * 8 + bit] < 0 { bits |= 1 << UInt8(bit) }
+                    target[bytesPerRow - 1] = bits
                 }
             }
             initializedCount = rows * bytesPerRow
         }
+    }
+
+    /// Eight signs as a byte.
+    @inline(__always)
+    private static func signByte(_ weights: UnsafePointer<Float>) -> UInt8 {
+        let values = UnsafeRawPointer(weights).loadUnaligned(as: SIMD8<Float>.self)
+        let powers = SIMD8<UInt32>(1, 2, 4, 8, 16, 32, 64, 128)
+        let negative = SIMD8<UInt32>.zero.replacing(with: powers, where: values .< 0)
+        return UInt8(truncatingIfNeeded: negative.wrappedSum())
     }
 
     /// Signs that are packed already, as a checkpoint stores them.

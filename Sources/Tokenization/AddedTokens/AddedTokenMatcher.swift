@@ -90,9 +90,8 @@ struct AddedTokenMatcher: Sendable {
     }
 
     private func standsAlone(_ range: Range<Int>, in text: UnsafeBufferPointer<UInt8>) -> Bool {
-        let wordBefore = range.lowerBound > 0 && isWordCharacter(utf8Scalar(in: text, before: range.lowerBound).scalar)
-        let wordAfter = range.upperBound < text.count && isWordCharacter(utf8Scalar(in: text, at: range.upperBound).scalar)
-        return !wordBefore && !wordAfter
+        if range.lowerBound > 0, isWordCharacter(utf8Scalar(in: text, before: range.lowerBound).scalar) { return false }
+        return range.upperBound == text.count || !isWordCharacter(utf8Scalar(in: text, at: range.upperBound).scalar)
     }
 
     /// A regular expression's `\w`, by Unicode's Technical Standard 18: letters, marks, digits, connectors and joiners.

@@ -138,7 +138,10 @@ struct JSONReader {
     // MARK: Parts
 
     private mutating func readSequence(
-        open: Unicode.Scalar, close: Unicode.Scalar, of kind: Kind, _ item: (inout JSONReader) throws -> Void
+        open: Unicode.Scalar,
+        close: Unicode.Scalar,
+        of kind: Kind,
+        _ item: (inout JSONReader) throws -> Void
     ) throws {
         try expectKind(kind)
         guard depth < Self.maximumDepth else { throw failure("nested deeper than \(Self.maximumDepth) levels") }

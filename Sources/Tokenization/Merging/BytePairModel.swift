@@ -27,8 +27,13 @@ struct BytePairModel: Sendable {
     private let separator: [UInt8]?
 
     init(
-        vocabulary: Vocabulary, merges: MergeTable, unit: Unit, unknown: Int?, fusesUnknown: Bool,
-        byteFallback: Bool, ignoresMerges: Bool
+        vocabulary: Vocabulary,
+        merges: MergeTable,
+        unit: Unit,
+        unknown: Int?,
+        fusesUnknown: Bool,
+        byteFallback: Bool,
+        ignoresMerges: Bool
     ) {
         self.vocabulary = vocabulary
         self.merges = merges
@@ -78,7 +83,11 @@ struct BytePairModel: Sendable {
         encodePart(UnsafeBufferPointer(rebasing: text[start...]), with: &merger, into: &output)
     }
 
-    private func encodePart(_ text: UnsafeBufferPointer<UInt8>, with merger: inout WordMerger, into output: inout [Int]) {
+    private func encodePart(
+        _ text: UnsafeBufferPointer<UInt8>,
+        with merger: inout WordMerger,
+        into output: inout [Int]
+    ) {
         merger.removeAll()
         // Neighbouring unknown characters become one unknown token where the model fuses them.
         var hasUnknown = false

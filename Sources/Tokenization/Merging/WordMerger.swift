@@ -13,12 +13,12 @@ struct WordMerger {
 
     private var symbols: [Symbol] = []
     /// Rank in the high half, position in the low one: the smallest is the pair to merge next.
-    private var heap: [UInt64] = []
+    private var heap = MinimumHeap<UInt64>()
 
     /// Drops the symbols of the word before.
     mutating func removeAll() {
         symbols.removeAll(keepingCapacity: true)
-        heap.removeAll(keepingCapacity: true)
+        heap.removeAll()
     }
 
     /// Adds a symbol at the end of the word.
@@ -32,7 +32,7 @@ struct WordMerger {
         let count = symbols.count
         guard count > 0 else { return }
         for position in 0..<count - 1 { updatePair(at: position, merges) }
-        while let key = popSmallest() {
+        while let key = heap.pop() {
             let position = Int(key & 0xFFFF_FFFF)
             let symbol = symbols[position]
             // The heap keeps pairs that are gone; they no longer have their rank.
@@ -60,36 +60,6 @@ struct WordMerger {
         let next = Int(symbols[position].next)
         let pair = merges.merge(left: symbols[position].id, right: symbols[next].id)
         symbols[position].pair = pair
-        if pair.rank != MergeTable.noRank { push(UInt64(pair.rank) << 32 | UInt64(position)) }
-    }
-
-    // MARK: Heap
-
-    private mutating func push(_ key: UInt64) {
-        heap.append(key)
-        var child = heap.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard heap[parent] > key else { break }
-            heap[child] = heap[parent]
-            child = parent
-        }
-        heap[child] = key
-    }
-
-    private mutating func popSmallest() -> UInt64? {
-        guard let smallest = heap.first, let last = heap.popLast() else { return nil }
-        guard !heap.isEmpty else { return smallest }
-        var parent = 0
-        while true {
-            var child = 2 * parent + 1
-            guard child < heap.count else { break }
-            if child + 1 < heap.count, heap[child + 1] < heap[child] { child += 1 }
-            guard heap[child] < last else { break }
-            heap[parent] = heap[child]
-            parent = child
-        }
-        heap[parent] = last
-        return smallest
+        if pair.rank != MergeTable.noRank { heap.push(UInt64(pair.rank) << 32 | UInt64(position)) }
     }
 }

@@ -23,9 +23,7 @@ indirect enum Normalizer: Sendable {
         case .replace(let pattern, let content):
             text = pattern.replaced(in: text, with: content)
         case .canonicalComposition:
-            // Text below U+0300 is composed already (its first byte in UTF-8 is below 0xCC).
-            guard text.contains(where: { $0 >= 0xCC }) else { return }
-            text = Array(String(decoding: text, as: UTF8.self).precomposedStringWithCanonicalMapping.utf8)
+            text = CanonicalComposition.composed(text)
         case .lowercase:
             var output: [UInt8] = []
             output.reserveCapacity(text.count)

@@ -40,7 +40,10 @@ indirect enum PreTokenizer: Sendable {
     }
 
     private static func split(
-        _ text: inout PreTokenizedText, by pattern: SearchPattern, _ behavior: SplitBehavior, inverted: Bool
+        _ text: inout PreTokenizedText,
+        by pattern: SearchPattern,
+        _ behavior: SplitBehavior,
+        inverted: Bool
     ) {
         var pieces: [Range<Int>] = []
         pieces.reserveCapacity(text.bytes.count / 4)

@@ -10,7 +10,9 @@ enum SearchPattern: Sendable {
 
     /// Calls `body` with the matches in `bytes[range]`, from left to right; no match is empty.
     func forEachMatch(
-        in bytes: UnsafeBufferPointer<UInt8>, range: Range<Int>, _ body: (Range<Int>) -> Void
+        in bytes: UnsafeBufferPointer<UInt8>,
+        range: Range<Int>,
+        _ body: (Range<Int>) -> Void
     ) {
         switch self {
         case .literal(let pattern): Self.forEachOccurrence(of: pattern, in: bytes, range: range, body)
@@ -37,7 +39,10 @@ enum SearchPattern: Sendable {
     }
 
     private static func forEachOccurrence(
-        of pattern: [UInt8], in bytes: UnsafeBufferPointer<UInt8>, range: Range<Int>, _ body: (Range<Int>) -> Void
+        of pattern: [UInt8],
+        in bytes: UnsafeBufferPointer<UInt8>,
+        range: Range<Int>,
+        _ body: (Range<Int>) -> Void
     ) {
         guard let first = pattern.first else { return }
         var position = range.lowerBound
@@ -52,7 +57,9 @@ enum SearchPattern: Sendable {
     }
 
     private static func forEachMatch(
-        of expression: NSRegularExpression, in bytes: UnsafeBufferPointer<UInt8>, range: Range<Int>,
+        of expression: NSRegularExpression,
+        in bytes: UnsafeBufferPointer<UInt8>,
+        range: Range<Int>,
         _ body: (Range<Int>) -> Void
     ) {
         let text = String(decoding: bytes[range], as: UTF8.self)

@@ -29,7 +29,8 @@ enum SplitBehavior: String, Sendable, CaseIterable {
 
     /// Appends spans, joined with the one before where `joins(wasMatch, isMatch)` says so.
     private func join(
-        _ spans: [(range: Range<Int>, isMatch: Bool)], into pieces: inout [Range<Int>],
+        _ spans: [(range: Range<Int>, isMatch: Bool)],
+        into pieces: inout [Range<Int>],
         joins: (_ wasMatch: Bool, _ isMatch: Bool) -> Bool
     ) {
         var wasMatch: Bool?

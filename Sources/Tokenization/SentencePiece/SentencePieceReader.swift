@@ -39,13 +39,14 @@ struct SentencePieceReader {
         var vocabulary = Vocabulary()
         for (id, piece) in proto.pieces.enumerated() {
             guard 1...Self.maximumPieceBytes ~= piece.piece.count else {
-                throw malformed("pieces[\(id)].piece", "\(piece.piece.count) bytes; expected 1 to \(Self.maximumPieceBytes)")
+                let reason = "\(piece.piece.count) bytes; expected 1 to \(Self.maximumPieceBytes)"
+                throw malformed("pieces[\(id)].piece", reason)
             }
             guard String(validating: piece.piece, as: UTF8.self) != nil else {
                 throw malformed("pieces[\(id)].piece", "not valid UTF-8")
             }
             do throws(Vocabulary.Refusal) {
-                try vocabulary.insert(piece.piece, id: id)
+                try vocabulary.insert(Array(piece.piece), id: id)
             } catch {
                 switch error {
                 case .spellingTaken(let other):
@@ -74,7 +75,8 @@ struct SentencePieceReader {
             lastScore = score
             try Array(proto.pieces[id].piece).withUnsafeBufferPointer { spelling in
                 func normalPiece(_ range: Range<Int>) -> Int? {
-                    vocabulary.id(of: UnsafeBufferPointer(rebasing: spelling[range])).flatMap { isNormal[$0] ? $0 : nil }
+                    let id = vocabulary.id(of: UnsafeBufferPointer(rebasing: spelling[range]))
+                    return id.flatMap { isNormal[$0] ? $0 : nil }
                 }
                 var cut = 0
                 while cut < spelling.count {
@@ -127,7 +129,9 @@ struct SentencePieceReader {
         }
         let userDefined = tokens.filter { !$0.isSpecial }.map { (pattern: Array($0.content.utf8), token: $0) }
         return AddedTokens(
-            verbatim: AddedTokenMatcher([]), normalized: AddedTokenMatcher(userDefined), tokens: tokens
+            verbatim: AddedTokenMatcher([]),
+            normalized: AddedTokenMatcher(userDefined),
+            tokens: tokens
         )
     }
 

@@ -52,7 +52,8 @@ extension PreTokenizer {
             self = .split(try SearchPattern(node["pattern"]), behavior, inverted: inverted)
         case "ByteLevel":
             let addsPrefixSpace = try node["add_prefix_space"].boolean(default: true)
-            self = .byteLevel(addsPrefixSpace: addsPrefixSpace, splitsWords: try node["use_regex"].boolean(default: true))
+            let splitsWords = try node["use_regex"].boolean(default: true)
+            self = .byteLevel(addsPrefixSpace: addsPrefixSpace, splitsWords: splitsWords)
         case "Metaspace":
             self = .metaspace(try Metaspace(node), splits: try node["split"].boolean(default: true))
         case "Digits":
@@ -137,7 +138,7 @@ extension PostProcessor {
         for piece in try node["single"].elements() {
             if !piece["Sequence"].isNull {
                 guard !hasText, try piece["Sequence"]["id"].string() == "A" else {
-                    throw piece.unsupported("a second text in the template of a single one", supported: "Sequence A, once")
+                    throw piece.unsupported("a second text in the template of one", supported: "Sequence A, once")
                 }
                 hasText = true
                 continue
@@ -179,9 +180,8 @@ extension TextDecoder {
             append(ByteLevelStage())
             isFused = true
         case "Replace":
-            append(
-                ReplaceStage(pattern: try SearchPattern(node["pattern"]), content: Array(try node["content"].string().utf8))
-            )
+            let content = Array(try node["content"].string().utf8)
+            append(ReplaceStage(pattern: try SearchPattern(node["pattern"]), content: content))
         case "ByteFallback":
             append(ByteFallbackStage(invalidRun: .replacedWhole))
         case "Fuse":

@@ -21,7 +21,9 @@ func readTokenizerFile(at url: URL, limit: Int = maximumTokenizerFileBytes) thro
 
 /// Calls `body` with a reader over `data`, and gives its failures the name of the file.
 func withJSONReader<Result>(
-    of data: Data, file: String, _ body: (inout JSONReader) throws -> Result
+    of data: Data,
+    file: String,
+    _ body: (inout JSONReader) throws -> Result
 ) throws -> Result {
     try data.withUnsafeBytes { raw in
         let bytes = raw.bindMemory(to: UInt8.self)

@@ -68,7 +68,7 @@ extension BytePairTokenizer {
             }
             let owner = vocabulary.spelling(of: token.id).map { String(decoding: $0, as: UTF8.self) } ?? ids[token.id]
             if let owner, !owner.utf8.elementsEqual(content) {
-                throw element["id"].malformed("\"\(token.content)\" has id \(token.id), which is that of \"\(owner)\" too")
+                throw element["id"].malformed("\"\(token.content)\" has id \(token.id), which \"\(owner)\" has too")
             }
             guard contents.updateValue(token.id, forKey: content) == nil else { continue }
             ids[token.id] = token.content
