@@ -13,6 +13,8 @@
 enum { lanes = 16 };
 
 typedef float v16f __attribute__((vector_size(64)));
+typedef float v8f __attribute__((vector_size(32)));
+typedef float v4f __attribute__((vector_size(16)));
 typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef uint16_t v16u16 __attribute__((vector_size(32)));
@@ -25,16 +27,25 @@ typedef int8_t v16i8 __attribute__((vector_size(16)));
 INLINE void load(const float *x, v16f *y) { memcpy(y, x, sizeof *y); }
 INLINE void store(const v16f *x, float *y) { memcpy(y, x, sizeof *x); }
 
+// Copies fewer than 16 floats in pieces of fixed size, which need no call.
+INLINE void copy_tail(const float *x, size_t count, float *y) {
+    size_t i = 0;
+    if (count & 8) memcpy(y, x, 8 * sizeof(float)), i = 8;
+    if (count & 4) memcpy(y + i, x + i, 4 * sizeof(float)), i += 4;
+    if (count & 2) memcpy(y + i, x + i, 2 * sizeof(float)), i += 2;
+    if (count & 1) y[i] = x[i];
+}
+
 // The first `count` of 16 lanes, the others zero.
 INLINE void load_tail(const float *x, size_t count, v16f *y) {
     float values[lanes] = {0};
-    memcpy(values, x, count * sizeof(float));
+    copy_tail(x, count, values);
     load(values, y);
 }
 INLINE void store_tail(const v16f *x, size_t count, float *y) {
     float values[lanes];
     store(x, values);
-    memcpy(y, values, count * sizeof(float));
+    copy_tail(values, count, y);
 }
 
 INLINE void fill(float value, v16f *y) {
@@ -49,12 +60,11 @@ INLINE void choose(const v16i *mask, const v16f *a, const v16f *b, v16f *y) {
 
 // The tree that ends every reduction: 16 lanes to 8, 4, 2, 1.
 INLINE float sum_of_lanes(const v16f *x) {
-    float s[lanes];
-    store(x, s);
-    for (int width = lanes / 2; width > 0; width /= 2) {
-        for (int i = 0; i < width; i++) s[i] += s[i + width];
-    }
-    return s[0];
+    const v8f eight = __builtin_shufflevector(*x, *x, 0, 1, 2, 3, 4, 5, 6, 7)
+                      + __builtin_shufflevector(*x, *x, 8, 9, 10, 11, 12, 13, 14, 15);
+    const v4f four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    const v4f two = four + __builtin_shufflevector(four, four, 2, 3, 2, 3);
+    return two[0] + two[1];
 }
 
 INLINE float maximum_of_lanes(const v16f *x) {
@@ -419,10 +429,13 @@ static void KERNEL(attention)(const float *q, const float *keys, const float *va
         }
         store(&sum, y + i);
     }
-    for (; i < size; i++) {
-        float sum = 0.0f;
-        for (size_t p = 0; p < positions; p++) sum += values[p * stride + i] * weights[p];
-        y[i] = sum;
+    if (i < size) {
+        v16f sum = {0}, value;
+        for (size_t p = 0; p < positions; p++) {
+            load_tail(values + p * stride + i, size - i, &value);
+            sum += value * weights[p];
+        }
+        store_tail(&sum, size - i, y + i);
     }
 }
 

@@ -42,19 +42,24 @@ struct GenerateCommand: ParsableCommand {
         let tokenizer = try loadTokenizer(from: self.model)
         let prompt = prompt ?? Self.standardInput()
         let tokens = promptTokens(prompt, tokenizer: tokenizer, model: model)
-        if !json.json, !noEcho { try StandardStreams.write(prompt) }
         var text = ""
+        // With the first piece of text and not before: a prompt that is refused leaves nothing on standard output.
+        var echo = json.json || noEcho ? "" : prompt
+        func show(_ chunk: String) throws {
+            try StandardStreams.write(echo + chunk)
+            echo = ""
+        }
         let info = try generate(
             prompt: tokens, model: model, tokenizer: tokenizer, parameters: sampling.parameters
         ) { chunk in
             text += chunk
-            if !json.json { try StandardStreams.write(chunk) }
+            if !json.json { try show(chunk) }
             try Interruption.check()
         }
         if json.json {
             try writeJSON(GenerateReport(prompt: prompt, text: text, info: info, seed: sampling.seed.seed))
         } else {
-            try StandardStreams.writeLine()
+            try show("\n")
             if !quiet { StandardStreams.writeError(speeds(info)) }
         }
     }

@@ -89,14 +89,16 @@ struct LogitsCommand: ParsableCommand {
         struct Entry: Encodable {
             let dtype: String
             let shape: [Int]
-            let data_offsets: [Int]
+            let dataOffsets: [Int]
         }
         let ids = tokens.map { Int64($0) }.withUnsafeBytes { Data($0) }
         let values = logits.withUnsafeBytes { Data($0) }
-        var header = try JSONEncoder().encode([
-            "input_ids": Entry(dtype: "I64", shape: [tokens.count], data_offsets: [0, ids.count]),
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        var header = try encoder.encode([
+            "input_ids": Entry(dtype: "I64", shape: [tokens.count], dataOffsets: [0, ids.count]),
             "logits": Entry(
-                dtype: "F32", shape: [tokens.count, vocabulary], data_offsets: [ids.count, ids.count + values.count]),
+                dtype: "F32", shape: [tokens.count, vocabulary], dataOffsets: [ids.count, ids.count + values.count]),
         ])
         // Padded with spaces, so that the data begins at a multiple of 8.
         header += Data(repeating: UInt8(ascii: " "), count: (8 - header.count % 8) % 8)
