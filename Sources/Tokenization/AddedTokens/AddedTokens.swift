@@ -4,37 +4,43 @@ struct AddedTokens: Sendable {
     let verbatim: AddedTokenMatcher
     /// Finds the tokens that are looked for in the normalized text.
     let normalized: AddedTokenMatcher
-    private let tokens: [Int: AddedToken]
+    private let entries: [Int: (token: AddedToken, spelling: [UInt8])]
     private let ids: [[UInt8]: Int]
 
     /// One more than the largest id.
     let upperBound: Int
 
-    /// Tokens that are matched in text by their content; those that are looked for in normalized text by theirs,
-    /// normalized. Where two match alike, a special token wins, then the earlier one.
+    /// Tokens that are found in text as given by their content; those that are looked for in normalized text by theirs,
+    /// normalized, and so they are decoded. Where two match alike, a special token wins, then the earlier one.
     init(_ tokens: [AddedToken], normalizer: Normalizer?) {
         let ordered = tokens.filter(\.isSpecial) + tokens.filter { !$0.isSpecial }
-        let verbatim = AddedTokenMatcher(ordered.filter { !$0.isNormalized }.map { (Array($0.content.utf8), $0) })
-        let normalized = AddedTokenMatcher(
-            ordered.filter(\.isNormalized).map { token in
-                var pattern = Array(token.content.utf8)
-                normalizer?.normalize(&pattern)
-                return (pattern, token)
-            }
+        let spelled = ordered.map { token in
+            var spelling = Array(token.content.utf8)
+            if token.isNormalized { normalizer?.normalize(&spelling) }
+            return (pattern: spelling, token: token)
+        }
+        self.init(
+            verbatim: AddedTokenMatcher(spelled.filter { !$0.token.isNormalized }),
+            normalized: AddedTokenMatcher(spelled.filter(\.token.isNormalized)),
+            tokens: spelled.map { ($0.token, $0.pattern) }
         )
-        self.init(verbatim: verbatim, normalized: normalized, tokens: tokens)
     }
 
-    /// Tokens that are known by id, but found in text only as far as `normalized` finds them.
-    init(verbatim: AddedTokenMatcher, normalized: AddedTokenMatcher, tokens: [AddedToken]) {
+    /// Tokens that are known by id, but found in text only as far as the matchers find them.
+    init(
+        verbatim: AddedTokenMatcher,
+        normalized: AddedTokenMatcher,
+        tokens: [(token: AddedToken, spelling: [UInt8])]
+    ) {
         self.verbatim = verbatim
         self.normalized = normalized
-        self.tokens = Dictionary(tokens.map { ($0.id, $0) }) { $1 }
-        ids = Dictionary(tokens.map { (Array($0.content.utf8), $0.id) }) { $1 }
-        upperBound = tokens.map { $0.id + 1 }.max() ?? 0
+        entries = Dictionary(tokens.map { ($0.token.id, $0) }) { $1 }
+        ids = Dictionary(tokens.map { (Array($0.token.content.utf8), $0.token.id) }) { $1 }
+        upperBound = tokens.map { $0.token.id + 1 }.max() ?? 0
     }
 
-    subscript(id: Int) -> AddedToken? { tokens[id] }
+    /// The token of an id, and how it stands in text.
+    subscript(id: Int) -> (token: AddedToken, spelling: [UInt8])? { entries[id] }
 
     func id(of content: String) -> Int? { ids[Array(content.utf8)] }
 }

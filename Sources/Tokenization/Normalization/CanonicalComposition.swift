@@ -21,19 +21,22 @@ enum CanonicalComposition {
                 written = position
                 mayChange = false
             }
+            var lastClass: UInt8 = 0
             while position < bytes.count {
                 if bytes[position] < 0x80 {
                     closeStretch()
-                    stretch = position
+                    (stretch, lastClass) = (position, 0)
                     position += 1
                     continue
                 }
                 let (scalar, length) = utf8Scalar(in: bytes, at: position)
                 if separates(scalar) {
                     closeStretch()
-                    stretch = position
+                    (stretch, lastClass) = (position, 0)
                 } else {
-                    mayChange = true
+                    let ownClass = combiningClass(scalar)
+                    if !isMarkThatStays(scalar) || ownClass < lastClass { mayChange = true }
+                    lastClass = ownClass
                 }
                 position += length
             }
@@ -43,16 +46,34 @@ enum CanonicalComposition {
         return output.isEmpty ? text : output
     }
 
-    /// Whether a character is never changed by composition, unless by what follows it. Some of those that are.
+    /// Whether a character is never changed by composition, unless by what follows it.
     private static func separates(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
-        case 0..<0x300,  // Latin
-            0x400...0x482,  // Cyrillic
-            0x2010...0x2027,  // dashes, quotation marks
-            0x3041...0x3096, 0x30A1...0x30FA,  // kana
-            0x4E00...0x9FFF,  // Chinese
-            0xAC00...0xD7A3,  // Hangul
-            0xFF01...0xFF9D:  // full-width characters
+        case 0..<0x300, 0x4E00...0x9FFF, 0xAC00...0xD7A3:  // Latin, Chinese, Korean
+            return true
+        case 0x1160..<0x1200, 0x16D63...0x16D6A:  // letters that join the one before: Korean, Kirat Rai
+            return false
+        case 0x09BE, 0x09D7, 0x0B3E, 0x0B56, 0x0B57, 0x0BBE, 0x0BD7, 0x0CC2, 0x0CD5, 0x0CD6, 0x0D3E, 0x0D57, 0x0DCF,
+            0x0DDF:
+            return false  // vowel signs that join the one before
+        default:
+            let properties = scalar.properties
+            guard !properties.isFullCompositionExclusion, combiningClass(scalar) == 0 else { return false }
+            switch properties.generalCategory {
+            case .nonspacingMark, .spacingMark, .enclosingMark: return 0x0900..<0x0F00 ~= scalar.value
+            default: return true
+            }
+        }
+    }
+
+    /// Marks of large scripts that no composition contains. In order of their classes they stay as they are.
+    private static func isMarkThatStays(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0x0591...0x05BD,  // Hebrew
+            0x064B...0x0652,  // Arabic
+            0x094D, 0x09CD, 0x0A4D, 0x0ACD, 0x0B4D, 0x0BCD, 0x0C4D, 0x0CCD, 0x0D4D,  // Indic viramas
+            0x0E38...0x0E3A, 0x0E48...0x0E4B,  // Thai
+            0x0EB8...0x0EBA, 0x0EC8...0x0ECB:  // Lao
             true
         default: false
         }

@@ -131,7 +131,7 @@ struct SentencePieceReader {
         return AddedTokens(
             verbatim: AddedTokenMatcher([]),
             normalized: AddedTokenMatcher(userDefined),
-            tokens: tokens
+            tokens: tokens.map { ($0, Array($0.content.utf8)) }
         )
     }
 

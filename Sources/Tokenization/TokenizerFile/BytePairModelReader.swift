@@ -112,14 +112,15 @@ struct BytePairModelReader {
 
     /// ["left", "right"]
     private mutating func readPairedMerge(_ reader: inout JSONReader) throws {
+        let index = mergeEnds.count / 2
         var count = 0
         try reader.readArray { reader in
-            guard count < 2 else { throw malformedMerge("expected two tokens, found more") }
+            guard count < 2 else { throw malformedMerge(index, "expected two tokens, found more") }
             count += 1
             try reader.readString(into: &mergeSpellings)
             mergeEnds.append(mergeSpellings.count)
         }
-        guard count == 2 else { throw malformedMerge("expected two tokens, found \(count)") }
+        guard count == 2 else { throw malformedMerge(index, "expected two tokens, found \(count)") }
     }
 
     private func malformedMerge(_ reason: String) -> TokenizerError { malformedMerge(mergeEnds.count / 2, reason) }

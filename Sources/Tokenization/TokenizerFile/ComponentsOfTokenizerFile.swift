@@ -2,15 +2,26 @@ import Foundation
 
 // What the components of `tokenizer.json` are called there, and their settings. Whatever is not here is refused by name.
 
+/// How many times longer a text may become by what a file asks for. Those in use stay below 20; a file without bound could
+/// make gigabytes of a short text.
+private let maximumExpansion = 1024.0
+
 extension Normalizer {
     private static let supported = "Sequence, Prepend, Replace, NFC, Lowercase, Strip"
 
     /// Reads the `normalizer` of a file; nil where it is null.
     init?(_ node: JSONNode) throws {
         if node.isNull { return nil }
+        self = try Normalizer(component: node)
+        guard expansion <= maximumExpansion else {
+            throw node.malformed("makes a text more than \(Int(maximumExpansion)) times longer")
+        }
+    }
+
+    private init(component node: JSONNode) throws {
         switch try node.type() {
         case "Sequence":
-            self = .sequence(try node["normalizers"].elements().compactMap(Normalizer.init))
+            self = .sequence(try node["normalizers"].elements().map(Normalizer.init(component:)))
         case "Prepend":
             self = .prepend(Array(try node["prepend"].string().utf8))
         case "Replace":
@@ -25,6 +36,19 @@ extension Normalizer {
             self = .strip(left: left, right: try node["strip_right"].boolean(default: false))
         case let type:
             throw node.unsupported("normalizer \(type)", supported: Self.supported)
+        }
+    }
+}
+
+extension Normalizer {
+    /// How many times longer a text can become.
+    private var expansion: Double {
+        switch self {
+        case .sequence(let normalizers): normalizers.reduce(1) { $0 * $1.expansion }
+        case .prepend(let prefix): 1 + Double(prefix.count)
+        case .replace(let pattern, let content): pattern.expansion(replacingWith: content)
+        case .canonicalComposition, .lowercase: 3
+        case .strip, .collapseSpaces: 1
         }
     }
 }
@@ -112,7 +136,18 @@ extension SearchPattern {
     }
 }
 
+extension SearchPattern {
+    /// How many times longer a text can become when every match is replaced.
+    fileprivate func expansion(replacingWith content: [UInt8]) -> Double {
+        guard case .literal(let pattern) = self else { return max(1, Double(content.count)) }
+        return max(1, Double(content.count) / Double(max(1, pattern.count)))
+    }
+}
+
 extension PostProcessor {
+    /// More tokens than this around a text are refused.
+    private static let maximumTokens = 1024
+
     private static let supported = "Sequence, TemplateProcessing, ByteLevel"
 
     /// Reads the `post_processor` of a file, as far as it concerns ids of a single text.
@@ -123,6 +158,7 @@ extension PostProcessor {
             for inner in try node["processors"].elements().map(PostProcessor.init) {
                 prefix = inner.prefix + prefix
                 suffix += inner.suffix
+                try checkCount(node)
             }
         case "TemplateProcessing":
             try readTemplate(node)
@@ -130,6 +166,12 @@ extension PostProcessor {
             break  // trims offsets, which we do not give
         case let type:
             throw node.unsupported("post-processor \(type)", supported: Self.supported)
+        }
+    }
+
+    private func checkCount(_ node: JSONNode) throws {
+        guard prefix.count + suffix.count <= Self.maximumTokens else {
+            throw node.malformed("adds more than \(Self.maximumTokens) tokens")
         }
     }
 
@@ -146,6 +188,7 @@ extension PostProcessor {
             let name = try piece["SpecialToken"]["id"].string()
             let ids = try node["special_tokens"][name]["ids"].elements().map { try $0.integer() }
             if hasText { suffix += ids } else { prefix += ids }
+            try checkCount(node)
         }
         guard hasText else { throw node["single"].malformed("the template has no place for the text (Sequence A)") }
     }
@@ -162,6 +205,11 @@ extension TextDecoder {
             stages.append(JoinStage())
         } else {
             try Self.read(node, into: &stages, isFused: &isFused)
+        }
+        let replacements = stages.compactMap { $0 as? ReplaceStage }
+        let expansion = replacements.reduce(1) { $0 * $1.pattern.expansion(replacingWith: $1.content) }
+        guard expansion <= maximumExpansion else {
+            throw node.malformed("makes a text more than \(Int(maximumExpansion)) times longer")
         }
         self.init(stages: stages)
     }

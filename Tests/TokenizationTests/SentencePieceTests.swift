@@ -1,0 +1,133 @@
+import Foundation
+import Testing
+
+@testable import Tokenization
+
+@Suite("tokenizer.model")
+struct SentencePieceTests {
+    /// A model file, written field by field.
+    private struct Model {
+        enum Kind: UInt8 {
+            case normal = 1
+            case unknown = 2
+            case control = 3
+            case userDefined = 4
+            case unused = 5
+            case byte = 6
+        }
+
+        var pieces: [(piece: [UInt8], score: Float, kind: Kind)] = [
+            (Array("<unk>".utf8), 0, .unknown), (Array("<s>".utf8), 0, .control), (Array("</s>".utf8), 0, .control),
+        ]
+        var type: UInt8 = 2
+        var hasByteFallback = true
+        var addsDummyPrefix = true
+        var removesExtraSpaces = false
+        var charsmap: [UInt8] = []
+
+        init(_ words: [String]) {
+            for byte in UInt8.min...UInt8.max { pieces.append((BytePairModel.fallbackSpelling(of: byte), 0, .byte)) }
+            for (index, word) in words.enumerated() { pieces.append((Array(word.utf8), -Float(index), .normal)) }
+        }
+
+        var data: Data {
+            func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+                [number << 3 | 2]
+                    + (bytes.count < 128
+                        ? [UInt8(bytes.count)] : [UInt8(bytes.count & 127) | 128, UInt8(bytes.count >> 7)])
+                    + bytes
+            }
+            var bytes: [UInt8] = []
+            for (piece, score, kind) in pieces {
+                let scoreBytes = withUnsafeBytes(of: score.bitPattern.littleEndian) { Array($0) }
+                bytes += field(1, field(1, piece) + [2 << 3 | 5] + scoreBytes + [3 << 3, kind.rawValue])
+            }
+            // Field 35 takes two bytes as a key: 35 << 3 is 280.
+            bytes += field(2, [3 << 3, type, 0x98, 0x02, hasByteFallback ? 1 : 0])
+            let normalizer = [3 << 3, addsDummyPrefix ? 1 : 0, 4 << 3, removesExtraSpaces ? 1 : 0] as [UInt8]
+            bytes += field(3, field(2, charsmap) + normalizer)
+            return Data(bytes)
+        }
+
+        func tokenizer(configuration: String = "{}") throws -> any Tokenizer {
+            let files = ["tokenizer.model": data, "tokenizer_config.json": Data(configuration.utf8)]
+            return try withDirectory(files) { try loadTokenizer(from: $0) }
+        }
+    }
+
+    private let words = ["ab", "▁ab", "▁", "a", "b", "c"]
+
+    @Test("The pair with the best score merges first; bytes spell what is unknown")
+    func merges() throws {
+        let tokenizer = try Model(words).tokenizer()
+        #expect(tokenizer.vocabularySize == 265)
+        #expect(tokenizer.encode("ab cab", addSpecialTokens: false) == [260, 261, 264, 259])
+        #expect(tokenizer.encode("é", addSpecialTokens: true) == [1, 261, 3 + 0xC3, 3 + 0xA9])
+        #expect(tokenizer.encode("", addSpecialTokens: true) == [1])
+        #expect(tokenizer.encode("<s>", addSpecialTokens: false).count == 4, "control pieces are not found in text")
+        #expect(tokenizer.decode([1, 260, 261, 3 + 0xC3, 3 + 0xA9], skipSpecialTokens: true) == "ab é")
+        #expect(tokenizer.beginOfSequence == 1)
+        #expect(tokenizer.endOfSequence == 2)
+    }
+
+    @Test("Without byte fallback neighbouring unknown characters are one unknown token")
+    func unknown() throws {
+        var model = Model(words)
+        model.hasByteFallback = false
+        #expect(try model.tokenizer().encode("xyab", addSpecialTokens: false) == [261, 0, 259])
+    }
+
+    @Test("User-defined pieces stay whole; extra spaces and the dummy prefix are as the file says")
+    func settings() throws {
+        var model = Model(words)
+        model.pieces.append((Array("cab".utf8), 0, .userDefined))
+        model.addsDummyPrefix = false
+        #expect(try model.tokenizer().encode("abcab", addSpecialTokens: false) == [259, 265])
+        model.removesExtraSpaces = true
+        #expect(try model.tokenizer().encode("  ab  ab ", addSpecialTokens: false) == [259, 260])
+    }
+
+    @Test("tokenizer_config.json says whether BOS and EOS are added")
+    func boundaries() throws {
+        let configuration = #"{"add_bos_token": false, "add_eos_token": true}"#
+        let tokenizer = try Model(words).tokenizer(configuration: configuration)
+        #expect(tokenizer.encode("ab", addSpecialTokens: true) == [260, 2])
+    }
+
+    @Test("Models of other types, and broken ones, are refused by key")
+    func refusals() throws {
+        func key(_ change: (inout Model) -> Void) throws -> String {
+            var model = Model(words)
+            change(&model)
+            let error = #expect(throws: TokenizerError.self) { _ = try model.tokenizer() }
+            switch error {
+            case .malformed(_, let key, _), .unsupported(_, let key, _, _): return key
+            default: return "\(String(describing: error))"
+            }
+        }
+        #expect(try key { $0.type = 1 } == "trainer_spec.model_type")
+        #expect(try key { $0.charsmap = [1] } == "normalizer_spec.precompiled_charsmap")
+        #expect(try key { $0.pieces[260].kind = .unused } == "pieces[260].type")
+        #expect(try key { $0.pieces[260].piece = [] } == "pieces[260].piece")
+        #expect(try key { $0.pieces[260].piece = [0xFF] } == "pieces[260].piece")
+        #expect(try key { $0.pieces[260].piece = Array("ab".utf8) } == "pieces[260].piece")
+        #expect(try key { $0.pieces[260].piece = Array("axb".utf8) } == "pieces[260].piece")
+        #expect(try key { $0.pieces[260].score = .nan } == "pieces[260].score")
+        #expect(try key { $0.pieces.removeAll() } == "pieces")
+        #expect(try key { $0.pieces.removeLast($0.pieces.count - 1) } == "trainer_spec.bos_id")
+    }
+
+    @Test("Bytes that are no protobuf, or half of one, are refused, never crash")
+    func garbage() throws {
+        let whole = Model(words).data
+        var broken = [
+            Data(repeating: 0xFF, count: 100), Data("not a model".utf8), Data([0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F]),
+        ]
+        broken += stride(from: 1, to: whole.count - 20, by: 97).map { whole.prefix($0) }
+        for data in broken {
+            #expect(throws: TokenizerError.self) {
+                _ = try withDirectory(["tokenizer.model": data]) { try loadTokenizer(from: $0) }
+            }
+        }
+    }
+}
