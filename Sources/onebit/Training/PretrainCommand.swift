@@ -109,9 +109,11 @@ struct PretrainCommand: ParsableCommand {
                 try FileManager.default.copyItem(at: file, to: directory.appending(path: file.lastPathComponent))
             }
         } else {
-            let file = directory.appending(path: "tokenizer.json")
+            let trained = try BytePairTrainer.train(
+                texts: try Corpus.documents(of: text), vocabularySize: vocabularySize)
+            try writeAtomically(trained, to: directory.appending(path: "tokenizer.json"))
             try writeAtomically(
-                try BytePairTrainer.train(texts: try Corpus.documents(of: text), vocabularySize: vocabularySize), to: file)
+                BytePairTrainer.tokenizerConfiguration, to: directory.appending(path: "tokenizer_config.json"))
         }
         return try loadTokenizer(from: directory)
     }
