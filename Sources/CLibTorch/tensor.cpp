@@ -52,7 +52,6 @@ void onebit::set_last_error(const std::string &message) { last_error = message; 
 const char *lt_last_error(void) { return last_error.c_str(); }
 
 void lt_set_threads(int count) { at::set_num_threads(count); }
-int lt_threads(void) { return at::get_num_threads(); }
 
 bool lt_set_gradient_recording(bool enabled) {
     bool previous = c10::GradMode::is_enabled();
@@ -63,10 +62,6 @@ bool lt_set_gradient_recording(bool enabled) {
 // MARK: Handles, creation, reading
 
 void lt_release(lt_tensor *tensor) { delete tensor; }
-
-lt_tensor *lt_retain(const lt_tensor *tensor) {
-    return guarded_tensor([&] { return tensor->value; });
-}
 
 lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank) {
     return guarded_tensor([&] {
@@ -84,12 +79,6 @@ lt_tensor *lt_zeros(lt_type type, const int64_t *shape, int rank) {
 
 lt_tensor *lt_randn(const int64_t *shape, int rank, lt_generator *generator) {
     return guarded_tensor([&] { return at::randn(dimensions(shape, rank), generator->value); });
-}
-
-lt_tensor *lt_randint(int64_t high, const int64_t *shape, int rank, lt_generator *generator) {
-    return guarded_tensor([&] {
-        return at::randint(high, dimensions(shape, rank), generator->value, at::TensorOptions().dtype(at::kLong));
-    });
 }
 
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count) {
@@ -147,10 +136,6 @@ lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dime
     return guarded_tensor([&] { return tensor->value.repeat_interleave(times, dimension); });
 }
 
-lt_tensor *lt_to_type(const lt_tensor *tensor, lt_type type) {
-    return guarded_tensor([&] { return tensor->value.to(scalar_type(type)); });
-}
-
 lt_tensor *lt_detach(const lt_tensor *tensor) {
     return guarded_tensor([&] { return tensor->value.detach(); });
 }
@@ -188,10 +173,6 @@ lt_tensor *lt_scale(const lt_tensor *a, double factor) {
 
 lt_tensor *lt_sum(const lt_tensor *a) {
     return guarded_tensor([&] { return a->value.sum(); });
-}
-
-lt_tensor *lt_mean(const lt_tensor *a) {
-    return guarded_tensor([&] { return a->value.mean(); });
 }
 
 int lt_item(const lt_tensor *a, double *out) {

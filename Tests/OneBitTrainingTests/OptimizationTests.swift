@@ -20,6 +20,7 @@ struct OptimizationTests {
     @Test("AdamW moves a parameter as Loshchilov & Hutter's equations say")
     func adamW() throws {
         let tensor = try Tensor([1, -2], shape: [2])
+        try tensor.setRequiresGradient(true)
         var settings = OptimizerSettings(learningRates: LearningRates(all: 0.1))
         settings.gradientClip = 1e9
         let optimizer = try AdamW([Parameter(name: "w", tensor: tensor, group: .latent)], settings: settings)
@@ -41,7 +42,7 @@ struct OptimizationTests {
         }
     }
 
-    @Test("A group without a learning rate is frozen and gathers no gradient")
+    @Test("A group without a learning rate is frozen")
     func frozenGroup() throws {
         let (latent, norm) = (try Tensor([1], shape: [1]), try Tensor([1], shape: [1]))
         let optimizer = try AdamW(
@@ -50,8 +51,8 @@ struct OptimizationTests {
                 Parameter(name: "norm", tensor: norm, group: .norm),
             ],
             settings: OptimizerSettings(learningRates: LearningRates(latent: 0.1, scales: 0, embedding: 0, norm: 0)))
+        for tensor in [latent, norm] { try tensor.setRequiresGradient(true) }
         try (latent * norm).sum().backward()
-        #expect(try norm.gradient() == nil)
         _ = try optimizer.step(1, factor: 1)
         #expect(try norm.floats() == [1])
         #expect(try latent.floats() != [1])

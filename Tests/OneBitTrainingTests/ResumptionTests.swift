@@ -8,16 +8,17 @@ import Testing
 struct ResumptionTests {
     private struct Stop: Error {}
 
-    private func nextTokenLoss(_ model: LlamaModel) -> (Tensor) throws -> StepLoss {
-        { tokens in
-            let length = tokens.shape[1]
-            let logits = try model(tokens).logits.narrowed(1, from: 0, length: length - 1)
-            let loss = try logits.crossEntropy(try tokens.narrowed(1, from: 1, length: length - 1))
-            return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])
-        }
+    @Sendable
+    private static func nextTokenLoss(_ model: LlamaModel, _ tokens: Tensor) throws -> StepLoss {
+        let length = tokens.shape[1]
+        let logits = try model(tokens).logits.narrowed(1, from: 0, length: length - 1)
+        let loss = try logits.crossEntropy(try tokens.narrowed(1, from: 1, length: length - 1))
+        return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])
     }
 
-    private func weights(_ model: LlamaModel) throws -> [[Float]] { try model.parameters.map { try $0.tensor.floats() } }
+    private func weights(_ model: LlamaModel) throws -> [[Float]] {
+        try model.parameters.map { try $0.tensor.floats() }
+    }
 
     @Test("A run stopped at any step and resumed by a fresh process ends in the same bits", arguments: [1, 3, 4, 6])
     func resume(stop: Int) throws {
@@ -26,7 +27,7 @@ struct ResumptionTests {
         let unbroken = try TinyModels.random(seed: 1)
         let expectedEvents = try TrainingLoop(
             model: unbroken, plan: TinyModels.plan(steps: 8), tokens: TinyModels.tokens
-        ).run(policy: nil, observe: { _ in }, loss: nextTokenLoss(unbroken))
+        ).run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss)
 
         // A kill leaves what the last checkpoint saved (interval 2); an interruption saves its own step.
         let broken = try TinyModels.random(seed: 1)
@@ -34,14 +35,14 @@ struct ResumptionTests {
             try TrainingLoop(model: broken, plan: TinyModels.plan(steps: 8), tokens: TinyModels.tokens).run(
                 policy: CheckpointPolicy(directory: directory, interval: 2, resumes: false),
                 observe: { if $0.step == stop { throw Stop() } },
-                loss: nextTokenLoss(broken))
+                loss: Self.nextTokenLoss)
         }
         let resumed = try TinyModels.random(seed: 99)  // its own weights must not matter
         let events = try TrainingLoop(
             model: resumed, plan: TinyModels.plan(steps: 8), tokens: TinyModels.tokens
         ).run(
             policy: CheckpointPolicy(directory: directory, interval: 2, resumes: true), observe: { _ in },
-            loss: nextTokenLoss(resumed))
+            loss: Self.nextTokenLoss)
         #expect(try weights(resumed) == weights(unbroken))
         #expect(events == expectedEvents)
         #expect(events.last!.loss < events.first!.loss)
@@ -55,7 +56,7 @@ struct ResumptionTests {
             let model = try TinyModels.random(seed: 1)
             _ = try TrainingLoop(model: model, plan: plan, tokens: tokens).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: resumes),
-                observe: { if $0.step == 2 { throw Stop() } }, loss: nextTokenLoss(model))
+                observe: { if $0.step == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
         }
         #expect(throws: Stop.self) { try run(TinyModels.plan(steps: 8), resumes: false) }
         #expect(throws: TrainingError.workExists(directory: directory)) {
@@ -83,7 +84,7 @@ struct ResumptionTests {
             let model = try TinyModels.random(seed: 1)
             _ = try TrainingLoop(model: model, plan: TinyModels.plan(steps: 4), tokens: TinyModels.tokens).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: true),
-                observe: { if $0.step == 2 { throw Stop() } }, loss: nextTokenLoss(model))
+                observe: { if $0.step == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
         }
         #expect(throws: Stop.self) { try run() }
         let state = directory.appending(path: "step-2/state.json")
@@ -102,9 +103,9 @@ struct ResumptionTests {
         let loop = try TrainingLoop(model: model, plan: TinyModels.plan(steps: 4), tokens: TinyModels.tokens)
         let poison = try Tensor([Float.nan], shape: [1]).sum()
         #expect(throws: TrainingError.notFinite(step: 1, quantity: "the loss (poison)")) {
-            _ = try loop.run(policy: nil, observe: { _ in }) { _ in
-                StepLoss(total: poison, parts: [LossPart(name: "poison", value: .nan)])
-            }
+            _ = try loop.run(
+                policy: nil, observe: { _ in },
+                loss: { _, _ in StepLoss(total: poison, parts: [LossPart(name: "poison", value: .nan)]) })
         }
     }
 
@@ -124,15 +125,21 @@ struct ResumptionTests {
         #expect(throws: TrainingError.self) { try TrainingLoop(model: model, plan: plan, tokens: TinyModels.tokens) }
     }
 
-    @Test("Splitting a batch into passes changes nothing but rounding")
-    func accumulation() throws {
-        func losses(_ accumulation: Int) throws -> [Double] {
+    @Test("Splitting a batch into passes, or over workers, changes nothing but rounding")
+    func splitting() throws {
+        func losses(passes: Int, workers: Int) throws -> [Double] {
             let model = try TinyModels.random(seed: 1)
             var plan = TinyModels.plan(steps: 5)
-            plan.budget.accumulation = accumulation
+            plan.budget.accumulation = passes
+            plan.parallelism.workers = workers
             return try TrainingLoop(model: model, plan: plan, tokens: TinyModels.tokens)
-                .run(policy: nil, observe: { _ in }, loss: nextTokenLoss(model)).map(\.loss)
+                .run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss).map(\.loss)
         }
-        for (whole, split) in zip(try losses(1), try losses(4)) { #expect(abs(whole - split) < 1e-3) }
+        let whole = try losses(passes: 1, workers: 1)
+        for (passes, workers) in [(4, 1), (1, 2), (1, 3), (2, 2)] {
+            for (one, other) in zip(whole, try losses(passes: passes, workers: workers)) {
+                #expect(abs(one - other) < 1e-3, "\(passes) passes, \(workers) workers")
+            }
+        }
     }
 }

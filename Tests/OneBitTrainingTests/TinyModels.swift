@@ -25,7 +25,8 @@ enum TinyModels {
     static func plan(steps: Int, seed: UInt64 = 3) -> TrainingPlan {
         TrainingPlan(
             budget: TrainingBudget(steps: steps, batchSize: 4, accumulation: 2, sequenceLength: 8, seed: seed),
-            warmupSteps: 2, optimizer: OptimizerSettings(learningRates: LearningRates(all: 1e-2)))
+            warmupSteps: 2, optimizer: OptimizerSettings(learningRates: LearningRates(all: 1e-2)),
+            parallelism: Parallelism(threads: 2, parameters: 0))
     }
 
     /// A stream with structure: the next token is the last one plus one, mostly.

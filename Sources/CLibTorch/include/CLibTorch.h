@@ -25,22 +25,17 @@ typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64
 const char *lt_last_error(void);
 /// Threads inside one operation that the calling thread starts.
 void lt_set_threads(int count);
-int lt_threads(void);
 /// Whether this thread records operations for the backward pass. Returns the previous setting.
 bool lt_set_gradient_recording(bool enabled);
 
 // MARK: Handles, creation, reading
 
 void lt_release(lt_tensor *tensor);
-/// A second handle to the same storage.
-lt_tensor *lt_retain(const lt_tensor *tensor);
 /// Copies `data`, which holds the product of `shape` elements of `type`.
 lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank);
 lt_tensor *lt_zeros(lt_type type, const int64_t *shape, int rank);
 /// Standard normal numbers from `generator`, float32.
 lt_tensor *lt_randn(const int64_t *shape, int rank, lt_generator *generator);
-/// Integers drawn uniformly from [0, high), int64.
-lt_tensor *lt_randint(int64_t high, const int64_t *shape, int rank, lt_generator *generator);
 /// Copies all elements, in row-major order, as float32 (or int64) into `out`, which has room for `count` of them.
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count);
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count);
@@ -60,7 +55,6 @@ lt_tensor *lt_index_select(const lt_tensor *tensor, int dimension, const lt_tens
 lt_tensor *lt_concatenate(const lt_tensor *const *tensors, int count, int dimension);
 /// Each slice along `dimension` repeated `times` times in place: a, a, b, b, …
 lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dimension);
-lt_tensor *lt_to_type(const lt_tensor *tensor, lt_type type);
 /// The same values, cut off from the backward pass.
 lt_tensor *lt_detach(const lt_tensor *tensor);
 lt_tensor *lt_clone(const lt_tensor *tensor);
@@ -74,7 +68,6 @@ lt_tensor *lt_subtract(const lt_tensor *a, const lt_tensor *b);
 lt_tensor *lt_multiply(const lt_tensor *a, const lt_tensor *b);
 lt_tensor *lt_scale(const lt_tensor *a, double factor);
 lt_tensor *lt_sum(const lt_tensor *a);
-lt_tensor *lt_mean(const lt_tensor *a);
 /// One-element tensor as a number.
 int lt_item(const lt_tensor *a, double *out);
 

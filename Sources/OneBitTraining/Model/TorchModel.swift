@@ -22,7 +22,9 @@ public final class TorchModel: CausalLanguageModel {
 
     public func logits(of tokens: [Int]) throws -> [Float] {
         if let threads { lt_set_threads(Int32(threads)) }
-        return try withoutGradient { try model(try Tensor(integers: tokens, shape: [1, tokens.count])).logits.floats() }
+        return try withoutGradient {
+            try model(try Tensor(integers: tokens, shape: [1, tokens.count])).logits.floats()
+        }
     }
 
     public func makeDecoder() throws -> any TokenDecoder {

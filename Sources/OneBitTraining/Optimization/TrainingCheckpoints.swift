@@ -46,7 +46,9 @@ struct TrainingCheckpoints {
     /// - Returns: Its step and the events up to it; nil where nothing was saved yet.
     /// - Throws: ``TrainingError/settingsChanged(directory:key:saved:given:)`` where the run was begun differently,
     ///   ``TrainingError/damagedTrainingCheckpoint(directory:reason:)``, and what reading throws.
-    func restore(identity: Identity, model: LlamaModel, optimizer: AdamW) throws -> (step: Int, events: [TrainingEvent])? {
+    func restore(
+        identity: Identity, model: LlamaModel, optimizer: AdamW
+    ) throws -> (step: Int, events: [TrainingEvent])? {
         guard let newest = try savedSteps().last else { return nil }
         let saved = url(of: newest)
         let state: State

@@ -131,7 +131,9 @@ final class TrainingLoop {
     /// Adds the copies' gradients to the model's own, in one order.
     private func addUpGradients() throws {
         for replica in replicas.dropFirst() {
-            for (copy, own) in zip(replica.parameters, model.parameters) { try copy.tensor.moveGradient(to: own.tensor) }
+            for (copy, own) in zip(replica.parameters, model.parameters) {
+                try copy.tensor.moveGradient(to: own.tensor)
+            }
         }
     }
 }

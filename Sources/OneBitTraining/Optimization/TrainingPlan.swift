@@ -29,9 +29,11 @@ public struct TrainingPlan: Sendable, Hashable, Codable {
         try require(steps > 0, "steps", steps, "a positive number")
         try require(batchSize > 0, "batch size", batchSize, "a positive number")
         try require(accumulation > 0, "accumulation", accumulation, "a positive number")
-        try require(batchSize % accumulation == 0, "accumulation", accumulation, "a divisor of the batch size \(batchSize)")
+        try require(
+            batchSize % accumulation == 0, "accumulation", accumulation, "a divisor of the batch size \(batchSize)")
         try require(sequenceLength > 1, "sequence length", sequenceLength, "2 tokens or more")
-        try require(sequenceLength <= context, "sequence length", sequenceLength, "at most the model's context of \(context)")
+        try require(
+            sequenceLength <= context, "sequence length", sequenceLength, "at most the model's context of \(context)")
         try require(warmupSteps >= 0, "warm-up steps", warmupSteps, "zero or more")
         for group in ParameterGroup.allCases {
             let rate = optimizer.learningRates[group]

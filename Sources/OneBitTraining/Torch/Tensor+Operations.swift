@@ -63,7 +63,6 @@ extension Tensor {
     public static func * (a: Tensor, b: Tensor) throws -> Tensor { try Tensor(lt_multiply(a.handle, b.handle), "*") }
     public static func * (a: Tensor, b: Double) throws -> Tensor { try Tensor(lt_scale(a.handle, b), "*") }
     public func sum() throws -> Tensor { try Tensor(lt_sum(handle), "sum") }
-    public func mean() throws -> Tensor { try Tensor(lt_mean(handle), "mean") }
 }
 
 // MARK: Layers

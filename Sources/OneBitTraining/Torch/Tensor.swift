@@ -46,11 +46,6 @@ public final class Tensor: @unchecked Sendable {
         try Tensor(lt_randn(shape.dimensions, Int32(shape.count), generator.handle), "randn")
     }
 
-    /// Integers drawn uniformly from `0..<bound`.
-    public static func randomIntegers(below bound: Int, _ shape: [Int], using generator: TorchGenerator) throws -> Tensor {
-        try Tensor(lt_randint(Int64(bound), shape.dimensions, Int32(shape.count), generator.handle), "randint")
-    }
-
     // MARK: Reading
 
     /// Length of each dimension.

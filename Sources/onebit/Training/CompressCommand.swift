@@ -78,7 +78,8 @@ struct CompressCommand: ParsableCommand {
             window: budget.sequenceLength(for: recipe, context: teacher.configuration.maximumPositions), prompt: prompt,
             seconds: elapsed / .seconds(1), threads: threads.threads, progress: progress)
         try work.finish(
-            report: report, card: modelCard(teacher: teacher.directory, report: report, recipe: recipe, seed: seed.seed),
+            report: report,
+            card: modelCard(teacher: teacher.directory, report: report, recipe: recipe, seed: seed.seed),
             output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
         if json.json {
             try writeJSON(report)
@@ -126,7 +127,8 @@ struct CompressCommand: ParsableCommand {
             recipe: work.settings.distillation,
             budget: budget.budget(
                 for: recipe, tokens: tokens.count, context: teacher.configuration.maximumPositions, seed: seed.seed),
-            threads: threads.threads, output: work.student, overwrite: false, resumption: resumption, progress: progress)
+            threads: threads.threads, output: work.student, overwrite: false, resumption: resumption, progress: progress
+        )
     }
 
     private func pack(_ work: CompressionWork) throws {

@@ -83,8 +83,8 @@ struct CompressionReport: Encodable {
     /// For people: a table and the stories.
     var text: String {
         var table = TextTable([
-            .text("model"), .figure("linear bytes"), .figure("bits/weight"), .figure("all bytes"), .figure("bits/weight"),
-            .figure("perplexity"), .figure("tokens/s"),
+            .text("model"), .figure("linear bytes"), .figure("bits/weight"), .figure("all bytes"),
+            .figure("bits/weight"), .figure("perplexity"), .figure("tokens/s"),
         ])
         for model in models {
             table.append([

@@ -14,7 +14,7 @@ enum TrainedParameters: String, ExpressibleByArgument, CaseIterable {
 
 /// Two presets of the method, and every choice of them for itself.
 struct DistillationOptions: ParsableArguments {
-    @Option(help: "How the gradient passes through the sign: tanh (the paper's 1.001 − tanh²) or hard (1 where |w| < 1).")
+    @Option(help: "Gradient of the sign: tanh (the paper's 1.001 − tanh²) or hard (1 where |w| < 1).")
     var signGradient: SignGradient?
 
     @Option(help: "Weight of the KL divergence, summed over tokens and divided by the sequences of a batch.")

@@ -55,7 +55,7 @@ struct SynthesisOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Samples to write.", valueName: "n"))
     var samples: Int?
 
-    @Option(help: ArgumentHelp("Tokens per sample at the most; 2048, or what fits the model's context.", valueName: "n"))
+    @Option(help: ArgumentHelp("Tokens per sample at the most; 2048 or the model's context.", valueName: "n"))
     var maxLength: Int?
 
     @Option(help: ArgumentHelp("Samples written side by side.", valueName: "n"))

@@ -21,8 +21,10 @@ struct WholeRoadTests {
 
     private func distillation(to output: String) -> [String] {
         [
-            "distill", path("teacher"), "--start", path("start"), "--corpus", path("text.jsonl"), "--output", path(output),
-            "--steps", "30", "--batch-size", "2", "--sequence-length", "16", "--checkpoint-every", "3", "--threads", "1",
+            "distill", path("teacher"), "--start", path("start"), "--corpus", path("text.jsonl"), "--output",
+            path(output),
+            "--steps", "30", "--batch-size", "2", "--sequence-length", "16", "--checkpoint-every", "3", "--threads",
+            "1",
         ]
     }
 
@@ -135,7 +137,8 @@ private actor Teacher {
             }
             try Data(lines.joined().utf8).write(to: folder.appending(path: "text.jsonl"))
             let outcome = try await BuiltCommand.run([
-                "pretrain", folder.appending(path: "text.jsonl").path, "--output", folder.appending(path: "teacher").path,
+                "pretrain", folder.appending(path: "text.jsonl").path, "--output",
+                folder.appending(path: "teacher").path,
                 "--vocabulary-size", "300", "--hidden-size", "32", "--layers", "2", "--heads", "4", "--context", "64",
                 "--steps", "20", "--batch-size", "4", "--sequence-length", "16", "--threads", "1",
             ])
