@@ -33,7 +33,7 @@ var targets: [Target] = [
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelFiles"]),
     .target(name: "OneBitRuntime", dependencies: ["CSignKernels", "ModelFiles", "SignDecomposition", "Tokenization"]),
-    .target(name: "OneBitEvaluation", dependencies: ["OneBitRuntime"]),
+    .target(name: "OneBitEvaluation", dependencies: ["OneBitRuntime", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -48,7 +48,7 @@ var targets: [Target] = [
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
-    .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation"]),
+    .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation", "Tokenization"]),
     .testTarget(
         name: "OneBitCommandTests", dependencies: ["onebit"], exclude: training ? [] : ["Training"]),
     .testTarget(

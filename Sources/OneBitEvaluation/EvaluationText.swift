@@ -1,4 +1,15 @@
 import Foundation
+import Tokenization
+
+/// Where the tokens of an evaluation get a beginning-of-sequence token.
+public enum BeginOfSequencePlacement: String, Sendable, CaseIterable {
+    /// One in front; the texts are joined by an empty line, as the GPTQ protocol does.
+    case front
+    /// One before each text, nothing between them: the stream that models of short documents are trained on.
+    case each
+    /// None; the texts are joined by an empty line.
+    case none
+}
 
 /// How the texts of a file are told apart.
 public enum EvaluationTextFormat: String, Sendable, CaseIterable {
@@ -16,22 +27,33 @@ public enum EvaluationTextFormat: String, Sendable, CaseIterable {
     }
 }
 
-/// The texts of files, joined by an empty line as the GPTQ protocol does.
+/// The texts of files, to be evaluated as one sequence.
 public struct EvaluationText: Sendable {
-    /// All of it.
-    public let text: String
-    /// Texts that were joined.
-    public let count: Int
+    /// The texts in their order.
+    public let texts: [String]
     /// The files' names, for print.
     public let name: String
 
     /// - Parameter format: how the texts of a file are told apart; nil is by the file's name.
     /// - Throws: ``EvaluationTextError``, and Foundation's error for a file that cannot be read.
     public init(files: [URL], format: EvaluationTextFormat? = nil) throws {
-        let texts = try files.flatMap { try Self.texts(of: $0, format: format ?? EvaluationTextFormat(of: $0)) }
-        text = texts.joined(separator: "\n\n")
-        count = texts.count
+        texts = try files.flatMap { try Self.texts(of: $0, format: format ?? EvaluationTextFormat(of: $0)) }
         name = files.map(\.lastPathComponent).joined(separator: " + ")
+    }
+
+    /// The texts as one sequence of tokens.
+    ///
+    /// - Parameter beginOfSequence: the token that opens a sequence; nil puts none, whatever `placement` says.
+    public func tokens(
+        tokenizer: any Tokenizer, beginOfSequence: Int?, placement: BeginOfSequencePlacement
+    ) -> [Int] {
+        let begin = beginOfSequence.map { [$0] } ?? []
+        func joined() -> [Int] { tokenizer.encode(texts.joined(separator: "\n\n"), addSpecialTokens: false) }
+        return switch placement {
+        case .front: begin + joined()
+        case .each: texts.flatMap { begin + tokenizer.encode($0, addSpecialTokens: false) }
+        case .none: joined()
+        }
     }
 
     private static func texts(of file: URL, format: EvaluationTextFormat) throws -> [String] {

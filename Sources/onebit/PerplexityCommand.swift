@@ -18,7 +18,7 @@ struct PerplexityCommand: ParsableCommand {
             that keeps its line end, blank lines empty.
 
             EXAMPLES
-              onebit perplexity packed --text stories.jsonl --window 256
+              onebit perplexity packed --text stories.jsonl --window 256 --bos each
               onebit perplexity packed --text wiki.test.raw --format wikitext
               onebit perplexity packed --text book.txt --limit-windows 20 --json
             """
@@ -42,8 +42,8 @@ struct PerplexityCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Windows to evaluate at the most, from the front.", valueName: "n"))
     var limitWindows: Int?
 
-    @Flag(help: "Put no beginning-of-sequence token in front.")
-    var noBos = false
+    @Option(help: "Beginning-of-sequence tokens: one in front, one before each text (then not joined), or none.")
+    var bos = BeginOfSequencePlacement.front
 
     @OptionGroup var options: ModelOptions
     @OptionGroup var json: JSONOption
@@ -55,8 +55,8 @@ struct PerplexityCommand: ParsableCommand {
         let window = window ?? min(2048, model.configuration.maximumPositions)
         let perplexity = try Perplexity(window: window, windowLimit: limitWindows)
         let text = try EvaluationText(files: text, format: format)
-        let begin = noBos ? nil : tokenizer.beginOfSequence ?? model.configuration.beginOfSequence
-        let tokens = (begin.map { [$0] } ?? []) + tokenizer.encode(text.text, addSpecialTokens: false)
+        let begin = tokenizer.beginOfSequence ?? model.configuration.beginOfSequence
+        let tokens = text.tokens(tokenizer: tokenizer, beginOfSequence: begin, placement: bos)
 
         let windows = min(tokens.count / window, limitWindows ?? .max)
         let meter = progress.meter("perplexity", total: windows, unit: "windows")
@@ -67,7 +67,7 @@ struct PerplexityCommand: ParsableCommand {
         }
         meter.finish()
         let report = PerplexityReport(
-            result, text: text.name, tokenizer: self.model.lastPathComponent, hasBeginOfSequence: begin != nil,
+            result, text: text.name, tokenizer: self.model.lastPathComponent, bos: begin == nil ? .none : bos,
             seconds: (ContinuousClock.now - start) / .seconds(1))
         if json.json {
             try writeJSON(report)
@@ -78,6 +78,7 @@ struct PerplexityCommand: ParsableCommand {
 }
 
 extension EvaluationTextFormat: ExpressibleByArgument {}
+extension BeginOfSequencePlacement: ExpressibleByArgument {}
 
 /// What `perplexity` prints: the figure and all that it means.
 private struct PerplexityReport: Encodable {
@@ -86,20 +87,20 @@ private struct PerplexityReport: Encodable {
     let definition: String
     let source: String
     let tokenizer: String
-    let beginOfSequence: Bool
+    let beginOfSequence: String
     let window: Int
     let windows: Int
     let tokens: Int
     let tokensInText: Int
     let tokensPerSecond: Double
 
-    init(_ result: PerplexityResult, text: String, tokenizer: String, hasBeginOfSequence: Bool, seconds: Double) {
+    init(_ result: PerplexityResult, text: String, tokenizer: String, bos: BeginOfSequencePlacement, seconds: Double) {
         perplexity = result.perplexity
         meanNegativeLogLikelihood = result.meanNegativeLogLikelihood
         definition = result.definition
         source = text
         self.tokenizer = tokenizer
-        beginOfSequence = hasBeginOfSequence
+        beginOfSequence = bos.rawValue
         window = result.window
         windows = result.windows
         tokens = result.tokens
@@ -110,7 +111,7 @@ private struct PerplexityReport: Encodable {
     var text: String {
         """
         perplexity \(Quantity.fixed(perplexity, digits: 4))
-        \(definition); \(beginOfSequence ? "one BOS in front" : "no BOS").
+        \(definition); BOS: \(beginOfSequence).
         text: \(source), \(Quantity.grouped(tokensInText)) tokens of \(tokenizer)'s tokenizer, of which \
         \(Quantity.grouped(tokens)) in \(Quantity.grouped(windows)) windows were evaluated, \
         \(Quantity.fixed(tokensPerSecond, digits: 0)) a second.

@@ -27,7 +27,8 @@ struct RuntimePerplexityTests {
             ("data/corpus/valid.jsonl", .jsonl, reference.corpusValid),
         ] {
             let text = try EvaluationText(files: [SharedData.url(path)], format: format)
-            let ids = [try #require(tokenizer.beginOfSequence)] + tokenizer.encode(text.text, addSpecialTokens: false)
+            let ids = text.tokens(
+                tokenizer: tokenizer, beginOfSequence: try #require(tokenizer.beginOfSequence), placement: .front)
             #expect(ids.count == expected.tokens)
             #expect(Array(ids.prefix(16)) == expected.first16TokenIds)
             #expect(ids.reduce(0, +) == expected.tokenIdsSum)

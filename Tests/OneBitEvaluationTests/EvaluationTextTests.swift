@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import Tokenization
 
 @testable import OneBitEvaluation
 
@@ -14,14 +15,38 @@ import Testing
         try body(file)
     }
 
-    @Test("A plain file is one text, joined to others by an empty line")
+    /// One byte a token.
+    private struct ByteTokenizer: Tokenizer {
+        var vocabularySize: Int { 300 }
+        var beginOfSequence: Int? { 299 }
+        var endOfSequence: Int? { nil }
+        func encode(_ text: String, addSpecialTokens: Bool) -> [Int] { text.utf8.map(Int.init) }
+        func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String { "" }
+        func id(of token: String) -> Int? { nil }
+        func token(of id: Int) -> String? { nil }
+    }
+
+    @Test("A plain file is one text")
     func plain() throws {
         try withFile(Data("one\ntwo\n".utf8), name: "a.txt") { file in
-            #expect(try EvaluationText(files: [file]).text == "one\ntwo\n")
+            #expect(try EvaluationText(files: [file]).texts == ["one\ntwo\n"])
             let both = try EvaluationText(files: [file, file])
-            #expect(both.text == "one\ntwo\n\n\none\ntwo\n")
-            #expect(both.count == 2)
+            #expect(both.texts == ["one\ntwo\n", "one\ntwo\n"])
             #expect(both.name == "a.txt + a.txt")
+        }
+    }
+
+    @Test("Texts are joined by an empty line behind one BOS, or each behind its own, or without")
+    func tokens() throws {
+        try withFile(Data("{\"text\": \"a\"}\n{\"text\": \"b\"}".utf8), name: "a.jsonl") { file in
+            let text = try EvaluationText(files: [file])
+            func tokens(_ placement: BeginOfSequencePlacement, begin: Int? = 299) -> [Int] {
+                text.tokens(tokenizer: ByteTokenizer(), beginOfSequence: begin, placement: placement)
+            }
+            #expect(tokens(.front) == [299, 97, 10, 10, 98])
+            #expect(tokens(.each) == [299, 97, 299, 98])
+            #expect(tokens(.none) == [97, 10, 10, 98])
+            #expect(tokens(.each, begin: nil) == [97, 98])
         }
     }
 
@@ -30,8 +55,7 @@ import Testing
         let lines = "{\"text\": \"a\\nb\"}\n\n{\"tokens\": [1], \"text\": \"c\u{2028}d\"}\n{\"text\": \"\"}"
         try withFile(Data(lines.utf8), name: "a.jsonl") { file in
             let text = try EvaluationText(files: [file])
-            #expect(text.text == "a\nb\n\nc\u{2028}d\n\n")
-            #expect(text.count == 3)
+            #expect(text.texts == ["a\nb", "c\u{2028}d", ""])
         }
     }
 
@@ -39,8 +63,7 @@ import Testing
     func wikitext() throws {
         try withFile(Data(" \n = A = \n \n Text .\n".utf8), name: "wiki.test.raw") { file in
             let text = try EvaluationText(files: [file], format: .wikitext)
-            #expect(text.text == "\n\n = A = \n\n\n\n\n Text .\n")
-            #expect(text.count == 4)
+            #expect(text.texts == ["", " = A = \n", "", " Text .\n"])
         }
     }
 

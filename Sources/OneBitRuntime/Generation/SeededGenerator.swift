@@ -1,18 +1,13 @@
+import SignDecomposition
+
 /// Random numbers that are the same everywhere for the same seed: xoshiro256** (Blackman and Vigna), its state filled by
 /// SplitMix64.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: (UInt64, UInt64, UInt64, UInt64)
 
     public init(seed: UInt64) {
-        var mixer = seed
-        func mix() -> UInt64 {
-            mixer &+= 0x9E37_79B9_7F4A_7C15
-            var word = mixer
-            word = (word ^ word >> 30) &* 0xBF58_476D_1CE4_E5B9
-            word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
-            return word ^ word >> 31
-        }
-        state = (mix(), mix(), mix(), mix())
+        var mixer = SplitMix64(seed: seed)
+        state = (mixer.next(), mixer.next(), mixer.next(), mixer.next())
     }
 
     public mutating func next() -> UInt64 {

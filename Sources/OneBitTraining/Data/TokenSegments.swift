@@ -1,3 +1,5 @@
+import SignDecomposition
+
 /// A long stream of token ids cut into segments of equal length, served in an order that only the seed decides.
 ///
 /// The order is a function of the position, not of a generator that runs along: a resumed run needs nothing but the
@@ -41,20 +43,5 @@ struct TokenSegments: Sendable {
     private func permutation(ofEpoch epoch: Int) -> [Int] {
         var generator = SplitMix64(seed: seed &+ UInt64(epoch) &* 0x9E37_79B9_7F4A_7C15)
         return (0..<count).shuffled(using: &generator)
-    }
-}
-
-/// Steele, Lea & Flood 2014: the generator whose every state is good, so that any seed serves.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -1,4 +1,5 @@
 import ModelFiles
+import SignDecomposition
 
 /// One batch of samples that the teacher writes side by side.
 struct SampleBatch: Sendable {

@@ -15,7 +15,7 @@ struct RankOneFactors {
     static func nonNegative(_ matrix: MagnitudeMatrix, seed: UInt64, limits: DecompositionLimits) -> RankOneFactors {
         // Start entries √(mean |W|) · |N(0, 1)|, the size that a and b have when both carry half the scale.
         let size = matrix.mean.squareRoot()
-        var random = RandomSource(seed: seed)
+        var random = SplitMix64(seed: seed)
         let start = (0..<matrix.columns).map { _ in size * random.halfNormal() }
         return alternate(matrix, from: start, limits: limits)
     }

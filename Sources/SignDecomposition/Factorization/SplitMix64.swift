@@ -1,12 +1,12 @@
 import Foundation
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a seed's numbers, the same on every machine.
-struct RandomSource: RandomNumberGenerator {
+/// Steele, Lea and Flood 2014: a seed's numbers, the same on every machine. Every state is good, so any seed serves.
+package struct SplitMix64: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var mixed = state
         mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
