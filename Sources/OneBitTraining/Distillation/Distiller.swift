@@ -25,6 +25,12 @@ public struct Distiller {
         self.recipe = recipe
     }
 
+    /// Bytes of teacher, student, gradients and AdamW's moments, all float32; activations come on top.
+    public var stateBytes: Int { 4 * (teacher.parameterCount + 4 * student.parameterCount) }
+
+    /// Bytes of one training checkpoint: weights and both moments.
+    public var checkpointBytes: Int { 4 * 3 * student.parameterCount }
+
     /// Trains the student and writes it as a float checkpoint.
     ///
     /// - Parameters:
@@ -56,7 +62,7 @@ public struct Distiller {
                 let target = try withoutGradient { try teacher(tokens, hiddenStates: keepsStates) }
                 return try loss(teacher: target, student: student(tokens, hiddenStates: keepsStates), tokens: tokens)
             }
-            try student.write(to: directory, elementType: .float32)
+            try student.write(to: directory, elementType: .float32, packsLossless: true)
             let configuration = start.configuration
             try writeAtomically(
                 try configuration.jsonData(quantization: configuration.quantization),

@@ -22,7 +22,7 @@ extension RecipeName {
     public var trainingLength: TrainingLength {
         switch self {
         case .paper: .epochs(50)
-        case .default: .steps(1500)
+        case .default: .steps(800)
         }
     }
 

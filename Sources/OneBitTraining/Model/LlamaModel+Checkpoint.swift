@@ -26,16 +26,29 @@ extension LlamaModel {
     }
 
     /// Streams the parameters into `directory`.
-    func write(to directory: URL, elementType: ElementType) throws {
+    ///
+    /// - Parameter packsLossless: Whether to round all but the latent matrices to float16, which is what a packed model
+    ///   stores: the float student and its packed form then are the same model.
+    func write(to directory: URL, elementType: ElementType, packsLossless: Bool = false) throws {
         let writer = try CheckpointWriter(
             directory: directory,
             tensors: parameters.map {
                 TensorDescription(name: $0.name, elementType: elementType, shape: $0.tensor.shape)
             }
         )
-        for parameter in parameters { try writer.write(parameter.name, floats: try parameter.tensor.floats()) }
+        for parameter in parameters {
+            var floats = try parameter.tensor.floats()
+            if packsLossless, parameter.group != .latent { floats = floats.map(roundedToHalf) }
+            try writer.write(parameter.name, floats: floats)
+        }
         try writer.finish()
     }
+}
+
+/// The nearest float16, or the number itself where float16 does not reach: packing then names it.
+private func roundedToHalf(_ value: Float) -> Float {
+    let half = Float(Float16(value))
+    return half.isFinite ? half : value
 }
 
 /// One line per step, without times: the same run gives the same bytes.

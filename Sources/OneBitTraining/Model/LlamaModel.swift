@@ -69,6 +69,9 @@ public final class LlamaModel: Sendable {
         self.parameters = parameters
     }
 
+    /// Numbers in all parameters.
+    public var parameterCount: Int { parameters.reduce(0) { $0 + $1.tensor.elementCount } }
+
     /// The same weights, in tensors that gather gradients of their own.
     func replica() throws -> LlamaModel {
         let tensors = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.tensor) })

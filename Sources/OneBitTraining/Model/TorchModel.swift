@@ -9,10 +9,11 @@ public final class TorchModel: CausalLanguageModel {
 
     private let threads: Int?
 
-    /// - Parameter threads: Threads inside one operation; libtorch's own choice where nil.
+    /// - Parameter threads: Threads inside one operation; where nil, one for a model that is too small to share, and
+    ///   libtorch's own choice otherwise.
     public init(_ model: LlamaModel, threads: Int? = nil) {
         self.model = model
-        self.threads = threads
+        self.threads = threads ?? (model.configuration.parameterCount < Parallelism.largestShared ? 1 : nil)
     }
 
     /// Reads a dense model or a float student.

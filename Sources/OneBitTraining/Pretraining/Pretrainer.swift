@@ -79,7 +79,7 @@ public struct Pretrainer {
     public var evaluated: TorchModel { TorchModel(model) }
 
     /// Number of parameters.
-    public var parameterCount: Int { model.parameters.reduce(0) { $0 + $1.tensor.elementCount } }
+    public var parameterCount: Int { model.parameterCount }
 
     /// Trains on `tokens` and writes the weights into `directory`, which holds config and tokenizer already.
     @discardableResult

@@ -62,6 +62,7 @@ func distill(
 ) throws {
     let work = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
     let distiller = try Distiller(teacher: teacher, start: start, recipe: recipe)
+    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: tokens.count)) }
     let meter = progress.meter("distill", total: budget.steps * budget.tokensPerStep, unit: "tokens")
     try distiller.run(
         corpus: tokens,
@@ -77,6 +78,21 @@ func distill(
     }
     meter.finish()
     if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
+}
+
+extension Distiller {
+    /// What a run will take, said before it begins.
+    func cost(of budget: TrainingBudget, corpusTokens: Int) -> String {
+        let tokens = budget.steps * budget.tokensPerStep
+        let passes = Double(tokens) / Double(max(1, corpusTokens))
+        return """
+            distill: \(Quantity.grouped(budget.steps)) steps of \(budget.batchSize) × \(budget.sequenceLength) tokens, \
+            \(Quantity.fixed(passes, digits: 1)) passes over \(Quantity.count(corpusTokens)) tokens; \
+            memory for weights, gradients and moments \(Quantity.bytes(stateBytes)), \
+            each training checkpoint \(Quantity.bytes(checkpointBytes))
+
+            """
+    }
 }
 
 extension TrainingEvent {
