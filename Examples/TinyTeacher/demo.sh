@@ -14,8 +14,8 @@ fi
 mkdir -p output
 rm -rf output/tiny-onebit.work # of a run that was stopped
 
-"$onebit" compress "$teacher" --output output/tiny-onebit --overwrite \
-    --text Examples/TinyTeacher/held-out.jsonl --prompt "One day"
+"$onebit" compress "$teacher" --output output/tiny-onebit --overwrite --steps 400 --samples 1500 \
+    --text Examples/TinyTeacher/held-out.jsonl --prompt "Once upon a time"
 
 echo "The packed model is in output/tiny-onebit. Another story:"
-"$onebit" generate output/tiny-onebit --prompt "One day" --temperature 0.8 --seed "$RANDOM" --max-tokens 200
+"$onebit" generate output/tiny-onebit --prompt "Once upon a time" --temperature 0.8 --seed "$RANDOM" --max-tokens 200
