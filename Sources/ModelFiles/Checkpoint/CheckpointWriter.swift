@@ -196,7 +196,7 @@ public final class CheckpointWriter {
     private func writeIndex() throws {
         var weightMap = JSONObject()
         for plan in plans {
-            for entry in plan.offsets { weightMap.append(entry.tensor.name, .string(plan.name)) }
+            for entry in plan.offsets { weightMap[entry.tensor.name] = .string(plan.name) }
         }
         let index = JSONObject([
             ("metadata", .object(JSONObject([("total_size", .integer(tensorByteCount))]))),

@@ -53,7 +53,7 @@ struct ShardIndex {
     private static func readWeightMap(_ index: URL) throws -> JSONObject {
         let data = try readSmallFile(index)
         do {
-            guard case .object(let object) = try JSONParser.parse(data),
+            guard case .object(let object) = try JSONValue.parse(data),
                 case .object(let weightMap)? = object["weight_map"]
             else { throw CheckpointError.malformedIndex(file: index.path, reason: "expected an object \"weight_map\"") }
             return weightMap

@@ -17,21 +17,18 @@ struct ShardPlan {
         var object = JSONObject()
         if !metadata.isEmpty {
             let members = metadata.sorted { $0.key < $1.key }.map { ($0.key, JSONValue.string($0.value)) }
-            object.append("__metadata__", .object(JSONObject(members)))
+            object["__metadata__"] = .object(JSONObject(members))
         }
         for width in [8, 4, 2, 1] {
             for (index, tensor) in tensors.enumerated() where tensor.elementType.byteWidth == width {
                 let end = dataOffset + tensor.byteCount
                 offsets[index] = dataOffset
-                object.append(
-                    tensor.name,
-                    .object(
-                        JSONObject([
-                            ("dtype", .string(tensor.elementType.rawValue)),
-                            ("shape", .array(tensor.shape.map { .integer($0) })),
-                            ("data_offsets", .array([.integer(dataOffset), .integer(end)])),
-                        ])
-                    )
+                object[tensor.name] = .object(
+                    JSONObject([
+                        ("dtype", .string(tensor.elementType.rawValue)),
+                        ("shape", .array(tensor.shape.map { .integer($0) })),
+                        ("data_offsets", .array([.integer(dataOffset), .integer(end)])),
+                    ])
                 )
                 dataOffset = end
             }

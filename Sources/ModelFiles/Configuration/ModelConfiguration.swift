@@ -215,7 +215,7 @@ extension ConfigurationReader {
     init(contentsOf url: URL) throws {
         let data = try readSmallFile(url)
         do {
-            guard case .object(let object) = try JSONParser.parse(data) else {
+            guard case .object(let object) = try JSONValue.parse(data) else {
                 throw ConfigurationError.malformed(file: url.path, reason: "expected a JSON object")
             }
             self.init(file: url.path, object: object)

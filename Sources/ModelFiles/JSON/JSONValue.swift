@@ -1,4 +1,4 @@
-/// A JSON document as it was written: member order kept, integers exact, duplicate keys impossible.
+/// A JSON value as a tree: member order kept, integers exact, duplicate keys impossible.
 ///
 /// Foundation's reader keeps one of two equal keys without a word and turns every number into `NSNumber`; the headers
 /// and configurations read here come from strangers, so both matter.
@@ -22,31 +22,44 @@ package enum JSONValue: Sendable, Hashable {
 package struct JSONObject: Sendable, Hashable {
     package struct Member: Sendable, Hashable {
         package let key: String
-        package var value: JSONValue
+        package fileprivate(set) var value: JSONValue
     }
 
-    package private(set) var members: [Member]
+    /// Up to so many members a search is as fast as an index, and takes no memory.
+    private static let indexedCount = 16
+
+    package private(set) var members: [Member] = []
+    /// Where each key stands in `members`; empty while these are few.
+    private var positions: [String: Int] = [:]
 
     package init(_ members: [(String, JSONValue)] = []) {
-        self.members = members.map { Member(key: $0, value: $1) }
+        for (key, value) in members { self[key] = value }
     }
 
-    /// The member's value; nil when there is none. Setting appends or replaces, setting nil removes. O(members).
+    /// The member's value; nil when there is none. Setting replaces the value where it stands, or appends; setting nil
+    /// removes, which takes time linear in the number of members.
     package subscript(key: String) -> JSONValue? {
-        get { members.first { $0.key == key }?.value }
+        get { position(of: key).map { members[$0].value } }
         set {
-            let index = members.firstIndex { $0.key == key }
-            switch (index, newValue) {
-            case (let index?, let value?): members[index].value = value
-            case (let index?, nil): members.remove(at: index)
-            case (nil, let value?): members.append(Member(key: key, value: value))
+            switch (position(of: key), newValue) {
+            case (let position?, let value?): members[position].value = value
+            case (_?, nil): self = JSONObject(members.filter { $0.key != key }.map { ($0.key, $0.value) })
+            case (nil, let value?): append(Member(key: key, value: value))
             case (nil, nil): break
             }
         }
     }
 
-    /// Adds a member whose key is known to be new. O(1).
-    mutating func append(_ key: String, _ value: JSONValue) {
-        members.append(Member(key: key, value: value))
+    private func position(of key: String) -> Int? {
+        members.count <= Self.indexedCount ? members.firstIndex { $0.key == key } : positions[key]
+    }
+
+    private mutating func append(_ member: Member) {
+        members.append(member)
+        if members.count == Self.indexedCount + 1 {
+            for (position, member) in members.enumerated() { positions[member.key] = position }
+        } else if members.count > Self.indexedCount {
+            positions[member.key] = members.count - 1
+        }
     }
 }

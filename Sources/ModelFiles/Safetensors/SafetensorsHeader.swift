@@ -45,13 +45,14 @@ struct SafetensorsHeader {
 
     private static func parse(file: String, _ bytes: UnsafeRawBufferPointer) throws -> JSONObject {
         do {
-            guard case .object(let object) = try JSONParser.parse(bytes) else {
+            guard case .object(let object) = try JSONValue.parse(bytes) else {
                 throw SafetensorsError.malformedHeader(file: file, reason: "expected a JSON object")
             }
             return object
-        } catch JSONError.duplicateKey(let name) {
-            throw SafetensorsError.duplicateName(file: file, name: name)
         } catch let error as JSONError {
+            if case .duplicateKey(let name) = error.problem {
+                throw SafetensorsError.duplicateName(file: file, name: name)
+            }
             throw SafetensorsError.malformedHeader(file: file, reason: error.localizedDescription)
         }
     }

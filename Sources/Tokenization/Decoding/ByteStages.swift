@@ -1,3 +1,5 @@
+import ModelFiles
+
 /// Byte-level tokens to text. Bytes that are not UTF-8 become U+FFFD, one for each maximal part of a sequence.
 struct ByteLevelStage: DecoderStage {
     /// The beginning of a character whose other bytes may follow.

@@ -1,3 +1,5 @@
+import ModelFiles
+
 /// Reads the `model` of `tokenizer.json`: the vocabulary and the merges straight into their tables.
 struct BytePairModelReader {
     private let file: String
@@ -9,7 +11,7 @@ struct BytePairModelReader {
     private var hasVocabulary = false
     private var hasMerges = false
     /// Everything else.
-    private var settings: [(key: String, value: JSONValue)] = []
+    private var settings = JSONObject()
 
     init(file: String) { self.file = file }
 
@@ -20,7 +22,7 @@ struct BytePairModelReader {
             switch (String(decoding: key, as: UTF8.self), kind) {
             case ("vocab", .object): try readVocabulary(&reader)
             case ("merges", .array): try readMerges(&reader)
-            case (let key, _): settings.append((key, try reader.readValue()))
+            case (let key, _): settings[key] = try reader.readValue(duplicateKeys: .lastCounts)
             }
         }
     }
@@ -36,8 +38,12 @@ struct BytePairModelReader {
             let affix = try node[key].string()
             guard affix.isEmpty else { throw node[key].unsupported("\"\(affix)\"", supported: "null or \"\"") }
         }
-        if case .number(let dropout) = node["dropout"].value, Double(dropout) != 0 {
+        switch node["dropout"].value {
+        case .integer(let dropout) where dropout != 0:
             throw node["dropout"].unsupported("dropout \(dropout)", supported: "null or 0")
+        case .number(let dropout) where dropout != 0:
+            throw node["dropout"].unsupported("dropout \(dropout)", supported: "null or 0")
+        default: break
         }
         var unknown: Int?
         if !node["unk_token"].isNull {

@@ -70,7 +70,7 @@ extension PreTokenizer {
         case "Split":
             guard let behavior = SplitBehavior(rawValue: try node["behavior"].string()) else {
                 let supported = SplitBehavior.allCases.map(\.rawValue).joined(separator: ", ")
-                throw node["behavior"].unsupported(node["behavior"].value.summary, supported: supported)
+                throw node["behavior"].unsupported(node["behavior"].found, supported: supported)
             }
             let inverted = try node["invert"].boolean(default: false)
             self = .split(try SearchPattern(node["pattern"]), behavior, inverted: inverted)

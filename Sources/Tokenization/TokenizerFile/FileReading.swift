@@ -1,4 +1,5 @@
 import Foundation
+import ModelFiles
 
 /// No tokenizer comes near this size; a larger file is refused before it is read.
 let maximumTokenizerFileBytes = 256 << 20
@@ -26,15 +27,12 @@ func withJSONReader<Result>(
     _ body: (inout JSONReader) throws -> Result
 ) throws -> Result {
     try data.withUnsafeBytes { raw in
-        let bytes = raw.bindMemory(to: UInt8.self)
-        guard String(validating: bytes, as: UTF8.self) != nil else {
-            throw TokenizerError.malformed(file: file, key: "", reason: "not valid UTF-8, so not JSON")
-        }
-        var reader = JSONReader(validated: bytes)
         do {
+            var reader = try JSONReader(validating: raw)
             return try body(&reader)
-        } catch let failure as JSONReader.Failure {
-            throw TokenizerError.malformed(file: file, key: "byte \(failure.offset)", reason: failure.reason)
+        } catch let error as JSONError {
+            let key = error.problem == .notUTF8 ? "" : "byte \(error.offset)"
+            throw TokenizerError.malformed(file: file, key: key, reason: error.reason)
         }
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import ModelFiles
 
 extension BytePairTokenizer {
     /// Reads a `tokenizer.json` in the format of Hugging Face's `tokenizers`, with a BPE model.
@@ -12,7 +13,7 @@ extension BytePairTokenizer {
     public init(contentsOf url: URL) throws {
         var modelReader = BytePairModelReader(file: url.path)
         let parts = try withJSONReader(of: try readTokenizerFile(at: url), file: url.path) { reader in
-            var parts: [(key: String, value: JSONValue)] = []
+            var parts = JSONObject()
             var hasModel = false
             try reader.readObject { reader, key in
                 let key = String(decoding: key, as: UTF8.self)
@@ -20,7 +21,7 @@ extension BytePairTokenizer {
                     hasModel = true
                     try modelReader.read(&reader)
                 } else {
-                    parts.append((key, try reader.readValue()))
+                    parts[key] = try reader.readValue(duplicateKeys: .lastCounts)
                 }
             }
             try reader.readEnd()

@@ -1,29 +1,34 @@
-/// Reads JSON text front to back, one value at a time, without building a tree of it.
+/// Reads JSON text (RFC 8259) front to back, one value at a time, without building a tree of it.
 ///
 /// A tokenizer's vocabulary and merges are hundreds of thousands of short strings. They go straight into the tables
-/// that need them, as bytes: a general parser would build as many strings first, and would merge keys that are
-/// canonically equivalent ("é" as one scalar and as two), which are different tokens.
-struct JSONReader {
+/// that need them, as bytes: a tree would build as many strings first, and would merge keys that are canonically
+/// equivalent ("é" as one scalar and as two), which are different tokens. Small files are read as a tree, by
+/// `readValue(duplicateKeys:)`.
+///
+/// Nobody vouches for the bytes: they are checked to be UTF-8, nesting is bounded, and what is not JSON is refused.
+package struct JSONReader {
     /// Deeper nesting than this is refused, so that hostile input cannot exhaust the stack.
     private static let maximumDepth = 64
-
-    /// What went wrong, and at which byte.
-    struct Failure: Error {
-        let offset: Int
-        let reason: String
-    }
 
     private let bytes: UnsafeBufferPointer<UInt8>
     private var position = 0
     private var depth = 0
+    /// How many values `readValue(duplicateKeys:)` has read.
+    var treeValueCount = 0
 
-    /// Reads from `bytes`, which must be valid UTF-8 and outlive the reader.
-    init(validated bytes: UnsafeBufferPointer<UInt8>) {
-        self.bytes = bytes
+    /// Reads from `bytes`, which must outlive the reader.
+    ///
+    /// - Throws: ``JSONError`` where they are not UTF-8.
+    package init(validating bytes: UnsafeRawBufferPointer) throws {
+        self.bytes = bytes.bindMemory(to: UInt8.self)
+        guard String(validating: self.bytes, as: UTF8.self) != nil else {
+            position = Self.validPrefixLength(of: self.bytes)
+            throw failure(.notUTF8)
+        }
     }
 
     /// The kind of value that comes next.
-    enum Kind: String {
+    package enum Kind: String {
         case object = "an object"
         case array = "an array"
         case string = "a string"
@@ -33,7 +38,7 @@ struct JSONReader {
     }
 
     /// The kind of the next value, by its first byte.
-    mutating func peekKind() throws -> Kind {
+    package mutating func peekKind() throws -> Kind {
         skipWhitespace()
         guard position < bytes.count else { throw failure("the text ends where a value should be") }
         switch bytes[position] {
@@ -48,8 +53,8 @@ struct JSONReader {
     }
 
     /// Reads an object. `member` is called with each key and must read the value.
-    mutating func readObject(_ member: (inout JSONReader, _ key: [UInt8]) throws -> Void) throws {
-        try readSequence(open: "{", close: "}", of: .object) { reader in
+    package mutating func readObject(_ member: (inout JSONReader, _ key: [UInt8]) throws -> Void) throws {
+        try readSequence(endingWith: "}", of: .object) { reader in
             var key: [UInt8] = []
             try reader.readString(into: &key)
             try reader.expect(":")
@@ -58,12 +63,12 @@ struct JSONReader {
     }
 
     /// Reads an array. `element` is called for each element and must read it.
-    mutating func readArray(_ element: (inout JSONReader) throws -> Void) throws {
-        try readSequence(open: "[", close: "]", of: .array, element)
+    package mutating func readArray(_ element: (inout JSONReader) throws -> Void) throws {
+        try readSequence(endingWith: "]", of: .array, element)
     }
 
     /// Reads a string and appends its bytes, unescaped, to `output`.
-    mutating func readString(into output: inout [UInt8]) throws {
+    package mutating func readString(into output: inout [UInt8]) throws {
         try expectKind(.string)
         position += 1
         while true {
@@ -88,7 +93,7 @@ struct JSONReader {
     }
 
     /// Reads an integer that fits in `Int`.
-    mutating func readInteger() throws -> Int {
+    package mutating func readInteger() throws -> Int {
         let start = position
         let text = try readNumberText()
         guard let value = Int(text) else {
@@ -98,53 +103,52 @@ struct JSONReader {
         return value
     }
 
-    /// Reads any value as a tree.
-    mutating func readValue() throws -> JSONValue {
-        switch try peekKind() {
-        case .object:
-            var members: [(key: String, value: JSONValue)] = []
-            try readObject { reader, key in
-                members.append((String(decoding: key, as: UTF8.self), try reader.readValue()))
-            }
-            return .object(members)
-        case .array:
-            var elements: [JSONValue] = []
-            try readArray { reader in elements.append(try reader.readValue()) }
-            return .array(elements)
-        case .string:
-            var string: [UInt8] = []
-            try readString(into: &string)
-            return .string(String(decoding: string, as: UTF8.self))
-        case .number:
-            return .number(try readNumberText())
-        case .boolean:
-            if try readWord("true") { return .boolean(true) }
-            if try readWord("false") { return .boolean(false) }
-        case .null:
-            if try readWord("null") { return .null }
+    /// Reads a number that a `Double` can hold: `integer` where it is written as one and fits, else `number`.
+    package mutating func readNumber() throws -> JSONValue {
+        let start = position
+        let text = try readNumberText()
+        if let integer = Int(text) { return .integer(integer) }
+        guard let number = Double(text), number.isFinite else {
+            position = start
+            throw failure("expected a number within range, found \(text.prefix(32))")
         }
+        return .number(number)
+    }
+
+    /// Reads `true` or `false`.
+    package mutating func readBoolean() throws -> Bool {
+        try expectKind(.boolean)
+        if takeWord("true") { return true }
+        if takeWord("false") { return false }
         throw failure("no JSON value begins here")
     }
 
+    /// Reads `null`.
+    package mutating func readNull() throws {
+        try expectKind(.null)
+        guard takeWord("null") else { throw failure("no JSON value begins here") }
+    }
+
     /// Checks that nothing but white space is left.
-    mutating func readEnd() throws {
+    package mutating func readEnd() throws {
         skipWhitespace()
         guard position == bytes.count else { throw failure("text follows the end of the JSON value") }
     }
 
     /// A failure at the present position.
-    func failure(_ reason: String) -> Failure { Failure(offset: position, reason: reason) }
+    func failure(_ problem: JSONError.Problem) -> JSONError { JSONError(problem: problem, offset: position) }
+
+    private func failure(_ reason: String) -> JSONError { failure(.syntax(reason)) }
 
     // MARK: Parts
 
     private mutating func readSequence(
-        open: Unicode.Scalar,
-        close: Unicode.Scalar,
+        endingWith close: Unicode.Scalar,
         of kind: Kind,
         _ item: (inout JSONReader) throws -> Void
     ) throws {
         try expectKind(kind)
-        guard depth < Self.maximumDepth else { throw failure("nested deeper than \(Self.maximumDepth) levels") }
+        guard depth < Self.maximumDepth else { throw failure(.tooDeep(limit: Self.maximumDepth)) }
         depth += 1
         defer { depth -= 1 }
         position += 1
@@ -235,7 +239,7 @@ struct JSONReader {
         return position - start
     }
 
-    private mutating func readWord(_ word: StaticString) throws -> Bool {
+    private mutating func takeWord(_ word: StaticString) -> Bool {
         let end = position + word.utf8CodeUnitCount
         guard end <= bytes.count else { return false }
         for (offset, byte) in bytes[position..<end].enumerated() where byte != word.utf8Start[offset] { return false }
@@ -264,10 +268,18 @@ struct JSONReader {
             }
         }
     }
+
+    private static func validPrefixLength(of bytes: UnsafeBufferPointer<UInt8>) -> Int {
+        var parser = Unicode.UTF8.ForwardParser()
+        var rest = bytes.makeIterator()
+        var length = 0
+        while case .valid(let scalar) = parser.parseScalar(from: &rest) { length += scalar.count }
+        return length
+    }
 }
 
 /// The value of a hexadecimal digit, either case.
-func hexadecimalValue(of byte: UInt8) -> UInt8? {
+package func hexadecimalValue(of byte: UInt8) -> UInt8? {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
     case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10

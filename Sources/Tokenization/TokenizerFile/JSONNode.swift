@@ -1,28 +1,5 @@
 import Foundation
-
-/// A JSON value as a tree, for the small parts of a file.
-enum JSONValue: Sendable {
-    case null
-    case boolean(Bool)
-    /// A number as the file spells it.
-    case number(String)
-    case string(String)
-    case array([JSONValue])
-    /// Members in the order of the file; of two equal keys the later one counts.
-    case object([(key: String, value: JSONValue)])
-
-    /// What the value is, for an error message.
-    var summary: String {
-        switch self {
-        case .null: "null"
-        case .boolean(let value): "\(value)"
-        case .number(let text): String(text.prefix(32))
-        case .string(let text): "\"\(text.prefix(64))\""
-        case .array: "an array"
-        case .object: "an object"
-        }
-    }
-}
+import ModelFiles
 
 /// A JSON value together with where it stands, so that every complaint can name file and key.
 struct JSONNode {
@@ -35,10 +12,8 @@ struct JSONNode {
     /// The member `key` of an object; null where there is none.
     subscript(key: String) -> JSONNode {
         let memberPath = path.isEmpty ? key : "\(path).\(key)"
-        guard case .object(let members) = value, let member = members.last(where: { $0.key == key }) else {
-            return JSONNode(file: file, path: memberPath, value: .null)
-        }
-        return JSONNode(file: file, path: memberPath, value: member.value)
+        guard case .object(let object) = value else { return JSONNode(file: file, path: memberPath, value: .null) }
+        return JSONNode(file: file, path: memberPath, value: object[key] ?? .null)
     }
 
     /// The elements of an array.
@@ -53,7 +28,7 @@ struct JSONNode {
     }
 
     func integer() throws -> Int {
-        guard case .number(let text) = value, let integer = Int(text) else { throw mismatch("an integer") }
+        guard case .integer(let integer) = value else { throw mismatch("an integer") }
         return integer
     }
 
@@ -73,8 +48,18 @@ struct JSONNode {
         return try self["type"].string()
     }
 
+    /// What stands here, for an error message.
+    var found: String {
+        switch value {
+        case .array: "an array"
+        case .object: "an object"
+        case .string(let text): "\"\(text.prefix(64))\""
+        case .null, .boolean, .integer, .number: value.summary
+        }
+    }
+
     func mismatch(_ expected: String) -> TokenizerError {
-        malformed("expected \(expected), found \(value.summary)")
+        malformed("expected \(expected), found \(found)")
     }
 
     func malformed(_ reason: String) -> TokenizerError {
@@ -86,11 +71,11 @@ struct JSONNode {
     }
 }
 
-/// Reads the JSON file at `url` whole, as a tree.
+/// Reads the JSON file at `url` whole, as a tree. Of two equal keys the later one counts.
 func readJSONTree(at url: URL) throws -> JSONNode {
     let data = try readTokenizerFile(at: url)
     let value = try withJSONReader(of: data, file: url.path) { reader in
-        let value = try reader.readValue()
+        let value = try reader.readValue(duplicateKeys: .lastCounts)
         try reader.readEnd()
         return value
     }

@@ -1,39 +1,17 @@
 import Foundation
+import ModelFiles
 import Testing
 
 @testable import Tokenization
 
-@Suite("JSON reader")
-struct JSONReaderTests {
+@Suite("JSON of a tokenizer")
+struct JSONOfTokenizerTests {
     private func read(_ text: String) throws -> JSONValue {
         try withJSONReader(of: Data(text.utf8), file: "f") { reader in
-            let value = try reader.readValue()
+            let value = try reader.readValue(duplicateKeys: .lastCounts)
             try reader.readEnd()
             return value
         }
-    }
-
-    private func string(_ text: String) throws -> String {
-        guard case .string(let string) = try read(text) else { throw CocoaError(.coderInvalidValue) }
-        return string
-    }
-
-    @Test("Escapes, surrogate pairs and U+0000 are read")
-    func escapes() throws {
-        #expect(try string(#""a\"\\\/\b\f\n\r\t""#) == "a\"\\/\u{8}\u{C}\n\r\t")
-        #expect(try Array(string(#""\u00e9\ud83d\uDE00\u0000""#).utf8) == Array("é😀\0".utf8))
-    }
-
-    @Test("Canonically equivalent keys stay two keys")
-    func equivalentKeys() throws {
-        var keys: [[UInt8]] = []
-        try withJSONReader(of: Data("{\"\u{E9}\": 1, \"e\u{301}\": 2}".utf8), file: "f") { reader in
-            try reader.readObject { reader, key in
-                keys.append(key)
-                _ = try reader.readInteger()
-            }
-        }
-        #expect(keys == [Array("\u{E9}".utf8), Array("e\u{301}".utf8)])
     }
 
     @Test(
@@ -49,10 +27,19 @@ struct JSONReaderTests {
         #expect(throws: TokenizerError.self) { try read(text) }
     }
 
+    @Test("A complaint names the file and the byte")
+    func place() {
+        #expect(throws: TokenizerError.malformed(file: "f", key: "byte 3", reason: "expected \",\" or \"]\"")) {
+            try read("[1 2]")
+        }
+    }
+
     @Test("Bytes that are not UTF-8 are refused")
     func invalidUTF8() {
         #expect(throws: TokenizerError.malformed(file: "f", key: "", reason: "not valid UTF-8, so not JSON")) {
-            try withJSONReader(of: Data([0x22, 0xFF, 0x22]), file: "f") { _ = try $0.readValue() }
+            try withJSONReader(of: Data([0x22, 0xFF, 0x22]), file: "f") { reader in
+                _ = try reader.readValue(duplicateKeys: .lastCounts)
+            }
         }
     }
 
@@ -64,6 +51,21 @@ struct JSONReaderTests {
         #expect(try integer("-12") == -12)
         for text in ["9223372036854775808", "1e3", "1.0", "\"1\""] {
             #expect(throws: TokenizerError.self) { try integer(text) }
+        }
+    }
+
+    @Test("A node's complaint names file, key and what stands there; of two equal keys the later one counts")
+    func node() throws {
+        let text = #"{"a": {"b": [1.5, "x"], "b": [2.5, "y"]}}"#
+        let node = JSONNode(file: "f", path: "", value: try read(text))
+        let elements = try node["a"]["b"].elements()
+        #expect(try elements[1].string() == "y")
+        for (node, key, found) in [
+            (elements[0], "a.b[0]", "2.5"), (elements[1], "a.b[1]", "\"y\""), (node["a"]["b"], "a.b", "an array"),
+            (node["a"], "a", "an object"), (node["none"], "none", "null"),
+        ] {
+            let error = TokenizerError.malformed(file: "f", key: key, reason: "expected an integer, found \(found)")
+            #expect(throws: error) { try node.integer() }
         }
     }
 }
