@@ -28,7 +28,7 @@ struct RuntimePerplexityTests {
         ] {
             let text = try EvaluationText(files: [SharedData.url(path)], format: format)
             let ids = text.tokens(
-                tokenizer: tokenizer, beginOfSequence: try #require(tokenizer.beginOfSequence), placement: .front)
+                tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front)
             #expect(ids.count == expected.tokens)
             #expect(Array(ids.prefix(16)) == expected.first16TokenIds)
             #expect(ids.reduce(0, +) == expected.tokenIdsSum)
