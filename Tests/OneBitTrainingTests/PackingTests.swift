@@ -28,7 +28,6 @@ struct PackingTests {
             corpus: TinyModels.tokens, budget: TinyModels.plan(steps: 20).budget, threads: 2, output: url("student"),
             overwrite: false, checkpoints: nil, observe: { _ in })
         #expect(events.count == 20)
-        #expect(try #require(events.last).loss < events[0].loss)
 
         let student = try Checkpoint(directory: url("student"))
         try CheckpointPacker().pack(student: student, destination: url("packed"))
