@@ -18,4 +18,4 @@ rm -rf output/tiny-onebit.work # of a run that was stopped
     --text Examples/TinyTeacher/held-out.jsonl --prompt "Once upon a time"
 
 echo "The packed model is in output/tiny-onebit. Another story:"
-"$onebit" generate output/tiny-onebit --prompt "Once upon a time" --temperature 0.8 --seed "$RANDOM" --max-tokens 200
+"$onebit" generate output/tiny-onebit --prompt "Once upon a time" --temperature 0.8 --seed "$RANDOM" --max-tokens 250

@@ -64,6 +64,24 @@ struct CompressCommand: ParsableCommand {
         let work = try CompressionWork(
             beside: output.output, settings: try settings(for: teacher), resumes: resumption.resume)
 
+        let report: CompressionReport
+        do {
+            report = try walk(teacher, work: work, tokenizer: tokenizer, begin: begin)
+        } catch {
+            work.removeUnlessBegun()
+            throw error
+        }
+        if json.json {
+            try writeJSON(report)
+        } else {
+            try StandardStreams.write(report.text)
+        }
+    }
+
+    /// All stages, each where an earlier run has not finished it.
+    private func walk(
+        _ teacher: Checkpoint, work: CompressionWork, tokenizer: any Tokenizer, begin: ContinuousClock.Instant
+    ) throws -> CompressionReport {
         try initialise(teacher, work: work)
         if corpus == nil { try synthesise(teacher, tokenizer: tokenizer, work: work) }
         let text = try CompressionText(
@@ -81,11 +99,7 @@ struct CompressCommand: ParsableCommand {
             report: report,
             card: modelCard(teacher: teacher.directory, report: report, recipe: recipe, seed: seed.seed),
             output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
-        if json.json {
-            try writeJSON(report)
-        } else {
-            try StandardStreams.write(report.text)
-        }
+        return report
     }
 
     private func settings(for teacher: Checkpoint) throws -> CompressionSettings {

@@ -71,7 +71,7 @@ struct CompressionReport: Encodable {
         var tokens = tokenizer.encode(prompt, addSpecialTokens: true)
         if tokens.isEmpty { tokens = [tokenizer.beginOfSequence ?? 0] }
         var parameters = GenerateParameters.greedy
-        parameters.maxTokens = 200
+        parameters.maxTokens = 250
         var story = prompt
         let info = try generate(prompt: tokens, model: model, tokenizer: tokenizer, parameters: parameters) {
             story += $0

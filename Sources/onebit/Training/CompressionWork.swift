@@ -43,6 +43,12 @@ struct CompressionWork {
     /// Whether a stage's result stands. Stages write under another name and rename, so it is then whole.
     func has(_ result: URL) -> Bool { FileManager.default.fileExists(atPath: result.path) }
 
+    /// Removes the directory where a failed run has left nothing in it that a resumption could use.
+    func removeUnlessBegun() {
+        let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
+        if contents == ["settings.json"] { try? FileManager.default.removeItem(at: directory) }
+    }
+
     /// Moves the packed model to `output`, with its card and report.
     func finish(report: CompressionReport, card: String, output: URL, overwrite: Bool, keepsWork: Bool) throws {
         try StagedDirectory.write(to: output, overwrite: overwrite) { staged in

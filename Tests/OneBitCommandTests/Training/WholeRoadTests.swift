@@ -74,6 +74,49 @@ struct WholeRoadTests {
         #expect(!contents(".").contains("broken.training"))
     }
 
+    @Test("compress killed in the middle of distillation and resumed packs the bytes of an unbroken run")
+    func compressResumed() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func compression(to output: String) -> [String] {
+            [
+                "compress", path("teacher"), "--output", path(output), "--samples", "24", "--max-length", "40",
+                "--steps", "40", "--batch-size", "2", "--sequence-length", "16", "--checkpoint-every", "5",
+                "--threads", "1",
+            ]
+        }
+        try await run(compression(to: "unbroken"))
+        let saved = path("broken.work/student.training/step-10")
+        let outcome = try await BuiltCommand.interrupt(compression(to: "broken"), signal: SIGKILL) {
+            FileManager.default.fileExists(atPath: saved)
+        }
+        #expect(outcome.wasKilled)
+        let restart = try await BuiltCommand.run(compression(to: "broken"))
+        #expect(restart.exitCode == 1)
+        #expect(restart.errors.contains("--resume"))
+        let other = try await BuiltCommand.run(compression(to: "broken") + ["--seed", "5", "--resume"])
+        #expect(other.exitCode == 1)
+        #expect(other.errors.contains("begun with"))
+        try await run(compression(to: "broken") + ["--resume"])
+        #expect(
+            try Data(contentsOf: folder.appending(path: "broken/model.safetensors"))
+                == Data(contentsOf: folder.appending(path: "unbroken/model.safetensors")))
+        #expect(!contents(".").contains("broken.work"))
+    }
+
+    @Test("A teacher with a weight that is not a number is refused by file and tensor, and leaves nothing behind")
+    func notANumber() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let file = folder.appending(path: "teacher/model.safetensors")
+        var bytes = try Data(contentsOf: file)
+        // The last tensor's last bfloat16.
+        bytes.replaceSubrange((bytes.count - 2)..., with: [0xC0, 0x7F])
+        try bytes.write(to: file)
+        let outcome = try await BuiltCommand.run(["compress", path("teacher"), "--output", path("packed")])
+        #expect(outcome.exitCode == 1)
+        #expect(outcome.errors.contains("model.safetensors") && outcome.errors.contains("nan"))
+        #expect(contents(".") == ["teacher", "text.jsonl"])
+    }
+
     @Test("Ctrl-C during distill exits with 130, keeps the state and writes no output")
     func interrupted() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
