@@ -10,11 +10,15 @@ extension RecipeName {
         }
     }
 
-    /// Tokens per training sequence, where the model's context allows it.
-    public var sequenceLength: Int {
+    /// Tokens per training sequence: the whole context up to the paper's 2,048. What a student has not been trained on it
+    /// does badly: with sequences of half the context, perplexity over the whole of it was 11.7 in place of 6.7.
+    public func sequenceLength(context: Int) -> Int { min(2048, context) }
+
+    /// Sequences per optimiser step.
+    public func batchSize(sequenceLength: Int) -> Int {
         switch self {
-        case .paper: 2048
-        case .default: 256
+        case .paper: 8
+        case .default: max(4, 2048 / sequenceLength)
         }
     }
 

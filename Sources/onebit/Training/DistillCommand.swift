@@ -112,10 +112,10 @@ struct BudgetOptions: ParsableArguments {
     @Option(help: "Passes over the corpus, in place of --steps.")
     var epochs: Double?
 
-    @Option(help: "Sequences per step.")
-    var batchSize = 8
+    @Option(help: "Sequences per step; 8 in the paper's recipe, about 2,048 tokens' worth in the default one.")
+    var batchSize: Int?
 
-    @Option(help: "Tokens per sequence.")
+    @Option(help: "Tokens per sequence; the model's context, 2,048 at the most, unless given.")
     var sequenceLength: Int?
 
     @Option(help: "Passes that a step's batch is split into to save memory.")
@@ -125,16 +125,17 @@ struct BudgetOptions: ParsableArguments {
         if steps != nil, epochs != nil { throw ValidationError("Give --steps or --epochs, not both.") }
         if let steps, steps < 1 { throw ValidationError("--steps must be 1 or more.") }
         if let epochs, !(epochs > 0) || !epochs.isFinite { throw ValidationError("--epochs must be above zero.") }
-        if batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
+        if let batchSize, batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
         if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
     }
 
     func sequenceLength(for recipe: RecipeName, context: Int) -> Int {
-        sequenceLength ?? min(recipe.sequenceLength, context)
+        sequenceLength ?? recipe.sequenceLength(context: context)
     }
 
     func budget(for recipe: RecipeName, tokens: Int, context: Int, seed: UInt64) -> TrainingBudget {
         let length = sequenceLength(for: recipe, context: context)
+        let batchSize = batchSize ?? recipe.batchSize(sequenceLength: length)
         let training = steps.map(TrainingLength.steps) ?? epochs.map(TrainingLength.epochs) ?? recipe.trainingLength
         return TrainingBudget(
             steps: training.steps(tokens: tokens, tokensPerStep: batchSize * length),
