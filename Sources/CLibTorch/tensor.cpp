@@ -123,15 +123,6 @@ lt_tensor *lt_index_select(const lt_tensor *tensor, int dimension, const lt_tens
     return guarded_tensor([&] { return tensor->value.index_select(dimension, indices->value); });
 }
 
-lt_tensor *lt_concatenate(const lt_tensor *const *tensors, int count, int dimension) {
-    return guarded_tensor([&] {
-        std::vector<at::Tensor> parts;
-        parts.reserve(count);
-        for (int i = 0; i < count; ++i) parts.push_back(tensors[i]->value);
-        return at::cat(parts, dimension);
-    });
-}
-
 lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dimension) {
     return guarded_tensor([&] { return tensor->value.repeat_interleave(times, dimension); });
 }

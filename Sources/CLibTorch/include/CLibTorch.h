@@ -52,7 +52,6 @@ lt_tensor *lt_reshape(const lt_tensor *tensor, const int64_t *shape, int rank);
 lt_tensor *lt_transpose(const lt_tensor *tensor, int first, int second);
 lt_tensor *lt_narrow(const lt_tensor *tensor, int dimension, int64_t start, int64_t length);
 lt_tensor *lt_index_select(const lt_tensor *tensor, int dimension, const lt_tensor *indices);
-lt_tensor *lt_concatenate(const lt_tensor *const *tensors, int count, int dimension);
 /// Each slice along `dimension` repeated `times` times in place: a, a, b, b, …
 lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dimension);
 /// The same values, cut off from the backward pass.

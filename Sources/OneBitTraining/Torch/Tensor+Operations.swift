@@ -36,13 +36,6 @@ extension Tensor {
         try Tensor(lt_index_select(handle, Int32(dimension), indices.handle), "index select")
     }
 
-    public static func concatenated(_ tensors: [Tensor], along dimension: Int) throws -> Tensor {
-        let handles: [OpaquePointer?] = tensors.map(\.handle)
-        return try withExtendedLifetime(tensors) {
-            try Tensor(lt_concatenate(handles, Int32(handles.count), Int32(dimension)), "concatenate")
-        }
-    }
-
     /// Each slice along `dimension` repeated in place: a, a, b, b, …
     public func repeatingEach(_ times: Int, along dimension: Int) throws -> Tensor {
         try Tensor(lt_repeat_interleave(handle, Int64(times), Int32(dimension)), "repeat")
