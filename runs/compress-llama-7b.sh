@@ -4,7 +4,8 @@
 #
 #   runs/compress-llama-7b.sh /models/llama-7b /work/llama-7b-onebit
 #
-# Needs room for the float student and two training checkpoints (5 × 27 GB in fp32) beside the teacher.
+# By count, not by trial: start and student are 27 GB each in fp32, a training checkpoint 81 GB (weights and two moments),
+# and up to three of these stand while one is being written: 300 GB beside the teacher.
 set -euo pipefail
 teacher=${1:?directory of the teacher}
 output=${2:?directory to make}

@@ -25,7 +25,8 @@ public struct Distiller {
         self.recipe = recipe
     }
 
-    /// Bytes of teacher, student, gradients and AdamW's moments, all float32; activations come on top.
+    /// Bytes of teacher, student, gradients and AdamW's moments, all float32. Activations come on top, and another copy of
+    /// the gradients for each further worker of a small model.
     public var stateBytes: Int { 4 * (teacher.parameterCount + 4 * student.parameterCount) }
 
     /// Bytes of one training checkpoint: weights and both moments.
