@@ -16,16 +16,31 @@ static uint64_t saved_register_state(void) {
     return (uint64_t)high << 32 | low;
 }
 
-static bool has_avx2(void) {
-    const uint32_t osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29, avx2 = 1u << 5;
-    const uint64_t xmm_and_ymm = 6;
+// Whether leaf 1 has AVX and F16C, the system saves `state`, and leaf 7 has all of `ebx` and `ecx`.
+static bool has(uint64_t state, uint32_t ebx, uint32_t ecx) {
+    const uint32_t osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29, needed = osxsave | avx | f16c;
     uint32_t a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
-    const uint32_t needed = osxsave | avx | f16c;
-    if ((c & needed) != needed) return false;
-    if ((saved_register_state() & xmm_and_ymm) != xmm_and_ymm) return false;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & avx2) != 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) return false;
+    if ((saved_register_state() & state) != state) return false;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & ebx) == ebx && (c & ecx) == ecx;
 }
+
+// Bits of leaf 7, and of XCR0: xmm and ymm; masks, upper halves of zmm, zmm16 to 31.
+enum {
+    avx2 = 1 << 5,
+    avx512f = 1 << 16,
+    avx512dq = 1 << 17,
+    avx512bw = 1 << 30,
+    avx512vbmi = 1 << 1,
+    ymm_state = 0x06,
+    zmm_state = 0xe6,
+};
+#define AVX512VL (1u << 31)
+#define AVX512 (avx2 | avx512f | avx512dq | avx512bw | AVX512VL)
+
+static bool has_avx2(void) { return has(ymm_state, avx2, 0); }
+static bool has_avx512bw(void) { return has(zmm_state, AVX512, 0); }
+static bool has_avx512vbmi(void) { return has(zmm_state, AVX512, avx512vbmi); }
 #endif
 
 static bool has_everything(void) { return true; }
@@ -38,7 +53,11 @@ typedef struct {
 // Best first.
 static const version versions[] = {
 #if defined(__x86_64__)
+    {&sign_kernels_table_avx512vbmi, has_avx512vbmi},
+    {&sign_kernels_table_avx512bw, has_avx512bw},
     {&sign_kernels_table_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&sign_kernels_table_neon, has_everything},
 #endif
     {&sign_kernels_table_portable, has_everything},
 };

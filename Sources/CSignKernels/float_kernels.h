@@ -1,8 +1,8 @@
-// The float kernels, written once and compiled for every instruction set: a file that includes this one defines
-//   KERNEL(name)                  what a kernel is called in this version
-//   KERNEL_NAME                   the version's name, for users
-//   SIGN_PRODUCT_INT16, _INT8     the sign products that go into its table
-//   WIDEN_FLOAT16(halves, floats) 16 fp16 values (v16u16 *) to 16 floats (v16f *)
+// Quantisation, norms and pointwise kernels, written once and compiled for every instruction set, as are
+// float_products.h and attention.h, which build on this file. A file that includes them defines
+//   KERNEL(name)                   what a kernel is called in this version
+//   WIDEN_FLOAT16(halves, floats)  16 fp16 values (v16u16 *) to 16 floats (v16f *)
+//   NARROW_FLOAT16(floats, halves) and back, rounded to nearest, ties to even
 // and sets the target. Vectors are the compiler's own (16 floats), lowered to whatever the target has; since the order
 // of additions is written out and nothing is fused, every version returns the same bits.
 //
@@ -141,22 +141,28 @@ INLINE void quantize_lanes(const float *x, const float *g, size_t count, float i
 #define SMALLEST_INPUT 1e-30f
 
 #define DEFINE_QUANTIZE(name, element, vector, limit)                                                   \
-    static float KERNEL(name)(const float *x, const float *g, size_t columns, element *q, size_t padded) { \
+    static sign_kernels_quantized KERNEL(name)(const float *x, const float *g, size_t columns, element *q, \
+                                               size_t padded) {                                         \
         const uint32_t bits = largest_magnitude_bits(x, g, columns);                                    \
         float largest;                                                                                  \
         memcpy(&largest, &bits, sizeof largest);                                                        \
         if (!(largest >= SMALLEST_INPUT) || isinf(largest)) {                                           \
             memset(q, 0, padded * sizeof *q);                                                           \
-            return largest < SMALLEST_INPUT ? 0.0f : NAN;                                               \
+            return (sign_kernels_quantized){largest < SMALLEST_INPUT ? 0.0f : NAN, 0};                  \
         }                                                                                               \
         const float inverse = limit / largest;                                                          \
+        v16i magnitudes = {0};                                                                          \
         for (size_t c = 0; c < padded; c += lanes) {                                                    \
             v16i wide = {0};                                                                            \
             if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);                 \
+            const v16i sign = wide >> 31;                                                               \
+            magnitudes += (wide ^ sign) - sign;                                                         \
             const vector narrow = __builtin_convertvector(wide, vector);                                \
             memcpy(q + c, &narrow, sizeof narrow);                                                      \
         }                                                                                               \
-        return largest / limit;                                                                         \
+        int32_t magnitude = 0;                                                                          \
+        for (int i = 0; i < lanes; i++) magnitude += magnitudes[i];                                     \
+        return (sign_kernels_quantized){largest / limit, magnitude};                                    \
     }
 
 DEFINE_QUANTIZE(quantize_int16, int16_t, v16i16, 32767.0f)
@@ -173,116 +179,6 @@ static void KERNEL(dequantize)(const int32_t *q, float s, const float *h, size_t
         store(&result, y + i);
     }
     for (; i < count; i++) y[i] = (float)q[i] * s * h[i];
-}
-
-// MARK: Products with float weights
-
-INLINE void widen_float32(const void *x, v16f *y) { memcpy(y, x, sizeof *y); }
-INLINE void widen_float16(const void *x, v16f *y) {
-    v16u16 halves;
-    memcpy(&halves, x, sizeof halves);
-    WIDEN_FLOAT16(&halves, y);
-}
-INLINE void widen_bfloat16(const void *x, v16f *y) {
-    v16u16 halves;
-    memcpy(&halves, x, sizeof halves);
-    *y = (v16f)(__builtin_convertvector(halves, v16u) << 16);
-}
-
-// The first `count` of 16 lanes, the others zero, whose bits mean 0.0 in every type.
-#define WIDEN_TAIL(widen, width, x, count, y)       \
-    do {                                            \
-        uint8_t padded_bytes[lanes * 4] = {0};      \
-        memcpy(padded_bytes, x, (count) * (width)); \
-        widen(padded_bytes, y);                     \
-    } while (0)
-
-// Rows that stay in the second-level cache while all tokens pass over them.
-enum { float_row_block = 16 };
-
-// tokens ∈ {1, 4}: one row of weights, widened once, times as many inputs.
-#define DEFINE_FLOAT_PRODUCT(type, width)                                                               \
-    INLINE void float_row_##type(const uint8_t *weights, size_t columns, const float *x, size_t input_stride, \
-                                 const int tokens, float *y, size_t output_stride) {                    \
-        v16f sums[4] = {{0}};                                                                           \
-        size_t c = 0;                                                                                   \
-        for (; c + lanes <= columns; c += lanes) {                                                      \
-            v16f weight, input;                                                                         \
-            widen_##type(weights + c * width, &weight);                                                 \
-            for (int j = 0; j < tokens; j++) {                                                          \
-                load(x + j * input_stride + c, &input);                                                 \
-                sums[j] += weight * input;                                                              \
-            }                                                                                           \
-        }                                                                                               \
-        if (c < columns) {                                                                              \
-            v16f weight, input;                                                                         \
-            WIDEN_TAIL(widen_##type, width, weights + c * width, columns - c, &weight);                 \
-            for (int j = 0; j < tokens; j++) {                                                          \
-                load_tail(x + j * input_stride + c, columns - c, &input);                               \
-                sums[j] += weight * input;                                                              \
-            }                                                                                           \
-        }                                                                                               \
-        for (int j = 0; j < tokens; j++) y[j * output_stride] = sum_of_lanes(&sums[j]);                 \
-    }                                                                                                   \
-    static void KERNEL(float_product_##type)(const uint8_t *weights, size_t columns, size_t row_begin,  \
-                                             size_t row_end, const float *x, size_t input_stride, size_t tokens, \
-                                             float *y, size_t output_stride) {                          \
-        for (size_t block = row_begin; block < row_end; block += float_row_block) {                     \
-            const size_t block_end = row_end - block < float_row_block ? row_end : block + float_row_block; \
-            size_t t = 0;                                                                               \
-            for (; t + 4 <= tokens; t += 4) {                                                           \
-                for (size_t r = block; r < block_end; r++) {                                            \
-                    float_row_##type(weights + r * columns * width, columns, x + t * input_stride, input_stride, 4, \
-                                     y + t * output_stride + r, output_stride);                         \
-                }                                                                                       \
-            }                                                                                           \
-            for (; t < tokens; t++) {                                                                   \
-                for (size_t r = block; r < block_end; r++) {                                            \
-                    float_row_##type(weights + r * columns * width, columns, x + t * input_stride, input_stride, 1, \
-                                     y + t * output_stride + r, output_stride);                         \
-                }                                                                                       \
-            }                                                                                           \
-        }                                                                                               \
-    }                                                                                                   \
-    static void KERNEL(widen_##type)(const uint8_t *x, size_t count, float *y) {                        \
-        size_t i = 0;                                                                                   \
-        v16f values;                                                                                    \
-        for (; i + lanes <= count; i += lanes) {                                                        \
-            widen_##type(x + i * width, &values);                                                       \
-            store(&values, y + i);                                                                      \
-        }                                                                                               \
-        if (i == count) return;                                                                         \
-        WIDEN_TAIL(widen_##type, width, x + i * width, count - i, &values);                             \
-        store_tail(&values, count - i, y + i);                                                          \
-    }
-
-DEFINE_FLOAT_PRODUCT(float32, 4)
-DEFINE_FLOAT_PRODUCT(float16, 2)
-DEFINE_FLOAT_PRODUCT(bfloat16, 2)
-
-static void KERNEL(float_product)(const void *weights, sign_kernels_float_type type, size_t columns, size_t row_begin,
-                                  size_t row_end, const float *x, size_t input_stride, size_t tokens, float *y,
-                                  size_t output_stride) {
-    switch (type) {
-    case SIGN_KERNELS_FLOAT32:
-        KERNEL(float_product_float32)(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
-        return;
-    case SIGN_KERNELS_FLOAT16:
-        KERNEL(float_product_float16)(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
-        return;
-    case SIGN_KERNELS_BFLOAT16:
-        KERNEL(float_product_bfloat16)(weights, columns, row_begin, row_end, x, input_stride, tokens, y,
-                                       output_stride);
-        return;
-    }
-}
-
-static void KERNEL(widen)(const void *x, sign_kernels_float_type type, size_t count, float *y) {
-    switch (type) {
-    case SIGN_KERNELS_FLOAT32: KERNEL(widen_float32)(x, count, y); return;
-    case SIGN_KERNELS_FLOAT16: KERNEL(widen_float16)(x, count, y); return;
-    case SIGN_KERNELS_BFLOAT16: KERNEL(widen_bfloat16)(x, count, y); return;
-    }
 }
 
 // MARK: Norms and pointwise
@@ -335,6 +231,10 @@ static void KERNEL(add)(const float *x, size_t count, float *y) {
     for (size_t i = 0; i < count; i++) y[i] += x[i];
 }
 
+static void KERNEL(scale)(const float *x, const float *w, size_t count, float *y) {
+    for (size_t i = 0; i < count; i++) y[i] = x[i] * w[i];
+}
+
 static void KERNEL(swiglu)(const float *gate, const float *up, size_t count, float *y) {
     for (size_t i = 0; i < count; i += lanes) {
         const size_t width = count - i < lanes ? count - i : lanes;
@@ -365,94 +265,3 @@ static void KERNEL(rotate_half)(float *x, size_t size, const float *cosine, cons
         x[i + half] = b * cosine[i] + a * sine[i];
     }
 }
-
-// MARK: Attention
-
-static void KERNEL(softmax)(float *x, size_t count) {
-    v16f value, largest, sum = {0};
-    size_t i = 0;
-    fill(-INFINITY, &largest);
-    for (; i + lanes <= count; i += lanes) {
-        load(x + i, &value);
-        const v16i larger = value > largest;
-        choose(&larger, &value, &largest, &largest);
-    }
-    float maximum = maximum_of_lanes(&largest);
-    for (; i < count; i++) maximum = x[i] > maximum ? x[i] : maximum;
-
-    for (i = 0; i + lanes <= count; i += lanes) {
-        load(x + i, &value);
-        value -= maximum;
-        exponential(&value, &value);
-        store(&value, x + i);
-        sum += value;
-    }
-    if (i < count) {
-        // Stored and loaded again so that the lanes beyond `count` are cleared before the sum.
-        load_tail(x + i, count - i, &value);
-        value -= maximum;
-        exponential(&value, &value);
-        store_tail(&value, count - i, x + i);
-        load_tail(x + i, count - i, &value);
-        sum += value;
-    }
-    const float scale = 1.0f / sum_of_lanes(&sum);
-    for (i = 0; i < count; i++) x[i] *= scale;
-}
-
-INLINE float dot(const float *a, const float *b, size_t count) {
-    v16f sum = {0}, x, y;
-    size_t i = 0;
-    for (; i + lanes <= count; i += lanes) {
-        load(a + i, &x);
-        load(b + i, &y);
-        sum += x * y;
-    }
-    if (i < count) {
-        load_tail(a + i, count - i, &x);
-        load_tail(b + i, count - i, &y);
-        sum += x * y;
-    }
-    return sum_of_lanes(&sum);
-}
-
-static void KERNEL(attention)(const float *q, const float *keys, const float *values, size_t stride, size_t positions,
-                              size_t size, float scale, float *weights, float *y) {
-    for (size_t p = 0; p < positions; p++) weights[p] = dot(q, keys + p * stride, size) * scale;
-    KERNEL(softmax)(weights, positions);
-    size_t i = 0;
-    for (; i + lanes <= size; i += lanes) {
-        v16f sum = {0}, value;
-        for (size_t p = 0; p < positions; p++) {
-            load(values + p * stride + i, &value);
-            sum += value * weights[p];
-        }
-        store(&sum, y + i);
-    }
-    if (i < size) {
-        v16f sum = {0}, value;
-        for (size_t p = 0; p < positions; p++) {
-            load_tail(values + p * stride + i, size - i, &value);
-            sum += value * weights[p];
-        }
-        store_tail(&sum, size - i, y + i);
-    }
-}
-
-const sign_kernels_table KERNEL(sign_kernels_table) = {
-    .name = KERNEL_NAME,
-    .sign_product_int16 = SIGN_PRODUCT_INT16,
-    .sign_product_int8 = SIGN_PRODUCT_INT8,
-    .quantize_int16 = KERNEL(quantize_int16),
-    .quantize_int8 = KERNEL(quantize_int8),
-    .dequantize = KERNEL(dequantize),
-    .float_product = KERNEL(float_product),
-    .widen = KERNEL(widen),
-    .rms_norm = KERNEL(rms_norm),
-    .layer_norm = KERNEL(layer_norm),
-    .add = KERNEL(add),
-    .swiglu = KERNEL(swiglu),
-    .rotate_half = KERNEL(rotate_half),
-    .softmax = KERNEL(softmax),
-    .attention = KERNEL(attention),
-};

@@ -6,14 +6,10 @@
 #include <string.h>
 
 #include "kernel_tables.h"
-#include "sign_product.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
 
 #define KERNEL(name) name##_avx2
-#define KERNEL_NAME "avx2"
-#define SIGN_PRODUCT_INT16 sign_kernels_product_int16_2x4__avx2
-#define SIGN_PRODUCT_INT8 sign_kernels_product_int8_2x4__avx2
 
 #define WIDEN_FLOAT16(halves, floats)                                              \
     do {                                                                           \
@@ -24,7 +20,22 @@
         memcpy((float *)(floats) + 8, &high, sizeof high);                         \
     } while (0)
 
+#define NARROW_FLOAT16(floats, halves)                                             \
+    do {                                                                           \
+        __m256 low, high;                                                          \
+        memcpy(&low, (floats), sizeof low);                                        \
+        memcpy(&high, (const float *)(floats) + 8, sizeof high);                   \
+        const __m128i first = _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT);     \
+        const __m128i second = _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT);   \
+        *(halves) = (v16u16)_mm256_set_m128i(second, first);                       \
+    } while (0)
+
 #include "float_kernels.h"
+#include "float_products.h"
+#include "attention.h"
+#include "reading.h"
 
 #pragma clang attribute pop
+
+DEFINE_KERNEL_TABLE(avx2, sign_kernels_layout_nibbles64)
 #endif

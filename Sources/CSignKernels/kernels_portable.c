@@ -4,12 +4,8 @@
 #include <string.h>
 
 #include "kernel_tables.h"
-#include "sign_product.h"
 
 #define KERNEL(name) name##_portable
-#define KERNEL_NAME "portable"
-#define SIGN_PRODUCT_INT16 sign_kernels_product_int16_1x1__portable
-#define SIGN_PRODUCT_INT8 sign_kernels_product_int8_1x1__portable
 
 // The fields of an fp16 value, moved into a float's places, are that value times 2^−112, subnormals included.
 // Infinity and NaN have the exponent 31 and need a float's 255.
@@ -21,4 +17,33 @@
         *(floats) = (v16f)((v16u)magnitude | special | (wide & 0x8000u) << 16);                  \
     } while (0)
 
+// Half precision ends in units of 2^(e − 10), or 2^−24 below 2^−14. Adding 2^13 of these units rounds to them; what is
+// left of the constant are the bits of the result. Everything from 65520 on is infinity; NaN stays NaN, quiet.
+static inline __attribute__((always_inline)) uint16_t narrow_one_float16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);
+    const uint32_t exponent = magnitude >> 23 < 113 ? 113 : magnitude >> 23;
+    const uint32_t unit = (exponent + 13) << 23;
+    float rounded, constant;
+    memcpy(&rounded, &magnitude, sizeof rounded);
+    memcpy(&constant, &unit, sizeof constant);
+    rounded += constant;
+    uint32_t result;
+    memcpy(&result, &rounded, sizeof result);
+    return (uint16_t)(sign | (result - unit + ((exponent - 113) << 10)));
+}
+
+#define NARROW_FLOAT16(floats, halves)                                                           \
+    do {                                                                                         \
+        for (int i = 0; i < lanes; i++) (*(halves))[i] = narrow_one_float16((*(floats))[i]);     \
+    } while (0)
+
 #include "float_kernels.h"
+#include "float_products.h"
+#include "attention.h"
+#include "reading.h"
+
+DEFINE_KERNEL_TABLE(portable, sign_kernels_layout_nibbles64)

@@ -11,14 +11,31 @@ public protocol CausalLanguageModel: Sendable {
     func logits(of tokens: [Int]) throws -> [Float]
 
     /// A decoding state with a key/value cache of its own.
-    func makeDecoder() throws -> any TokenDecoder
+    ///
+    /// - Parameter contextLength: positions that it has room for, at most the model's own; nil is as many as these.
+    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder
+}
+
+extension CausalLanguageModel {
+    /// A decoding state with room for the model's whole context.
+    public func makeDecoder() throws -> any TokenDecoder { try makeDecoder(contextLength: nil) }
 }
 
 /// One sequence that grows: feeds tokens to a model and keeps their keys and values.
 public protocol TokenDecoder: AnyObject {
     /// Tokens fed so far.
     var position: Int { get }
+    /// Tokens that there is room for.
+    var contextLength: Int { get }
 
-    /// Feeds `tokens` and returns the logits that follow the last of them, `[vocabularySize]`.
-    func advance(by tokens: [Int]) throws -> [Float]
+    /// Feeds `tokens`; ``withLogits(_:)`` then gives what follows the last of them.
+    func advance(by tokens: [Int]) throws
+
+    /// Calls `body` with the logits that follow the last token, `[vocabularySize]`, valid during the call.
+    ///
+    /// - Throws: ``RuntimeError/noTokens`` before the first token and after ``rewind(to:)``, and what `body` throws.
+    func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result
+
+    /// Forgets the tokens from `position` on. The next tokens take their places.
+    func rewind(to position: Int)
 }

@@ -1,17 +1,17 @@
 extension CausalLanguageModel {
     /// Checks that a sequence at `position` may grow by `tokens`: at least one, all of the vocabulary, and room for them.
     ///
+    /// - Parameter contextLength: positions that there is room for; nil is the model's own.
     /// - Throws: ``RuntimeError``
-    public func check(_ tokens: [Int], at position: Int = 0) throws {
+    public func check(_ tokens: [Int], at position: Int = 0, contextLength: Int? = nil) throws {
         guard !tokens.isEmpty else { throw RuntimeError.noTokens }
-        let maximum = configuration.maximumPositions
+        let maximum = contextLength ?? configuration.maximumPositions
         guard tokens.count <= maximum - position else {
             throw RuntimeError.contextExceeded(tokens: position + tokens.count, maximum: maximum)
         }
-        let vocabulary = 0..<configuration.vocabularySize
-        if let index = tokens.firstIndex(where: { !vocabulary.contains($0) }) {
-            throw RuntimeError.tokenOutOfRange(
-                token: tokens[index], position: position + index, vocabularySize: vocabulary.count)
+        let vocabulary = configuration.vocabularySize
+        for (index, token) in tokens.enumerated() where token < 0 || token >= vocabulary {
+            throw RuntimeError.tokenOutOfRange(token: token, position: position + index, vocabularySize: vocabulary)
         }
     }
 }

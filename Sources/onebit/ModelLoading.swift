@@ -15,10 +15,24 @@ struct ModelOptions: ParsableArguments {
         help: ArgumentHelp(
             "Bits to which a packed model's layer inputs are quantised: 16 loses nothing, 8 is faster.",
             valueName: "8|16"))
-    var inputBits: InputPrecision = .bits16
+    var inputBits = InputPrecision.default
+
+    @Option(
+        help: ArgumentHelp(
+            "Precision of a packed model's output projection: as it is stored, or 8 bits made at load.",
+            valueName: "stored|8"))
+    var headBits = HeadPrecision.stored
+
+    /// For the packed runtime. What happens at load goes to standard error.
+    var loadOptions: LoadOptions {
+        LoadOptions(threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits) { event in
+            StandardStreams.writeError("\(event.isWarning ? "warning: " : "")\(event)\n")
+        }
+    }
 }
 
 extension InputPrecision: ExpressibleByArgument {}
+extension HeadPrecision: ExpressibleByArgument {}
 
 /// Any model that stands in a directory: packed by the runtime, dense and float students by libtorch.
 ///
@@ -26,8 +40,7 @@ extension InputPrecision: ExpressibleByArgument {}
 func loadModel(directory: URL, options: ModelOptions) throws -> any CausalLanguageModel {
     let checkpoint = try Checkpoint(directory: directory)
     if checkpoint.kind == .packed {
-        return try PackedModel(
-            checkpoint: checkpoint, threads: options.threads.threads, inputPrecision: options.inputBits)
+        return try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
     }
     #if TRAINING
         return try TorchModel(checkpoint: checkpoint, threads: options.threads.threads)

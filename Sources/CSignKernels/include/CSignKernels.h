@@ -3,10 +3,20 @@
 // The only header that Swift sees. A `sign_kernels_table` is one instruction set's version of every kernel; the
 // tables that this machine can run are found once, by asking the CPU. Whoever holds a table may call all of it.
 //
+// A product with a sign matrix looks sums up. Columns are taken in groups of n (4 or 6, the version's `layout` says). A
+// token's inputs are integers x; per group, the 2^n ways in which its signs can disagree with the signs of x are
+// tabulated once:
+//     T[i] = Σ_j |x_j| · [bit j of i ≠ (x_j < 0)]                     and then, for every row r,
+//     y[r] = Σ_c S[r][c] · x[c] = Σ_c |x_c| − 2 Σ_groups T[bits of row r]
+// One look-up stands for n products, and the bits of a row are the index as they are. The steps:
+//     quantize_int8 (or 16)   x ⊙ g to integers, their scale, Σ|x|    once per token
+//     build_tables_int8       the tables T                             once per token, any ranges of groups
+//     sign_product_int8       rows times tokens                        any ranges of tiles
+//
 // What every version promises, and the tests demand:
 //   * products with sign matrices are exact, so all versions return the same integers;
 //   * float reductions add in one fixed order (16 lanes, then a tree; no fused multiply-add), so all versions
-//     return the same bits, and a caller that splits rows or tokens over threads changes no bit either.
+//     return the same bits, and a caller that splits rows, groups or tokens over threads changes no bit either.
 //
 // What these kernels are not: they don't check sizes, allocate, or start threads. The caller does.
 #pragma once
@@ -21,47 +31,95 @@ extern "C" {
 // Widest sign matrix. 65536 inputs of at most 32767 in magnitude sum to less than 2^31.
 #define SIGN_KERNELS_MAXIMUM_COLUMNS 65536
 
-// Quantised inputs are stored in rows whose length is a multiple of this, zero beyond `columns`.
-#define SIGN_KERNELS_INPUT_PADDING 32
+// Quantised inputs are stored in rows whose length is a multiple of this, zero beyond `columns`: whole quadruples of
+// groups, in either layout.
+#define SIGN_KERNELS_INPUT_PADDING 48
 
-// A matrix of ±1: bit j of byte k of a row is column 8k+j, least significant first; bit 1 means −1.
-// Bits beyond `columns` in a row's last byte may have any value. No byte beyond `bytes_per_row · rows` is read.
+// Alignment of tables and of packed matrices that costs no speed.
+#define SIGN_KERNELS_ALIGNMENT 64
+
+// Query rows that `attention` works on at a time.
+#define SIGN_KERNELS_ATTENTION_ROWS 4
+
+// A matrix of ±1 as checkpoints hold it: bit j of byte k of a row is column 8k+j, least significant first; bit 1 means
+// −1. Bits beyond `columns` in a row's last byte may have any value. No byte beyond `bytes_per_row · rows` is read.
 typedef struct sign_kernels_matrix {
     const uint8_t *_Nonnull bits;
     size_t bytes_per_row;  // at least ceil(columns / 8)
-    size_t columns;        // at most SIGN_KERNELS_MAXIMUM_COLUMNS
+    size_t rows;
+    size_t columns;  // at most SIGN_KERNELS_MAXIMUM_COLUMNS
 } sign_kernels_matrix;
 
-// The float types that weights are stored in.
+// An order of a sign matrix's bits that kernels want: whole tiles of rows, one after the other.
+typedef struct sign_kernels_layout {
+    // Names the order for ever: another order gets another name. Cache files go by it.
+    const char *_Nonnull name;
+    // Columns of a group, n.
+    size_t group_columns;
+    // Rows of a tile; the last tile of a matrix may have fewer.
+    size_t tile_rows;
+    // Bytes of the first `tiles` tiles of a matrix; of all of them when that is ceil(rows / tile_rows).
+    size_t (*_Nonnull byte_count)(size_t rows, size_t columns, size_t tiles);
+    // Writes tiles tile_begin ≤ t < tile_end to their places in `packed`, the whole matrix's first byte.
+    void (*_Nonnull pack)(sign_kernels_matrix matrix, size_t tile_begin, size_t tile_end, uint8_t *_Nonnull packed);
+} sign_kernels_layout;
+
+// A matrix in a table's layout.
+typedef struct sign_kernels_packed_matrix {
+    const uint8_t *_Nonnull bytes;
+    size_t rows;
+    size_t columns;
+} sign_kernels_packed_matrix;
+
+// What quantising a token returns: x ⊙ g ≈ q · scale, and Σ|q|.
+typedef struct sign_kernels_quantized {
+    float scale;
+    int32_t magnitude;
+} sign_kernels_quantized;
+
+// The types that weights, keys and values are stored in.
 typedef enum sign_kernels_float_type {
     SIGN_KERNELS_FLOAT32 = 0,
     SIGN_KERNELS_FLOAT16 = 1,
     SIGN_KERNELS_BFLOAT16 = 2,
+    SIGN_KERNELS_INT8 = 3,
 } sign_kernels_float_type;
 
 // One instruction set's version of every kernel. Matrices are row-major; strides count elements.
 typedef struct sign_kernels_table {
     // The name that ONEBIT_INSTRUCTION_SET takes.
     const char *_Nonnull name;
+    const sign_kernels_layout *_Nonnull layout;
 
-    // y[t][r] = Σ_c S[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens; exact.
-    // x: [tokens, input_stride], padded as SIGN_KERNELS_INPUT_PADDING says, |x| ≤ 32767. y: [tokens, output_stride].
-    void (*_Nonnull sign_product_int16)(sign_kernels_matrix matrix, size_t row_begin, size_t row_end,
-                                        const int16_t *_Nonnull x, size_t input_stride, size_t tokens,
-                                        int32_t *_Nonnull y, size_t output_stride);
-    // The same with |x| ≤ 127.
-    void (*_Nonnull sign_product_int8)(sign_kernels_matrix matrix, size_t row_begin, size_t row_end,
-                                       const int8_t *_Nonnull x, size_t input_stride, size_t tokens,
-                                       int32_t *_Nonnull y, size_t output_stride);
-
-    // q = round((x ⊙ g) / s), s = max|x ⊙ g| / 32767, ties to even; returns s. q is zero-filled up to `padded`.
+    // q = round((x ⊙ g) / s), s = max|x ⊙ g| / 127, ties to even. q is zero-filled up to `padded`.
     // An input with NaN or infinity gives q = 0 and s = NaN, so that the damage shows in everything downstream;
     // an input below 1e-30 throughout gives q = 0 and s = 0.
-    float (*_Nonnull quantize_int16)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
-                                     int16_t *_Nonnull q, size_t padded);
-    // The same with 127.
-    float (*_Nonnull quantize_int8)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
-                                    int8_t *_Nonnull q, size_t padded);
+    sign_kernels_quantized (*_Nonnull quantize_int8)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
+                                                     int8_t *_Nonnull q, size_t padded);
+    // The same with 32767.
+    sign_kernels_quantized (*_Nonnull quantize_int16)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
+                                                      int16_t *_Nonnull q, size_t padded);
+
+    // Bytes of one token's tables.
+    size_t (*_Nonnull table_bytes_int8)(size_t columns);
+    size_t (*_Nonnull table_bytes_int16)(size_t columns);
+    // Fills the tables of group quadruples quad_begin ≤ i < quad_end, of ceil(columns / (4 · group_columns)) in all.
+    // q is padded as SIGN_KERNELS_INPUT_PADDING says; `tables` is aligned to SIGN_KERNELS_ALIGNMENT.
+    void (*_Nonnull build_tables_int8)(const int8_t *_Nonnull q, size_t quad_begin, size_t quad_end,
+                                       uint8_t *_Nonnull tables);
+    void (*_Nonnull build_tables_int16)(const int16_t *_Nonnull q, size_t quad_begin, size_t quad_end,
+                                        uint8_t *_Nonnull tables);
+    // y[t][r] = Σ_c S[r][c] · q[t][c]   for the rows of tiles tile_begin ≤ i < tile_end, 0 ≤ t < tokens; exact.
+    // tables: `tokens` of them, table_stride bytes apart (a multiple of the alignment).
+    // y: [tokens, output_stride], its first column the first row of tile_begin.
+    void (*_Nonnull sign_product_int8)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+                                       const uint8_t *_Nonnull tables, size_t table_stride,
+                                       const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
+                                       int32_t *_Nonnull y, size_t output_stride);
+    void (*_Nonnull sign_product_int16)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+                                        const uint8_t *_Nonnull tables, size_t table_stride,
+                                        const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
+                                        int32_t *_Nonnull y, size_t output_stride);
     // y = q · s ⊙ h
     void (*_Nonnull dequantize)(const int32_t *_Nonnull q, float s, const float *_Nonnull h, size_t count,
                                 float *_Nonnull y);
@@ -72,6 +130,8 @@ typedef struct sign_kernels_table {
                                    size_t tokens, float *_Nonnull y, size_t output_stride);
     // y = x as 32-bit floats
     void (*_Nonnull widen)(const void *_Nonnull x, sign_kernels_float_type type, size_t count, float *_Nonnull y);
+    // y = x as 16-bit floats, rounded to nearest, ties to even
+    void (*_Nonnull narrow_float16)(const float *_Nonnull x, size_t count, uint16_t *_Nonnull y);
 
     // y = x / sqrt(mean(x²) + ε) ⊙ w
     void (*_Nonnull rms_norm)(const float *_Nonnull x, const float *_Nonnull w, size_t count, float epsilon,
@@ -80,18 +140,25 @@ typedef struct sign_kernels_table {
     void (*_Nonnull layer_norm)(const float *_Nonnull x, size_t count, float epsilon, float *_Nonnull y);
     // y = x + y
     void (*_Nonnull add)(const float *_Nonnull x, size_t count, float *_Nonnull y);
+    // y = x ⊙ w
+    void (*_Nonnull scale)(const float *_Nonnull x, const float *_Nonnull w, size_t count, float *_Nonnull y);
     // y = gate · σ(gate) ⊙ up; y may be gate or up
     void (*_Nonnull swiglu)(const float *_Nonnull gate, const float *_Nonnull up, size_t count, float *_Nonnull y);
     // Rotates the pairs (x[i], x[i + size/2]) of one head by the angles whose cosines and sines are given, [size/2].
     void (*_Nonnull rotate_half)(float *_Nonnull x, size_t size, const float *_Nonnull cosine,
                                  const float *_Nonnull sine);
-    // x = exp(x − max x) / Σ exp(x − max x)
-    void (*_Nonnull softmax)(float *_Nonnull x, size_t count);
-    // y = Σ_p softmax_p(q · k_p · scale) v_p   over `positions` rows of keys and values, `stride` elements apart.
-    // weights: room for `positions` floats.
-    void (*_Nonnull attention)(const float *_Nonnull q, const float *_Nonnull keys, const float *_Nonnull values,
-                               size_t stride, size_t positions, size_t size, float scale, float *_Nonnull weights,
+    // Attention of some query heads that share one key/value head, for consecutive tokens of one sequence:
+    //     y[t][h] = Σ_{p < positions + t} softmax_p(q[t][h] · k_p · scale) v_p      0 ≤ t < tokens, 0 ≤ h < heads
+    // q, y: [tokens, query_stride], the heads side by side, `size` floats each. keys, values: 16-bit floats, one row per
+    // position, `stride` elements apart. weights: room for SIGN_KERNELS_ATTENTION_ROWS · (positions + tokens) floats.
+    void (*_Nonnull attention)(const float *_Nonnull q, size_t query_stride, size_t tokens, size_t heads,
+                               const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values, size_t stride,
+                               size_t positions, size_t size, float scale, float *_Nonnull weights,
                                float *_Nonnull y);
+
+    // Reads whole multiples of 256 bytes and returns something that depends on all of them: what a benchmark holds
+    // decoding against.
+    uint64_t (*_Nonnull read)(const uint8_t *_Nonnull bytes, size_t count);
 } sign_kernels_table;
 
 // The versions that this package was built with, best first, whether or not this CPU can run them; the last is the
@@ -101,6 +168,9 @@ const char *_Nullable sign_kernels_known_name(size_t index);
 // The version called `name`, or, with no name, the best that this CPU can run. NULL when the name isn't known or when
 // the CPU (or the operating system, which has to save the registers) lacks what it needs.
 const sign_kernels_table *_Nullable sign_kernels_find(const char *_Nullable name);
+
+// A checksum of bytes, the same on every machine: finds damage, not malice.
+uint64_t sign_kernels_checksum(const uint8_t *_Nonnull bytes, size_t count);
 
 // Tells the CPU that this thread waits in a loop.
 static inline void sign_kernels_spin_hint(void) {

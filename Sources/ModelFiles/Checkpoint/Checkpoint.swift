@@ -40,6 +40,12 @@ public final class Checkpoint: Sendable {
     /// Stored bytes of all tensors.
     public var byteCount: Int { tensors.values.reduce(0) { $0 + $1.byteCount } }
 
+    /// Changes when one of the weight files is replaced or written to: what something derived from them keeps, to know
+    /// whether it is stale.
+    public var identity: String {
+        index.files.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
+    }
+
     /// A tensor's type and shape.
     ///
     /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.

@@ -1,7 +1,7 @@
 /// Where each tensor of one safetensors file goes.
 struct ShardPlan {
     let name: String
-    /// The eight bytes of length and the JSON, padded with spaces to a multiple of eight.
+    /// The eight bytes of length and the JSON, padded with spaces.
     let header: [UInt8]
     /// Offset of each tensor from the start of the file, in plan order.
     let offsets: [(tensor: TensorDescription, offset: Int)]
@@ -9,8 +9,8 @@ struct ShardPlan {
     let byteCount: Int
 
     /// Lays out a file. Wider elements come first, so that every tensor starts at a multiple of its element's width:
-    /// readers that map the file need no copy.
-    init(name: String, tensors: [TensorDescription], metadata: [String: String]) {
+    /// readers that map the file need no copy. The data start at a multiple of `alignment`.
+    init(name: String, tensors: [TensorDescription], metadata: [String: String], alignment: Int = 8) {
         self.name = name
         var dataOffset = 0
         var offsets = [Int](repeating: 0, count: tensors.count)
@@ -34,7 +34,8 @@ struct ShardPlan {
             }
         }
         var json = Array(JSONValue.object(object).serialized().utf8)
-        json += [UInt8](repeating: UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
+        let excess = (json.count + MemoryLayout<UInt64>.size) % alignment
+        json += [UInt8](repeating: UInt8(ascii: " "), count: (alignment - excess) % alignment)
         header = withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
         let dataStart = header.count
         self.offsets = zip(tensors, offsets).map { ($0, dataStart + $1) }

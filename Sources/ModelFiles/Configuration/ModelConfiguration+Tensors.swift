@@ -36,9 +36,14 @@ extension ModelConfiguration {
         family.blockFloats.map { shape(of: $0, prefix: "\(family.blockPrefix)\(layer).") }
     }
 
+    /// Number of weights in the linears of all blocks.
+    public var linearWeightCount: Int {
+        layerCount * blockLinears(layer: 0).reduce(0) { $0 + $1.weightCount }
+    }
+
     /// Number of parameters of the dense model.
     public var parameterCount: Int {
-        linears.reduce(0) { $0 + $1.weightCount } + floatTensors.reduce(0) { $0 + $1.elementCount }
+        linearWeightCount + floatTensors.reduce(0) { $0 + $1.elementCount }
     }
 
     /// Whether a stored tensor may be passed over: nothing that the model computes with.

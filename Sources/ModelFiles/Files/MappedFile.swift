@@ -7,6 +7,9 @@ import Foundation
 final class MappedFile: @unchecked Sendable {
     let path: String
     let bytes: UnsafeRawBufferPointer
+    /// Size, inode and times of the last change of contents and of anything, in nanoseconds: another file, or the same
+    /// one written to, has another one.
+    let identity: String
 
     /// Maps a regular, non-empty file.
     ///
@@ -22,6 +25,7 @@ final class MappedFile: @unchecked Sendable {
             throw FileError.cannotRead(file: path, reason: FileError.systemReason)
         }
         guard status.st_mode & S_IFMT == S_IFREG else { throw FileError.notARegularFile(file: path) }
+        identity = Self.identity(status)
         let count = Int(status.st_size)
         guard count > 0 else {
             bytes = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -31,6 +35,16 @@ final class MappedFile: @unchecked Sendable {
             throw FileError.cannotRead(file: path, reason: FileError.systemReason)
         }
         bytes = UnsafeRawBufferPointer(start: base, count: count)
+    }
+
+    private static func identity(_ status: stat) -> String {
+        #if canImport(Darwin)
+            let (modified, changed) = (status.st_mtimespec, status.st_ctimespec)
+        #else
+            let (modified, changed) = (status.st_mtim, status.st_ctim)
+        #endif
+        let times = [modified, changed].map { "\($0.tv_sec).\($0.tv_nsec)" }
+        return "\(status.st_size) bytes, inode \(status.st_ino), modified \(times[0]), changed \(times[1])"
     }
 
     deinit {

@@ -26,6 +26,9 @@ public final class SafetensorsFile: Sendable {
         metadata = header.metadata
     }
 
+    /// Changes when the file is replaced or written to.
+    var identity: String { file.identity }
+
     /// Calls `body` with a tensor's bytes, little-endian, at no particular alignment.
     ///
     /// The pointer is valid during the call only.
@@ -35,6 +38,14 @@ public final class SafetensorsFile: Sendable {
         guard let range = ranges[name] else { throw SafetensorsError.noSuchTensor(file: path, tensor: name) }
         return try withExtendedLifetime(file) {
             try body(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
+        }
+    }
+
+    /// Calls `body` with the data of all tensors, from the first byte of the first to the last of the last.
+    package func withUnsafeDataBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        let start = ranges.values.map(\.lowerBound).min() ?? file.bytes.count
+        return try withExtendedLifetime(file) {
+            try body(UnsafeRawBufferPointer(rebasing: file.bytes[start...]))
         }
     }
 

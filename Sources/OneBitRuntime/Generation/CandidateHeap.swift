@@ -11,10 +11,12 @@ struct CandidateHeap {
         }
     }
 
-    private var candidates: [Candidate]
+    private var candidates: [Candidate] = []
 
-    init(_ candidates: [Candidate]) {
-        self.candidates = candidates
+    /// Puts these in for what was there; the array's room is kept.
+    mutating func fill(_ new: [Candidate]) {
+        candidates.removeAll(keepingCapacity: true)
+        candidates.append(contentsOf: new)
         for parent in stride(from: candidates.count / 2 - 1, through: 0, by: -1) { sink(parent) }
     }
 

@@ -5,12 +5,15 @@ import Foundation
 ///     repetition penalty → softmax(logits / temperature) → top-k → top-p → min-p → draw
 ///
 /// Each filter works on what the one before it left. Sums run in double precision and in a fixed order, and ties go to
-/// the lower id, so the same seed and logits give the same token.
+/// the lower id, so the same seed and logits give the same token. Its arrays are kept from token to token.
 public struct Sampler: Sendable {
     private let parameters: GenerateParameters
     private var generator: SeededGenerator
     /// The last `repetitionContextSize` tokens.
     private var recent: [Int] = []
+    private var penalized: [Float] = []
+    private var heap = CandidateHeap()
+    private var kept: [CandidateHeap.Candidate] = []
 
     /// - Parameter prompt: tokens that the repetition penalty counts as having occurred.
     /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)``
@@ -19,92 +22,111 @@ public struct Sampler: Sendable {
         self.parameters = parameters
         generator = SeededGenerator(seed: parameters.seed)
         recent = prompt.suffix(parameters.repetitionContextSize)
+        recent.reserveCapacity(parameters.repetitionContextSize + 1)
     }
 
     /// The next token, by its place in `logits`, which must not be empty. NaN counts as −∞.
     public mutating func next(logits: [Float]) -> Int {
-        let token = draw(penalized(logits))
-        if parameters.repetitionPenalty != 1 {
-            recent.append(token)
-            recent.removeFirst(max(0, recent.count - parameters.repetitionContextSize))
-        }
+        logits.withUnsafeBufferPointer { next(logits: $0) }
+    }
+
+    /// As for an array of logits.
+    public mutating func next(logits: UnsafeBufferPointer<Float>) -> Int {
+        guard parameters.repetitionPenalty != 1 else { return draw(logits) }
+        // Taken out and put back, so that the copy on write has nothing to copy.
+        var values = penalized
+        penalized = []
+        penalize(logits, into: &values)
+        let token = values.withUnsafeBufferPointer { draw($0) }
+        penalized = values
+        recent.append(token)
+        recent.removeFirst(max(0, recent.count - parameters.repetitionContextSize))
         return token
     }
 
-    private func penalized(_ logits: [Float]) -> [Float] {
-        guard parameters.repetitionPenalty != 1 else { return logits }
-        var logits = logits
-        for token in Set(recent) where logits.indices.contains(token) {
-            if logits[token] > 0 {
-                logits[token] /= parameters.repetitionPenalty
+    private func penalize(_ logits: UnsafeBufferPointer<Float>, into values: inout [Float]) {
+        values.removeAll(keepingCapacity: true)
+        values.append(contentsOf: logits)
+        for (index, token) in recent.enumerated()
+        where logits.indices.contains(token) && !recent[..<index].contains(token) {
+            if values[token] > 0 {
+                values[token] /= parameters.repetitionPenalty
             } else {
-                logits[token] *= parameters.repetitionPenalty
+                values[token] *= parameters.repetitionPenalty
             }
         }
-        return logits
     }
 
-    private mutating func draw(_ logits: [Float]) -> Int {
-        let likeliest = likeliest(logits)
+    private mutating func draw(_ logits: UnsafeBufferPointer<Float>) -> Int {
+        let likeliest = Self.likeliest(logits)
         // A temperature so low that the quotient is infinite is greedy too.
         let inverse = 1 / Double(parameters.temperature)
         guard inverse.isFinite, logits[likeliest].isFinite else { return likeliest }
         // Weights relative to the likeliest token's, so none overflows.
         let largest = Double(logits[likeliest])
-        let all = logits.enumerated().lazy.map { token, logit in
-            CandidateHeap.Candidate(
-                token: token,
-                weight: logit.isNaN ? 0 : exp((Double(logit) - largest) * inverse)
-            )
+        kept.removeAll(keepingCapacity: true)
+        for (token, logit) in logits.enumerated() {
+            let weight = logit.isNaN ? 0 : exp((Double(logit) - largest) * inverse)
+            kept.append(CandidateHeap.Candidate(token: token, weight: weight))
         }
+        filter()
+        var total = 0.0
         // What falls to min-p would fall after top-k and top-p too; but it counts in top-p's sum.
-        let kept = filtered(Array(all)).filter { $0.weight >= Double(parameters.minP) }
-        let total = kept.reduce(0) { $0 + $1.weight }
+        for candidate in kept where candidate.weight >= Double(parameters.minP) { total += candidate.weight }
         var rest = generator.nextUnit() * total
-        for candidate in kept {
+        var last = likeliest
+        for candidate in kept where candidate.weight >= Double(parameters.minP) {
             rest -= candidate.weight
             if rest < 0 { return candidate.token }
+            // Rounding may leave a crumb behind the last one.
+            if candidate.weight > 0 { last = candidate.token }
         }
-        // Rounding left a crumb behind the last one.
-        return kept.last(where: { $0.weight > 0 })?.token ?? likeliest
+        return last
     }
 
-    /// Top-k, then top-p.
-    private func filtered(_ candidates: [CandidateHeap.Candidate]) -> [CandidateHeap.Candidate] {
-        let limit = parameters.topK > 0 ? min(parameters.topK, candidates.count) : candidates.count
-        guard limit < candidates.count || parameters.topP < 1 else { return candidates }
-        var heap = CandidateHeap(candidates)
-        var kept: [CandidateHeap.Candidate] = []
-        if limit < candidates.count {
+    /// Top-k, then top-p, on `kept`.
+    private mutating func filter() {
+        let limit = parameters.topK > 0 ? min(parameters.topK, kept.count) : kept.count
+        guard limit < kept.count || parameters.topP < 1 else { return }
+        var all = 0.0
+        for candidate in kept { all += candidate.weight }
+        let isLimited = limit < kept.count
+        heap.fill(kept)
+        kept.removeAll(keepingCapacity: true)
+        if isLimited {
             while kept.count < limit, let candidate = heap.popFirst() { kept.append(candidate) }
-            guard parameters.topP < 1 else { return kept }
-            return Array(kept.prefix(nucleusSize(kept)))
+            guard parameters.topP < 1 else { return }
+            kept.removeLast(kept.count - nucleusSize())
+            return
         }
-        let mass = Double(parameters.topP) * candidates.reduce(0) { $0 + $1.weight }
+        let mass = Double(parameters.topP) * all
         var sum = 0.0
         while sum < mass, let candidate = heap.popFirst() {
             kept.append(candidate)
             sum += candidate.weight
         }
-        return kept
     }
 
-    /// How many of the candidates, heaviest first, have `topP` of their common weight.
-    private func nucleusSize(_ candidates: [CandidateHeap.Candidate]) -> Int {
-        let mass = Double(parameters.topP) * candidates.reduce(0) { $0 + $1.weight }
+    /// How many of `kept`, heaviest first, have `topP` of their common weight.
+    private func nucleusSize() -> Int {
+        var all = 0.0
+        for candidate in kept { all += candidate.weight }
+        let mass = Double(parameters.topP) * all
         var sum = 0.0
-        for (index, candidate) in candidates.enumerated() {
+        for (index, candidate) in kept.enumerated() {
             if sum >= mass { return index }
             sum += candidate.weight
         }
-        return candidates.count
+        return kept.count
     }
 
     /// The token with the largest logit, the lowest such id; 0 when all are NaN.
-    private func likeliest(_ logits: [Float]) -> Int {
+    private static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
         var best = 0
-        for token in logits.indices where logits[token] > logits[best] || logits[best].isNaN {
+        var value = logits[0]
+        for token in 1..<max(1, logits.count) where logits[token] > value || value.isNaN {
             best = token
+            value = logits[token]
         }
         return best
     }

@@ -1,4 +1,5 @@
 import Foundation
+import ModelFiles
 
 /// Continues a prompt token by token.
 public struct TokenIterator {
@@ -17,25 +18,49 @@ public struct TokenIterator {
     public private(set) var stepCount = 0
 
     private let decoder: any TokenDecoder
-    private let maximumPositions: Int
+    /// Positions that were taken before the prompt.
+    private let start: Int
     private let endOfSequence: Set<Int>
     private var sampler: Sampler
     /// Tokens chosen but not fed yet: the prompt, then the last token.
     private var pending: [Int]
     private var remaining: Int
 
+    /// Begins a sequence, with room for the prompt and the most tokens that may follow.
+    ///
     /// - Parameters:
     ///   - prompt: at least one token, at most the model's context.
     /// - Throws: ``GenerationError``, and what the model throws.
     public init(prompt: [Int], model: any CausalLanguageModel, parameters: GenerateParameters) throws {
-        maximumPositions = model.configuration.maximumPositions
-        guard prompt.count <= maximumPositions else {
-            throw GenerationError.promptTooLong(tokens: prompt.count, maximum: maximumPositions)
+        let maximum = model.configuration.maximumPositions
+        guard prompt.count <= maximum else {
+            throw GenerationError.promptTooLong(tokens: prompt.count, maximum: maximum)
         }
         try model.check(prompt)
+        let room = prompt.count.addingReportingOverflow(parameters.maxTokens ?? maximum)
+        try self.init(
+            prompt: prompt, decoder: model.makeDecoder(contextLength: room.overflow ? maximum : room.partialValue),
+            configuration: model.configuration, parameters: parameters)
+    }
+
+    /// Continues a decoder's sequence, which must hold what came before.
+    ///
+    /// - Parameters:
+    ///   - prompt: at least one token, at most as many as the decoder has room for.
+    ///   - stopTokens: tokens that end the text, besides the configuration's end-of-sequence tokens.
+    /// - Throws: ``GenerationError``
+    public init(
+        prompt: [Int], decoder: any TokenDecoder, configuration: ModelConfiguration, stopTokens: Set<Int> = [],
+        parameters: GenerateParameters
+    ) throws {
+        guard prompt.count <= decoder.contextLength - decoder.position else {
+            throw GenerationError.promptTooLong(
+                tokens: decoder.position + prompt.count, maximum: decoder.contextLength)
+        }
         sampler = try Sampler(parameters, prompt: prompt)
-        decoder = try model.makeDecoder()
-        endOfSequence = Set(model.configuration.endOfSequence)
+        self.decoder = decoder
+        start = decoder.position
+        endOfSequence = stopTokens.union(configuration.endOfSequence)
         pending = prompt
         promptTokenCount = prompt.count
         remaining = parameters.maxTokens ?? .max
@@ -47,10 +72,13 @@ public struct TokenIterator {
     public mutating func next() throws -> Int? {
         guard stopReason == nil else { return nil }
         guard remaining > 0 else { return stop(.length) }
-        guard decoder.position + pending.count <= maximumPositions else { return stop(.contextFull) }
-        let token = sampler.next(logits: try feed())
+        guard decoder.position + pending.count <= decoder.contextLength else { return stop(.contextFull) }
+        try feed()
+        let token = try decoder.withLogits { sampler.next(logits: $0) }
         if endOfSequence.contains(token) { return stop(.endOfSequence) }
-        pending = [token]
+        // Not a new array for every token.
+        pending.removeAll(keepingCapacity: true)
+        pending.append(token)
         remaining -= 1
         return token
     }
@@ -60,23 +88,26 @@ public struct TokenIterator {
         return nil
     }
 
-    /// Feeds what is pending; the logits that follow it.
-    private mutating func feed() throws -> [Float] {
-        let isPrompt = decoder.position < promptTokenCount
+    /// Feeds what is pending.
+    private mutating func feed() throws {
+        let isPrompt = decoder.position < start + promptTokenCount
         let clock = ContinuousClock()
-        let start = clock.now
-        var logits: [Float] = []
-        for first in stride(from: 0, to: pending.count, by: Self.promptStep) {
+        let begin = clock.now
+        if pending.count <= Self.promptStep {
             try Task.checkCancellation()
-            logits = try decoder.advance(by: Array(pending[first..<min(first + Self.promptStep, pending.count)]))
+            try decoder.advance(by: pending)
+        } else {
+            for first in stride(from: 0, to: pending.count, by: Self.promptStep) {
+                try Task.checkCancellation()
+                try decoder.advance(by: Array(pending[first..<min(first + Self.promptStep, pending.count)]))
+            }
         }
         if isPrompt {
-            promptTime += clock.now - start
+            promptTime += clock.now - begin
         } else {
-            generateTime += clock.now - start
+            generateTime += clock.now - begin
             stepCount += 1
         }
-        return logits
     }
 }
 

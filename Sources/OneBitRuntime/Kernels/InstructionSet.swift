@@ -7,7 +7,9 @@ public struct InstructionSet: @unchecked Sendable, CustomStringConvertible {
     /// The environment variable that overrides the choice.
     public static let environmentVariable = "ONEBIT_INSTRUCTION_SET"
 
-    let kernels: UnsafePointer<sign_kernels_table>
+    let kernels: Kernels
+
+    var layout: SignLayout { SignLayout(kernels.pointee.layout) }
 
     /// Its name, as ``environmentVariable`` takes it.
     public var name: String { String(cString: kernels.pointee.name) }
@@ -48,7 +50,7 @@ public struct InstructionSet: @unchecked Sendable, CustomStringConvertible {
         return names
     }
 
-    private init(kernels: UnsafePointer<sign_kernels_table>) {
+    private init(kernels: Kernels) {
         self.kernels = kernels
     }
 }

@@ -1,3 +1,4 @@
+import CSignKernels
 import ModelFiles
 
 /// Grouped-query attention with rotary positions, over a key/value cache:
@@ -6,106 +7,104 @@ import ModelFiles
 ///     a_t = Σ_{p ≤ t} softmax_p(q_t · k_p / √d) v_p      per query head; several share a key/value head
 ///     y = a Woᵀ
 struct Attention: Sendable {
-    /// `self_attn.q_proj`
-    private let query: SignLinear
-    /// `self_attn.k_proj`
-    private let key: SignLinear
-    /// `self_attn.v_proj`
-    private let value: SignLinear
-    /// `self_attn.o_proj`
-    private let output: SignLinear
+    /// Tokens of a sequence that one part of the loop over attention takes.
+    private static let partTokens = 8
 
-    private let headCount: Int
+    /// `self_attn.q_proj`, `k_proj`, `v_proj`
+    private let queryKeyValue: SignLinearGroup
+    /// `self_attn.o_proj`
+    private let output: SignLinearGroup
+
+    private let layer: Int
     private let keyValueHeadCount: Int
     private let headSize: Int
+    /// Query heads to a key/value head.
+    private let groupSize: Int
 
     init(
-        query: SignLinear,
-        key: SignLinear,
-        value: SignLinear,
-        output: SignLinear,
-        configuration: ModelConfiguration
+        layer: Int, queryKeyValue: SignLinearGroup, output: SignLinearGroup, configuration: ModelConfiguration
     ) {
-        self.query = query
-        self.key = key
-        self.value = value
+        self.layer = layer
+        self.queryKeyValue = queryKeyValue
         self.output = output
-        headCount = configuration.attentionHeadCount
         keyValueHeadCount = configuration.keyValueHeadCount
         headSize = configuration.headSize
+        groupSize = configuration.attentionHeadCount / configuration.keyValueHeadCount
     }
 
-    /// x, y: [tokens, hiddenSize], the tokens at `position`, `position + 1`, …; their keys and values enter the cache.
+    /// x, y: [rows, hiddenSize]; keys and values of the rows enter their segments' caches.
     func callAsFunction(
-        _ x: UnsafePointer<Float>,
-        tokens: Int,
-        position: Int,
-        into y: UnsafeMutablePointer<Float>,
-        cache: KeyValueCache.Layer,
-        workspace: Workspace,
-        execution: Execution
+        _ x: UnsafePointer<Float>, rows: Int, segments: [Segment], into y: UnsafeMutablePointer<Float>,
+        workspace: Workspace, execution: Execution, member: inout Team.Member
     ) {
-        let width = keyValueHeadCount * headSize
-        let q = workspace.queries.pointer
-        let keys = cache.keys.pointer
-        let values = cache.values.pointer
-        let scratch = workspace.scratch
-        query(x, tokens: tokens, into: q, scratch: scratch, execution: execution)
-        key(x, tokens: tokens, into: keys + position * width, scratch: scratch, execution: execution)
-        value(x, tokens: tokens, into: values + position * width, scratch: scratch, execution: execution)
-        rotate(q, heads: headCount, tokens: tokens, workspace: workspace, execution: execution)
-        rotate(
-            keys + position * width,
-            heads: keyValueHeadCount,
-            tokens: tokens,
-            workspace: workspace,
-            execution: execution
-        )
-
-        let attend = execution.instructionSet.kernels.pointee.attention
-        let attended = workspace.attended.pointer
-        let scale = 1 / Float(headSize).squareRoot()
-        let groupSize = headCount / keyValueHeadCount
-        execution.pool.run(
-            count: tokens * headCount,
-            operations: (position + tokens) * headSize
-        ) { range, worker in
-            let weights = workspace.attentionWeights(worker: worker)
-            for index in range {
-                let (t, head) = index.quotientAndRemainder(dividingBy: headCount)
-                let first = head / groupSize * headSize
-                attend(
-                    q + index * headSize,
-                    keys + first,
-                    values + first,
-                    width,
-                    position + t + 1,
-                    headSize,
-                    scale,
-                    weights,
-                    attended + index * headSize
-                )
+        queryKeyValue(
+            x, rows: rows, scratch: workspace.scratch, execution: execution, member: &member
+        ) { index in
+            switch index {
+            case 0: workspace.queries.pointer
+            case 1: workspace.keys.pointer
+            default: workspace.values.pointer
             }
         }
-        output(attended, tokens: tokens, into: y, scratch: scratch, execution: execution)
+        remember(segments, workspace, execution, &member)
+        attend(segments, workspace, execution, &member)
+        output(
+            workspace.attended.pointer, rows: rows, scratch: workspace.scratch, execution: execution, member: &member
+        ) { _ in y }
     }
 
-    /// x: [tokens, heads, headSize].
-    private func rotate(
-        _ x: UnsafeMutablePointer<Float>,
-        heads: Int,
-        tokens: Int,
-        workspace: Workspace,
-        execution: Execution
+    /// Turns queries and keys by their positions; keys and values go to the caches.
+    private func remember(
+        _ segments: [Segment], _ workspace: Workspace, _ execution: Execution, _ member: inout Team.Member
     ) {
-        let rotateHalf = execution.instructionSet.kernels.pointee.rotate_half
-        let cosines = workspace.cosines.pointer
-        let sines = workspace.sines.pointer
-        execution.pool.run(count: tokens, operations: heads * headSize) { range, _ in
-            for t in range {
-                for head in 0..<heads {
-                    let angles = t * headSize / 2
-                    rotateHalf(x + (t * heads + head) * headSize, headSize, cosines + angles, sines + angles)
+        let kernels = execution.kernels
+        let half = headSize / 2
+        for segment in segments {
+            member.forEach(segment.rows.count) { range in
+                for row in range.lowerBound + segment.rows.lowerBound..<range.upperBound + segment.rows.lowerBound {
+                    let position = segment.position + row - segment.rows.lowerBound
+                    let cosines = workspace.cosines.pointer + row * half
+                    let sines = workspace.sines.pointer + row * half
+                    for head in 0..<keyValueHeadCount * groupSize {
+                        let query = workspace.queries.pointer
+                            + (row * keyValueHeadCount * groupSize + head) * headSize
+                        kernels.pointee.rotate_half(query, headSize, cosines, sines)
+                    }
+                    for head in 0..<keyValueHeadCount {
+                        let offset = (row * keyValueHeadCount + head) * headSize
+                        let key = workspace.keys.pointer + offset
+                        kernels.pointee.rotate_half(key, headSize, cosines, sines)
+                        kernels.pointee.narrow_float16(
+                            key, headSize, segment.cache.keys(layer: layer, head: head) + position * headSize)
+                        kernels.pointee.narrow_float16(
+                            workspace.values.pointer + offset, headSize,
+                            segment.cache.values(layer: layer, head: head) + position * headSize)
+                    }
+                }
+            }
+        }
+    }
+
+    private func attend(
+        _ segments: [Segment], _ workspace: Workspace, _ execution: Execution, _ member: inout Team.Member
+    ) {
+        let kernels = execution.kernels
+        let scale = 1 / Float(headSize).squareRoot()
+        let width = keyValueHeadCount * groupSize * headSize
+        let weights = workspace.attentionWeights(member: member.index)
+        for segment in segments {
+            let blocks = (segment.rows.count + Self.partTokens - 1) / Self.partTokens
+            member.forEach(blocks * keyValueHeadCount) { range in
+                for index in range {
+                    let (block, head) = index.quotientAndRemainder(dividingBy: keyValueHeadCount)
+                    let first = block * Self.partTokens
+                    let tokens = min(Self.partTokens, segment.rows.count - first)
+                    let offset = (segment.rows.lowerBound + first) * width + head * groupSize * headSize
+                    kernels.pointee.attention(
+                        workspace.queries.pointer + offset, width, tokens, groupSize,
+                        segment.cache.keys(layer: layer, head: head), segment.cache.values(layer: layer, head: head),
+                        headSize, segment.position + first + 1, headSize, scale, weights,
+                        workspace.attended.pointer + offset)
                 }
             }
         }

@@ -12,57 +12,56 @@ struct DecoderBlock: Sendable {
     private let mlpNorm: RMSNorm
     private let mlp: GatedMLP
 
-    init(layer: Int, of checkpoint: Checkpoint) throws {
+    /// - Parameter signs: of the block's linears in forward order.
+    init(layer: Int, signs: ArraySlice<PackedSigns>, layout: SignLayout, of checkpoint: Checkpoint) throws {
         let configuration = checkpoint.configuration
         let quantization = configuration.quantization
         let layerNormEpsilon = quantization?.postLayerNorm == true ? quantization?.layerNormEpsilon : nil
         // In forward order: q, k, v, o, gate, up, down.
-        let linears = try configuration.blockLinears(layer: layer).map {
-            try SignLinear($0, of: checkpoint, layerNormEpsilon: layerNormEpsilon)
+        let linears = try zip(configuration.blockLinears(layer: layer), signs).map {
+            try SignLinear($0, signs: $1, of: checkpoint, layerNormEpsilon: layerNormEpsilon)
         }
         let norms = try configuration.blockFloatTensors(layer: layer).map {
             try RMSNorm($0.name, epsilon: configuration.normEpsilon, of: checkpoint)
         }
         attentionNorm = norms[0]
         attention = Attention(
-            query: linears[0],
-            key: linears[1],
-            value: linears[2],
-            output: linears[3],
+            layer: layer,
+            queryKeyValue: SignLinearGroup(Array(linears[0...2]), layout: layout),
+            output: SignLinearGroup([linears[3]], layout: layout),
             configuration: configuration
         )
         mlpNorm = norms[1]
-        mlp = GatedMLP(gate: linears[4], up: linears[5], down: linears[6])
+        mlp = GatedMLP(
+            gateUp: SignLinearGroup(Array(linears[4...5]), layout: layout),
+            down: SignLinearGroup([linears[6]], layout: layout),
+            width: configuration.intermediateSize
+        )
     }
 
-    /// x, the residual stream: [tokens, hiddenSize].
+    /// x, the residual stream: [rows, hiddenSize].
     func callAsFunction(
-        _ x: UnsafeMutablePointer<Float>,
-        tokens: Int,
-        position: Int,
-        cache: KeyValueCache.Layer,
-        workspace: Workspace,
-        execution: Execution
+        _ x: UnsafeMutablePointer<Float>, rows: Int, segments: [Segment], workspace: Workspace, execution: Execution,
+        member: inout Team.Member
     ) {
         let normed = workspace.normed.pointer
         let change = workspace.change.pointer
-        let add = execution.instructionSet.kernels.pointee.add
-        let count = tokens * workspace.hiddenSize
+        let kernels = execution.kernels
+        let width = workspace.hiddenSize
 
-        attentionNorm(x, tokens: tokens, into: normed, execution: execution)
+        func addChange(_ member: inout Team.Member) {
+            member.forEach(rows) { range in
+                kernels.pointee.add(change + range.lowerBound * width, range.count * width, x + range.lowerBound * width)
+            }
+        }
+        attentionNorm(x, rows: rows, into: normed, kernels: kernels, member: &member)
         attention(
-            normed,
-            tokens: tokens,
-            position: position,
-            into: change,
-            cache: cache,
-            workspace: workspace,
-            execution: execution
-        )
-        add(change, count, x)
+            normed, rows: rows, segments: segments, into: change, workspace: workspace, execution: execution,
+            member: &member)
+        addChange(&member)
 
-        mlpNorm(x, tokens: tokens, into: normed, execution: execution)
-        mlp(normed, tokens: tokens, into: change, workspace: workspace, execution: execution)
-        add(change, count, x)
+        mlpNorm(x, rows: rows, into: normed, kernels: kernels, member: &member)
+        mlp(normed, rows: rows, into: change, workspace: workspace, execution: execution, member: &member)
+        addChange(&member)
     }
 }

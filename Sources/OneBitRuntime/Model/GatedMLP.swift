@@ -1,31 +1,31 @@
+import ModelFiles
+
 /// SwiGLU: y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ
 struct GatedMLP: Sendable {
-    /// `mlp.gate_proj`
-    let gate: SignLinear
-    /// `mlp.up_proj`
-    let up: SignLinear
-    /// `mlp.down_proj`
-    let down: SignLinear
+    /// Channels of one token that one part of the loop over them takes.
+    private static let partChannels = 2048
 
-    /// x, y: [tokens, hiddenSize].
+    /// `mlp.gate_proj`, `mlp.up_proj`
+    let gateUp: SignLinearGroup
+    /// `mlp.down_proj`
+    let down: SignLinearGroup
+    let width: Int
+
+    /// x, y: [rows, hiddenSize].
     func callAsFunction(
-        _ x: UnsafePointer<Float>,
-        tokens: Int,
-        into y: UnsafeMutablePointer<Float>,
-        workspace: Workspace,
-        execution: Execution
+        _ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, workspace: Workspace,
+        execution: Execution, member: inout Team.Member
     ) {
         let gated = workspace.gated.pointer
         let raised = workspace.raised.pointer
-        let scratch = workspace.scratch
-        gate(x, tokens: tokens, into: gated, scratch: scratch, execution: execution)
-        up(x, tokens: tokens, into: raised, scratch: scratch, execution: execution)
-        let swiglu = execution.instructionSet.kernels.pointee.swiglu
-        let width = gate.outputs
-        // An exponential costs some ten operations.
-        execution.pool.run(count: tokens, operations: 16 * width) { range, _ in
-            for t in range { swiglu(gated + t * width, raised + t * width, width, gated + t * width) }
+        gateUp(
+            x, rows: rows, scratch: workspace.scratch, execution: execution, member: &member
+        ) { $0 == 0 ? gated : raised }
+        // The rows lie one after the other, so channels of all of them are one run.
+        member.forEach(rows * width, grain: Self.partChannels) { range in
+            let first = range.lowerBound
+            execution.kernels.pointee.swiglu(gated + first, raised + first, range.count, gated + first)
         }
-        down(gated, tokens: tokens, into: y, scratch: scratch, execution: execution)
+        down(gated, rows: rows, scratch: workspace.scratch, execution: execution, member: &member) { _ in y }
     }
 }

@@ -1,38 +1,35 @@
-/// Keys and values of one sequence, for all layers. It grows with the sequence.
+/// Keys and values of one sequence, for all layers, in 16-bit floats.
+///
+/// The positions of a head lie one after the other, so attention reads memory in a straight line: [layer, keys or values,
+/// head, position, headSize]. Room for the whole context is asked for at once; what is not used yet takes no memory.
 final class KeyValueCache {
-    /// How a key or a value is stored.
-    typealias Element = Float
+    let capacity: Int
+    /// Positions that are filled.
+    var position = 0
+    private let keyValueHeadCount: Int
+    private let headSize: Int
+    private let buffer: Buffer<UInt16>
 
-    /// The room of one layer: row p holds the keys (values) of position p, [keyValueHeads · headSize].
-    struct Layer {
-        fileprivate(set) var keys: Buffer<Element>
-        fileprivate(set) var values: Buffer<Element>
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(layerCount: Int, keyValueHeadCount: Int, headSize: Int, capacity: Int) throws {
+        self.capacity = capacity
+        self.keyValueHeadCount = keyValueHeadCount
+        self.headSize = headSize
+        buffer = try Buffer(count: layerCount * 2 * keyValueHeadCount * headSize * capacity)
     }
 
-    private(set) var layers: [Layer]
-    /// Elements of a row.
-    let width: Int
-    /// Positions that there is room for now.
-    private(set) var capacity = 0
-
-    init(layerCount: Int, width: Int) {
-        self.width = width
-        layers = (0..<layerCount).map { _ in Layer(keys: Buffer(count: 0), values: Buffer(count: 0)) }
+    /// Bytes of a cache of that many positions.
+    static func byteCount(layerCount: Int, keyValueHeadCount: Int, headSize: Int, capacity: Int) -> Int {
+        layerCount * 2 * keyValueHeadCount * headSize * capacity * MemoryLayout<UInt16>.size
     }
 
-    /// Makes room for `positions` in all, of which the first `used` are kept; never more than twice as much as needed.
-    func reserve(_ positions: Int, used: Int, maximum: Int) {
-        guard positions > capacity else { return }
-        capacity = min(maximum, max(positions, 2 * capacity, 64))
-        for index in layers.indices {
-            layers[index].keys = grown(layers[index].keys, used: used)
-            layers[index].values = grown(layers[index].values, used: used)
-        }
+    /// Row p is the key of position p.
+    func keys(layer: Int, head: Int) -> UnsafeMutablePointer<UInt16> {
+        buffer.pointer + (layer * 2 * keyValueHeadCount + head) * capacity * headSize
     }
 
-    private func grown(_ old: Buffer<Element>, used: Int) -> Buffer<Element> {
-        let new = Buffer<Element>(count: capacity * width)
-        new.pointer.update(from: old.pointer, count: used * width)
-        return new
+    /// Row p is the value of position p.
+    func values(layer: Int, head: Int) -> UnsafeMutablePointer<UInt16> {
+        buffer.pointer + ((layer * 2 + 1) * keyValueHeadCount + head) * capacity * headSize
     }
 }

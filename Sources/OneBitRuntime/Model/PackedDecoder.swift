@@ -7,114 +7,97 @@ final class PackedDecoder: TokenDecoder {
     /// Tokens computed together in prefill: enough to use each weight many times, few enough to stay in the cache.
     private static let blockSize = 128
 
-    private(set) var position = 0
+    var position: Int { cache.position }
+    let contextLength: Int
     private let model: PackedModel
     private let cache: KeyValueCache
-    private var workspace: Workspace?
+    /// The pass of a single token, and that of a block of the prompt, made when it is needed.
+    private let step: ForwardPass
+    private var prefill: ForwardPass?
+    /// The pass that holds the logits of the last token, and their row in it.
+    private var last: ForwardPass?
+    private var lastRow = 0
 
-    init(model: PackedModel) {
+    /// - Parameter contextLength: positions to make room for.
+    /// - Throws: ``RuntimeError/notEnoughMemory(needed:available:purpose:)``, ``RuntimeError/outOfMemory(bytes:)``
+    init(model: PackedModel, contextLength: Int) throws {
         self.model = model
+        self.contextLength = contextLength
         let configuration = model.configuration
-        cache = KeyValueCache(
-            layerCount: configuration.layerCount,
-            width: configuration.keyValueHeadCount * configuration.headSize
-        )
+        try AvailableMemory.require(
+            KeyValueCache.byteCount(
+                layerCount: configuration.layerCount, keyValueHeadCount: configuration.keyValueHeadCount,
+                headSize: configuration.headSize, capacity: contextLength),
+            for: "the keys and values of \(contextLength) tokens")
+        cache = try KeyValueCache(
+            layerCount: configuration.layerCount, keyValueHeadCount: configuration.keyValueHeadCount,
+            headSize: configuration.headSize, capacity: contextLength)
+        step = try ForwardPass(model: model, rows: 1, logitRows: 1, positions: contextLength)
     }
 
     /// - Throws: ``RuntimeError``; the sequence then stays as it was, but for
     ///   ``RuntimeError/nonFiniteLogits(position:)``.
-    func advance(by tokens: [Int]) throws -> [Float] {
-        try model.check(tokens, at: position)
-        let workspace = workspace(for: tokens.count)
-        var logits: [Float] = []
-        for block in blocks(of: tokens) {
-            run(block, workspace)
-            if block.endIndex == tokens.endIndex {
-                logits = try headLogits(of: block.count - 1..<block.count, workspace)
-            }
+    func advance(by tokens: [Int]) throws {
+        try check(tokens)
+        if tokens.count == 1 {
+            try run(tokens[...], in: step, logitRows: 0..<1)
+            return
         }
-        return logits
+        let pass = try prefillPass(tokens.count, logitRows: 1)
+        for first in stride(from: 0, to: tokens.count, by: pass.rowLimit) {
+            let block = tokens[first..<min(first + pass.rowLimit, tokens.count)]
+            let isLast = block.endIndex == tokens.endIndex
+            try run(block, in: pass, logitRows: isLast ? block.count - 1..<block.count : 0..<0)
+        }
+    }
+
+    func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
+        guard let last else { throw RuntimeError.noTokens }
+        let vocabulary = model.configuration.vocabularySize
+        return try body(UnsafeBufferPointer(start: last.logits.pointer + lastRow * vocabulary, count: vocabulary))
+    }
+
+    func rewind(to position: Int) {
+        cache.position = min(cache.position, max(0, position))
+        last = nil
     }
 
     /// Feeds `tokens` and returns the logits that follow each of them, [tokens.count, vocabularySize].
     ///
     /// - Throws: as ``advance(by:)``.
     func logits(appending tokens: [Int]) throws -> [Float] {
-        try model.check(tokens, at: position)
-        let workspace = workspace(for: tokens.count)
-        var logits: [Float] = []
-        logits.reserveCapacity(tokens.count * model.configuration.vocabularySize)
-        for block in blocks(of: tokens) {
-            run(block, workspace)
-            logits += try headLogits(of: 0..<block.count, workspace)
-        }
-        return logits
-    }
-
-    private func blocks(of tokens: [Int]) -> [ArraySlice<Int>] {
-        stride(from: 0, to: tokens.count, by: Self.blockSize).map {
-            tokens[$0..<min($0 + Self.blockSize, tokens.count)]
-        }
-    }
-
-    /// Activations for a block of `tokens`: those of one token suffice for decoding.
-    private func workspace(for tokens: Int) -> Workspace {
-        if let workspace, workspace.tokens >= min(tokens, Self.blockSize) { return workspace }
-        let new = Workspace(
-            configuration: model.configuration,
-            tokens: min(tokens, Self.blockSize),
-            threads: model.threads
-        )
-        workspace = new
-        return new
-    }
-
-    /// The final hidden states of `tokens` into `workspace.hidden`.
-    private func run(_ tokens: ArraySlice<Int>, _ workspace: Workspace) {
-        let execution = model.execution
-        let hidden = workspace.hidden.pointer
-        let width = model.configuration.hiddenSize
-        cache.reserve(position + tokens.count, used: position, maximum: model.configuration.maximumPositions)
-        workspace.reserve(positions: cache.capacity)
-        model.rotary.fill(
-            cosines: workspace.cosines.pointer,
-            sines: workspace.sines.pointer,
-            positions: position..<position + tokens.count
-        )
-        for (row, token) in tokens.enumerated() {
-            model.embedding.copyRow(token, to: hidden + row * width, execution: execution)
-        }
-        for (block, layer) in zip(model.blocks, cache.layers) {
-            block(
-                hidden,
-                tokens: tokens.count,
-                position: position,
-                cache: layer,
-                workspace: workspace,
-                execution: execution
-            )
-        }
-        position += tokens.count
-    }
-
-    /// Logits of some rows of the block that was run last, [rows.count, vocabularySize].
-    private func headLogits(of rows: Range<Int>, _ workspace: Workspace) throws -> [Float] {
-        let width = model.configuration.hiddenSize
+        try check(tokens)
+        let pass = try prefillPass(tokens.count, logitRows: .max)
         let vocabulary = model.configuration.vocabularySize
-        let normed = workspace.normed.pointer
-        model.norm(
-            workspace.hidden.pointer + rows.lowerBound * width,
-            tokens: rows.count,
-            into: normed,
-            execution: model.execution
-        )
-        let logits = [Float](unsafeUninitializedCapacity: rows.count * vocabulary) { output, count in
-            model.head(normed, tokens: rows.count, into: output.baseAddress!, execution: model.execution)
-            count = rows.count * vocabulary
-        }
-        if let index = logits.firstIndex(where: { !$0.isFinite }) {
-            throw RuntimeError.nonFiniteLogits(position: position - rows.count + index / vocabulary)
+        var logits: [Float] = []
+        logits.reserveCapacity(tokens.count * vocabulary)
+        for first in stride(from: 0, to: tokens.count, by: pass.rowLimit) {
+            let block = tokens[first..<min(first + pass.rowLimit, tokens.count)]
+            try run(block, in: pass, logitRows: 0..<block.count)
+            logits += UnsafeBufferPointer(start: pass.logits.pointer, count: block.count * vocabulary)
         }
         return logits
+    }
+
+    private func check(_ tokens: [Int]) throws {
+        try model.check(tokens, at: position, contextLength: contextLength)
+    }
+
+    private func run(_ tokens: ArraySlice<Int>, in pass: ForwardPass, logitRows: Range<Int>) throws {
+        pass.begin()
+        pass.append(tokens, to: cache)
+        try pass.run(logitRows: logitRows)
+        last = pass
+        lastRow = max(0, logitRows.count - 1)
+    }
+
+    /// A pass for blocks of that many tokens and so many rows of logits.
+    private func prefillPass(_ tokens: Int, logitRows: Int) throws -> ForwardPass {
+        let rows = min(tokens, Self.blockSize)
+        let logitRows = min(logitRows, rows)
+        if let prefill, prefill.rowLimit >= rows, prefill.logitRowLimit >= logitRows { return prefill }
+        let pass = try ForwardPass(model: model, rows: rows, logitRows: logitRows, positions: contextLength)
+        prefill = pass
+        return pass
     }
 }

@@ -2,26 +2,23 @@ import ModelFiles
 
 /// y = x / √(mean(x²) + ε) ⊙ w
 struct RMSNorm: Sendable {
-    private let weight: [Float]
+    private let weight: FloatVector
     private let epsilon: Float
 
     init(_ name: String, epsilon: Float, of checkpoint: Checkpoint) throws {
-        weight = try checkpoint.floats(of: name)
+        weight = try FloatVector(name, of: checkpoint)
         self.epsilon = epsilon
     }
 
-    /// x, y: [tokens, count of w].
+    /// x, y: [rows, count of w].
     func callAsFunction(
-        _ x: UnsafePointer<Float>,
-        tokens: Int,
-        into y: UnsafeMutablePointer<Float>,
-        execution: Execution
+        _ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, kernels: Kernels,
+        member: inout Team.Member
     ) {
-        let norm = execution.instructionSet.kernels.pointee.rms_norm
         let width = weight.count
-        weight.withUnsafeBufferPointer { w in
-            execution.pool.run(count: tokens, operations: width) { range, _ in
-                for t in range { norm(x + t * width, w.baseAddress!, width, epsilon, y + t * width) }
+        member.forEach(rows) { range in
+            for row in range {
+                kernels.pointee.rms_norm(x + row * width, weight.pointer, width, epsilon, y + row * width)
             }
         }
     }

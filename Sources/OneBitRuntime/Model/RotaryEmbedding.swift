@@ -10,14 +10,12 @@ struct RotaryEmbedding: Sendable {
         frequencies = (0..<headSize / 2).map { 1 / pow(base, Float(2 * $0) / Float(headSize)) }
     }
 
-    /// Cosines and sines of `positions`, each [positions, d/2].
-    func fill(cosines: UnsafeMutablePointer<Float>, sines: UnsafeMutablePointer<Float>, positions: Range<Int>) {
-        for (row, position) in positions.enumerated() {
-            for (i, frequency) in frequencies.enumerated() {
-                let angle = Float(position) * frequency
-                cosines[row * frequencies.count + i] = cos(angle)
-                sines[row * frequencies.count + i] = sin(angle)
-            }
+    /// Cosines and sines of one position, [d/2] each.
+    func fill(cosines: UnsafeMutablePointer<Float>, sines: UnsafeMutablePointer<Float>, position: Int) {
+        for (i, frequency) in frequencies.enumerated() {
+            let angle = Float(position) * frequency
+            cosines[i] = cos(angle)
+            sines[i] = sin(angle)
         }
     }
 }

@@ -8,21 +8,21 @@ import ModelFiles
 ///
 /// X ⊙ g is quantised per token to integers q ≈ (X ⊙ g) / s, so that q Sᵀ is exact and Y = q Sᵀ · s ⊙ h.
 struct SignLinear: Sendable {
-    let inputs: Int
-    let outputs: Int
-    private let bytesPerRow: Int
-    /// S, `X.weight`: where the file is mapped.
-    private let signs: MappedTensor
-    /// g, `X.input_factor`.
-    private let inputScale: [Float]
-    /// h, `X.weight_scale`.
-    private let outputScale: [Float]
+    /// S, `X.weight`
+    let signs: PackedSigns
+    /// g, `X.input_factor`
+    let inputScale: FloatVector
+    /// h, `X.weight_scale`
+    let outputScale: FloatVector
     /// ε of the LayerNorm, nil without one.
-    private let layerNormEpsilon: Float?
+    let layerNormEpsilon: Float?
+
+    var inputs: Int { signs.columns }
+    var outputs: Int { signs.rows }
 
     /// - Throws: ``RuntimeError/layerTooWide(directory:tensor:inputs:maximum:)``, and `CheckpointError` when a scale
     ///   is NaN or infinite.
-    init(_ linear: LinearDescription, of checkpoint: Checkpoint, layerNormEpsilon: Float?) throws {
+    init(_ linear: LinearDescription, signs: PackedSigns, of checkpoint: Checkpoint, layerNormEpsilon: Float?) throws {
         guard linear.inputs <= Int(SIGN_KERNELS_MAXIMUM_COLUMNS) else {
             throw RuntimeError.layerTooWide(
                 directory: checkpoint.directory.path,
@@ -31,115 +31,9 @@ struct SignLinear: Sendable {
                 maximum: Int(SIGN_KERNELS_MAXIMUM_COLUMNS)
             )
         }
-        inputs = linear.inputs
-        outputs = linear.outputs
-        bytesPerRow = linear.packedBytesPerRow
-        signs = try checkpoint.mapped(linear.weightName)
-        inputScale = try checkpoint.floats(of: linear.inputScaleName)
-        outputScale = try checkpoint.floats(of: linear.outputScaleName)
+        self.signs = signs
+        inputScale = try FloatVector(linear.inputScaleName, of: checkpoint)
+        outputScale = try FloatVector(linear.outputScaleName, of: checkpoint)
         self.layerNormEpsilon = layerNormEpsilon
-    }
-
-    /// x: [tokens, inputs], y: [tokens, outputs].
-    func callAsFunction(
-        _ x: UnsafePointer<Float>,
-        tokens: Int,
-        into y: UnsafeMutablePointer<Float>,
-        scratch: Scratch,
-        execution: Execution
-    ) {
-        let kernels = execution.instructionSet.kernels.pointee
-        let scales = scratch.scales.pointer
-        let sums = scratch.sums.pointer
-
-        // q, s of every token
-        inputScale.withUnsafeBufferPointer { g in
-            execution.pool.run(count: tokens, operations: inputs) { range, _ in
-                for t in range {
-                    scales[t] = quantize(x + t * inputs, g.baseAddress!, token: t, scratch, execution)
-                }
-            }
-        }
-        // Y = q Sᵀ · s ⊙ h. A sign product counts one operation per 8 weights.
-        outputScale.withUnsafeBufferPointer { h in
-            execution.pool.run(count: outputs, operations: (inputs / 8 + 1) * tokens) { rows, _ in
-                product(rows, tokens: tokens, scratch, execution)
-                for t in 0..<tokens {
-                    let first = t * outputs + rows.lowerBound
-                    kernels.dequantize(
-                        sums + first,
-                        scales[t],
-                        h.baseAddress! + rows.lowerBound,
-                        rows.count,
-                        y + first
-                    )
-                }
-            }
-        }
-        // Z = LayerNorm(Y)
-        guard let layerNormEpsilon else { return }
-        execution.pool.run(count: tokens, operations: outputs) { range, _ in
-            for t in range { kernels.layer_norm(y + t * outputs, outputs, layerNormEpsilon, y + t * outputs) }
-        }
-    }
-
-    /// q = round((x ⊙ g) / s) of one token into the scratch memory; returns s.
-    private func quantize(
-        _ x: UnsafePointer<Float>,
-        _ g: UnsafePointer<Float>,
-        token: Int,
-        _ scratch: Scratch,
-        _ execution: Execution
-    ) -> Float {
-        let kernels = execution.instructionSet.kernels.pointee
-        let stride = Scratch.stride(inputs: inputs)
-        switch execution.inputPrecision {
-        case .bits16: return kernels.quantize_int16(x, g, inputs, scratch.int16 + token * stride, stride)
-        case .bits8: return kernels.quantize_int8(x, g, inputs, scratch.int8 + token * stride, stride)
-        }
-    }
-
-    /// q Sᵀ for some rows of S and all tokens.
-    private func product(_ rows: Range<Int>, tokens: Int, _ scratch: Scratch, _ execution: Execution) {
-        let kernels = execution.instructionSet.kernels.pointee
-        let matrix = sign_kernels_matrix(
-            bits: signs.bytes.baseAddress!.assumingMemoryBound(to: UInt8.self),
-            bytes_per_row: bytesPerRow,
-            columns: inputs
-        )
-        let stride = Scratch.stride(inputs: inputs)
-        let sums = scratch.sums.pointer
-        let (begin, end) = (rows.lowerBound, rows.upperBound)
-        switch execution.inputPrecision {
-        case .bits16: kernels.sign_product_int16(matrix, begin, end, scratch.int16, stride, tokens, sums, outputs)
-        case .bits8: kernels.sign_product_int8(matrix, begin, end, scratch.int8, stride, tokens, sums, outputs)
-        }
-    }
-
-    /// Integers in and out of a sign product, of the widest layer.
-    final class Scratch {
-        /// q, as int16 or int8: [tokens, stride(inputs)]
-        private let quantized: Buffer<Int16>
-        /// s: [tokens]
-        let scales: Buffer<Float>
-        /// q Sᵀ: [tokens, outputs]
-        let sums: Buffer<Int32>
-
-        init(tokens: Int, inputs: Int, outputs: Int) {
-            quantized = Buffer(count: tokens * Self.stride(inputs: inputs))
-            scales = Buffer(count: tokens)
-            sums = Buffer(count: tokens * outputs)
-        }
-
-        var int16: UnsafeMutablePointer<Int16> { quantized.pointer }
-        var int8: UnsafeMutablePointer<Int8> {
-            UnsafeMutableRawPointer(quantized.pointer).assumingMemoryBound(to: Int8.self)
-        }
-
-        /// Inputs rounded up to the kernels' padding.
-        static func stride(inputs: Int) -> Int {
-            let padding = Int(SIGN_KERNELS_INPUT_PADDING)
-            return (inputs + padding - 1) / padding * padding
-        }
     }
 }

@@ -1,60 +1,67 @@
+import CSignKernels
 import ModelFiles
 
-/// The activations of one block of tokens of one sequence.
+/// The activations of one forward pass.
 final class Workspace {
-    /// Most tokens that are computed at a time.
-    let tokens: Int
+    /// Most rows of a pass.
+    let rows: Int
     let hiddenSize: Int
-    /// The residual stream: [tokens, hiddenSize]
+    /// The residual stream: [rows, hiddenSize]
     let hidden: Buffer<Float>
-    /// What enters attention and MLP: [tokens, hiddenSize]
+    /// What enters attention and MLP: [rows, hiddenSize]
     let normed: Buffer<Float>
-    /// What they add: [tokens, hiddenSize]
+    /// What they add: [rows, hiddenSize]
     let change: Buffer<Float>
-    /// [tokens, heads · headSize]
+    /// [rows, heads · headSize]
     let queries: Buffer<Float>
-    /// [tokens, heads · headSize]
+    /// [rows, keyValueHeads · headSize]
+    let keys: Buffer<Float>
+    let values: Buffer<Float>
+    /// [rows, heads · headSize]
     let attended: Buffer<Float>
-    /// [tokens, intermediateSize]
+    /// [rows, intermediateSize]
     let gated: Buffer<Float>
-    /// [tokens, intermediateSize]
+    /// [rows, intermediateSize]
     let raised: Buffer<Float>
-    /// Of the tokens' positions: [tokens, headSize / 2]
+    /// Of the rows' positions: [rows, headSize / 2]
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
-    let scratch: SignLinear.Scratch
+    let scratch: SignProductScratch
 
-    private let threads: Int
-    private var weights = Buffer<Float>(count: 0)
-    private var positions = 0
+    /// Room for the weights of one member: [attention rows, positions + rows]
+    private let weightsPerMember: Int
+    private let weights: Buffer<Float>
 
-    init(configuration: ModelConfiguration, tokens: Int, threads: Int) {
-        self.tokens = tokens
-        self.threads = threads
+    /// - Parameters:
+    ///   - rows: most rows of a pass.
+    ///   - positions: most positions of a sequence.
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(configuration: ModelConfiguration, rows: Int, positions: Int, execution: Execution) throws {
+        let threads = execution.team.threadCount
+        self.rows = rows
         hiddenSize = configuration.hiddenSize
         let queryWidth = configuration.attentionHeadCount * configuration.headSize
-        hidden = Buffer(count: tokens * hiddenSize)
-        normed = Buffer(count: tokens * hiddenSize)
-        change = Buffer(count: tokens * hiddenSize)
-        queries = Buffer(count: tokens * queryWidth)
-        attended = Buffer(count: tokens * queryWidth)
-        gated = Buffer(count: tokens * configuration.intermediateSize)
-        raised = Buffer(count: tokens * configuration.intermediateSize)
-        cosines = Buffer(count: tokens * configuration.headSize / 2)
-        sines = Buffer(count: tokens * configuration.headSize / 2)
-        let widest = max(hiddenSize, queryWidth, configuration.intermediateSize)
-        scratch = SignLinear.Scratch(tokens: tokens, inputs: widest, outputs: widest)
+        let keyValueWidth = configuration.keyValueHeadCount * configuration.headSize
+        hidden = try Buffer(count: rows * hiddenSize)
+        normed = try Buffer(count: rows * hiddenSize)
+        change = try Buffer(count: rows * hiddenSize)
+        queries = try Buffer(count: rows * queryWidth)
+        keys = try Buffer(count: rows * keyValueWidth)
+        values = try Buffer(count: rows * keyValueWidth)
+        attended = try Buffer(count: rows * queryWidth)
+        gated = try Buffer(count: rows * configuration.intermediateSize)
+        raised = try Buffer(count: rows * configuration.intermediateSize)
+        cosines = try Buffer(count: rows * configuration.headSize / 2)
+        sines = try Buffer(count: rows * configuration.headSize / 2)
+        scratch = try SignProductScratch(
+            tokens: rows, widest: max(hiddenSize, queryWidth, configuration.intermediateSize), threads: threads,
+            execution: execution)
+        weightsPerMember = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + rows)
+        weights = try Buffer(count: threads * weightsPerMember)
     }
 
-    /// Makes room for attention over as many positions as the cache has room for.
-    func reserve(positions: Int) {
-        guard positions > self.positions else { return }
-        self.positions = positions
-        weights = Buffer(count: threads * positions)
-    }
-
-    /// Attention weights of one head and token, one room per thread.
-    func attentionWeights(worker: Int) -> UnsafeMutablePointer<Float> {
-        weights.pointer + worker * positions
+    /// Attention weights, one room per member.
+    func attentionWeights(member: Int) -> UnsafeMutablePointer<Float> {
+        weights.pointer + member * weightsPerMember
     }
 }

@@ -29,6 +29,9 @@ final class KeyValueCache {
     /// Counts `count` tokens as stored, after every layer has appended theirs.
     func advance(by count: Int) { length += count }
 
+    /// Forgets the tokens from `length` on.
+    func rewind(to length: Int) { self.length = min(self.length, max(0, length)) }
+
     /// Keeps only the sequences that `rows` names.
     func select(rows: [Int]) throws {
         let indices = try Tensor(integers: rows, shape: [rows.count])

@@ -28,29 +28,42 @@ public final class TorchModel: CausalLanguageModel {
         }
     }
 
-    public func makeDecoder() throws -> any TokenDecoder {
+    public func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
         if let threads { lt_set_threads(Int32(threads)) }
+        let longest = configuration.maximumPositions
         return TorchDecoder(
-            model: model, cache: try model.makeCache(batch: 1, capacity: configuration.maximumPositions))
+            model: model, cache: try model.makeCache(batch: 1, capacity: min(contextLength ?? longest, longest)))
     }
 }
 
 private final class TorchDecoder: TokenDecoder {
     private let model: LlamaModel
     private let cache: KeyValueCache
+    private var logits: [Float] = []
     var position: Int { cache.length }
+    var contextLength: Int { cache.capacity }
 
     init(model: LlamaModel, cache: KeyValueCache) {
         self.model = model
         self.cache = cache
     }
 
-    func advance(by tokens: [Int]) throws -> [Float] {
+    func advance(by tokens: [Int]) throws {
         guard cache.length + tokens.count <= cache.capacity else {
             throw TrainingError.contextExceeded(tokens: cache.length + tokens.count, maximum: cache.capacity)
         }
-        return try withoutGradient {
+        logits = try withoutGradient {
             try model.decode(try Tensor(integers: tokens, shape: [1, tokens.count]), cache: cache).floats()
         }
+    }
+
+    func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
+        guard !logits.isEmpty else { throw RuntimeError.noTokens }
+        return try logits.withUnsafeBufferPointer(body)
+    }
+
+    func rewind(to position: Int) {
+        cache.rewind(to: position)
+        logits = []
     }
 }

@@ -44,7 +44,7 @@ struct CompressionReport: Encodable {
         for (name, checkpoint) in [("teacher", teacher), ("start", start), ("packed", packed)] {
             let model: any CausalLanguageModel =
                 checkpoint.kind == .packed
-                ? try PackedModel(checkpoint: checkpoint, threads: threads)
+                ? try PackedModel(checkpoint: checkpoint, options: LoadOptions(threads: threads))
                 : try TorchModel(checkpoint: checkpoint, threads: threads)
             let summary = try CheckpointSummary(checkpoint)
             let meter = progress.meter("judge \(name)", total: text.heldOut.count / window, unit: "windows")

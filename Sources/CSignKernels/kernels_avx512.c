@@ -1,0 +1,28 @@
+// AVX-512: the float kernels are those of AVX-512F for both versions, which differ in their sign products.
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernel_tables.h"
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,f16c"))), apply_to = function)
+
+#define KERNEL(name) name##_avx512
+
+#define WIDEN_FLOAT16(halves, floats) *(floats) = (v16f)_mm512_cvtph_ps((__m256i) * (halves))
+
+#define NARROW_FLOAT16(floats, halves) \
+    *(halves) = (v16u16)_mm512_cvtps_ph((__m512) * (floats), _MM_FROUND_TO_NEAREST_INT)
+
+#include "float_kernels.h"
+#include "float_products.h"
+#include "attention.h"
+#include "reading.h"
+
+#pragma clang attribute pop
+
+DEFINE_KERNEL_TABLE(avx512bw, sign_kernels_layout_nibbles64)
+DEFINE_KERNEL_TABLE(avx512vbmi, sign_kernels_layout_sixes256)
+#endif

@@ -1,0 +1,24 @@
+// The orders of bits, and what every layout shares.
+#pragma once
+
+#include "CSignKernels.h"
+
+extern const sign_kernels_layout sign_kernels_layout_nibbles64;
+extern const sign_kernels_layout sign_kernels_layout_sixes256;
+
+// Kernels take groups four at a time: the sums of four digits fit a byte.
+enum { groups_per_quad = 4 };
+
+// Where row j of q of a vector's rows stands among its byte lanes, for vectors of 4·m lanes, rows q·m + j: lane
+// 4j + quarter_lane(q). So the 16-bit even and odd halves of the lanes, and their 32-bit halves in turn, come out as
+// four runs of m consecutive rows.
+static inline size_t quarter_lane(size_t q) { return (q >> 1) | ((q & 1) << 1); }
+
+static inline size_t rounded_up_quotient(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// The `count` (at most 4) bytes at `bytes`, never one more: the row may be the last of a mapped file.
+static inline uint32_t load_bits(const uint8_t *bytes, size_t count) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < count; i++) bits |= (uint32_t)bytes[i] << (8 * i);
+    return bits;
+}

@@ -1,0 +1,93 @@
+// Sign products with AVX-512BW, for CPUs without VBMI (Skylake-X, Cascade Lake).
+//
+// As with AVX2, but a vector takes two groups of columns: its halves look up in the tables of either and are added at
+// the end.
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernel_tables.h"
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl"))), apply_to = function)
+
+#include "lookup_tables.h"
+
+#define VERSION avx512bw
+#define LAYOUT sign_kernels_layout_nibbles64
+#define TILE_ROWS 64
+#define TILE_GROUP_BYTES(rows) 32
+#define TABLE_DIGIT_BYTES (groups_per_quad * 32)
+#define DIGITS_INT8 digits_int8
+#define DIGITS_INT16 digits_int16
+#define INLINE static inline __attribute__((always_inline))
+
+// sums[8q + j] += digit sums of lane 4j + quarter_lane(q) of either half, times 64^digit
+INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
+    const __m512i even = _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), low = _mm512_set1_epi32(0xffff);
+    const __m512i quarters[4] = {_mm512_and_si512(even, low), _mm512_srli_epi32(even, 16), _mm512_and_si512(odd, low),
+                                 _mm512_srli_epi32(odd, 16)};
+    for (int q = 0; q < 4; q++) {
+        const __m256i both =
+            _mm256_add_epi32(_mm512_castsi512_si256(quarters[q]), _mm512_extracti64x4_epi64(quarters[q], 1));
+        __m256i *sum = (__m256i *)(sums + 8 * q);
+        _mm256_store_si256(sum, _mm256_add_epi32(_mm256_load_si256(sum), _mm256_slli_epi32(both, digit_bits * digit)));
+    }
+}
+
+INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
+                       uint32_t *sums) {
+    (void)rows;
+    const __m512i nibble = _mm512_set1_epi8(15);
+    __m512i all[2][digits_int16], odd[2][digits_int16];
+    for (int v = 0; v < 2; v++) {
+        for (int d = 0; d < digits; d++) all[v][d] = odd[v][d] = _mm512_setzero_si512();
+    }
+    // Two quads fill the bytes of four vectors; the last one of an odd number half as far.
+    for (size_t quad = 0; quad < quads; quad += 2) {
+        const int vectors = quads - quad == 1 ? groups_per_quad / 2 : groups_per_quad;
+        __m512i bytes[2][digits_int16];
+        for (int v = 0; v < 2; v++) {
+            for (int d = 0; d < digits; d++) bytes[v][d] = _mm512_setzero_si512();
+        }
+        for (int i = 0; i < vectors; i++, tile += 64) {
+            const __m512i bits = _mm512_loadu_si512(tile);
+            _mm_prefetch((const char *)tile + 4096, _MM_HINT_T0);
+            const __m512i index[2] = {_mm512_and_si512(bits, nibble),
+                                      _mm512_and_si512(_mm512_srli_epi16(bits, 4), nibble)};
+            for (int d = 0; d < digits; d++, tables += 64) {
+                const __m512i table = _mm512_load_si512(tables);
+                for (int v = 0; v < 2; v++) {
+                    bytes[v][d] = _mm512_add_epi8(bytes[v][d], _mm512_shuffle_epi8(table, index[v]));
+                }
+            }
+        }
+        for (int v = 0; v < 2; v++) {
+            for (int d = 0; d < digits; d++) {
+                all[v][d] = _mm512_add_epi16(all[v][d], bytes[v][d]);
+                odd[v][d] = _mm512_add_epi16(odd[v][d], _mm512_srli_epi16(bytes[v][d], 8));
+            }
+        }
+    }
+    for (int v = 0; v < 2; v++) {
+        for (int d = 0; d < digits; d++) empty_sums(all[v][d], odd[v][d], d, sums + 32 * v);
+    }
+}
+
+// Per pair of groups and digit 64 bytes: the first group's table twice, then the second's.
+#define DEFINE_TABULATE_QUAD(precision, integer)                                                             \
+    INLINE void tabulate_quad_##precision(const integer *q, uint8_t *tables) {                               \
+        for (int g = 0; g < groups_per_quad; g++) {                                                          \
+            uint8_t *own = tables + g / 2 * digits_##precision * 64 + g % 2 * 32;                            \
+            tabulate_##precision(q + 4 * g, 4, own, 64);                                                     \
+            for (int d = 0; d < digits_##precision; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);        \
+        }                                                                                                    \
+    }
+
+DEFINE_TABULATE_QUAD(int8, int8_t)
+DEFINE_TABULATE_QUAD(int16, int16_t)
+
+#include "sign_product_walk.h"
+
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,81 @@
+// Sign products with NEON: table look-ups of 16 entries, 16 rows at a time. Every 64-bit Arm has it.
+//
+// Per group of 4 columns and 64 rows: 32 bytes of bits in, two indices out of every byte, and per index and digit one
+// look-up and one byte addition; every four groups the bytes are added to 16-bit sums of even and odd lanes. The dot
+// product extension has no use here: nothing is multiplied.
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernel_tables.h"
+#include "lookup_tables.h"
+
+#define VERSION neon
+#define LAYOUT sign_kernels_layout_nibbles64
+#define TILE_ROWS 64
+#define TILE_GROUP_BYTES(rows) 32
+#define TABLE_DIGIT_BYTES (groups_per_quad * 16)
+#define DIGITS_INT8 digits_int8
+#define DIGITS_INT16 digits_int16
+#define INLINE static inline __attribute__((always_inline))
+
+// sums[8q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit; 16 lanes are j = 0 to 3.
+INLINE void empty_sums(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t *sums) {
+    const uint32x4_t even = vreinterpretq_u32_u16(vsubq_u16(all, vshlq_n_u16(odd, 8)));
+    const uint32x4_t odds = vreinterpretq_u32_u16(odd), low = vdupq_n_u32(0xffff);
+    const uint32x4_t quarters[4] = {vandq_u32(even, low), vshrq_n_u32(even, 16), vandq_u32(odds, low),
+                                    vshrq_n_u32(odds, 16)};
+    const int32x4_t shift = vdupq_n_s32(digit_bits * digit);
+    for (int q = 0; q < 4; q++) vst1q_u32(sums + 8 * q, vaddq_u32(vld1q_u32(sums + 8 * q), vshlq_u32(quarters[q], shift)));
+}
+
+INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
+                       uint32_t *sums) {
+    (void)rows;
+    const uint8x16_t nibble = vdupq_n_u8(15);
+    // Of rows 8q + 0 to 3, rows 8q + 4 to 7 (q = 0 to 3), and the same of the second 32 rows.
+    uint16x8_t all[4][digits_int16], odd[4][digits_int16];
+    for (int v = 0; v < 4; v++) {
+        for (int d = 0; d < digits; d++) all[v][d] = odd[v][d] = vdupq_n_u16(0);
+    }
+    for (size_t quad = 0; quad < quads; quad++) {
+        uint8x16_t bytes[4][digits_int16];
+        for (int g = 0; g < groups_per_quad; g++, tile += 32) {
+            const uint8x16_t first = vld1q_u8(tile), second = vld1q_u8(tile + 16);
+            const uint8x16_t index[4] = {vandq_u8(first, nibble), vandq_u8(second, nibble), vshrq_n_u8(first, 4),
+                                         vshrq_n_u8(second, 4)};
+            for (int d = 0; d < digits; d++, tables += 16) {
+                const uint8x16_t table = vld1q_u8(tables);
+                for (int v = 0; v < 4; v++) {
+                    const uint8x16_t digit = vqtbl1q_u8(table, index[v]);
+                    bytes[v][d] = g == 0 ? digit : vaddq_u8(bytes[v][d], digit);
+                }
+            }
+        }
+        for (int v = 0; v < 4; v++) {
+            for (int d = 0; d < digits; d++) {
+                const uint16x8_t pairs = vreinterpretq_u16_u8(bytes[v][d]);
+                all[v][d] = vaddq_u16(all[v][d], pairs);
+                odd[v][d] = vsraq_n_u16(odd[v][d], pairs, 8);
+            }
+        }
+    }
+    for (int v = 0; v < 4; v++) {
+        for (int d = 0; d < digits; d++) empty_sums(all[v][d], odd[v][d], d, sums + 4 * (v & 1) + 32 * (v >> 1));
+    }
+}
+
+// Per group and digit 16 bytes.
+#define DEFINE_TABULATE_QUAD(precision, integer)                                                             \
+    INLINE void tabulate_quad_##precision(const integer *q, uint8_t *tables) {                               \
+        for (int g = 0; g < groups_per_quad; g++) {                                                          \
+            tabulate_##precision(q + 4 * g, 4, tables + g * digits_##precision * 16, 16);                    \
+        }                                                                                                    \
+    }
+
+DEFINE_TABULATE_QUAD(int8, int8_t)
+DEFINE_TABULATE_QUAD(int16, int16_t)
+
+#include "sign_product_walk.h"
+#endif

@@ -1,0 +1,92 @@
+import Foundation
+
+/// A safetensors file that is filled where it is mapped, in any order and from any thread, and put in its place at the
+/// end.
+///
+/// The room on the disk is taken first, so that a full disk is an error here and not a signal later. An object that goes
+/// away before ``commit(metadata:)`` leaves nothing behind.
+// Unchecked because of the pointer: tensors don't overlap, and who writes to one is the caller's business, as with any
+// memory.
+package final class InPlaceSafetensors: @unchecked Sendable {
+    private let destination: URL
+    private let temporary: String
+    private let tensors: [TensorDescription]
+    private let alignment: Int
+    private let plan: ShardPlan
+    private let base: UnsafeMutableRawPointer
+    private var isCommitted = false
+
+    /// Creates the file under a temporary name beside `destination`.
+    ///
+    /// - Parameters:
+    ///   - metadata: as it will be in the end, but for characters that ``commit(metadata:)`` replaces by as many others.
+    ///   - alignment: what the data's offset in the file is a multiple of.
+    /// - Throws: ``FileError``
+    package init(
+        destination: URL, tensors: [TensorDescription], metadata: [String: String], alignment: Int
+    ) throws {
+        self.destination = destination
+        self.tensors = tensors
+        self.alignment = alignment
+        plan = ShardPlan(
+            name: destination.lastPathComponent, tensors: tensors, metadata: metadata, alignment: alignment)
+        let directory = destination.deletingLastPathComponent().path
+        temporary = "\(directory)/.\(destination.lastPathComponent).\(ProcessInfo.processInfo.globallyUniqueString)"
+        if let available = availableBytes(at: directory), available < plan.byteCount {
+            throw FileError.notEnoughSpace(
+                directory: directory, neededBytes: plan.byteCount, availableBytes: available)
+        }
+        let descriptor = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else {
+            throw FileError.cannotWrite(
+                file: destination.path, neededBytes: plan.byteCount, reason: FileError.systemReason)
+        }
+        defer { close(descriptor) }
+        let failure = Self.allocate(descriptor, plan.byteCount)
+        let mapped = mmap(nil, plan.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
+        guard failure == 0, let mapped, mapped != MAP_FAILED else {
+            let reason = failure == 0 ? FileError.systemReason : String(cString: strerror(failure))
+            unlink(temporary)
+            throw FileError.cannotWrite(file: destination.path, neededBytes: plan.byteCount, reason: reason)
+        }
+        base = mapped
+    }
+
+    deinit {
+        munmap(base, plan.byteCount)
+        if !isCommitted { unlink(temporary) }
+    }
+
+    /// The data of all tensors.
+    package var data: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: base + plan.header.count, count: plan.byteCount - plan.header.count)
+    }
+
+    /// Where a tensor's bytes go: by its place in the list given to `init`.
+    package func bytes(at index: Int) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: base + plan.offsets[index].offset, count: tensors[index].byteCount)
+    }
+
+    /// Writes the header, brings everything to the disk and puts the file in its place.
+    ///
+    /// - Throws: ``FileError``
+    package func commit(metadata: [String: String]) throws {
+        let header = ShardPlan(name: plan.name, tensors: tensors, metadata: metadata, alignment: alignment).header
+        precondition(header.count == plan.header.count, "the header's length was fixed by init")
+        header.withUnsafeBytes { base.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        guard msync(base, plan.byteCount, MS_SYNC) == 0, rename(temporary, destination.path) == 0 else {
+            throw FileError.cannotWrite(
+                file: destination.path, neededBytes: plan.byteCount, reason: FileError.systemReason)
+        }
+        isCommitted = true
+    }
+
+    /// 0, or the error number.
+    private static func allocate(_ descriptor: Int32, _ count: Int) -> Int32 {
+        #if canImport(Darwin)
+            return ftruncate(descriptor, off_t(count)) == 0 ? 0 : errno
+        #else
+            return posix_fallocate(descriptor, 0, off_t(count))
+        #endif
+    }
+}

@@ -1,0 +1,74 @@
+/// Where the sign matrices are kept in the order that the kernels want.
+public enum SignLayoutPolicy: Sendable, Hashable {
+    /// In a file beside the checkpoint, `.onebit/LAYOUT.safetensors`, made at the first load and checked at every one;
+    /// in memory where it cannot be written.
+    case file
+    /// In memory, made at every load.
+    case memory
+}
+
+/// In what precision the output projection is computed.
+public enum HeadPrecision: String, Sendable, CaseIterable {
+    /// As it is stored.
+    case stored
+    /// In 8 bits with a scale per row, made at load: half the bytes of 16-bit floats.
+    case bits8 = "8"
+}
+
+/// How a packed model is loaded and run.
+public struct LoadOptions: Sendable {
+    /// Threads to compute with; nil is as many as there are physical cores.
+    public var threads: Int?
+    /// Bits to which the inputs of the sign layers are quantised.
+    public var inputPrecision: InputPrecision
+    /// Precision of `lm_head`.
+    public var headPrecision: HeadPrecision
+    /// The kernels; nil is what the environment or the CPU says.
+    public var instructionSet: InstructionSet?
+    /// Where the kernels' order of the signs is kept.
+    public var layoutPolicy: SignLayoutPolicy
+    /// Told what happens at load that a user may want to know.
+    public var report: @Sendable (LoadEvent) -> Void
+
+    public init(
+        threads: Int? = nil,
+        inputPrecision: InputPrecision = .default,
+        headPrecision: HeadPrecision = .stored,
+        instructionSet: InstructionSet? = nil,
+        layoutPolicy: SignLayoutPolicy = .file,
+        report: @escaping @Sendable (LoadEvent) -> Void = { _ in }
+    ) {
+        self.threads = threads
+        self.inputPrecision = inputPrecision
+        self.headPrecision = headPrecision
+        self.instructionSet = instructionSet
+        self.layoutPolicy = layoutPolicy
+        self.report = report
+    }
+}
+
+/// What happens at load that a user may want to know.
+public enum LoadEvent: Sendable, Equatable, CustomStringConvertible {
+    /// The file of the kernels' order is made, because there is none.
+    case buildingLayout(file: String)
+    /// The file there is stale or damaged and is made anew.
+    case rebuildingLayout(file: String, reason: String)
+    /// The file cannot be written; the order is made in memory, as it will be at every load.
+    case layoutNotKept(file: String, reason: String)
+
+    /// Whether something is not as it should be.
+    public var isWarning: Bool {
+        switch self {
+        case .buildingLayout: false
+        case .rebuildingLayout, .layoutNotKept: true
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .buildingLayout(let file): "Laying out the signs for this CPU, once: \(file)"
+        case .rebuildingLayout(let file, let reason): "\(file) is made anew: \(reason)"
+        case .layoutNotKept(let file, let reason): "\(file) cannot be kept, so loading takes longer every time: \(reason)"
+        }
+    }
+}
