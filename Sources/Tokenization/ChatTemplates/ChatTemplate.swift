@@ -5,7 +5,7 @@ import Foundation
 /// A model's own template, a Jinja program, is not run but recognised: it has to do in a plain conversation exactly what one
 /// of the known templates does, else it is refused. Nothing is written that only resembles the model's format.
 ///
-/// What a message says is never read as a control token: `<|im_end|>` in a user's text is eight characters like any others.
+/// What a message says is never read as a control token: `<|im_end|>` in a user's text is ten characters like any others.
 /// Formats whose marks are plain text themselves (`[INST]` of LLaMA-2 and the first Mistral, `### Response:` of Alpaca)
 /// cannot tell a message that spells a mark from the mark; nor can the model.
 public struct ChatTemplate: Sendable {
