@@ -45,7 +45,9 @@ var targets: [Target] = [
     ),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
     .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
-    .testTarget(name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"]),
+    .testTarget(
+        name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"],
+        exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation", "Tokenization"]),

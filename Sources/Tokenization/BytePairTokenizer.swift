@@ -18,25 +18,38 @@ public struct BytePairTokenizer: Tokenizer {
     public func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
         var ids: [Int] = addSpecialTokens ? postProcessor.prefix : []
         var text = text
-        text.withUTF8 { appendIDs(of: $0, to: &ids) }
+        text.withUTF8 { appendIDs(of: $0, findsSpecialTokens: true, startsPrompt: true, to: &ids) }
         if addSpecialTokens { ids += postProcessor.suffix }
         return ids
     }
 
-    private func appendIDs(of text: UnsafeBufferPointer<UInt8>, to ids: inout [Int]) {
+    public func encode(_ parts: [PromptPart]) -> [Int] {
+        encodeRuns(of: parts, idOfToken: addedTokens.id(of:)) { run, startsPrompt in
+            var ids: [Int] = []
+            var run = run
+            run.withUTF8 { appendIDs(of: $0, findsSpecialTokens: false, startsPrompt: startsPrompt, to: &ids) }
+            return ids
+        }
+    }
+
+    private func appendIDs(
+        of text: UnsafeBufferPointer<UInt8>, findsSpecialTokens: Bool, startsPrompt: Bool, to ids: inout [Int]
+    ) {
         var merger = WordMerger()
-        for part in addedTokens.verbatim.split(text) {
+        let verbatim = findsSpecialTokens ? addedTokens.verbatim : addedTokens.verbatimWords
+        let normalizedTokens = findsSpecialTokens ? addedTokens.normalized : addedTokens.normalizedWords
+        for part in verbatim.split(text) {
             switch part {
             case .token(let token): ids.append(token.id)
             case .text(let range):
                 var normalized = Array(text[range])
                 normalizer?.normalize(&normalized)
                 normalized.withUnsafeBufferPointer { bytes in
-                    for part in addedTokens.normalized.split(bytes) {
+                    for part in normalizedTokens.split(bytes) {
                         switch part {
                         case .token(let token): ids.append(token.id)
                         case .text(let piece):
-                            let startsText = range.lowerBound == 0 && piece.lowerBound == 0
+                            let startsText = startsPrompt && range.lowerBound == 0 && piece.lowerBound == 0
                             appendIDs(of: Array(bytes[piece]), startsText: startsText, with: &merger, to: &ids)
                         }
                     }

@@ -9,6 +9,8 @@ public protocol Tokenizer: Sendable {
 
     /// Token ids of `text`; with `addSpecialTokens` the ones that the post-processor adds (a BOS, say) too.
     func encode(_ text: String, addSpecialTokens: Bool) -> [Int]
+    /// Token ids of a prompt, with nothing around it: its tokens, and its texts, whose special tokens are text like any other.
+    func encode(_ parts: [PromptPart]) -> [Int]
     /// Text of `ids`. Bytes that are not valid UTF-8 become U+FFFD; ids that no token has are left out.
     func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String
     /// The id of a whole token, as the vocabulary spells it.

@@ -4,6 +4,9 @@ struct AddedTokens: Sendable {
     let verbatim: AddedTokenMatcher
     /// Finds the tokens that are looked for in the normalized text.
     let normalized: AddedTokenMatcher
+    /// Those of the two that are no special tokens: what is found in texts of others.
+    let verbatimWords: AddedTokenMatcher
+    let normalizedWords: AddedTokenMatcher
     private let entries: [Int: (token: AddedToken, spelling: [UInt8])]
     private let ids: [[UInt8]: Int]
 
@@ -20,20 +23,22 @@ struct AddedTokens: Sendable {
             return (pattern: spelling, token: token)
         }
         self.init(
-            verbatim: AddedTokenMatcher(spelled.filter { !$0.token.isNormalized }),
-            normalized: AddedTokenMatcher(spelled.filter(\.token.isNormalized)),
+            verbatim: spelled.filter { !$0.token.isNormalized },
+            normalized: spelled.filter(\.token.isNormalized),
             tokens: spelled.map { ($0.token, $0.pattern) }
         )
     }
 
-    /// Tokens that are known by id, but found in text only as far as the matchers find them.
+    /// Tokens that are known by id, but found in text only by the patterns.
     init(
-        verbatim: AddedTokenMatcher,
-        normalized: AddedTokenMatcher,
+        verbatim: [(pattern: [UInt8], token: AddedToken)],
+        normalized: [(pattern: [UInt8], token: AddedToken)],
         tokens: [(token: AddedToken, spelling: [UInt8])]
     ) {
-        self.verbatim = verbatim
-        self.normalized = normalized
+        self.verbatim = AddedTokenMatcher(verbatim)
+        self.normalized = AddedTokenMatcher(normalized)
+        verbatimWords = AddedTokenMatcher(verbatim.filter { !$0.token.isSpecial })
+        normalizedWords = AddedTokenMatcher(normalized.filter { !$0.token.isSpecial })
         entries = Dictionary(tokens.map { ($0.token.id, $0) }) { $1 }
         ids = Dictionary(tokens.map { (Array($0.token.content.utf8), $0.token.id) }) { $1 }
         upperBound = tokens.map { $0.token.id + 1 }.max() ?? 0

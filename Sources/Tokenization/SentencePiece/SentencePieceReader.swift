@@ -129,8 +129,8 @@ struct SentencePieceReader {
         }
         let userDefined = tokens.filter { !$0.isSpecial }.map { (pattern: Array($0.content.utf8), token: $0) }
         return AddedTokens(
-            verbatim: AddedTokenMatcher([]),
-            normalized: AddedTokenMatcher(userDefined),
+            verbatim: [],
+            normalized: userDefined,
             tokens: tokens.map { ($0, Array($0.content.utf8)) }
         )
     }
