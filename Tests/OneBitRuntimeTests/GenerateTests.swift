@@ -1,54 +1,7 @@
 import Foundation
-import ModelFiles
 import Testing
-import Tokenization
 
 @testable import OneBitRuntime
-
-/// Counts: after token n comes n + 1, with certainty.
-private struct CountingModel: CausalLanguageModel {
-    let configuration: ModelConfiguration
-
-    init(vocabulary: Int = 30, maximumPositions: Int = 64, endOfSequence: [Int] = []) throws {
-        configuration = try ModelConfiguration(
-            vocabularySize: vocabulary, hiddenSize: 8, intermediateSize: 8, layerCount: 1, attentionHeadCount: 1,
-            maximumPositions: maximumPositions, tiedEmbeddings: true, beginOfSequence: nil,
-            endOfSequence: endOfSequence)
-    }
-
-    func logits(of tokens: [Int]) throws -> [Float] { tokens.flatMap(logits(after:)) }
-    func makeDecoder() throws -> any TokenDecoder { Decoder(model: self) }
-
-    func logits(after token: Int) -> [Float] {
-        (0..<configuration.vocabularySize).map { $0 == (token + 1) % configuration.vocabularySize ? 10 : 0 }
-    }
-
-    final class Decoder: TokenDecoder {
-        let model: CountingModel
-        var position = 0
-
-        init(model: CountingModel) { self.model = model }
-
-        func advance(by tokens: [Int]) throws -> [Float] {
-            position += tokens.count
-            return model.logits(after: tokens.last!)
-        }
-    }
-}
-
-/// One letter a token: a, b, c, …
-private struct LetterTokenizer: Tokenizer {
-    let vocabularySize = 30
-    let beginOfSequence: Int? = nil
-    let endOfSequence: Int? = nil
-
-    func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
-        text.unicodeScalars.map { Int($0.value) - 97 }
-    }
-    func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String { ids.compactMap(token(of:)).joined() }
-    func id(of token: String) -> Int? { encode(token, addSpecialTokens: false).first }
-    func token(of id: Int) -> String? { UnicodeScalar(97 + id).map { String(Character($0)) } }
-}
 
 @Suite struct GenerateTests {
     private let tokenizer = LetterTokenizer()
