@@ -45,9 +45,9 @@ struct GenerateCommand: ParsableCommand {
     }
 
     func run() throws {
-        let prompt = try promptText()
         let model = try loadModel(directory: model, options: options)
         let tokenizer = try loadTokenizer(from: self.model)
+        let prompt = try promptText()
         let tokens = promptTokens(prompt, tokenizer: tokenizer, model: model)
         var text = ""
         // With the first piece of text and not before: a prompt that is refused leaves nothing on standard output.
