@@ -9,9 +9,7 @@ public struct ModelContainer: Sendable {
     public let tokenizer: any Tokenizer
     private let template: Result<ChatTemplate, any Error>
 
-    /// Puts together what is loaded already.
-    ///
-    /// - Parameter chatTemplate: the format of conversations; without one there are no chats.
+    /// Puts together what is loaded already. Without a chat template there are no chats.
     public init(model: any CausalLanguageModel, tokenizer: any Tokenizer, chatTemplate: ChatTemplate? = nil) {
         self.model = model
         self.tokenizer = tokenizer

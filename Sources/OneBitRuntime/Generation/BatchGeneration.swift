@@ -17,6 +17,9 @@ public struct BatchGeneration: Sendable {
 ///
 /// - Parameters:
 ///   - prompts: token ids of each, special tokens included.
+///   - model: the model, which others may use at the same time.
+///   - tokenizer: makes text of the tokens.
+///   - parameters: how the next token is chosen, and when to end; the seed is the first prompt's.
 ///   - batchSize: most texts under way at a time; each takes memory for its keys and values.
 ///   - didGenerate: takes a prompt's number and a piece of its text; may throw to end the generation.
 /// - Returns: how each went. A prompt's time is what passed from its entering to its first token, and a step's time

@@ -36,6 +36,9 @@ public struct GenerateCompletionInfo: Sendable {
 ///
 /// - Parameters:
 ///   - prompt: token ids, special tokens included.
+///   - model: the model, which others may use at the same time.
+///   - tokenizer: makes text of the tokens.
+///   - parameters: how the next token is chosen, and when to end.
 ///   - didGenerate: takes each piece of text; may throw to end the generation.
 /// - Throws: ``GenerationError``, what the model and `didGenerate` throw, and `CancellationError` when the task that
 ///   it runs in is cancelled.

@@ -30,6 +30,8 @@ public struct TokenIterator {
     ///
     /// - Parameters:
     ///   - prompt: at least one token, at most the model's context.
+    ///   - model: the model, which others may use at the same time.
+    ///   - parameters: how the next token is chosen, and when to end.
     /// - Throws: ``GenerationError``, and what the model throws.
     public init(prompt: [Int], model: any CausalLanguageModel, parameters: GenerateParameters) throws {
         let maximum = model.configuration.maximumPositions
@@ -48,7 +50,10 @@ public struct TokenIterator {
     /// - Parameters:
     ///   - sequence: the tokens so far, those that the decoder was fed in front; one more at least, and at most as many
     ///     as it has room for.
+    ///   - decoder: holds the beginning, and is the iterator's alone until that is done.
+    ///   - configuration: that of the decoder's model.
     ///   - stopTokens: tokens that end the text, besides the configuration's end-of-sequence tokens.
+    ///   - parameters: how the next token is chosen, and when to end.
     /// - Throws: ``GenerationError``
     public init(
         sequence: [Int], decoder: any TokenDecoder, configuration: ModelConfiguration, stopTokens: Set<Int> = [],
