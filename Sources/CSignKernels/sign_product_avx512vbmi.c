@@ -19,10 +19,12 @@
 #define LAYOUT sign_kernels_layout_sixes256
 #define TILE_ROWS 256
 #define TILE_GROUP_BYTES(rows) ((rows) <= 64 ? 64 : (rows) <= 128 ? 128 : 192)
+#define PIECE_AHEAD 12288
 #define TABLE_DIGIT_BYTES (groups_per_quad * 64)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
 #define INLINE static inline __attribute__((always_inline))
+#include "prefetch.h"
 
 // sums[16q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit
 INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
@@ -49,7 +51,7 @@ INLINE void load_indices(const int vectors, const uint8_t *tile, __m512i *index)
 }
 
 INLINE void accumulate_vectors(const int vectors, const int digits, const uint8_t *tile, const uint8_t *tables,
-                               size_t quads, uint32_t *sums) {
+                               size_t quads, uint32_t *sums, const uint8_t *ahead) {
     const size_t group_bytes = vectors == 4 ? 192 : 64 * (size_t)vectors;
     __m512i all[4][digits_int16], odd[4][digits_int16];
     for (int v = 0; v < vectors; v++) {
@@ -61,9 +63,8 @@ INLINE void accumulate_vectors(const int vectors, const int digits, const uint8_
         for (int g = 0; g < groups_per_quad; g++, tile += group_bytes) {
             __m512i index[4];
             load_indices(vectors, tile, index);
-            for (size_t line = 0; line < group_bytes; line += 64) {
-                _mm_prefetch((const char *)tile + 4096 + line, _MM_HINT_T0);
-            }
+            for (size_t line = 0; line < group_bytes; line += 64) fetch(ahead + line, tile + line);
+            ahead += group_bytes;
             for (int d = 0; d < digits; d++, tables += 64) {
                 const __m512i table = _mm512_load_si512(tables);
                 for (int v = 0; v < vectors; v++) {
@@ -85,13 +86,13 @@ INLINE void accumulate_vectors(const int vectors, const int digits, const uint8_
 }
 
 INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
-                       uint32_t *sums) {
+                       uint32_t *sums, const uint8_t *ahead) {
     if (rows > 128) {
-        accumulate_vectors(4, digits, tile, tables, quads, sums);
+        accumulate_vectors(4, digits, tile, tables, quads, sums, ahead);
     } else if (rows > 64) {
-        accumulate_vectors(2, digits, tile, tables, quads, sums);
+        accumulate_vectors(2, digits, tile, tables, quads, sums, ahead);
     } else {
-        accumulate_vectors(1, digits, tile, tables, quads, sums);
+        accumulate_vectors(1, digits, tile, tables, quads, sums, ahead);
     }
 }
 
