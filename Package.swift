@@ -49,7 +49,9 @@ var targets: [Target] = [
         name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
+    // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
+    .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation", "Tokenization"]),
     .testTarget(
         name: "OneBitCommandTests", dependencies: ["onebit"], exclude: training ? [] : ["Training"]),

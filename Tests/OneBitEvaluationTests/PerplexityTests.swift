@@ -26,7 +26,7 @@ private struct TableModel: CausalLanguageModel {
     }
 
     func logits(of tokens: [Int]) throws -> [Float] { tokens.flatMap { table[$0] } }
-    func makeDecoder() throws -> any TokenDecoder { throw CancellationError() }
+    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder { throw CancellationError() }
 }
 
 @Suite struct PerplexityTests {
