@@ -130,7 +130,7 @@ def write_model(path, name, shape, kind):
     need = shape.linear_bytes(kind) + 2 * shape.float_bytes()
     free = shutil.disk_usage(path.parent).free
     if need + SPARE > free:
-        sys.exit(f"{path.name} takes {need / 1e9:.1f} GB; {path.parent} has {free / 1e9:.1f} GB free, 2 GiB of it stay free")
+        sys.exit(f"{path.name} takes {need / 1e9:.1f} GB, 2 GiB stay free; {path.parent} has {free / 1e9:.1f} GB")
     begin = time.perf_counter()
     generator = np.random.default_rng(0)
     temporary = path.with_suffix(".partial")

@@ -5,8 +5,9 @@
 #   Benchmarks/peers/run.sh --shape llama-7b --threads 2 --pp 512 --tg 128
 #   Benchmarks/peers/run.sh --setup-only
 #
-# The first run downloads 100 MB and compiles for 10 minutes on two cores; llama-7b then takes 10 GB of disk for the four
-# types and 6 GB of memory. PEERS_ENVIRONMENT and --work put them elsewhere than in .build-peers; PYTHON chooses the Python.
+# The first run downloads 130 MB and compiles for 10 minutes on two cores; llama-7b then takes 10 GB of disk for the
+# four types, and 9 GB of memory with the file's pages. PEERS_ENVIRONMENT and --work put them elsewhere than in
+# .build-peers; PYTHON chooses the Python.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 environment=${PEERS_ENVIRONMENT:-.build-peers/venv}
@@ -21,7 +22,8 @@ if ! "$environment/bin/python" -c "import gguf, llama_cpp; assert llama_cpp.__ve
     echo "Compiling llama-cpp-python $version with $CMAKE_ARGS" >&2
     # Without build isolation: otherwise pip would compile CMake itself, since "no binaries" would hold for it too.
     "$environment/bin/pip" install --quiet scikit-build-core cmake ninja numpy gguf >&2
-    PATH="$PWD/$environment/bin:$PATH" CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) nice -n 19 "$environment/bin/pip" install --quiet \
-        --no-build-isolation --no-binary llama-cpp-python "llama-cpp-python==$version" >&2
+    export CMAKE_BUILD_PARALLEL_LEVEL=$(nproc)
+    PATH=$(cd "$environment/bin" && pwd):$PATH nice -n 19 "$environment/bin/pip" install --quiet --no-build-isolation \
+        --no-binary llama-cpp-python "llama-cpp-python==$version" >&2
 fi
 [ "${1:-}" = --setup-only ] || exec "$environment/bin/python" Benchmarks/peers/compare.py "$@"

@@ -314,7 +314,7 @@ static state make_state(const configuration *is) {
     };
 }
 
-// ---------------------------------------------------------------------------------------------------------- the command
+// --------------------------------------------------------------------------------------------------------- the command
 
 static double now(void) {
     struct timespec time;
@@ -371,8 +371,8 @@ int main(int argument_count, char **arguments) {
         positions += count;
         seconds = now() - begin;
     } while (seconds < least_seconds);
-    printf("{\"engine\": \"plain C\", \"tokens_per_second\": %.1f, \"positions\": %d, \"passes\": %d, \"seconds\": %.3f",
-        positions / seconds, count, positions / count, seconds);
+    printf("{\"engine\": \"plain C\", \"tokens_per_second\": %.1f, ", positions / seconds);
+    printf("\"positions\": %d, \"passes\": %d, \"seconds\": %.3f", count, positions / count, seconds);
     if (print) {
         printf(", \"output_ids\": [");
         for (int i = prompt; i <= count; i++) printf("%s%d", i == prompt ? "" : ", ", tokens[i]);

@@ -64,7 +64,8 @@ def first_token(model):
 
 def run_onebit(binary, packed, tokens):
     """Tokens per second of `onebit generate` from its JSON; it stops where the model ends its text."""
-    command = [binary, "generate", packed, "--prompt", "Once upon a time", "--greedy", "--max-tokens", str(tokens), "--json"]
+    command = [binary, "generate", packed, "--prompt", "Once upon a time", "--greedy", "--json"]
+    command += ["--max-tokens", str(tokens)]
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode != 0:
         print(f"Skipped: onebit generate {packed}: {finished.stderr.strip()}", file=sys.stderr)
@@ -77,7 +78,7 @@ def main():
     if not shared.exists():
         shared = pathlib.Path("/work/shared")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL[=PACKED]", help="stories260K and the tiny teacher by default")
+    parser.add_argument("models", nargs="*", metavar="MODEL[=PACKED]", help="stories260K and TinyTeacher by default")
     parser.add_argument("--onebit", type=pathlib.Path, help="the binary that runs the packed models")
     parser.add_argument("--shared", type=pathlib.Path, default=shared, help="where models/ and data/ are")
     parser.add_argument("--tokens", type=int, default=500, help="positions of a pass, the model's context at most")
