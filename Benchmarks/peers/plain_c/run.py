@@ -2,7 +2,8 @@
 """Speed of small models in plain C, beside `onebit generate`, in turn.
 
 Compiles llama.c twice (`cc -O3`, `cc -Ofast -march=native`), checks that both give the reference's greedy tokens of
-stories260K, then measures in rounds, every program once in each, and prints a Markdown table of medians.
+stories260K, then measures in rounds, every program once in each, and prints a Markdown table of medians. The last
+column tells what a quiet machine would give: the same tokens over the time that the program had a processor.
 
     Benchmarks/peers/plain_c/run.py                         # the two models below, plain C alone
     Benchmarks/peers/plain_c/run.py --onebit .build/release/onebit MODEL=PACKED
@@ -92,7 +93,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         programs = compile_all(folder)
         check(programs, arguments.shared)
-        rates = {}
+        rates, processor = {}, {}
         for number in range(arguments.rounds):
             print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
             for pair in models:
@@ -101,16 +102,19 @@ def main():
                 for name, program in programs.items():
                     result = decode(program, model, [first_token(model)], arguments.tokens, "--seconds", "2")
                     rates.setdefault((model, name), []).append(result["tokens_per_second"])
+                    processor.setdefault((model, name), []).append(result["tokens_per_processor_second"])
                 if packed and arguments.onebit:
                     rate = run_onebit(arguments.onebit, packed, arguments.tokens)
                     if rate is not None:
                         rates.setdefault((model, "onebit, packed"), []).append(rate)
 
-    print("| model | program | tokens per second | lowest to highest |\n|---|---|---|---|")
+    header = ["model", "program", "tokens per second", "lowest to highest", "per second of the processor"]
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for (model, name), values in rates.items():
         label = model.parent.name if model.name == "model" else model.name
         median, low, high = statistics.median(values), min(values), max(values)
-        print(f"| {label} | {name} | {median:,.0f} | {low:,.0f} to {high:,.0f} |")
+        pure = f"{statistics.median(processor[model, name]):,.0f}" if (model, name) in processor else ""
+        print(f"| {label} | {name} | {median:,.0f} | {low:,.0f} to {high:,.0f} | {pure} |")
 
 
 main()
