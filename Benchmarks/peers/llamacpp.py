@@ -15,6 +15,9 @@ The measuring is llama-bench's: an empty F16 cache before each repetition, rando
 pp is one llama_decode of the whole prompt (physical batches of 512), tg is one llama_decode per token; one of each
 goes before, uncounted. The file is memory-mapped; everything else is at its default, so flash attention is chosen by
 llama.cpp and so is the repacking of weights (which needs memory for a second copy: Q4_0 on x86).
+
+`tokens_per_processor_second` is, with one thread, what a machine without other work would give. With more it means
+little: threads that wait for each other spin, and that counts.
 """
 
 import argparse
@@ -267,17 +270,19 @@ def measure(llama, path, shape_name, kind, arguments):
         warm_up()
         if not finite():
             sys.exit(f"{path}: the logits are not finite")
-        samples = []
+        samples, processor_seconds = [], []
         for _ in range(arguments.repetitions):
             llama.llama_memory_clear(memory, True)
-            begin = time.perf_counter()
+            begin, processor_begin = time.perf_counter(), time.process_time()
             work()
             samples.append(tokens / (time.perf_counter() - begin))
+            processor_seconds.append(time.process_time() - processor_begin)
         result = {
             "name": name,
             "tokens_per_second": statistics.mean(samples),
             "deviation": statistics.stdev(samples) if len(samples) > 1 else 0.0,
             "samples": samples,
+            "tokens_per_processor_second": tokens / statistics.mean(processor_seconds),
         }
         if name.startswith("tg"):
             result["read_bandwidth"] = result["tokens_per_second"] * shape.bytes_per_token(kind)
