@@ -16,8 +16,8 @@ pp is one llama_decode of the whole prompt (physical batches of 512), tg is one 
 goes before, uncounted. The file is memory-mapped; everything else is at its default, so flash attention is chosen by
 llama.cpp and so is the repacking of weights (which needs memory for a second copy: Q4_0 on x86).
 
-`tokens_per_processor_second` is, with one thread, what a machine without other work would give. With more it means
-little: threads that wait for each other spin, and that counts.
+`tokens_per_processor_second` is, with one thread, what a machine without other work would give. With more, the threads
+spin while they wait for each other and that counts too, unless OMP_WAIT_POLICY=passive is in the environment.
 """
 
 import argparse
