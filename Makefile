@@ -16,11 +16,11 @@ LIBRARIES := ModelFiles Tokenization SignDecomposition OneBitRuntime OneBitEvalu
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench format lint docs clean
+.PHONY: help setup build demo test test-release bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "With TRAINING=0 all of it without libtorch: the packed runtime and its commands."
 
 setup: ## bring libtorch into .deps (540 MB to download, 500 MB there); at once when it is there
@@ -37,6 +37,10 @@ demo: build ## compress the tiny model of Examples/TinyTeacher to one bit per we
 
 test: setup ## run all tests; those against reference data need ../shared
 	$(SWIFT) test --scratch-path $(BUILD)
+
+test-release: ## run the tests of kernels and runtime as they ship: optimised, without libtorch; allocations are counted
+	ONEBIT_TRAINING=0 $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build-testing \
+		--filter "CSignKernelsTests|OneBitRuntimeTests"
 
 bench: build ## run the benchmarks
 	Benchmarks/run.sh
@@ -57,4 +61,4 @@ docs: setup ## build the reference of every library into .docs; warnings are err
 	done
 
 clean: ## remove what was built; .deps stays
-	rm -rf .build .build-runtime .build-docs .docs output/tiny-onebit
+	rm -rf .build .build-runtime .build-testing .build-docs .docs output/tiny-onebit
