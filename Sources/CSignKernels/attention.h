@@ -38,7 +38,7 @@ static void KERNEL(softmax)(float *x, size_t count) {
 
 enum { attention_rows = SIGN_KERNELS_ATTENTION_ROWS };
 
-// A query row: its floats, its weights, its result, and how many positions it sees.
+// A query row: its floats, zero-filled to whole vectors, its weights, its result, and how many positions it sees.
 typedef struct {
     const float *q;
     float *weights;
@@ -52,18 +52,10 @@ INLINE void attention_scores(const attention_row *rows, const int count, size_t 
     for (size_t p = begin; p < end; p++) {
         const uint16_t *key = keys + p * stride;
         v16f sums[attention_rows] = {{0}}, k, x;
-        size_t i = 0;
-        for (; i + lanes <= size; i += lanes) {
+        for (size_t i = 0; i < size; i += lanes) {
             widen_float16(key + i, &k);
             for (int r = 0; r < count; r++) {
                 load(rows[r].q + i, &x);
-                sums[r] += x * k;
-            }
-        }
-        if (i < size) {
-            WIDEN_TAIL(widen_float16, 2, key + i, size - i, &k);
-            for (int r = 0; r < count; r++) {
-                load_tail(rows[r].q + i, size - i, &x);
                 sums[r] += x * k;
             }
         }
@@ -71,13 +63,12 @@ INLINE void attention_scores(const attention_row *rows, const int count, size_t 
     }
 }
 
-// sums[r] += Σ weights[p] · v_p over begin ≤ p < end, for 16 channels (or fewer) from `values` on.
+// sums[r] += Σ weights[p] · v_p over begin ≤ p < end, for 16 channels from `values` on.
 INLINE void attention_mix(const attention_row *rows, const int count, size_t begin, size_t end, const uint16_t *values,
-                          size_t stride, size_t width, v16f *sums) {
+                          size_t stride, v16f *sums) {
     for (size_t p = begin; p < end; p++) {
         v16f value;
-        if (width == lanes) widen_float16(values + p * stride, &value);
-        else WIDEN_TAIL(widen_float16, 2, values + p * stride, width, &value);
+        widen_float16(values + p * stride, &value);
         for (int r = 0; r < count; r++) sums[r] += value * rows[r].weights[p];
     }
 }
@@ -94,9 +85,9 @@ INLINE void attend(const attention_row *rows, const int count, const uint16_t *k
     for (size_t i = 0; i < size; i += lanes) {
         const size_t width = size - i < lanes ? size - i : lanes;
         v16f sums[attention_rows] = {{0}};
-        attention_mix(rows, count, 0, common, values + i, stride, width, sums);
+        attention_mix(rows, count, 0, common, values + i, stride, sums);
         for (int r = 0; r < count; r++) {
-            attention_mix(rows + r, 1, common, rows[r].positions, values + i, stride, width, sums + r);
+            attention_mix(rows + r, 1, common, rows[r].positions, values + i, stride, sums + r);
             if (width == lanes) store(&sums[r], rows[r].y + i);
             else store_tail(&sums[r], width, rows[r].y + i);
         }
@@ -106,18 +97,23 @@ INLINE void attend(const attention_row *rows, const int count, const uint16_t *k
 static void KERNEL(attention)(const float *q, size_t query_stride, size_t tokens, size_t heads, const uint16_t *keys,
                               const uint16_t *values, size_t stride, size_t positions, size_t size, float scale,
                               float *weights, float *y) {
-    const size_t room = positions + tokens, total = tokens * heads;
+    const size_t padded = (size + lanes - 1) / lanes * lanes, room = padded + positions + tokens;
+    const size_t total = tokens * heads;
     for (size_t first = 0; first < total; first += attention_rows) {
         attention_row rows[attention_rows];
         const size_t count = total - first < attention_rows ? total - first : attention_rows;
         for (size_t r = 0; r < count; r++) {
             const size_t t = (first + r) / heads, offset = t * query_stride + (first + r) % heads * size;
-            rows[r] = (attention_row){q + offset, weights + r * room, y + offset, positions + t};
+            float *query = weights + r * room;
+            memcpy(query, q + offset, size * sizeof *query);
+            memset(query + size, 0, (padded - size) * sizeof *query);
+            rows[r] = (attention_row){query, query + padded, y + offset, positions + t};
         }
-        if (count == attention_rows) {
-            attend(rows, attention_rows, keys, values, stride, size, scale);
-        } else {
-            for (size_t r = 0; r < count; r++) attend(rows + r, 1, keys, values, stride, size, scale);
+        switch (count) {
+        case 4: attend(rows, 4, keys, values, stride, size, scale); break;
+        case 3: attend(rows, 3, keys, values, stride, size, scale); break;
+        case 2: attend(rows, 2, keys, values, stride, size, scale); break;
+        default: attend(rows, 1, keys, values, stride, size, scale); break;
         }
     }
 }

@@ -208,19 +208,21 @@ import Testing
         arguments: [(1, 8, 1, 1), (5, 8, 3, 2), (40, 6, 2, 1), (33, 64, 5, 4), (17, 80, 1, 3)])
     func attention(positions: Int, size: Int, tokens: Int, heads: Int) {
         var generator = TestGenerator(state: UInt64(positions))
-        let stride = size + 3
+        let padding = Int(SIGN_KERNELS_HEAD_PADDING)
+        let stride = (size + padding - 1) / padding * padding + 3
         let width = heads * size + 5
         let q = generator.floats(tokens * width, in: -3...3)
-        let keys = generator.floats((positions + tokens) * stride).map { Float16($0) }
-        let values = generator.floats((positions + tokens) * stride).map { Float16($0) }
+        var keys = generator.floats((positions + tokens) * stride).map { Float16($0) }
+        var values = generator.floats((positions + tokens) * stride).map { Float16($0) }
+        for index in keys.indices where index % stride >= size { (keys[index], values[index]) = (0, 0) }
+        let (keyBits, valueBits) = (keys.map(\.bitPattern), values.map(\.bitPattern))
         func run(_ kernels: sign_kernels_table, tokens range: Range<Int>) -> [Float] {
-            let room = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + tokens + tokens)
-            var weights = [Float](repeating: 0, count: room)
+            let count = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + range.upperBound + size + 15)
+            var room = [Float](repeating: .nan, count: count)
             var y = [Float](repeating: 0, count: range.count * width)
             q.withUnsafeBufferPointer { q in
                 kernels.attention(
-                    q.baseAddress! + range.lowerBound * width, width, range.count, heads, keys.map(\.bitPattern),
-                    values.map(\.bitPattern), stride, positions + range.lowerBound, size, 0.3, &weights, &y)
+                    q.baseAddress! + range.lowerBound * width, width, range.count, heads, keyBits, valueBits, stride, positions + range.lowerBound, size, 0.3, &room, &y)
             }
             return y
         }
