@@ -16,7 +16,7 @@ LIBRARIES := ModelFiles Tokenization SignDecomposition OneBitRuntime OneBitEvalu
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-release bench format lint docs clean
+.PHONY: help setup build demo test test-release check-arm64 bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
@@ -41,6 +41,9 @@ test: setup ## run all tests; those against reference data need ../shared
 test-release: ## run the tests of kernels and runtime as they ship: optimised, without libtorch; allocations are counted
 	ONEBIT_TRAINING=0 $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build-testing \
 		--filter "CSignKernelsTests|OneBitRuntimeTests"
+
+check-arm64: ## hold the kernels for 64-bit Arm against plain loops, under an emulator
+	@scripts/check-arm64.sh
 
 bench: build ## run the benchmarks
 	Benchmarks/run.sh

@@ -43,6 +43,7 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
+    .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
     .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
     .testTarget(
