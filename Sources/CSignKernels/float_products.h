@@ -55,6 +55,11 @@ enum { float_row_block = 16 };
             }                                                                                           \
             for (int i = 0; i < rows; i++) {                                                            \
                 const uint8_t *row = weights + ((size_t)i * columns + c) * width;                       \
+                /* Generating a token reads the whole matrix from memory: the next rows, and these a little on. */ \
+                if (rows == 4 && c * width % 64 == 0) {                                                 \
+                    __builtin_prefetch(row + 4 * columns * width, 0, 2);                                \
+                    __builtin_prefetch(row + 1024, 0, 2);                                               \
+                }                                                                                       \
                 v16f weight;                                                                            \
                 if (count == lanes) widen_##type(row, &weight);                                         \
                 else WIDEN_TAIL(widen_##type, width, row, count, &weight);                              \

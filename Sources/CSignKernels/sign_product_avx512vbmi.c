@@ -97,15 +97,43 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
 }
 
 // Per group and digit 64 bytes.
-#define DEFINE_TABULATE_QUAD(precision, integer)                                                             \
-    INLINE void tabulate_quad_##precision(const integer *q, uint8_t *tables) {                               \
-        for (int g = 0; g < groups_per_quad; g++) {                                                          \
-            tabulate_##precision(q + 6 * g, 6, tables + g * digits_##precision * 64, 64);                    \
-        }                                                                                                    \
+//
+// With magnitudes alone, entry i would be Σ_{j ∈ i} |x_j|; the signs of x, read as a number s, then exchange the entries:
+// T[i] is entry i ^ s. One permutation does that while it narrows words to bytes. Twice as fast as `tabulate_int8`.
+INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *tables) {
+    const uint32_t columns = 6 * groups_per_quad;
+    const __m256i bytes = _mm256_maskz_loadu_epi8((1u << columns) - 1, q);
+    const uint32_t signs = _mm256_movepi8_mask(bytes);
+    const __m512i magnitudes = _mm512_cvtepi8_epi16(_mm256_abs_epi8(bytes));
+    // Twice the numbers 0 to 63: the low bytes of 64 words.
+    const __m512i low_bytes =
+        _mm512_set_epi64(0x7e7c7a7876747270, 0x6e6c6a6866646260, 0x5e5c5a5856545250, 0x4e4c4a4846444240,
+                         0x3e3c3a3836343230, 0x2e2c2a2826242220, 0x1e1c1a1816141210, 0x0e0c0a0806040200);
+    for (int g = 0; g < groups_per_quad; g++, tables += 128) {
+#define MAGNITUDE(j) _mm512_permutexvar_epi16(_mm512_set1_epi16((short)(6 * g + (j))), magnitudes)
+        // Entries 0 to 31, bit j of the entry's number in the mask; then 32 to 63.
+        __m512i first = _mm512_maskz_mov_epi16(0xaaaaaaaa, MAGNITUDE(0));
+        first = _mm512_mask_add_epi16(first, 0xcccccccc, first, MAGNITUDE(1));
+        first = _mm512_mask_add_epi16(first, 0xf0f0f0f0, first, MAGNITUDE(2));
+        first = _mm512_mask_add_epi16(first, 0xff00ff00, first, MAGNITUDE(3));
+        first = _mm512_mask_add_epi16(first, 0xffff0000, first, MAGNITUDE(4));
+        const __m512i second = _mm512_add_epi16(first, MAGNITUDE(5));
+#undef MAGNITUDE
+        const char exchange = (char)(2 * (signs >> (6 * g) & 63));
+        const __m512i order = _mm512_xor_si512(low_bytes, _mm512_set1_epi8(exchange));
+        const __m512i digit = _mm512_set1_epi16(63);
+        _mm512_store_si512(tables, _mm512_permutex2var_epi8(_mm512_and_si512(first, digit), order,
+                                                            _mm512_and_si512(second, digit)));
+        _mm512_store_si512(tables + 64, _mm512_permutex2var_epi8(_mm512_srli_epi16(first, digit_bits), order,
+                                                                 _mm512_srli_epi16(second, digit_bits)));
     }
+}
 
-DEFINE_TABULATE_QUAD(int8, int8_t)
-DEFINE_TABULATE_QUAD(int16, int16_t)
+INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *tables) {
+    for (int g = 0; g < groups_per_quad; g++) {
+        tabulate_int16(q + 6 * g, 6, tables + g * digits_int16 * 64, 64);
+    }
+}
 
 #include "sign_product_walk.h"
 
