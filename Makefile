@@ -16,7 +16,7 @@ LIBRARIES := ModelFiles Tokenization SignDecomposition OneBitRuntime OneBitEvalu
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-release check-arm64 bench format lint docs clean
+.PHONY: help setup build demo example test test-release check-arm64 bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
@@ -34,6 +34,14 @@ build: setup ## build the command line: .build/release/onebit
 
 demo: build ## compress the tiny model of Examples/TinyTeacher to one bit per weight, and let it tell a story
 	Examples/TinyTeacher/demo.sh
+
+example: ## build the app of Examples/ChatApp, and run it on output/tiny-onebit where that is
+	ONEBIT_TRAINING=0 $(SWIFT) build --package-path Examples/ChatApp --configuration release
+	@if [ -d output/tiny-onebit ]; then \
+		Examples/ChatApp/.build/release/ChatApp output/tiny-onebit "Once upon a time"; \
+	else \
+		echo "There is no output/tiny-onebit to run it on; make demo makes it."; \
+	fi
 
 test: setup ## run all tests; those against reference data need ../shared
 	$(SWIFT) test --scratch-path $(BUILD)
@@ -64,4 +72,4 @@ docs: setup ## build the reference of every library into .docs; warnings are err
 	done
 
 clean: ## remove what was built; .deps stays
-	rm -rf .build .build-runtime .build-testing .build-docs .docs output/tiny-onebit
+	rm -rf .build .build-runtime .build-testing .build-docs .docs Examples/ChatApp/.build output/tiny-onebit

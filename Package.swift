@@ -55,7 +55,8 @@ var targets: [Target] = [
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation", "Tokenization"]),
     .testTarget(
-        name: "OneBitCommandTests", dependencies: ["onebit"], exclude: training ? [] : ["Training"]),
+        name: "OneBitCommandTests", dependencies: ["ModelFiles", "OneBitRuntime", "Tokenization", "onebit"],
+        exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),

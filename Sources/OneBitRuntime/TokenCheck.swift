@@ -1,7 +1,10 @@
 extension CausalLanguageModel {
     /// Checks that a sequence at `position` may grow by `tokens`: at least one, all of the vocabulary, and room for them.
     ///
-    /// - Parameter contextLength: positions that there is room for; nil is the model's own.
+    /// - Parameters:
+    ///   - tokens: what it is to grow by.
+    ///   - position: tokens that it has.
+    ///   - contextLength: positions that there is room for; nil is the model's own.
     /// - Throws: ``RuntimeError``
     public func check(_ tokens: [Int], at position: Int = 0, contextLength: Int? = nil) throws {
         guard !tokens.isEmpty else { throw RuntimeError.noTokens }

@@ -56,7 +56,7 @@ struct OneBitCommand: AsyncParsableCommand {
         [InspectCommand.self, PerplexityCommand.self, LogitsCommand.self]
     }
 
-    private static var use: [any ParsableCommand.Type] { [GenerateCommand.self, BenchCommand.self] }
+    private static var use: [any ParsableCommand.Type] { [GenerateCommand.self, ChatCommand.self, BenchCommand.self] }
 
     static func main() async {
         StandardStreams.prepare()

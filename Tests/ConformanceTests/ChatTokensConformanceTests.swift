@@ -26,7 +26,7 @@ struct ChatTokensConformanceTests {
 
     /// What `tokenizer` makes of a chat in one format.
     private func check(_ known: KnownTemplate, tokenizer: any Tokenizer) throws {
-        let chat = try template(known, tokenizer: tokenizer)
+        let chat = template(known, tokenizer: tokenizer)
         var messages: [ChatMessage] = [.user("Where is the river Elbe, and how long is it?")]
         var fed = try chat.tokens(of: messages, addGenerationPrompt: true, tokenizer: tokenizer)
         for (answer, question) in [("In Europe: 1,094 km.", "And the Rh\u{F4}ne?"), ("813 km,\n\nof course!", "Why?")] {
@@ -46,15 +46,10 @@ struct ChatTokensConformanceTests {
         }
     }
 
-    private func template(_ known: KnownTemplate, tokenizer: any Tokenizer) throws -> ChatTemplate {
-        let directory = FileManager.default.temporaryDirectory.appending(path: "onebit-chat-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: directory) }
-        var config = ["chat_template": known.template]
-        config["bos_token"] = tokenizer.beginOfSequence.flatMap(tokenizer.token(of:)) ?? "<|begin_of_text|>"
-        config["eos_token"] = tokenizer.endOfSequence.flatMap(tokenizer.token(of:)) ?? "<|endoftext|>"
-        let file = directory.appending(path: "tokenizer_config.json")
-        try JSONEncoder().encode(config).write(to: file)
-        return try ChatTemplate(directory: directory)
+    private func template(_ known: KnownTemplate, tokenizer: any Tokenizer) -> ChatTemplate {
+        ChatTemplate(
+            format: known.format,
+            beginOfSequence: tokenizer.beginOfSequence.flatMap(tokenizer.token(of:)) ?? "<|begin_of_text|>",
+            endOfSequence: tokenizer.endOfSequence.flatMap(tokenizer.token(of:)) ?? "<|endoftext|>")
     }
 }

@@ -31,7 +31,7 @@ struct BuiltCommand {
     ) async throws -> Outcome {
         // A test run in the background of a script ignores SIGINT and would hand that on.
         let call = ["--default-signal=INT", executable.path] + arguments
-        return try await run(executable: URL(filePath: "/usr/bin/env"), call) { process in
+        return try await run(executable: URL(filePath: "/usr/bin/env"), call) { process, _ in
             try await wait { !process.isRunning || isUnderWay() }
             kill(process.processIdentifier, signal)
             try await wait { !process.isRunning }
@@ -39,15 +39,50 @@ struct BuiltCommand {
         }
     }
 
+    /// Starts `onebit arguments`, lets `body` deal with it, and waits for the end, which it brings about after half a
+    /// minute.
+    static func converse(
+        _ arguments: [String], standardInput: FileHandle, _ body: (Running) async throws -> Void
+    ) async throws -> Outcome {
+        let call = ["--default-signal=INT", executable.path] + arguments
+        return try await run(
+            executable: URL(filePath: "/usr/bin/env"), call, standardInput: standardInput
+        ) { process, folder in
+            try await body(Running(process: process, folder: folder))
+            try await wait { !process.isRunning }
+            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        }
+    }
+
+    /// A command that has been started.
+    struct Running {
+        let process: Process
+        fileprivate let folder: URL
+
+        /// What it has written so far.
+        var output: String { text("output") }
+        var errors: String { text("errors") }
+
+        /// Waits until something holds, half a minute at most, or the command has ended.
+        func wait(until condition: () -> Bool) async throws {
+            try await BuiltCommand.wait { !process.isRunning || condition() }
+        }
+
+        private func text(_ name: String) -> String {
+            String(decoding: (try? Data(contentsOf: folder.appending(path: name))) ?? Data(), as: UTF8.self)
+        }
+    }
+
     /// Waits until `condition` holds, half a minute at most.
     private static func wait(until condition: () -> Bool) async throws {
-        for _ in 0..<600 where !condition() { try await Task.sleep(for: .milliseconds(50)) }
+        for _ in 0..<1500 where !condition() { try await Task.sleep(for: .milliseconds(20)) }
     }
 
     private static func run(
         executable: URL,
         _ arguments: [String],
-        afterStart: (Process) async throws -> Void = { _ in }
+        standardInput: FileHandle = .nullDevice,
+        afterStart: (Process, URL) async throws -> Void = { _, _ in }
     ) async throws -> Outcome {
         // Files and not pipes: nobody has to read along.
         let folder = try temporaryFolder()
@@ -60,11 +95,11 @@ struct BuiltCommand {
         let process = Process()
         process.executableURL = executable
         process.arguments = arguments
-        process.standardInput = FileHandle.nullDevice
+        process.standardInput = standardInput
         process.standardOutput = streams[0].1
         process.standardError = streams[1].1
         try process.run()
-        try await afterStart(process)
+        try await afterStart(process, folder)
         while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
         return Outcome(
             exitCode: process.terminationStatus,

@@ -53,6 +53,7 @@ struct CommandLineTests {
         ["pack", "/nowhere/model", "--output", "OUT"],
         ["inspect", "/nowhere/model"],
         ["generate", "/nowhere/model"],
+        ["chat", "/nowhere/model"],
     ].filter { subcommands.contains($0[0]) }
 
     @Test(

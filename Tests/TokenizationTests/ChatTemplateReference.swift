@@ -11,13 +11,19 @@ struct ChatTemplateReference: Decodable, Sendable {
         let template: String
         let bos: String?
         let eos: String
+        let isReworded: Bool?
         let cases: [Case]
 
         var testDescription: String { name }
 
-        /// The template of a directory that has it, and tokens, in `tokenizer_config.json`.
+        /// The template of a directory that has it, and tokens, in `tokenizer_config.json`; of one that is written in
+        /// other words than the published one, and so not recognised, its format.
         func load() throws -> ChatTemplate {
-            try ChatTemplateReference.load(template, bos: bos, eos: eos)
+            if isReworded == true {
+                let known = try #require(KnownTemplate.all.first { $0.format.name == format })
+                return ChatTemplate(format: known.format, beginOfSequence: bos ?? "", endOfSequence: eos)
+            }
+            return try ChatTemplateReference.load(template, bos: bos, eos: eos)
         }
     }
 
@@ -50,4 +56,9 @@ struct ChatTemplateReference: Decodable, Sendable {
             try ChatTemplate(directory: $0)
         }
     }
+}
+
+extension KnownTemplate {
+    /// The template of one that is known by it.
+    var jinja: String { if case .template(let template) = mark { template } else { "" } }
 }

@@ -100,6 +100,23 @@ struct ChatTemplateRecognitionTests {
         #expect(step(of: other) == nil)
     }
 
+    @Test("A branch that an earlier one leaves nothing to makes no difference; one that it does is seen")
+    func unreachable() throws {
+        let qwen = try ChatTemplateReference.template("Qwen2.5").template
+        #expect(step(of: qwen) == nil)
+        #expect(
+            step(of: qwen.replacing("elif message.role == \"assistant\"", with: "elif message.role == \"x\"")) != nil)
+    }
+
+    @Test("A digest stands for all steps: spelling makes no difference, everything else does")
+    func digest() throws {
+        let plain = try TemplateOutline(chatML)
+        #expect(plain.digest == (try TemplateOutline(chatML.replacing("message.role", with: "message['role']"))).digest)
+        #expect(plain.digest != (try TemplateOutline(chatML + "!")).digest)
+        // Other words for what Qwen3's does are not Qwen3's.
+        #expect(step(of: try ChatTemplateReference.template("Qwen3").template) != nil)
+    }
+
     @Test("A foreign template is refused with its beginning and the known formats")
     func foreign() throws {
         let gemma = "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message.role }}{% endfor %}"
@@ -133,8 +150,8 @@ struct ChatTemplateRecognitionTests {
 
 @Suite("ChatTemplate: files")
 struct ChatTemplateFileTests {
-    private let chatML = KnownTemplate.chatML[0].template
-    private let alpaca = KnownTemplate.alpaca[2].template
+    private let chatML = KnownTemplate.chatML[0].jinja
+    private let alpaca = KnownTemplate.alpaca[2].jinja
 
     private func config(_ template: some Encodable) throws -> Data {
         try JSONEncoder().encode(["chat_template": template])
@@ -172,7 +189,7 @@ struct ChatTemplateFileTests {
             }
             #expect(error?.errorDescription?.contains("`onebit generate` works without one") == true)
         }
-        let llama3 = Data(KnownTemplate.llama3[0].template.utf8)
+        let llama3 = Data(KnownTemplate.llama3[0].jinja.utf8)
         let error = #expect(throws: ChatTemplateError.self) { try format(["chat_template.jinja": llama3]) }
         #expect(error?.errorDescription?.contains("writes bos_token, but neither") == true)
         let map = Data(#"{"bos_token": {"content": "<|begin_of_text|>"}}"#.utf8)

@@ -123,7 +123,7 @@ struct ChatTokensTests {
         #expect(try end("Qwen2.5") == ChatTemplate.AnswerEnd(tokens: [263], strings: []))
         #expect(
             try end("Alpaca, without tokens") == ChatTemplate.AnswerEnd(tokens: [257], strings: ["### Instruction:"]))
-        let base = try ChatTemplateReference.load(KnownTemplate.chatML[0].template, eos: "</s>")
+        let base = try ChatTemplateReference.load(KnownTemplate.chatML[0].jinja, eos: "</s>")
         #expect(base.answerEnd(tokenizer: tokenizer) == ChatTemplate.AnswerEnd(tokens: [263, 257], strings: []))
         let bytes = try ByteLevelFile.bytes.tokenizer()
         #expect(

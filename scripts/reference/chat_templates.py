@@ -4,8 +4,8 @@
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install jinja2==3.1.6
     /tmp/venv/bin/python scripts/reference/chat_templates.py > Tests/TokenizationTests/Reference/chat_templates.json
 
-The templates are ours, and do for plain text, with some of the branches for tools, what those of the families do: on purpose
-they quote, space and order things otherwise than the known templates in `Sources/Tokenization/ChatTemplates`.
+The templates are ours, and do for plain text what those of the families do, with some branches for tools: on purpose they
+quote, space and order things otherwise than the known templates in `Sources/Tokenization/ChatTemplates`.
 """
 
 import datetime
@@ -187,91 +187,46 @@ QWEN2 = (
     + "}}{% endfor %}"
     + CHATML_PROMPT
 )
-QWEN25 = """{%- if tools %}
-    {{- '<|im_start|>system\\n' }}
-    {%- for tool in tools %}
-        {{- tool | tojson }}
-    {%- endfor %}
-    {{- "<|im_end|>\\n" }}
+QWEN25 = (
+    "{% if tools %}{{ tools | tojson }}{% elif messages[0].role == 'system' %}"
+    "{{ '<|im_start|>system\\n' ~ messages[0].content ~ '<|im_end|>\\n' }}"
+    "{% else %}{{ '<|im_start|>system\\nYou are new, and \\'helpful\\'.<|im_end|>\\n' }}{% endif %}"
+    "{% for message in messages %}{% if message.role == \"user\" or (message.role == \"system\" and not loop.first) or "
+    "(message.role == \"assistant\" and not message.tool_calls) %}{{ "
+    + CHATML_MESSAGE
+    + " }}{% elif message.role == \"assistant\" %}{{ message.tool_calls | tojson }}{% endif %}{% endfor %}"
+    + CHATML_PROMPT
+)
+
+# Qwen3's in our words: reasoning is written in the answers to the last question, in the very last even where there is none.
+QWEN3 = """{% set last = namespace(question=messages | length - 1) %}
+{% for turn in messages %}
+{% if turn.role == 'user' %}
+{% set last.question = loop.index0 %}
+{% endif %}
+{% endfor %}
+{% for turn in messages %}
+{{- '<|im_start|>' ~ turn.role ~ '\\n' }}
+{%- if turn.role != 'assistant' %}
+{{- turn.content }}
 {%- else %}
-    {%- if messages[0]['role'] == 'system' %}
-        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
-    {%- else %}
-        {{- '<|im_start|>system\\nYou are new, and \\'helpful\\'.<|im_end|>\\n' }}
-    {%- endif %}
+{%- set halves = turn.content.split('</think>') %}
+{%- set thought, answer = '', halves[0] %}
+{%- if halves | length > 1 %}
+{%- set thought, answer = (halves[0].rstrip('\\n').split('<think>') | last).strip('\\n'), (halves | last).lstrip('\\n') %}
 {%- endif %}
-{%- for message in messages %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
-        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
-    {%- elif message.role == "assistant" %}
-        {{- '<|im_start|>' + message.role }}
-        {%- if message.content %}
-            {{- '\\n' + message.content }}
-        {%- endif %}
-        {%- for tool_call in message.tool_calls %}
-            {{- tool_call | tojson }}
-        {%- endfor %}
-        {{- '<|im_end|>\\n' }}
-    {%- elif message.role == "tool" %}
-        {{- message.content }}
-    {%- endif %}
+{%- if loop.index0 > last.question and (thought or loop.last) %}
+{{- '<think>\\n' ~ thought ~ '\\n</think>\\n\\n' ~ answer.lstrip('\\n') }}
+{%- else %}
+{{- answer }}
+{%- endif %}
+{%- endif %}
+{{- '<|im_end|>\\n' }}
 {%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
+{% if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-QWEN3 = """{%- if tools %}
-    {{- tools | tojson }}
-{%- else %}
-    {%- if messages[0].role == 'system' %}
-        {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
-    {%- endif %}
-{%- endif %}
-{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
-{%- for message in messages[::-1] %}
-    {%- set index = (messages|length - 1) - loop.index0 %}
-    {%- if ns.multi_step_tool and message.role == "user" and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
-        {%- set ns.multi_step_tool = false %}
-        {%- set ns.last_query_index = index %}
-    {%- endif %}
-{%- endfor %}
-{%- for message in messages %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
-        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
-    {%- elif message.role == "assistant" %}
-        {%- set content = message.content %}
-        {%- set reasoning_content = '' %}
-        {%- if message.reasoning_content is defined and message.reasoning_content is not none %}
-            {%- set reasoning_content = message.reasoning_content %}
-        {%- else %}
-            {%- if '</think>' in message.content %}
-                {%- set content = message.content.split('</think>')[-1].lstrip('\\n') %}
-                {%- set reasoning_content = message.content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
-            {%- endif %}
-        {%- endif %}
-        {%- if loop.index0 > ns.last_query_index %}
-            {%- if loop.last or (not loop.last and reasoning_content) %}
-                {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
-            {%- else %}
-                {{- '<|im_start|>' + message.role + '\\n' + content }}
-            {%- endif %}
-        {%- else %}
-            {{- '<|im_start|>' + message.role + '\\n' + content }}
-        {%- endif %}
-        {%- if message.tool_calls %}
-            {{- message.tool_calls | tojson }}
-        {%- endif %}
-        {{- '<|im_end|>\\n' }}
-    {%- elif message.role == "tool" %}
-        {{- message.content }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}
-        {{- '<think>\\n\\n</think>\\n\\n' }}
-    {%- endif %}
-{%- endif %}"""
 
 ALPACA_LOOP = (
     "{% for message in loop_messages %}{% if message['role'] == 'user' %}"
@@ -339,6 +294,9 @@ TEMPLATES = [
     ("Alpaca, without tokens", "Alpaca", ALPACA_WITHOUT_TOKENS, SENTENCE),
 ]
 
+# Those that the known templates do not recognise: they write what a published one does, in another way.
+REWORDED = [QWEN3]
+
 TURNS = [
     ("system", "You speak like a pirate."),
     ("user", "Hello, who are you?"),
@@ -377,9 +335,10 @@ def main():
                 except jinja2.exceptions.TemplateError as error:
                     case["refusal"] = str(error)
                 cases.append(case)
-        results.append(
-            {"name": name, "format": format_name, "template": template, "bos": bos, "eos": eos, "cases": cases}
-        )
+        result = {"name": name, "format": format_name, "template": template, "bos": bos, "eos": eos, "cases": cases}
+        if template in REWORDED:
+            result["isReworded"] = True
+        results.append(result)
     conversations = {
         title: [{"role": role, "content": content} for role, content in turns] for title, turns in CONVERSATIONS.items()
     }

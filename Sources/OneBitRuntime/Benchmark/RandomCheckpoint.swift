@@ -8,9 +8,9 @@ public enum RandomCheckpoint {
         plan(configuration).reduce(0) { $0 + $1.byteCount }
     }
 
-    /// Writes random signs, and values of the size that keeps activations in range: float16 as a released model has.
+    /// Writes random signs, and values of the size that keeps activations in range: float16 as a released model has. The
+    /// directory has to exist.
     ///
-    /// - Parameter directory: exists.
     /// - Throws: `CheckpointWriterError`, `FileError`.
     public static func write(_ configuration: ModelConfiguration, to directory: URL, seed: UInt64 = 0) throws {
         let quantization = QuantizationConfiguration(

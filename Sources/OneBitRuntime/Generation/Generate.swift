@@ -13,7 +13,7 @@ public enum Generation: Sendable {
 public struct GenerateCompletionInfo: Sendable {
     /// Why it ended.
     public let stopReason: StopReason
-    /// The tokens that were generated, the last of a stop string included.
+    /// The tokens that were generated, those of a stop string included.
     public let tokens: [Int]
     /// Tokens of the prompt.
     public let promptTokenCount: Int
@@ -36,6 +36,9 @@ public struct GenerateCompletionInfo: Sendable {
 ///
 /// - Parameters:
 ///   - prompt: token ids, special tokens included.
+///   - model: the model, which others may use at the same time.
+///   - tokenizer: makes text of the tokens.
+///   - parameters: how the next token is chosen, and when to end.
 ///   - didGenerate: takes each piece of text; may throw to end the generation.
 /// - Throws: ``GenerationError``, what the model and `didGenerate` throw, and `CancellationError` when the task that
 ///   it runs in is cancelled.
@@ -46,31 +49,14 @@ public func generate(
     parameters: GenerateParameters,
     didGenerate: (String) throws -> Void
 ) throws -> GenerateCompletionInfo {
-    var iterator = try TokenIterator(prompt: prompt, model: model, parameters: parameters)
     // The prompt goes first, so that the text joins on to it: some tokenizers drop the first token's space.
-    var decoder = StreamingDecoder(tokenizer: tokenizer, skipSpecialTokens: true)
-    for token in prompt { _ = decoder.append(token) }
-    var filter = StopStringFilter(parameters.stopStrings)
-    var tokens: [Int] = []
-    func hand(out text: String) throws {
-        if !text.isEmpty { try didGenerate(text) }
+    var generation = TextGeneration(
+        try TokenIterator(prompt: prompt, model: model, parameters: parameters),
+        text: GeneratedText(after: prompt, tokenizer: tokenizer, stopStrings: parameters.stopStrings))
+    while let piece = try generation.next() {
+        if !piece.isEmpty { try didGenerate(piece) }
     }
-    while !filter.isStopped, let token = try iterator.next() {
-        tokens.append(token)
-        try hand(out: filter.append(decoder.append(token)))
-    }
-    if !filter.isStopped {
-        try hand(out: filter.append(decoder.finish()))
-        try hand(out: filter.finish())
-    }
-    return GenerateCompletionInfo(
-        stopReason: filter.isStopped ? .stopString : iterator.stopReason ?? .length,
-        tokens: tokens,
-        promptTokenCount: iterator.promptTokenCount,
-        promptTime: iterator.promptTime,
-        generateTime: iterator.generateTime,
-        stepCount: iterator.stepCount
-    )
+    return generation.info
 }
 
 /// Continues a prompt in the background, as a stream of text that ends with a ``Generation/info(_:)``.
@@ -79,28 +65,18 @@ public func generate(
 ///         if case .chunk(let text) = part { print(text, terminator: "") }
 ///     }
 ///
-/// Leaving the loop, or cancelling the task that it runs in, ends the generation after the token at hand.
+/// Leaving the loop, or cancelling the task that it runs in, ends the generation after the token at hand. It runs on a
+/// thread of its own.
 public func generate(
     prompt: [Int],
     model: any CausalLanguageModel,
     tokenizer: any Tokenizer,
     parameters: GenerateParameters
 ) -> AsyncThrowingStream<Generation, any Error> {
-    AsyncThrowingStream { continuation in
-        let task = Task.detached {
-            do {
-                let info = try generate(
-                    prompt: prompt,
-                    model: model,
-                    tokenizer: tokenizer,
-                    parameters: parameters
-                ) { continuation.yield(.chunk($0)) }
-                continuation.yield(.info(info))
-                continuation.finish()
-            } catch {
-                continuation.finish(throwing: error)
-            }
+    GenerationQueue().stream { yield in
+        let info = try generate(prompt: prompt, model: model, tokenizer: tokenizer, parameters: parameters) {
+            yield(.chunk($0))
         }
-        continuation.onTermination = { _ in task.cancel() }
+        yield(.info(info))
     }
 }

@@ -45,6 +45,12 @@ public struct GenerateParameters: Sendable, Hashable {
     /// The likeliest token every time.
     public static let greedy = GenerateParameters(temperature: 0)
 
+    /// Positions for a prompt and the most tokens that may follow it, at most `maximum`.
+    func room(after promptTokenCount: Int, maximum: Int) -> Int {
+        let room = promptTokenCount.addingReportingOverflow(maxTokens ?? maximum)
+        return room.overflow ? maximum : min(room.partialValue, maximum)
+    }
+
     /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)`` for a number that means nothing.
     func validate() throws {
         func require(_ condition: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String)

@@ -15,7 +15,9 @@ public struct Sampler: Sendable {
     private var heap = CandidateHeap()
     private var kept: [CandidateHeap.Candidate] = []
 
-    /// - Parameter prompt: tokens that the repetition penalty counts as having occurred.
+    /// - Parameters:
+    ///   - parameters: what to filter by, and the seed.
+    ///   - prompt: tokens that the repetition penalty counts as having occurred.
     /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)``
     public init(_ parameters: GenerateParameters, prompt: [Int] = []) throws {
         try parameters.validate()

@@ -8,7 +8,7 @@ public struct TokenIterator {
 
     /// Why it came to an end; nil while it has not.
     public private(set) var stopReason: StopReason?
-    /// Tokens of the prompt.
+    /// Tokens of the prompt that the decoder did not hold yet.
     public let promptTokenCount: Int
     /// Time that the prompt took, up to the logits that follow it.
     public private(set) var promptTime: Duration = .zero
@@ -18,7 +18,7 @@ public struct TokenIterator {
     public private(set) var stepCount = 0
 
     private let decoder: any TokenDecoder
-    /// Positions that were taken before the prompt.
+    /// Positions that were taken before.
     private let start: Int
     private let endOfSequence: Set<Int>
     private var sampler: Sampler
@@ -30,6 +30,8 @@ public struct TokenIterator {
     ///
     /// - Parameters:
     ///   - prompt: at least one token, at most the model's context.
+    ///   - model: the model, which others may use at the same time.
+    ///   - parameters: how the next token is chosen, and when to end.
     /// - Throws: ``GenerationError``, and what the model throws.
     public init(prompt: [Int], model: any CausalLanguageModel, parameters: GenerateParameters) throws {
         let maximum = model.configuration.maximumPositions
@@ -37,32 +39,35 @@ public struct TokenIterator {
             throw GenerationError.promptTooLong(tokens: prompt.count, maximum: maximum)
         }
         try model.check(prompt)
-        let room = prompt.count.addingReportingOverflow(parameters.maxTokens ?? maximum)
+        let room = parameters.room(after: prompt.count, maximum: maximum)
         try self.init(
-            prompt: prompt, decoder: model.makeDecoder(contextLength: room.overflow ? maximum : room.partialValue),
-            configuration: model.configuration, parameters: parameters)
+            sequence: prompt, decoder: model.makeDecoder(contextLength: room), configuration: model.configuration,
+            parameters: parameters)
     }
 
-    /// Continues a decoder's sequence, which must hold what came before.
+    /// Continues a sequence of which a decoder holds the beginning.
     ///
     /// - Parameters:
-    ///   - prompt: at least one token, at most as many as the decoder has room for.
+    ///   - sequence: the tokens so far, those that the decoder was fed in front; one more at least, and at most as many
+    ///     as it has room for.
+    ///   - decoder: holds the beginning, and is the iterator's alone until that is done.
+    ///   - configuration: that of the decoder's model.
     ///   - stopTokens: tokens that end the text, besides the configuration's end-of-sequence tokens.
+    ///   - parameters: how the next token is chosen, and when to end.
     /// - Throws: ``GenerationError``
     public init(
-        prompt: [Int], decoder: any TokenDecoder, configuration: ModelConfiguration, stopTokens: Set<Int> = [],
+        sequence: [Int], decoder: any TokenDecoder, configuration: ModelConfiguration, stopTokens: Set<Int> = [],
         parameters: GenerateParameters
     ) throws {
-        guard prompt.count <= decoder.contextLength - decoder.position else {
-            throw GenerationError.promptTooLong(
-                tokens: decoder.position + prompt.count, maximum: decoder.contextLength)
+        guard sequence.count <= decoder.contextLength else {
+            throw GenerationError.promptTooLong(tokens: sequence.count, maximum: decoder.contextLength)
         }
-        sampler = try Sampler(parameters, prompt: prompt)
+        sampler = try Sampler(parameters, prompt: sequence)
         self.decoder = decoder
         start = decoder.position
         endOfSequence = stopTokens.union(configuration.endOfSequence)
-        pending = prompt
-        promptTokenCount = prompt.count
+        pending = Array(sequence.dropFirst(start))
+        promptTokenCount = pending.count
         remaining = parameters.maxTokens ?? .max
     }
 

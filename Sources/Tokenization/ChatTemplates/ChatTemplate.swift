@@ -43,6 +43,12 @@ public struct ChatTemplate: Sendable {
         self.format = format
     }
 
+    init(format: ChatFormat, beginOfSequence: String, endOfSequence: String) {
+        self.format = format
+        self.beginOfSequence = beginOfSequence
+        self.endOfSequence = endOfSequence
+    }
+
     /// The conversation as text, special tokens spelled out. `addGenerationPrompt` asks for an answer at its end.
     ///
     /// - Throws: `ChatTemplateError` where the format has no place for a message.

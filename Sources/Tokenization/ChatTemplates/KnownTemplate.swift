@@ -1,14 +1,32 @@
 /// A template that is recognised, and the format that it writes.
 ///
-/// The templates here say in a few lines of Jinja what the published ones do in a plain conversation. They are compared by
-/// their outlines, so that quotes, spacing, branches for tools and checks of the roles make no difference, and everything
-/// that is written does.
+/// Templates are compared by their outlines, so that quotes, spacing, branches for tools and checks of the roles make no
+/// difference, and everything that is written does. A known one is a few lines of Jinja that do in a plain conversation
+/// what the published ones do, or where these are programs of their own, a digest of their outline.
 struct KnownTemplate: Sendable {
     /// Stands in a template for a system message that each model's template words differently.
     static let anySystem = "ANY SYSTEM MESSAGE"
 
-    let template: String
+    /// What tells the template from others.
+    enum Mark: Sendable {
+        /// The steps of this template.
+        case template(String)
+        /// ``TemplateOutline/digest`` of its steps.
+        case digest(UInt64)
+    }
+
+    let mark: Mark
     let format: ChatFormat
+
+    init(template: String, format: ChatFormat) {
+        mark = .template(template)
+        self.format = format
+    }
+
+    init(digest: UInt64, format: ChatFormat) {
+        mark = .digest(digest)
+        self.format = format
+    }
 
     static let all: [KnownTemplate] = llama2 + llama3 + mistral + chatML + alpaca
 
@@ -19,13 +37,18 @@ struct KnownTemplate: Sendable {
         return names
     }
 
-    /// The outlines of `all`, made once.
-    private static let outlines: [(outline: TemplateOutline, format: ChatFormat)] = all.map { known in
+    /// The outlines of those of `all` that have one, made once.
+    private static let outlines: [(outline: TemplateOutline, format: ChatFormat)] = all.compactMap { known in
+        guard case .template(let template) = known.mark else { return nil }
         do {
-            return (try TemplateOutline(known.template), known.format)
+            return (try TemplateOutline(template), known.format)
         } catch {
             preconditionFailure("a known template is not Jinja: \(error)")
         }
+    }
+
+    private static func format(digest: UInt64) -> ChatFormat? {
+        all.first { if case .digest(digest) = $0.mark { true } else { false } }?.format
     }
 
     /// The format of a template.
@@ -37,6 +60,10 @@ struct KnownTemplate: Sendable {
             outline = try TemplateOutline(source.text)
         } catch let error as TemplateSyntaxError {
             throw ChatTemplateError.malformed(file: source.file, reason: error.reason)
+        }
+        if var format = format(digest: outline.digest) {
+            format.demandsAlternation = outline.demandsAlternation
+            return format
         }
         var nearest = 0
         for known in outlines {

@@ -109,7 +109,11 @@ struct TemplateBlock {
                 case .constant(true), nil:
                     branches.append(Branch(condition: nil, body: body))
                     isSettled = true
-                default: branches.append(Branch(condition: condition, body: body))
+                case .some(let condition):
+                    // What an earlier branch takes never comes here.
+                    if !branches.contains(where: { $0.condition?.follows(from: condition) == true }) {
+                        branches.append(Branch(condition: condition, body: body))
+                    }
                 }
             }
             switch body.ending?.words.first {

@@ -82,6 +82,12 @@ indirect enum TemplateCondition: Equatable {
         return open.count == 1 ? open[0] : join(open)
     }
 
+    /// Whether it holds wherever another does, as far as their spelling shows.
+    func follows(from other: TemplateCondition) -> Bool {
+        if case .any(let terms) = self, terms.contains(other) { return true }
+        return self == other
+    }
+
     /// As it is written in an outline.
     var spelling: String {
         switch self {

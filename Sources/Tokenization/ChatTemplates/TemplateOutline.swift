@@ -22,6 +22,13 @@ struct TemplateOutline: Equatable {
         append(block)
     }
 
+    /// A number that stands for the steps: FNV-1a, 64 bits, over the UTF-8 of their lines.
+    var digest: UInt64 {
+        var digest: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in steps.joined(separator: "\n").utf8 { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        return digest
+    }
+
     private mutating func append(_ block: TemplateBlock) {
         for node in block.nodes {
             switch node {

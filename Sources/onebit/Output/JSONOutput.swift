@@ -1,9 +1,11 @@
 import Foundation
 
-/// JSON for scripts: keys sorted, two-space indentation, infinities and NaN as the strings "inf", "-inf" and "nan".
-func jsonText(_ value: some Encodable) throws -> String {
+/// JSON for scripts: keys sorted, two-space indentation or all on one line, infinities and NaN as the strings "inf",
+/// "-inf" and "nan".
+func jsonText(_ value: some Encodable, onOneLine: Bool = false) throws -> String {
     let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    if !onOneLine { encoder.outputFormatting.insert(.prettyPrinted) }
     encoder.keyEncodingStrategy = .convertToSnakeCase
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
         positiveInfinity: "inf",

@@ -1,0 +1,41 @@
+import Dispatch
+
+/// Where a generation computes: a thread of its own, one task after the other in the order in which they were made.
+///
+/// Computing takes seconds without a pause. Swift's own threads are as many as there are cores and must not be held up
+/// so long, nor may the caller's actor.
+final class GenerationQueue: TaskExecutor {
+    private let queue = DispatchQueue(label: "onebit.generation", qos: .userInitiated)
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { [self] in job.runSynchronously(on: asUnownedTaskExecutor()) }
+    }
+
+    /// Runs `work` when it is its turn. Cancelling the calling task cancels it.
+    func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+        let task = Task(executorPreference: self) { try work() }
+        return try await withTaskCancellationHandler {
+            try await task.value
+        } onCancel: {
+            task.cancel()
+        }
+    }
+
+    /// A stream of what `work` yields. A consumer that leaves it cancels the work.
+    func stream<Part: Sendable>(
+        _ work: @escaping @Sendable (_ yield: @Sendable (Part) -> Void) throws -> Void
+    ) -> AsyncThrowingStream<Part, any Error> {
+        AsyncThrowingStream { continuation in
+            let task = Task(executorPreference: self) {
+                do {
+                    try work { continuation.yield($0) }
+                    continuation.finish()
+                } catch {
+                    continuation.finish(throwing: error)
+                }
+            }
+            continuation.onTermination = { _ in task.cancel() }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+import Foundation
+import Testing
+
+@Suite("onebit chat")
+struct ChatCommandTests {
+    @Test("From a pipe: a question a line, answers on standard output, no prompts")
+    func pipe() async throws {
+        let model = try ChatModel()
+        let outcome = try await BuiltCommand.shell(
+            """
+            printf 'Who?\\n\\n/clear\\nWhat?' | onebit chat '\(model.directory.path)' --max-tokens 5 --greedy --json \
+            --threads 1
+            """)
+        #expect(outcome.exitCode == 0)
+        let answers = try outcome.output.split(separator: "\n").map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        #expect(answers.map { $0["question"] as? String } == ["Who?", "What?"])
+        #expect(answers.allSatisfy { $0["stop_reason"] as? String == "length" })
+        #expect(answers.allSatisfy { ($0["tokens"] as? [Int])?.count == 5 })
+        #expect(answers.allSatisfy { $0["tokens_per_second"] is Double && $0["answer"] is String })
+        #expect(!outcome.errors.contains(">"))
+        #expect(outcome.errors.contains("ended by length"))
+    }
+
+    @Test("The text alone, the same for the same seed, and nothing else with --quiet")
+    func text() async throws {
+        let model = try ChatModel()
+        func run(_ options: String) async throws -> BuiltCommand.Outcome {
+            try await BuiltCommand.shell(
+                "echo Who? | onebit chat '\(model.directory.path)' -n 20 --quiet --threads 1 --system Kind \(options)")
+        }
+        let first = try await run("--seed 4")
+        #expect(first.exitCode == 0)
+        #expect(first.output.hasSuffix("\n") && first.output.count > 1)
+        #expect(try await run("--seed 4").output == first.output)
+        #expect(try await run("--seed 5").output != first.output)
+    }
+
+    @Test("A model without a template, or with one that is not known, is refused and told what to do")
+    func refusals() async throws {
+        for (template, reason) in [(nil, "no chat template"), ("{{ messages }}", "not a format that is known")] {
+            let model = try ChatModel(template: template)
+            let outcome = try await BuiltCommand.run(["chat", model.directory.path, "--threads", "1"])
+            #expect(outcome.exitCode == 1)
+            #expect(outcome.output.isEmpty)
+            #expect(outcome.errors.contains(reason) && outcome.errors.contains("`onebit generate` works without one"))
+        }
+        let model = try ChatModel()
+        let full = try await BuiltCommand.shell(
+            "echo Who? | onebit chat '\(model.directory.path)' --context 20 --threads 1")
+        #expect(full.exitCode == 1)
+        #expect(full.errors.contains("an answer has no room in its context of 20"))
+        #expect(try await BuiltCommand.run(["chat", "x", "--context", "0"]).exitCode == 64)
+    }
+
+    /// Without an end within the test's time.
+    private static let long = ["--max-tokens", "1000000", "--context", "100000", "--threads", "1"]
+
+    @Test("On a terminal Ctrl-C stops the answer, and at the prompt ends the chat with 130")
+    func interruption() async throws {
+        let model = try ChatModel()
+        let terminal = try Terminal()
+        let outcome = try await BuiltCommand.converse(
+            ["chat", model.directory.path] + Self.long, standardInput: terminal.input
+        ) { chat in
+            try await chat.wait { chat.errors.hasSuffix("> ") }
+            #expect(chat.errors.contains("ChatML, 100000 tokens of context"))
+            for round in 1...2 {
+                let before = chat.output.utf8.count
+                try terminal.type("Who?\n")
+                try await chat.wait { chat.output.utf8.count > before + 5 }
+                kill(chat.process.processIdentifier, SIGINT)
+                try await chat.wait { chat.errors.components(separatedBy: "stopped\n> ").count == round + 1 }
+            }
+            try terminal.type("/quit\n")
+            try await chat.wait { chat.errors.hasSuffix("lists what there is.\n> ") }
+            kill(chat.process.processIdentifier, SIGINT)
+        }
+        #expect(outcome.exitCode == 130 && !outcome.wasKilled)
+        #expect(outcome.errors.hasSuffix("interrupted\n"))
+    }
+
+    @Test("A context that is full is told on a terminal, and the chat goes on; Ctrl-D ends it")
+    func fullContext() async throws {
+        let model = try ChatModel()
+        let terminal = try Terminal()
+        let outcome = try await BuiltCommand.converse(
+            ["chat", model.directory.path, "--context", "130", "--threads", "1", "--max-tokens", "8"],
+            standardInput: terminal.input
+        ) { chat in
+            try await chat.wait { chat.errors.hasSuffix("> ") }
+            try terminal.type(String(repeating: "long ", count: 30) + "\n")
+            try await chat.wait { chat.errors.hasSuffix("/clear begins anew.\n> ") }
+            try terminal.type("Hm\n")
+            try await chat.wait { chat.errors.hasSuffix("ended by length\n> ") }
+            try terminal.type("\u{04}")
+        }
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.output.count > 1)
+    }
+
+    @Test("Without a terminal Ctrl-C ends the chat")
+    func interruptedPipe() async throws {
+        let model = try ChatModel()
+        let pipe = Pipe()
+        try pipe.fileHandleForWriting.write(contentsOf: Data("Who?\nWhat?\n".utf8))
+        let outcome = try await BuiltCommand.converse(
+            ["chat", model.directory.path] + Self.long, standardInput: pipe.fileHandleForReading
+        ) { chat in
+            try await chat.wait { chat.output.utf8.count > 5 }
+            kill(chat.process.processIdentifier, SIGINT)
+        }
+        #expect(outcome.exitCode == 130 && !outcome.wasKilled)
+        #expect(outcome.errors.hasSuffix("interrupted\n"))
+    }
+}
+
+@Suite("onebit generate")
+struct GenerateCommandTests {
+    @Test("The prompt comes from --prompt, from --file or from standard input, and is the same")
+    func prompts() async throws {
+        let model = try ChatModel(template: nil)
+        let path = model.directory.path
+        let file = model.directory.appending(path: "prompt.txt")
+        try Data("a story\n".utf8).write(to: file)
+        let options = "--max-tokens 6 --json --greedy --threads 1"
+        let calls = [
+            "onebit generate '\(path)' --prompt 'a story' \(options)",
+            "onebit generate '\(path)' --file '\(file.path)' \(options)",
+            "echo a story | onebit generate '\(path)' \(options)",
+        ]
+        var texts: [String] = []
+        for call in calls {
+            let outcome = try await BuiltCommand.shell(call)
+            #expect(outcome.exitCode == 0)
+            let report = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any]
+            #expect(report?["prompt"] as? String == "a story")
+            texts.append(try #require(report?["text"] as? String))
+        }
+        #expect(Set(texts).count == 1)
+        let both = try await BuiltCommand.run(["generate", path, "--prompt", "a", "--file", file.path])
+        #expect(both.exitCode == 64)
+        let missing = try await BuiltCommand.run(["generate", path, "--file", "/nowhere/prompt"])
+        #expect(missing.exitCode == 1 && missing.errors.hasPrefix("error: /nowhere/prompt: "))
+    }
+}
