@@ -117,6 +117,20 @@ struct SentencePieceTests {
         #expect(try key { $0.pieces.removeLast($0.pieces.count - 1) } == "trainer_spec.bos_id")
     }
 
+    @Test("Pieces without number are refused before they are parsed")
+    func manyPieces() throws {
+        func file(_ count: Int) -> Data { Data(Array(repeating: [0x0A, 0x00] as [UInt8], count: count).joined()) }
+        #expect(file(1000).withUnsafeBytes(SentencePieceReader.pieceCount) == 1000)
+        #expect(Model(words).data.withUnsafeBytes(SentencePieceReader.pieceCount) == 265)
+        let error = #expect(throws: TokenizerError.self) {
+            _ = try withDirectory(["tokenizer.model": file(1 << 20 + 1)]) { try loadTokenizer(from: $0) }
+        }
+        guard case .malformed(_, "pieces", "more than 1048576")? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+    }
+
     @Test("Bytes that are no protobuf, or half of one, are refused, never crash")
     func garbage() throws {
         let whole = Model(words).data

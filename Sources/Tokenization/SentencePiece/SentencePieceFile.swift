@@ -13,6 +13,11 @@ extension BytePairTokenizer {
     /// - Throws: `TokenizerError`, naming file and key.
     public init(sentencePieceModel url: URL) throws {
         let data = try readTokenizerFile(at: url, limit: Self.maximumModelBytes)
+        let pieceCount = data.withUnsafeBytes(SentencePieceReader.pieceCount)
+        guard pieceCount <= SentencePieceReader.maximumPieceCount else {
+            let reason = "more than \(SentencePieceReader.maximumPieceCount)"
+            throw TokenizerError.malformed(file: url.path, key: "pieces", reason: reason)
+        }
         let proto: Sentencepiece_ModelProto
         do {
             proto = try Sentencepiece_ModelProto(serializedBytes: data)
