@@ -30,7 +30,7 @@ shift || true
 
 # Optimised, and yet with the checks of a debug build: the standard library checks unsafe buffers in no other.
 swift build --package-path Fuzzing --scratch-path "$build" --configuration release ${JOBS:+--jobs "$JOBS"} \
-    --sanitize fuzzer --sanitize address -Xswiftc -assert-config -Xswiftc Debug -Xswiftc -g
+    --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address -Xswiftc -assert-config -Xswiftc Debug -Xswiftc -g
 
 # Inputs are files; in memory they cost little.
 ONEBIT_FUZZ_SCRATCH=$(mktemp -d -p "$([[ -w /dev/shm ]] && echo /dev/shm || echo /tmp)" onebit-fuzz.XXXXXX)

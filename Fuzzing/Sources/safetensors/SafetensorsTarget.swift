@@ -28,7 +28,9 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         with: CheckpointError.self, ConfigurationError.self, SafetensorsError.self, FileError.self
     ) { try Checkpoint(directory: directory.url) }
     if let checkpoint {
-        for name in checkpoint.tensors.keys { _ = refusing(with: CheckpointError.self) { try checkpoint.floats(of: name) } }
+        for name in checkpoint.tensors.keys {
+            _ = refusing(with: CheckpointError.self) { try checkpoint.floats(of: name) }
+        }
         require(checkpoint.byteCount <= count, "more tensor bytes than file bytes")
     }
     return 0
