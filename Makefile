@@ -16,7 +16,7 @@ LIBRARIES := ModelFiles Tokenization SignDecomposition OneBitRuntime OneBitEvalu
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench format lint docs clean
+.PHONY: help setup build demo test fuzz bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
@@ -38,14 +38,18 @@ demo: build ## compress the tiny model of Examples/TinyTeacher to one bit per we
 test: setup ## run all tests; those against reference data need ../shared
 	$(SWIFT) test --scratch-path $(BUILD)
 
+SECONDS ?= 60
+fuzz: ## look for files that crash a loader, SECONDS=60 for each of five targets (Fuzzing/README.md)
+	Fuzzing/run.sh all $(SECONDS)
+
 bench: build ## run the benchmarks
 	Benchmarks/run.sh
 
 format: ## lay out the Swift sources as .swift-format says
-	$(SWIFT) format format --in-place --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
+	$(SWIFT) format format --in-place --recursive --parallel Sources Tests Fuzzing $(wildcard Examples) Package.swift
 
 lint: ## check the layout of the Swift sources
-	$(SWIFT) format lint --strict --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
+	$(SWIFT) format lint --strict --recursive --parallel Sources Tests Fuzzing $(wildcard Examples) Package.swift
 
 docs: setup ## build the reference of every library into .docs; warnings are errors
 	@mkdir -p .docs
@@ -57,4 +61,4 @@ docs: setup ## build the reference of every library into .docs; warnings are err
 	done
 
 clean: ## remove what was built; .deps stays
-	rm -rf .build .build-runtime .build-docs .docs output/tiny-onebit
+	rm -rf .build .build-runtime .build-docs .build-fuzz .docs output/tiny-onebit
