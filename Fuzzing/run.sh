@@ -38,6 +38,7 @@ export ONEBIT_FUZZ_SCRATCH
 trap 'rm -rf "$ONEBIT_FUZZ_SCRATCH"' EXIT
 # libFuzzer reports crashes; Swift's own backtrace would take seconds more.
 export SWIFT_BACKTRACE=enable=no
+export LSAN_OPTIONS=suppressions=Fuzzing/leak-suppressions.txt:print_suppressions=0
 
 if [[ $# -gt 0 && -f $1 ]]; then
     "$build/release/${chosen[0]}" -rss_limit_mb=2048 -timeout=10 "$@"

@@ -146,6 +146,18 @@ struct TokenizerFileTests {
         _ = try file.tokenizer()
     }
 
+    @Test("A regular expression longer than anybody needs is refused before it is compiled", .timeLimit(.minutes(1)))
+    func longExpressions() throws {
+        func split(_ count: Int) -> String {
+            let expression = String(repeating: "a{1,1000}", count: count)
+            return #"{"type": "Split", "pattern": {"Regex": "\#(expression)"}, "behavior": "Isolated"}"#
+        }
+        #expect(try refusal { $0.preTokenizer = split(150_000) }.key == "pre_tokenizer.pattern.Regex")
+        var file = ByteLevelFile()
+        file.preTokenizer = split(900)
+        _ = try file.tokenizer()
+    }
+
     @Test("Added tokens that normalization makes long are refused, and so are too many bytes of them")
     func longAddedTokens() throws {
         let longer =

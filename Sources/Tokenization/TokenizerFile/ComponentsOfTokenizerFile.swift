@@ -12,6 +12,10 @@ private let maximumSteps = 64
 /// A regular expression counts as so many steps: some take a quarter of a millisecond a byte before they are given up.
 private let stepsOfExpression = 8
 
+/// Longer regular expressions are refused: to compile one can take time that grows with the square of its length. Those in
+/// use have some hundred bytes.
+private let maximumExpressionBytes = 8192
+
 /// Refuses a component that would blow texts up, or walk over them without end.
 private func check(steps: Int, expansion: Double, of node: JSONNode) throws {
     guard steps <= maximumSteps else { throw node.malformed("has more than \(maximumSteps) steps") }
@@ -170,6 +174,9 @@ extension SearchPattern {
         case WordScanner.llama3Pattern(digits: "{1,3}"): self = .llama3Words(maximumDigits: 3)
         case WordScanner.llama3Pattern(digits: ""): self = .llama3Words(maximumDigits: 1)
         default:
+            guard pattern.utf8.count <= maximumExpressionBytes else {
+                throw node["Regex"].malformed("more than \(maximumExpressionBytes) bytes")
+            }
             do {
                 self = .regularExpression(try NSRegularExpression(pattern: pattern))
             } catch {
