@@ -10,6 +10,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 targets=(safetensors shard-index config tokenizer-json tokenizer-model)
 build=.build-fuzz
+# Seconds of wall time, so a machine that is busy with other things needs more.
+timeout=${TIMEOUT:-10}
 export ONEBIT_TRAINING=0
 
 usage() {
@@ -41,7 +43,7 @@ export SWIFT_BACKTRACE=enable=no
 export LSAN_OPTIONS=suppressions=Fuzzing/leak-suppressions.txt:print_suppressions=0
 
 if [[ $# -gt 0 && -f $1 ]]; then
-    "$build/release/${chosen[0]}" -rss_limit_mb=2048 -timeout=10 "$@"
+    "$build/release/${chosen[0]}" -rss_limit_mb=2048 -timeout="$timeout" "$@"
     exit
 fi
 seconds=${1:-60}
@@ -52,7 +54,7 @@ for target in "${chosen[@]}"; do
     mkdir -p "$build/corpus/$target" "$build/found/$target"
     printf '\n=== %s, %s s (%s) ===\n' "$target" "$seconds" "$(date +%H:%M:%S)"
     # A single allocation of more than 64 MiB for a file of 8 KiB is a finding of its own.
-    "$build/release/$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+    "$build/release/$target" -max_total_time="$seconds" -max_len=8192 -timeout="$timeout" -rss_limit_mb=2048 \
         -malloc_limit_mb=64 -dict="Fuzzing/Dictionaries/$target.dict" -artifact_prefix="$build/found/$target/" \
         -print_final_stats=1 "$build/corpus/$target" "Fuzzing/Seeds/$target" || failed=1
 done

@@ -33,7 +33,7 @@ struct PreTokenizerTests {
     }
 
     @Test(
-        "A regular expression that backtracks without end finds no more matches after a while", .timeLimit(.minutes(1)))
+        "A regular expression that backtracks without end finds no more matches after a while", .timeLimit(.minutes(2)))
     func backtracking() throws {
         let expression = SearchPattern.regularExpression(try NSRegularExpression(pattern: "b|(a+)+c"))
         let text = "b" + String(repeating: "a", count: 200)

@@ -119,11 +119,12 @@ struct SentencePieceTests {
 
     @Test("Pieces without number are refused before they are parsed")
     func manyPieces() throws {
-        func file(_ count: Int) -> Data { Data(Array(repeating: [0x0A, 0x00] as [UInt8], count: count).joined()) }
-        #expect(file(1000).withUnsafeBytes(SentencePieceReader.pieceCount) == 1000)
+        /// 2^`exponent` empty pieces.
+        func file(_ exponent: Int) -> Data { (0..<exponent).reduce(Data([0x0A, 0x00])) { data, _ in data + data } }
+        #expect(file(10).withUnsafeBytes(SentencePieceReader.pieceCount) == 1024)
         #expect(Model(words).data.withUnsafeBytes(SentencePieceReader.pieceCount) == 265)
         let error = #expect(throws: TokenizerError.self) {
-            _ = try withDirectory(["tokenizer.model": file(1 << 20 + 1)]) { try loadTokenizer(from: $0) }
+            _ = try withDirectory(["tokenizer.model": file(20) + file(0)]) { try loadTokenizer(from: $0) }
         }
         guard case .malformed(_, "pieces", "more than 1048576")? = error else {
             Issue.record("\(String(describing: error))")

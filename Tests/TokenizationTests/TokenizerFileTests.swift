@@ -146,7 +146,7 @@ struct TokenizerFileTests {
         _ = try file.tokenizer()
     }
 
-    @Test("A regular expression longer than anybody needs is refused before it is compiled", .timeLimit(.minutes(1)))
+    @Test("A regular expression longer than anybody needs is refused before it is compiled", .timeLimit(.minutes(2)))
     func longExpressions() throws {
         func split(_ count: Int) -> String {
             let expression = String(repeating: "a{1,1000}", count: count)
@@ -179,7 +179,7 @@ struct TokenizerFileTests {
         )
     }
 
-    @Test("A pipe in place of the file is refused, not waited for", .timeLimit(.minutes(1)))
+    @Test("A pipe in place of the file is refused, not waited for", .timeLimit(.minutes(2)))
     func pipe() throws {
         try withDirectory([:]) { directory in
             let path = directory.appending(path: "tokenizer.json").path
