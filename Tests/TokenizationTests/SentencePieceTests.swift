@@ -132,6 +132,17 @@ struct SentencePieceTests {
         }
     }
 
+    @Test("More bytes of user-defined pieces than anybody needs are refused: each takes fifty of memory")
+    func longUserDefinedPieces() throws {
+        var model = Model(words)
+        // Unlike in their first bytes: the tree that finds them shares nothing.
+        model.pieces += (0..<9000).map { index in
+            (Array("\(10_000 + index)".utf8) + [UInt8](repeating: 0x78, count: 500), 0, .userDefined)
+        }
+        let error = #expect(throws: TokenizerError.self) { _ = try model.tokenizer() }
+        #expect(error?.errorDescription?.contains("bytes of user-defined pieces") == true)
+    }
+
     @Test("Bytes that are no protobuf, or half of one, are refused, never crash")
     func garbage() throws {
         let whole = Model(words).data

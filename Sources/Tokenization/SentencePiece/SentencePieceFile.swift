@@ -47,7 +47,7 @@ extension BytePairTokenizer {
                 suffix: addsEndOfSequence ? [boundaries.endOfSequence].compactMap { $0 } : []
             ),
             decoder: reader.decoder(),
-            addedTokens: reader.addedTokens(),
+            addedTokens: try reader.addedTokens(),
             beginOfSequence: boundaries.beginOfSequence,
             endOfSequence: boundaries.endOfSequence
         )

@@ -154,13 +154,16 @@ struct SentencePieceReader {
     }
 
     /// Control pieces, which no text spells, and the pieces that are always kept whole.
-    func addedTokens() -> AddedTokens {
+    func addedTokens() throws -> AddedTokens {
         var tokens: [AddedToken] = []
         for (id, piece) in proto.pieces.enumerated() where [.control, .unknown, .userDefined].contains(piece.type) {
             let content = String(decoding: piece.piece, as: UTF8.self)
             tokens.append(AddedToken(id: id, content: content, isSpecial: piece.type != .userDefined))
         }
         let userDefined = tokens.filter { !$0.isSpecial }.map { (pattern: Array($0.content.utf8), token: $0) }
+        guard userDefined.reduce(0, { $0 + $1.pattern.count }) <= AddedTokenMatcher.maximumTotalBytes else {
+            throw malformed("pieces", "more than \(AddedTokenMatcher.maximumTotalBytes) bytes of user-defined pieces")
+        }
         return AddedTokens(
             verbatim: AddedTokenMatcher([]),
             normalized: AddedTokenMatcher(userDefined),
