@@ -64,7 +64,8 @@ final class QuantizedTokens {
         self.count = count
         let padding = Int(SIGN_KERNELS_INPUT_PADDING)
         let padded = (columns + padding - 1) / padding * padding
-        let quads = (columns + 4 * kernels.layout.pointee.group_columns - 1) / (4 * kernels.layout.pointee.group_columns)
+        let quads =
+            (columns + 4 * kernels.layout.pointee.group_columns - 1) / (4 * kernels.layout.pointee.group_columns)
         let bytes = isWide ? kernels.table_bytes_int16(columns) : kernels.table_bytes_int8(columns)
         tableStride = (bytes + 63) / 64 * 64
         tables = alignedBytes(tableStride * count)

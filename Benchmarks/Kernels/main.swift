@@ -31,7 +31,9 @@ var index = 0
 while let versionName = sign_kernels_known_name(index) {
     index += 1
     let version = String(cString: versionName)
-    guard let kernels = sign_kernels_find(versionName)?.pointee, wanted.isEmpty || wanted.contains(version) else { continue }
+    guard let kernels = sign_kernels_find(versionName)?.pointee, wanted.isEmpty || wanted.contains(version) else {
+        continue
+    }
     for shape in shapes {
         let matrices = SignMatrices(kernels, rows: shape.rows, columns: shape.columns)
         for isWide in [false, true] {

@@ -2,7 +2,9 @@ import CSignKernels
 import Testing
 
 @Suite struct ChecksumTests {
-    @Test("A changed bit, a missing byte, added zeros and exchanged words all change the checksum", arguments: [1, 64, 200])
+    @Test(
+        "A changed bit, a missing byte, added zeros and exchanged words all change the checksum",
+        arguments: [1, 64, 200])
     func changes(count: Int) {
         var generator = TestGenerator(state: 4)
         let bytes = (0..<count).map { _ in UInt8.random(in: 1...255, using: &generator) }

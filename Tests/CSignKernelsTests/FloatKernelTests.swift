@@ -222,7 +222,8 @@ import Testing
             var y = [Float](repeating: 0, count: range.count * width)
             q.withUnsafeBufferPointer { q in
                 kernels.attention(
-                    q.baseAddress! + range.lowerBound * width, width, range.count, heads, keyBits, valueBits, stride, positions + range.lowerBound, size, 0.3, &room, &y)
+                    q.baseAddress! + range.lowerBound * width, width, range.count, heads, keyBits, valueBits, stride,
+                    positions + range.lowerBound, size, 0.3, &room, &y)
             }
             return y
         }

@@ -66,7 +66,8 @@ struct Attention: Sendable {
                     let cosines = workspace.cosines.pointer + row * half
                     let sines = workspace.sines.pointer + row * half
                     for head in 0..<keyValueHeadCount * groupSize {
-                        let query = workspace.queries.pointer
+                        let query =
+                            workspace.queries.pointer
                             + (row * keyValueHeadCount * groupSize + head) * headSize
                         kernels.pointee.rotate_half(query, headSize, cosines, sines)
                     }
@@ -75,7 +76,8 @@ struct Attention: Sendable {
                         let key = workspace.keys.pointer + offset
                         kernels.pointee.rotate_half(key, headSize, cosines, sines)
                         kernels.pointee.narrow_float16(
-                            key, headSize, segment.cache.keys(layer: layer, head: head) + position * segment.cache.rowSize)
+                            key, headSize,
+                            segment.cache.keys(layer: layer, head: head) + position * segment.cache.rowSize)
                         kernels.pointee.narrow_float16(
                             workspace.values.pointer + offset, headSize,
                             segment.cache.values(layer: layer, head: head) + position * segment.cache.rowSize)
