@@ -3,19 +3,17 @@ import Testing
 
 @testable import OneBitRuntime
 
+#if DEBUG
+    private let isOptimized = false
+#else
+    private let isOptimized = true
+#endif
+
 /// The decode loop allocates nothing per token.
 ///
 /// In release builds, which is what runs: without optimisation Swift allocates for generic code. `make test-release`.
-@Suite(.enabled(if: AllocationTests.isOptimized, "allocations are counted in release builds: make test-release"))
+@Suite(.enabled(if: isOptimized, "allocations are counted in release builds: make test-release"))
 struct AllocationTests {
-    static var isOptimized: Bool {
-        #if DEBUG
-            false
-        #else
-            true
-        #endif
-    }
-
     @Test("The counter counts")
     func counter() {
         guard allocation_counter_is_active() else { return }
