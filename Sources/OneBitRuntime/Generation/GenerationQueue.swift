@@ -12,14 +12,15 @@ final class GenerationQueue: TaskExecutor {
         queue.async { [self] in job.runSynchronously(on: asUnownedTaskExecutor()) }
     }
 
-    /// Runs `work` when it is its turn. Cancelling the calling task cancels it.
+    /// Runs `work` when it is its turn, in the calling task: cancelling that cancels it.
     func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
-        let task = Task(executorPreference: self) { try work() }
-        return try await withTaskCancellationHandler {
-            try await task.value
-        } onCancel: {
-            task.cancel()
-        }
+        try await withTaskExecutorPreference(self) { try await self.perform(work) }
+    }
+
+    /// Asynchronous, so that entering it moves the task to the queue.
+    private func perform<Result: Sendable>(_ work: @Sendable () throws -> Result) async throws -> Result {
+        dispatchPrecondition(condition: .onQueue(queue))
+        return try work()
     }
 
     /// A stream of what `work` yields. A consumer that leaves it cancels the work.
