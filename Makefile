@@ -16,11 +16,11 @@ LIBRARIES := ModelFiles Tokenization SignDecomposition OneBitRuntime OneBitEvalu
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo example test bench format lint docs clean
+.PHONY: help setup build demo example test test-release check-arm64 fuzz bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "With TRAINING=0 all of it without libtorch: the packed runtime and its commands."
 
 setup: ## bring libtorch into .deps (540 MB to download, 500 MB there); at once when it is there
@@ -46,14 +46,25 @@ example: ## build the app of Examples/ChatApp, and run it on output/tiny-onebit 
 test: setup ## run all tests; those against reference data need ../shared
 	$(SWIFT) test --scratch-path $(BUILD)
 
+test-release: ## run the tests of kernels and runtime as they ship: optimised, without libtorch; allocations are counted
+	ONEBIT_TRAINING=0 $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build-testing \
+		--filter "CSignKernelsTests|OneBitRuntimeTests"
+
+check-arm64: ## hold the kernels for 64-bit Arm against plain loops, under an emulator
+	@scripts/check-arm64.sh
+
+SECONDS ?= 60
+fuzz: ## look for files that crash a loader, SECONDS=60 for each of five targets (Fuzzing/README.md)
+	Fuzzing/run.sh all $(SECONDS)
+
 bench: build ## run the benchmarks
 	Benchmarks/run.sh
 
 format: ## lay out the Swift sources as .swift-format says
-	$(SWIFT) format format --in-place --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
+	$(SWIFT) format format --in-place --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 
 lint: ## check the layout of the Swift sources
-	$(SWIFT) format lint --strict --recursive --parallel Sources Tests $(wildcard Examples) Package.swift
+	$(SWIFT) format lint --strict --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 
 docs: setup ## build the reference of every library into .docs; warnings are errors
 	@mkdir -p .docs
@@ -65,4 +76,4 @@ docs: setup ## build the reference of every library into .docs; warnings are err
 	done
 
 clean: ## remove what was built; .deps stays
-	rm -rf .build .build-runtime .build-docs .docs Examples/ChatApp/.build output/tiny-onebit
+	rm -rf .build .build-runtime .build-testing .build-docs .build-fuzz .docs Examples/ChatApp/.build output/tiny-onebit

@@ -43,13 +43,16 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
+    .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
     .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
     .testTarget(
         name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["OneBitRuntime"]),
+    // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
+    .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
     .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation", "Tokenization"]),
     .testTarget(
         name: "OneBitCommandTests", dependencies: ["ModelFiles", "OneBitRuntime", "Tokenization", "onebit"],

@@ -18,12 +18,23 @@ INLINE void widen_int8(const void *x, v16f *y) {
     *y = __builtin_convertvector(__builtin_convertvector(bytes, v16i), v16f);
 }
 
+// Copies fewer than 64 bytes in pieces of fixed size, which need no call.
+INLINE void copy_tail_bytes(const uint8_t *x, size_t count, uint8_t *y) {
+    size_t i = 0;
+    if (count & 32) memcpy(y, x, 32), i = 32;
+    if (count & 16) memcpy(y + i, x + i, 16), i += 16;
+    if (count & 8) memcpy(y + i, x + i, 8), i += 8;
+    if (count & 4) memcpy(y + i, x + i, 4), i += 4;
+    if (count & 2) memcpy(y + i, x + i, 2), i += 2;
+    if (count & 1) y[i] = x[i];
+}
+
 // The first `count` of 16 lanes, the others zero, whose bits mean 0 in every type.
-#define WIDEN_TAIL(widen, width, x, count, y)       \
-    do {                                            \
-        uint8_t padded_bytes[lanes * 4] = {0};      \
-        memcpy(padded_bytes, x, (count) * (width)); \
-        widen(padded_bytes, y);                     \
+#define WIDEN_TAIL(widen, width, x, count, y)                                          \
+    do {                                                                               \
+        uint8_t padded_bytes[lanes * (width)] = {0};                                   \
+        copy_tail_bytes((const uint8_t *)(x), (count) * (width), padded_bytes);        \
+        widen(padded_bytes, y);                                                        \
     } while (0)
 
 // Rows that stay in the second-level cache while all tokens pass over them.
@@ -44,6 +55,11 @@ enum { float_row_block = 16 };
             }                                                                                           \
             for (int i = 0; i < rows; i++) {                                                            \
                 const uint8_t *row = weights + ((size_t)i * columns + c) * width;                       \
+                /* Generating a token reads the whole matrix from memory: the next rows, and these a little on. */ \
+                if (rows == 4 && c * width % 64 == 0) {                                                 \
+                    __builtin_prefetch(row + 4 * columns * width, 0, 2);                                \
+                    __builtin_prefetch(row + 1024, 0, 2);                                               \
+                }                                                                                       \
                 v16f weight;                                                                            \
                 if (count == lanes) widen_##type(row, &weight);                                         \
                 else WIDEN_TAIL(widen_##type, width, row, count, &weight);                              \
@@ -127,6 +143,7 @@ static void KERNEL(narrow_float16)(const float *x, size_t count, uint16_t *y) {
         else load_tail(x + i, width, &values);
         v16u16 halves;
         NARROW_FLOAT16(&values, &halves);
-        memcpy(y + i, &halves, width * sizeof *y);
+        if (width == lanes) memcpy(y + i, &halves, sizeof halves);
+        else copy_tail_bytes((const uint8_t *)&halves, width * sizeof *y, (uint8_t *)(y + i));
     }
 }

@@ -17,10 +17,12 @@
 #define LAYOUT sign_kernels_layout_nibbles64
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
+#define PIECE_AHEAD 32768
 #define TABLE_DIGIT_BYTES (groups_per_quad * 16)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
 #define INLINE static inline __attribute__((always_inline))
+#include "prefetch.h"
 
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit
 INLINE void empty_sums(__m256i all, __m256i odd, const int digit, uint32_t *sums) {
@@ -34,7 +36,7 @@ INLINE void empty_sums(__m256i all, __m256i odd, const int digit, uint32_t *sums
 }
 
 INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
-                       uint32_t *sums) {
+                       uint32_t *sums, const uint8_t *ahead) {
     (void)rows;
     const __m256i nibble = _mm256_set1_epi8(15);
     // Of rows 0 to 31 and 32 to 63. `all` counts an odd lane 256 times and may wrap; the even lanes come out right.
@@ -46,7 +48,7 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
         __m256i bytes[2][digits_int16];
         for (int g = 0; g < groups_per_quad; g++, tile += 32) {
             const __m256i bits = _mm256_loadu_si256((const __m256i *)tile);
-            _mm_prefetch((const char *)tile + 2048, _MM_HINT_T0);
+            if (g % 2 == 0) fetch(ahead + 32 * g, tile);
             const __m256i index[2] = {_mm256_and_si256(bits, nibble),
                                       _mm256_and_si256(_mm256_srli_epi16(bits, 4), nibble)};
             for (int d = 0; d < digits; d++, tables += 16) {
@@ -57,6 +59,7 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
                 }
             }
         }
+        ahead += 32 * groups_per_quad;
         for (int v = 0; v < 2; v++) {
             for (int d = 0; d < digits; d++) {
                 all[v][d] = _mm256_add_epi16(all[v][d], bytes[v][d]);

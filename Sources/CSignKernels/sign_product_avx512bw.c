@@ -17,10 +17,12 @@
 #define LAYOUT sign_kernels_layout_nibbles64
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
+#define PIECE_AHEAD 32768
 #define TABLE_DIGIT_BYTES (groups_per_quad * 32)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
 #define INLINE static inline __attribute__((always_inline))
+#include "prefetch.h"
 
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q) of either half, times 64^digit
 INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
@@ -36,7 +38,7 @@ INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums
 }
 
 INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
-                       uint32_t *sums) {
+                       uint32_t *sums, const uint8_t *ahead) {
     (void)rows;
     const __m512i nibble = _mm512_set1_epi8(15);
     __m512i all[2][digits_int16], odd[2][digits_int16];
@@ -52,7 +54,8 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
         }
         for (int i = 0; i < vectors; i++, tile += 64) {
             const __m512i bits = _mm512_loadu_si512(tile);
-            _mm_prefetch((const char *)tile + 4096, _MM_HINT_T0);
+            fetch(ahead, tile);
+            ahead += 64;
             const __m512i index[2] = {_mm512_and_si512(bits, nibble),
                                       _mm512_and_si512(_mm512_srli_epi16(bits, 4), nibble)};
             for (int d = 0; d < digits; d++, tables += 64) {

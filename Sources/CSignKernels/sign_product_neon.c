@@ -15,6 +15,7 @@
 #define LAYOUT sign_kernels_layout_nibbles64
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
+#define PIECE_AHEAD 32768
 #define TABLE_DIGIT_BYTES (groups_per_quad * 16)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
@@ -31,7 +32,7 @@ INLINE void empty_sums(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t
 }
 
 INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
-                       uint32_t *sums) {
+                       uint32_t *sums, const uint8_t *ahead) {
     (void)rows;
     const uint8x16_t nibble = vdupq_n_u8(15);
     // Of rows 8q + 0 to 3, rows 8q + 4 to 7 (q = 0 to 3), and the same of the second 32 rows.
@@ -53,6 +54,8 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
                 }
             }
         }
+        for (int line = 0; line < 128; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+        ahead += 128;
         for (int v = 0; v < 4; v++) {
             for (int d = 0; d < digits; d++) {
                 const uint16x8_t pairs = vreinterpretq_u16_u8(bytes[v][d]);

@@ -10,6 +10,7 @@
 #define LAYOUT sign_kernels_layout_nibbles64
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
+#define PIECE_AHEAD 32768
 #define TABLE_DIGIT_BYTES (groups_per_quad * entries * sizeof(uint32_t))
 #define DIGITS_INT8 1
 #define DIGITS_INT16 1
@@ -17,8 +18,8 @@
 enum { group_columns = 4, entries = 16 };
 
 static void accumulate(int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
-                       uint32_t *sums) {
-    (void)digits, (void)rows;
+                       uint32_t *sums, const uint8_t *ahead) {
+    (void)digits, (void)rows, (void)ahead;
     for (size_t group = 0; group < groups_per_quad * quads; group++) {
         uint32_t table[entries];
         memcpy(table, tables + group * sizeof table, sizeof table);

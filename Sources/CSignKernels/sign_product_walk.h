@@ -8,19 +8,21 @@
 //   LAYOUT                      the layout
 //   TILE_ROWS                   rows of a tile
 //   TILE_GROUP_BYTES(rows)      bytes of a group in a tile of some rows
+//   PIECE_AHEAD                 bytes of a tile that one token fetches ahead
 //   TABLE_DIGIT_BYTES           bytes of the tables of a quad, per digit
 //   DIGITS_INT8, DIGITS_INT16   digits of an entry
-//   accumulate(digits, tile, rows, tables, quads, sums)   sums[r] += Σ T[row r's bits] over some quads of groups
+//   accumulate(digits, tile, rows, tables, quads, sums, ahead)   sums[r] += Σ T[row r's bits] over some quads of groups;
+//                               meanwhile fetches the `quads` quads at `ahead`, of as many bytes
 //   tabulate_quad_int8(q, tables), _int16                 the tables of one quad
 // No include guard: it is a template. Include <string.h> and kernel_tables.h before it.
 
 enum {
     // Tokens that take turns.
     token_block = 8,
-    // Quads after which the 16-bit sums of the tile kernels must be emptied: 256 · 4 · 63 < 2^16.
-    longest_run = 256,
     // Bytes of a tile that several tokens take turns on.
     shared_piece = 12288,
+    // Quads after which the 16-bit sums of the tile kernels must be emptied: 256 · 4 · 63 < 2^16.
+    longest_run = 256,
 };
 
 static inline __attribute__((always_inline)) void walk(const int digits, sign_kernels_packed_matrix matrix,
@@ -33,17 +35,20 @@ static inline __attribute__((always_inline)) void walk(const int digits, sign_ke
         const size_t rows = matrix.rows - first < TILE_ROWS ? matrix.rows - first : TILE_ROWS;
         const size_t quad_bytes = groups_per_quad * TILE_GROUP_BYTES(rows);
         const uint8_t *bytes = matrix.bytes + (LAYOUT).byte_count(matrix.rows, matrix.columns, tile);
+        const size_t fitting = (tokens == 1 ? PIECE_AHEAD : shared_piece) / quad_bytes;
+        const size_t run = fitting < longest_run ? fitting : longest_run;
         for (size_t t = 0; t < tokens; t += token_block) {
             const size_t count = tokens - t < token_block ? tokens - t : token_block;
-            const size_t run = count == 1 ? longest_run : shared_piece / quad_bytes;
             _Alignas(SIGN_KERNELS_ALIGNMENT) uint32_t sums[token_block][TILE_ROWS];
             memset(sums, 0, count * sizeof sums[0]);
             for (size_t quad = 0; quad < quads; quad += run) {
                 const size_t length = quads - quad < run ? quads - quad : run;
+                const uint8_t *piece = bytes + quad * quad_bytes;
                 for (size_t i = 0; i < count; i++) {
                     const uint8_t *own = tables + (t + i) * table_stride;
-                    accumulate(digits, bytes + quad * quad_bytes, rows, own + quad * digits * TABLE_DIGIT_BYTES, length,
-                               sums[i]);
+                    // The first token fetches the next piece, the others find everything there.
+                    const uint8_t *ahead = i == 0 ? piece + length * quad_bytes : piece;
+                    accumulate(digits, piece, rows, own + quad * digits * TABLE_DIGIT_BYTES, length, sums[i], ahead);
                 }
             }
             for (size_t i = 0; i < count; i++) {

@@ -36,9 +36,11 @@ import Testing
         let weights = generator.floats(rows * columns)
         let halves = weights.map { Float16($0) }
         let brains = weights.map { UInt16($0.bitPattern >> 16) }
+        let bytes = weights.map { Int8($0 * 127) }
         let stored: [(sign_kernels_float_type, [UInt8], [Float])] = [
             (SIGN_KERNELS_FLOAT32, weights.withUnsafeBytes(Array.init), weights),
             (SIGN_KERNELS_FLOAT16, halves.withUnsafeBytes(Array.init), halves.map { Float($0) }),
+            (SIGN_KERNELS_INT8, bytes.withUnsafeBytes(Array.init), bytes.map { Float($0) }),
             (
                 SIGN_KERNELS_BFLOAT16, brains.withUnsafeBytes(Array.init),
                 brains.map { Float(bitPattern: UInt32($0) << 16) }
@@ -141,6 +143,12 @@ import Testing
             return y
         }
         #expect(sum == zip(a, b).map { $0 + $1 })
+        let product = everyVersion { kernels in
+            var y = [Float](repeating: 0, count: count)
+            kernels.scale(a, b, count, &y)
+            return y
+        }
+        #expect(product == zip(a, b).map { $0 * $1 })
 
         let half = count
         let x = generator.floats(2 * half)
@@ -171,44 +179,75 @@ import Testing
         #expect(y[4].isNaN && y[5] == 0)
     }
 
-    @Test("Softmax", arguments: counts)
-    func softmax(count: Int) {
-        var generator = TestGenerator(state: UInt64(count))
-        let x = generator.floats(count, in: -30...30)
-        let found = everyVersion { kernels in
-            var y = x
-            kernels.softmax(&y, count)
-            return y
+    @Test("Every float narrows to the nearest half, ties to even, subnormals, infinities and NaN included")
+    func narrow() {
+        var generator = TestGenerator(state: 9)
+        // Every half, the points in the middle between two, what lies beside them, and anything.
+        let halves = (0...UInt16.max).map { Float(Float16(bitPattern: $0)) }.filter { $0.isFinite }.sorted()
+        var values = zip(halves, halves.dropFirst()).flatMap { a, b -> [Float] in
+            let middle = a / 2 + b / 2
+            return [a, middle, middle.nextUp, middle.nextDown]
         }
-        let largest = Double(x.max()!)
-        let weights = x.map { exp(Double($0) - largest) }
-        let total = weights.reduce(0, +)
-        expectClose(found, weights.map { $0 / total })
+        values += [65519.99, 65520, 1e9, -1e9, .infinity, -.infinity, .nan, 1e-30, -1e-30]
+        values += (0..<10_000).map { _ in Float(bitPattern: UInt32.random(in: 0...UInt32.max, using: &generator)) }
+        let narrowed = everyVersion { kernels in
+            var y = [UInt16](repeating: 0, count: values.count)
+            kernels.narrow_float16(values, values.count, &y)
+            return y.map { Float16(bitPattern: $0).isNaN ? .nan : Float(bitPattern: UInt32($0)) }
+        }
+        for (value, found) in zip(values, narrowed) {
+            let expected = Float16(value)
+            if !(found.isNaN && expected.isNaN) && found.bitPattern != UInt32(expected.bitPattern) {
+                Issue.record("\(value): found \(found.bitPattern), expected \(expected.bitPattern)")
+            }
+        }
     }
 
-    @Test("Attention over keys and values", arguments: [(1, 8), (5, 8), (40, 6), (33, 64), (17, 80)])
-    func attention(positions: Int, size: Int) {
+    @Test(
+        "Attention of several heads and tokens over keys and values in half precision",
+        arguments: [(1, 8, 1, 1), (5, 8, 3, 2), (40, 6, 2, 1), (33, 64, 5, 4), (17, 80, 1, 3)])
+    func attention(positions: Int, size: Int, tokens: Int, heads: Int) {
         var generator = TestGenerator(state: UInt64(positions))
-        let stride = size + 3
-        let q = generator.floats(size, in: -3...3)
-        let keys = generator.floats(positions * stride)
-        let values = generator.floats(positions * stride)
-        let found = everyVersion { kernels in
-            var weights = [Float](repeating: 0, count: positions)
-            var y = [Float](repeating: 0, count: size)
-            kernels.attention(q, keys, values, stride, positions, size, 0.3, &weights, &y)
+        let padding = Int(SIGN_KERNELS_HEAD_PADDING)
+        let stride = (size + padding - 1) / padding * padding + 3
+        let width = heads * size + 5
+        let q = generator.floats(tokens * width, in: -3...3)
+        var keys = generator.floats((positions + tokens) * stride).map { Float16($0) }
+        var values = generator.floats((positions + tokens) * stride).map { Float16($0) }
+        for index in keys.indices where index % stride >= size { (keys[index], values[index]) = (0, 0) }
+        let (keyBits, valueBits) = (keys.map(\.bitPattern), values.map(\.bitPattern))
+        func run(_ kernels: sign_kernels_table, tokens range: Range<Int>) -> [Float] {
+            let count = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + range.upperBound + size + 15)
+            var room = [Float](repeating: .nan, count: count)
+            var y = [Float](repeating: 0, count: range.count * width)
+            q.withUnsafeBufferPointer { q in
+                kernels.attention(
+                    q.baseAddress! + range.lowerBound * width, width, range.count, heads, keyBits, valueBits, stride,
+                    positions + range.lowerBound, size, 0.3, &room, &y)
+            }
             return y
         }
-        let scores = (0..<positions).map { p in
-            (0..<size).reduce(0.0) { $0 + Double(q[$1]) * Double(keys[p * stride + $1]) } * 0.3
-        }
-        let weights = scores.map { exp($0 - scores.max()!) }
-        let total = weights.reduce(0, +)
-        expectClose(
-            found,
-            (0..<size).map { i in
-                (0..<positions).reduce(0.0) { $0 + weights[$1] / total * Double(values[$1 * stride + i]) }
+        let found = everyVersion { run($0, tokens: 0..<tokens) }
+        let oneByOne = everyVersion { kernels in (0..<tokens).flatMap { run(kernels, tokens: $0..<$0 + 1) } }
+        #expect(oneByOne == found, "a token alone and among others must give the same bits")
+
+        for token in 0..<tokens {
+            for head in 0..<heads {
+                let first = token * width + head * size
+                let scores = (0..<positions + token).map { p in
+                    (0..<size).reduce(0.0) { $0 + Double(q[first + $1]) * Double(keys[p * stride + $1]) } * 0.3
+                }
+                let weights = scores.map { exp($0 - scores.max()!) }
+                let total = weights.reduce(0, +)
+                expectClose(
+                    Array(found[first..<first + size]),
+                    (0..<size).map { i in
+                        (0..<positions + token).reduce(0.0) {
+                            $0 + weights[$1] / total * Double(values[$1 * stride + i])
+                        }
+                    }
+                )
             }
-        )
+        }
     }
 }

@@ -3,12 +3,13 @@ import Testing
 
 /// Every version of the sign products against Σ ±x written out in Swift.
 @Suite struct SignProductTests {
-    /// Around the widths of vectors (16, 32), of tiles (2 and 4 rows, 4 tokens), and of the 16-bit sums (128 · 32).
-    static let widths = [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 172, 257, 1000, 4095, 4096, 4097, 4129, 8200]
+    /// Around the widths of groups (4, 6), of their quadruples (16, 24), of bytes, and of runs of the 16-bit sums (6144, 4096).
+    static let widths = [1, 5, 6, 7, 8, 9, 15, 16, 17, 23, 24, 25, 48, 64, 65, 172, 257, 1000, 4095, 4097, 6145, 8200]
 
-    /// Rows and tokens: whole tiles, rests of tiles, more rows than a block. Few for wide matrices, which take long.
+    /// Rows and tokens: whole tiles (64, 256 rows) and last ones of every kind; one token, a full block of them and more.
     static func shapes(columns: Int) -> [(Int, Int)] {
-        columns < 300 ? [(1, 1), (2, 4), (3, 5), (7, 3), (9, 9), (67, 2)] : [(5, 1), (3, 5)]
+        columns < 300
+            ? [(1, 1), (2, 8), (63, 1), (64, 2), (65, 1), (129, 3), (193, 1), (256, 2), (330, 9)] : [(5, 1), (70, 3)]
     }
 
     @Test("16-bit sign products are exact over random shapes and tails", arguments: widths)
@@ -18,7 +19,7 @@ import Testing
             let problem = Problem<Int16>(rows: rows, columns: columns, tokens: tokens, using: &generator) {
                 Int16.random(in: -32767...32767, using: &$0)
             }
-            problem.check { $0.pointee.sign_product_int16 }
+            problem.check()
         }
     }
 
@@ -29,7 +30,7 @@ import Testing
             let problem = Problem<Int8>(rows: rows, columns: columns, tokens: tokens, using: &generator) {
                 Int8.random(in: -127...127, using: &$0)
             }
-            problem.check { $0.pointee.sign_product_int8 }
+            problem.check()
         }
     }
 
@@ -39,20 +40,58 @@ import Testing
         var generator = TestGenerator(state: 1)
         var wide = Problem<Int16>(rows: 2, columns: columns, tokens: 5, using: &generator) { _ in 32767 }
         wide.fillBits(negative ? 0xFF : 0)
-        wide.check { $0.pointee.sign_product_int16 }
+        wide.check()
         var narrow = Problem<Int8>(rows: 2, columns: columns, tokens: 5, using: &generator) { _ in negative ? -127 : 127
         }
         narrow.fillBits(negative ? 0xFF : 0)
-        narrow.check { $0.pointee.sign_product_int8 }
+        narrow.check()
     }
 }
 
-/// A random sign matrix and inputs, and the right answer.
-private struct Problem<Integer: FixedWidthInteger> {
-    typealias Kernel = (
-        sign_kernels_matrix, Int, Int, UnsafePointer<Integer>, Int, Int, UnsafeMutablePointer<Int32>, Int
+/// An integer type that inputs are quantised to, with its kernels.
+private protocol QuantizedInput: FixedWidthInteger {
+    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int
+    static func buildTables(
+        _ kernels: sign_kernels_table, _ q: UnsafePointer<Self>, _ quads: Range<Int>,
+        _ tables: UnsafeMutablePointer<UInt8>)
+    static func product(
+        _ kernels: sign_kernels_table
+    ) -> (
+        sign_kernels_packed_matrix, Int, Int, UnsafePointer<UInt8>, Int, UnsafePointer<sign_kernels_quantized>, Int,
+        UnsafeMutablePointer<Int32>, Int
     ) -> Void
+}
 
+extension Int8: QuantizedInput {
+    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int { kernels.table_bytes_int8(columns) }
+    static func buildTables(
+        _ kernels: sign_kernels_table, _ q: UnsafePointer<Int8>, _ quads: Range<Int>,
+        _ tables: UnsafeMutablePointer<UInt8>
+    ) { kernels.build_tables_int8(q, quads.lowerBound, quads.upperBound, tables) }
+    static func product(
+        _ kernels: sign_kernels_table
+    ) -> (
+        sign_kernels_packed_matrix, Int, Int, UnsafePointer<UInt8>, Int, UnsafePointer<sign_kernels_quantized>, Int,
+        UnsafeMutablePointer<Int32>, Int
+    ) -> Void { kernels.sign_product_int8 }
+}
+
+extension Int16: QuantizedInput {
+    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int { kernels.table_bytes_int16(columns) }
+    static func buildTables(
+        _ kernels: sign_kernels_table, _ q: UnsafePointer<Int16>, _ quads: Range<Int>,
+        _ tables: UnsafeMutablePointer<UInt8>
+    ) { kernels.build_tables_int16(q, quads.lowerBound, quads.upperBound, tables) }
+    static func product(
+        _ kernels: sign_kernels_table
+    ) -> (
+        sign_kernels_packed_matrix, Int, Int, UnsafePointer<UInt8>, Int, UnsafePointer<sign_kernels_quantized>, Int,
+        UnsafeMutablePointer<Int32>, Int
+    ) -> Void { kernels.sign_product_int16 }
+}
+
+/// A random sign matrix and inputs, and the right answer.
+private struct Problem<Integer: QuantizedInput> {
     let rows: Int
     let columns: Int
     let tokens: Int
@@ -99,30 +138,62 @@ private struct Problem<Integer: FixedWidthInteger> {
         return sum
     }
 
-    /// All rows at once, and in two ranges as threads would take them; nothing else may be written.
-    func check(_ kernel: (UnsafePointer<sign_kernels_table>) -> Kernel) {
-        var right: [Int32] = []
-        for token in 0..<tokens {
-            for row in 0..<rows { right.append(expected(row: row, token: token)) }
-            right.append(-1)
+    /// All tiles at once, and one by one as threads would take them; nothing else may be written.
+    func check() {
+        let right = (0..<tokens).map { token in (0..<rows).map { expected(row: $0, token: token) } }
+        let quantized = (0..<tokens).map { token in
+            let row = inputs[token * stride..<(token + 1) * stride]
+            return sign_kernels_quantized(scale: 1, magnitude: row.reduce(0) { $0 + Int32($1.magnitude) })
         }
         for kernels in availableKernels() {
-            for split in Set([rows, rows / 2, rows - 1]) {
-                var outputs = [Int32](repeating: -1, count: tokens * (rows + 1))
-                bits.withUnsafeBufferPointer { bits in
-                    let matrix = sign_kernels_matrix(
-                        bits: bits.baseAddress!,
-                        bytes_per_row: bytesPerRow,
-                        columns: columns
-                    )
-                    kernel(kernels)(matrix, 0, split, inputs, stride, tokens, &outputs, rows + 1)
-                    kernel(kernels)(matrix, split, rows, inputs, stride, tokens, &outputs, rows + 1)
+            let layout = kernels.pointee.layout.pointee
+            let tiles = (rows + layout.tile_rows - 1) / layout.tile_rows
+            let packed = AlignedBytes(layout.byte_count(rows, columns, tiles))
+            bits.withUnsafeBufferPointer { bits in
+                let matrix = sign_kernels_matrix(
+                    bits: bits.baseAddress!, bytes_per_row: bytesPerRow, rows: rows, columns: columns)
+                for tile in (0..<tiles).reversed() { layout.pack(matrix, tile, tile + 1, packed.pointer) }
+            }
+            let tableBytes = (Integer.tableBytes(kernels.pointee, columns: columns) + 63) / 64 * 64
+            let tables = AlignedBytes(tableBytes * tokens)
+            let quads = (columns + 4 * layout.group_columns - 1) / (4 * layout.group_columns)
+            inputs.withUnsafeBufferPointer { inputs in
+                for token in 0..<tokens {
+                    for part in [quads / 2..<quads, 0..<quads / 2] {
+                        Integer.buildTables(
+                            kernels.pointee, inputs.baseAddress! + token * stride, part,
+                            tables.pointer + token * tableBytes)
+                    }
                 }
-                #expect(
-                    outputs == right,
-                    "\(name(kernels)), \(rows)×\(columns), \(tokens) tokens, split at row \(split)"
-                )
+            }
+            let matrix = sign_kernels_packed_matrix(bytes: packed.pointer, rows: rows, columns: columns)
+            for step in Set([tiles, 1]) {
+                for first in Swift.stride(from: 0, to: tiles, by: step) {
+                    let begin = first * layout.tile_rows
+                    let end = min((first + step) * layout.tile_rows, rows)
+                    let width = end - begin + 1
+                    var outputs = [Int32](repeating: -1, count: tokens * width)
+                    Integer.product(kernels.pointee)(
+                        matrix, first, min(first + step, tiles), tables.pointer, tableBytes, quantized, tokens,
+                        &outputs, width)
+                    #expect(
+                        outputs == right.flatMap { $0[begin..<end] + [-1] },
+                        "\(name(kernels)), \(rows)×\(columns), \(tokens) tokens, tiles from \(first) by \(step)"
+                    )
+                }
             }
         }
     }
+}
+
+/// Bytes at the alignment that kernels want.
+private final class AlignedBytes {
+    let pointer: UnsafeMutablePointer<UInt8>
+
+    init(_ count: Int) {
+        let raw = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: Int(SIGN_KERNELS_ALIGNMENT))
+        pointer = raw.bindMemory(to: UInt8.self, capacity: max(count, 1))
+    }
+
+    deinit { pointer.deallocate() }
 }

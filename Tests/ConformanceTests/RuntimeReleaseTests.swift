@@ -10,7 +10,8 @@ struct RuntimeReleaseTests {
     func startStudent() throws {
         let directory = try packStartStudent()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let model = try PackedModel(directory: directory)
+        let model = try PackedModel(
+            directory: directory, options: LoadOptions(inputPrecision: .bits16, layoutPolicy: .memory))
         let reference = try SafetensorsFile(contentsOf: SharedData.url("data/reference/onebit/start_step.safetensors"))
         let expected = try reference.floats(of: "student_logits")
         let ids = try reference.withUnsafeBytes(of: "input_ids") { bytes -> [Int] in

@@ -72,7 +72,7 @@ struct CheckpointTests {
 
     @Test(
         "A shard outside the directory is refused unread",
-        arguments: ["../model.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "\\u0000"]
+        arguments: ["../model.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "\\u0000", "../\u{301}b"]
     )
     func escapingShard(shard: String) throws {
         try directory.write(TinyModel.configuration(), as: "config.json")

@@ -87,6 +87,15 @@ struct JSONReaderTests {
         }
     }
 
+    @Test("Marks without end on one character are refused, in strings and keys: to compare them takes time squared")
+    func marks() throws {
+        func text(_ count: Int) -> String { "a" + String(repeating: "\u{301}\u{316}", count: count / 2) + "b" }
+        #expect(try read("[\"\(text(128))\(text(128))\"]") == .array([.string(text(128) + text(128))]))
+        for text in ["[\"\(text(130))\"]", "{\"\(text(130))\": 1}"] {
+            #expect(failure { _ = try read(text) }?.problem == .tooManyMarks(limit: 128))
+        }
+    }
+
     @Test("Integers that do not fit are refused")
     func integers() throws {
         func integer(_ text: String) throws -> Int { try withReader(of: text) { try $0.readInteger() } }

@@ -54,6 +54,13 @@ struct ModelConfigurationTests {
         #expect(try read().endOfSequence == [2, 1])
     }
 
+    @Test("Half a million end-of-sequence tokens are read in time linear in their number", .timeLimit(.minutes(2)))
+    func manyEnds() throws {
+        try directory.write("{\"eos_token_id\": \(Array(150_000..<450_000))}", as: "generation_config.json")
+        let read = try read(["vocab_size": "1000000", "eos_token_id": "\(Array(0..<300_000))"])
+        #expect(read.endOfSequence == Array(0..<450_000))
+    }
+
     @Test(
         "A setting that changes the mathematics is refused by name",
         arguments: [

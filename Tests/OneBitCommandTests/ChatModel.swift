@@ -15,8 +15,8 @@ final class ChatModel {
 
     init(template: String? = chatML) throws {
         directory = try BuiltCommand.temporaryFolder()
-        let tokenizer = try BytePairTrainer.train(texts: ["a story"], vocabularySize: 260)
-        try tokenizer.write(to: directory.appending(path: "tokenizer.json"))
+        try BytePairTrainer.train(texts: ["a story"], vocabularySize: 260).write(
+            to: directory.appending(path: "tokenizer.json"))
         let configuration = try ModelConfiguration(
             vocabularySize: 260, hiddenSize: 64, intermediateSize: 64, layerCount: 1, attentionHeadCount: 1,
             maximumPositions: 200_000, tiedEmbeddings: true, endOfSequence: [])

@@ -29,8 +29,10 @@ import Testing
             postLayerNorm: variant.postLayerNorm, floatType: variant.floatType)
         let tokens = tiny.tokens(13)
         let expected = ReferenceModel(tiny).logits(of: tokens)
-        #expect(relativeError(try tiny.model().logits(of: tokens), expected) < 3e-4)
+        // Keys and values in half precision are what is left of the error.
+        #expect(relativeError(try tiny.model().logits(of: tokens), expected) < 1e-3)
         #expect(relativeError(try tiny.model(inputPrecision: .bits8).logits(of: tokens), expected) < 0.1)
+        #expect(relativeError(try tiny.model(headPrecision: .bits8).logits(of: tokens), expected) < 0.03)
     }
 
     @Test("Fed in any pieces, a sequence gives the logits of the whole, to the bit")
@@ -45,7 +47,8 @@ import Testing
             let decoder = try model.makeDecoder()
             var start = 0
             for count in pieces {
-                let logits = try decoder.advance(by: Array(tokens[start..<start + count]))
+                try decoder.advance(by: Array(tokens[start..<start + count]))
+                let logits = try decoder.withLogits { Array($0) }
                 start += count
                 #expect(decoder.position == start)
                 #expect(logits == Array(whole[(start - 1) * vocabulary..<start * vocabulary]), "at \(start)")
@@ -68,6 +71,46 @@ import Testing
         for threads in [2, 3, 5] {
             #expect(try tiny.model(threads: threads).logits(of: tokens) == one, "\(threads) threads")
         }
+    }
+
+    @Test("A sequence that goes back takes another turn as if it had never taken the first")
+    func rewind() throws {
+        let tiny = try TinyPackedModel()
+        let model = try tiny.model()
+        let decoder = try model.makeDecoder(contextLength: 12)
+        #expect(decoder.contextLength == 12)
+        #expect(throws: RuntimeError.noTokens) { try decoder.withLogits { $0.count } }
+        try decoder.advance(by: [1, 2, 3, 4, 5, 6])
+        decoder.rewind(to: 3)
+        #expect(decoder.position == 3)
+        #expect(throws: RuntimeError.noTokens) { try decoder.withLogits { $0.count } }
+        try decoder.advance(by: [7, 8])
+        let expected = Array(try model.logits(of: [1, 2, 3, 7, 8]).suffix(37))
+        #expect(try decoder.withLogits { Array($0) } == expected)
+        decoder.rewind(to: 99)
+        #expect(decoder.position == 5)
+    }
+
+    @Test("Sequences computed together get the logits that each gets alone, to the bit")
+    func together() throws {
+        let tiny = try TinyPackedModel(keyValueHeads: 2)
+        let model = try tiny.model()
+        let sequences = [tiny.tokens(5, seed: 1), tiny.tokens(9, seed: 2), tiny.tokens(1, seed: 3)]
+        let pass = try ForwardPass(model: model, rows: 16, logitRows: 16, positions: 20)
+        let caches = try sequences.map { _ in
+            try KeyValueCache(layerCount: 2, keyValueHeadCount: 2, headSize: 10, capacity: 20)
+        }
+        pass.begin()
+        for (tokens, cache) in zip(sequences, caches) { pass.append(tokens[...], to: cache) }
+        try pass.run(logitRows: 0..<15)
+        var found = Array(UnsafeBufferPointer(start: pass.logits.pointer, count: 15 * 37))
+        #expect(found == (try sequences.flatMap { try model.logits(of: $0) }))
+        // One token more for each.
+        pass.begin()
+        for cache in caches { pass.append([11], to: cache) }
+        try pass.run(logitRows: 0..<3)
+        found = Array(UnsafeBufferPointer(start: pass.logits.pointer, count: 3 * 37))
+        #expect(found == (try sequences.flatMap { try model.logits(of: $0 + [11]).suffix(37) }))
     }
 
     @Test("The instruction set changes no bit of the logits", arguments: InputPrecision.allCases)
@@ -101,7 +144,7 @@ import Testing
         let tiny = try TinyPackedModel(maximumPositions: 8)
         let model = try tiny.model()
         let decoder = try model.makeDecoder()
-        _ = try decoder.advance(by: [1, 2, 3])
+        try decoder.advance(by: [1, 2, 3])
         #expect(throws: RuntimeError.contextExceeded(tokens: 9, maximum: 8)) {
             try decoder.advance(by: [1, 2, 3, 4, 5, 6])
         }
@@ -117,7 +160,8 @@ import Testing
             try model.logits(of: [Int](repeating: 0, count: 9))
         }
         #expect(decoder.position == 3)
-        let rest = try decoder.advance(by: [4, 5, 6, 7, 8])
+        try decoder.advance(by: [4, 5, 6, 7, 8])
+        let rest = try decoder.withLogits { Array($0) }
         #expect(rest == Array(try model.logits(of: [1, 2, 3, 4, 5, 6, 7, 8]).suffix(37)))
     }
 

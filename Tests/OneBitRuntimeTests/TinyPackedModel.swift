@@ -59,11 +59,16 @@ final class TinyPackedModel {
 
     deinit { try? FileManager.default.removeItem(at: directory) }
 
+    /// Loads it; the layout is kept in memory, so that tests don't share files unless they mean to.
     func model(
-        threads: Int = 1, inputPrecision: InputPrecision = .bits16, instructionSet: InstructionSet? = nil
+        threads: Int = 1, inputPrecision: InputPrecision = .bits16, headPrecision: HeadPrecision = .stored,
+        instructionSet: InstructionSet? = nil, layoutPolicy: SignLayoutPolicy = .memory
     ) throws -> PackedModel {
         try PackedModel(
-            directory: directory, threads: threads, inputPrecision: inputPrecision, instructionSet: instructionSet)
+            directory: directory,
+            options: LoadOptions(
+                threads: threads, inputPrecision: inputPrecision, headPrecision: headPrecision,
+                instructionSet: instructionSet, layoutPolicy: layoutPolicy))
     }
 
     /// Random token ids.

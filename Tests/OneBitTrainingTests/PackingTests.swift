@@ -33,7 +33,8 @@ struct PackingTests {
         try CheckpointPacker().pack(student: student, destination: url("packed"))
         let tokens = TinyModels.tokens.prefix(24).map(Int.init)
         let expected = try TorchModel(checkpoint: student, threads: 1).logits(of: tokens)
-        let found = try PackedModel(directory: url("packed"), threads: 1).logits(of: tokens)
+        let found = try PackedModel(directory: url("packed"), options: LoadOptions(threads: 1, inputPrecision: .bits16))
+            .logits(of: tokens)
         let difference = zip(found, expected).reduce(0.0) { $0 + pow(Double($1.0 - $1.1), 2) }
         let norm = expected.reduce(0.0) { $0 + pow(Double($1), 2) }
         #expect((difference / norm).squareRoot() < 1e-3)

@@ -45,6 +45,12 @@ struct AddedTokenTests {
             split("a cat, concat cats cat_ \u{E9}cat", by: tokens) == ["a ", "[cat]", ", concat cats cat_ \u{E9}cat"])
     }
 
+    @Test("Tokens inside white space that they strip take time linear in its length", .timeLimit(.minutes(2)))
+    func manySpaces() {
+        let tokens = [AddedToken(id: 0, content: " ", stripsRight: true)]
+        #expect(split(String(repeating: " ", count: 200_000), by: tokens).count == 200_000)
+    }
+
     @Test("normalized tokens are found in normalized text, the others in the text as given")
     func normalized() throws {
         var file = ByteLevelFile.bytes

@@ -30,6 +30,17 @@ struct DecodingTests {
         #expect(decode([" a"], StripStage(content: [0x20], start: .max, stop: .max)) == "a")
     }
 
+    @Test(
+        "Characters that may have to be stripped are held back in time linear in their number", .timeLimit(.minutes(2)))
+    func longStrip() {
+        let stage = FusedStripStage(StripStage(content: [0x20], start: 0, stop: .max))
+        let spaces = Array(repeating: " ", count: 200_000)
+        #expect(decode(["a"] + spaces, stage) == "a")
+        #expect(decode(["a"] + spaces + ["b "], stage) == "a\(spaces.joined())b")
+        #expect(decode(["a", "  ", " "], FusedStripStage(StripStage(content: [0x20], start: 0, stop: 2))) == "a ")
+        #expect(decode(["a ", " "], FusedStripStage(StripStage(content: [0x20], start: 0, stop: -1))) == "a  ")
+    }
+
     @Test("Metaspace drops the separators of the first token only where the encoder puts one")
     func metaspace() {
         let always = Metaspace(replacement: Array("▁".utf8), scheme: .always)

@@ -54,6 +54,15 @@ struct JSONOfTokenizerTests {
         }
     }
 
+    @Test("Elements below a long key do not each spell it out", .timeLimit(.minutes(2)))
+    func longPath() throws {
+        let key = String(repeating: "k", count: 100_000)
+        let value = JSONValue.object(JSONObject([(key, .array(Array(repeating: .integer(0), count: 100_000)))]))
+        let elements = try JSONNode(file: "f", path: "", value: value)[key].elements()
+        #expect(elements.count == 100_000)
+        #expect(elements[7].path == "\(key)[7]")
+    }
+
     @Test("A node's complaint names file, key and what stands there; of two equal keys the later one counts")
     func node() throws {
         let text = #"{"a": {"b": [1.5, "x"], "b": [2.5, "y"]}}"#

@@ -32,6 +32,20 @@ struct PreTokenizerTests {
         #expect(pieces("😀éxя\0x", by: .split(expression, .isolated, inverted: false)) == ["😀é", "x", "я\0", "x"])
     }
 
+    @Test(
+        "A regular expression that backtracks without end finds no more matches after a while", .timeLimit(.minutes(2)))
+    func backtracking() throws {
+        let expression = SearchPattern.regularExpression(try NSRegularExpression(pattern: "b|(a+)+c"))
+        let text = "b" + String(repeating: "a", count: 200)
+        #expect(pieces(text, by: .split(expression, .isolated, inverted: false)) == ["b", String(text.dropFirst())])
+        #expect(String(decoding: expression.replaced(in: Array(text.utf8), with: []), as: UTF8.self).count == 200)
+        // Ordinary ones find all of them, in texts of any length.
+        let words = SearchPattern.regularExpression(
+            try NSRegularExpression(pattern: #"(?i:'s|'t)|\p{L}+| ?[^\s\p{L}]+|\s+"#))
+        let long = Array(repeating: ["it", "'s", " "], count: 20_000).flatMap { $0 }
+        #expect(pieces(long.joined(), by: .split(words, .isolated, inverted: false)) == long)
+    }
+
     @Test("Digits stand apart, together or one by one")
     func digits() {
         #expect(pieces("ab12½ c3", by: .digits(individually: false)) == ["ab", "12½", " c", "3"])

@@ -117,6 +117,32 @@ struct SentencePieceTests {
         #expect(try key { $0.pieces.removeLast($0.pieces.count - 1) } == "trainer_spec.bos_id")
     }
 
+    @Test("Pieces without number are refused before they are parsed")
+    func manyPieces() throws {
+        /// 2^`exponent` empty pieces.
+        func file(_ exponent: Int) -> Data { (0..<exponent).reduce(Data([0x0A, 0x00])) { data, _ in data + data } }
+        #expect(file(10).withUnsafeBytes(SentencePieceReader.pieceCount) == 1024)
+        #expect(Model(words).data.withUnsafeBytes(SentencePieceReader.pieceCount) == 265)
+        let error = #expect(throws: TokenizerError.self) {
+            _ = try withDirectory(["tokenizer.model": file(20) + file(0)]) { try loadTokenizer(from: $0) }
+        }
+        guard case .malformed(_, "pieces", "more than 1048576")? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+    }
+
+    @Test("More bytes of user-defined pieces than anybody needs are refused: each takes fifty of memory")
+    func longUserDefinedPieces() throws {
+        var model = Model(words)
+        // Unlike in their first bytes: the tree that finds them shares nothing.
+        model.pieces += (0..<9000).map { index in
+            (Array("\(10_000 + index)".utf8) + [UInt8](repeating: 0x78, count: 500), 0, .userDefined)
+        }
+        let error = #expect(throws: TokenizerError.self) { _ = try model.tokenizer() }
+        #expect(error?.errorDescription?.contains("bytes of user-defined pieces") == true)
+    }
+
     @Test("Bytes that are no protobuf, or half of one, are refused, never crash")
     func garbage() throws {
         let whole = Model(words).data

@@ -116,6 +116,78 @@ struct TokenizerFileTests {
              "special_tokens": {"a": {"ids": [\(ids)]}}}
             """
         #expect(try refusal { $0.postProcessor = template }.key == "post_processor")
+        // Every character becomes a word, every word gets a separator in front, and so on.
+        let everyCharacter = #"{"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated"}"#
+        let doubling = ["x", "y"].map { #"\#(everyCharacter), {"type": "Metaspace", "replacement": "\#($0)"}"# }
+        let words = Array(repeating: doubling.joined(separator: ", "), count: 15).joined(separator: ", ")
+        #expect(
+            try refusal { $0.preTokenizer = #"{"type": "Sequence", "pretokenizers": [\#(words)]}"# }.key
+                == "pre_tokenizer"
+        )
+    }
+
+    @Test("Components of more steps than anybody needs are refused")
+    func steps() throws {
+        func sequence(_ list: String, of step: String, count: Int) -> String {
+            #"{"type": "Sequence", "\#(list)": [\#(Array(repeating: step, count: count).joined(separator: ", "))]}"#
+        }
+        let strip = #"{"type": "Strip", "content": "x", "start": 1, "stop": 0}"#
+        let digits = #"{"type": "Digits"}"#
+        #expect(try refusal { $0.normalizer = sequence("normalizers", of: strip, count: 65) }.key == "normalizer")
+        #expect(try refusal { $0.decoder = sequence("decoders", of: strip, count: 65) }.key == "decoder")
+        let nested = sequence("pretokenizers", of: sequence("pretokenizers", of: digits, count: 13), count: 5)
+        #expect(try refusal { $0.preTokenizer = nested }.key == "pre_tokenizer")
+        let expression = #"{"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated"}"#
+        let expressions = sequence("pretokenizers", of: expression, count: 9)
+        #expect(try refusal { $0.preTokenizer = expressions }.key == "pre_tokenizer")
+        var file = ByteLevelFile()
+        file.normalizer = sequence("normalizers", of: strip, count: 64)
+        file.preTokenizer = sequence("pretokenizers", of: expression, count: 8)
+        _ = try file.tokenizer()
+    }
+
+    @Test("A regular expression longer than anybody needs is refused before it is compiled", .timeLimit(.minutes(2)))
+    func longExpressions() throws {
+        func split(_ count: Int) -> String {
+            let expression = String(repeating: "a{1,1000}", count: count)
+            return #"{"type": "Split", "pattern": {"Regex": "\#(expression)"}, "behavior": "Isolated"}"#
+        }
+        #expect(try refusal { $0.preTokenizer = split(150_000) }.key == "pre_tokenizer.pattern.Regex")
+        var file = ByteLevelFile()
+        file.preTokenizer = split(900)
+        _ = try file.tokenizer()
+    }
+
+    @Test("Added tokens that normalization makes long are refused, and so are too many bytes of them")
+    func longAddedTokens() throws {
+        let longer =
+            #"{"type": "Replace", "pattern": {"String": "a"}, "content": "\#(String(repeating: "b", count: 1000))"}"#
+        func added(_ id: Int, _ content: String) -> String {
+            #"{"id": \#(id), "content": "\#(content)", "normalized": true}"#
+        }
+        #expect(
+            try refusal {
+                $0.normalizer = longer
+                $0.addedTokens = [added(7, "xa"), added(8, "aa")]
+            }.key == "added_tokens[1].content"
+        )
+        #expect(
+            try refusal {
+                $0.normalizer = longer
+                $0.addedTokens = (0..<5000).map { added(10 + $0, "a\($0)") }
+            }.key == "added_tokens"
+        )
+    }
+
+    @Test("A pipe in place of the file is refused, not waited for", .timeLimit(.minutes(2)))
+    func pipe() throws {
+        try withDirectory([:]) { directory in
+            let path = directory.appending(path: "tokenizer.json").path
+            #expect(mkfifo(path, 0o600) == 0)
+            #expect(throws: TokenizerError.unreadable(file: path, reason: "not a plain file")) {
+                _ = try loadTokenizer(from: directory)
+            }
+        }
     }
 
     @Test("A file cut off anywhere is refused, never crashes")

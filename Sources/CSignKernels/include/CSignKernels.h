@@ -41,6 +41,9 @@ extern "C" {
 // Query rows that `attention` works on at a time.
 #define SIGN_KERNELS_ATTENTION_ROWS 4
 
+// Rows of keys and values are read in whole multiples of this.
+#define SIGN_KERNELS_HEAD_PADDING 16
+
 // A matrix of ±1 as checkpoints hold it: bit j of byte k of a row is column 8k+j, least significant first; bit 1 means
 // −1. Bits beyond `columns` in a row's last byte may have any value. No byte beyond `bytes_per_row · rows` is read.
 typedef struct sign_kernels_matrix {
@@ -150,10 +153,11 @@ typedef struct sign_kernels_table {
     // Attention of some query heads that share one key/value head, for consecutive tokens of one sequence:
     //     y[t][h] = Σ_{p < positions + t} softmax_p(q[t][h] · k_p · scale) v_p      0 ≤ t < tokens, 0 ≤ h < heads
     // q, y: [tokens, query_stride], the heads side by side, `size` floats each. keys, values: 16-bit floats, one row per
-    // position, `stride` elements apart. weights: room for SIGN_KERNELS_ATTENTION_ROWS · (positions + tokens) floats.
+    // position, `stride` elements apart, zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING.
+    // room: SIGN_KERNELS_ATTENTION_ROWS · (positions + tokens + size + 15) floats to work with.
     void (*_Nonnull attention)(const float *_Nonnull q, size_t query_stride, size_t tokens, size_t heads,
                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values, size_t stride,
-                               size_t positions, size_t size, float scale, float *_Nonnull weights,
+                               size_t positions, size_t size, float scale, float *_Nonnull room,
                                float *_Nonnull y);
 
     // Reads whole multiples of 256 bytes and returns something that depends on all of them: what a benchmark holds

@@ -63,7 +63,10 @@ struct ShardIndex {
     }
 
     private static func open(shard: String, in directory: URL, index: String) throws -> SafetensorsFile {
-        guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\0"), shard != ".", shard != ".." else {
+        // Bytes, not characters: a slash with an accent is another character, and the system's separator all the same.
+        guard !shard.isEmpty, !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0),
+            shard != ".", shard != ".."
+        else {
             throw CheckpointError.shardOutsideDirectory(file: index, shard: shard)
         }
         if shard.hasSuffix(".bin") { throw CheckpointError.pytorchWeights(directory: directory.path, file: shard) }

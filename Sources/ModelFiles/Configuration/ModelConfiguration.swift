@@ -134,10 +134,9 @@ public struct ModelConfiguration: Sendable, Hashable {
         tiedEmbeddings = try reader.boolean("tie_word_embeddings", default: false)
         beginOfSequence = try reader.integer("bos_token_id", in: 0...vocabularySize - 1, default: nil)
         var ends = try reader.integers("eos_token_id", in: 0..<vocabularySize)
-        for end in try generation?.integers("eos_token_id", in: 0..<vocabularySize) ?? [] where !ends.contains(end) {
-            ends.append(end)
-        }
-        endOfSequence = ends
+        ends += try generation?.integers("eos_token_id", in: 0..<vocabularySize) ?? []
+        var seen = Set<Int>()
+        endOfSequence = ends.filter { seen.insert($0).inserted }
         quantization = try reader.nested("quantization_config").map(QuantizationConfiguration.init)
     }
 

@@ -9,6 +9,8 @@ package struct JSONError: LocalizedError, Sendable, Equatable {
         case duplicateKey(String)
         case tooDeep(limit: Int)
         case tooManyValues(limit: Int)
+        /// A character of more combining marks than any script puts on one.
+        case tooManyMarks(limit: Int)
     }
 
     package let problem: Problem
@@ -23,6 +25,7 @@ package struct JSONError: LocalizedError, Sendable, Equatable {
         case .duplicateKey(let key): "the key \"\(key)\" stands twice"
         case .tooDeep(let limit): "nested deeper than \(limit) levels"
         case .tooManyValues(let limit): "more than \(limit) values"
+        case .tooManyMarks(let limit): "more than \(limit) combining marks in a row"
         }
     }
 

@@ -9,6 +9,7 @@
 package struct JSONReader {
     /// Deeper nesting than this is refused, so that hostile input cannot exhaust the stack.
     private static let maximumDepth = 64
+    private static let maximumMarkCount = 128
 
     private let bytes: UnsafeBufferPointer<UInt8>
     private var position = 0
@@ -90,6 +91,24 @@ package struct JSONReader {
                 throw failure("a control character inside a string is not escaped")
             }
         }
+    }
+
+    /// What was read as a `String`, in which no character has marks without end.
+    ///
+    /// Swift compares and hashes strings by their canonical form, and to find it takes time that grows with the square of a
+    /// run of marks: a key of 160 kB would take seconds. (Unicode's Stream-Safe Text Format allows 30 marks.)
+    package func text(of bytes: [UInt8]) throws -> String {
+        let text = String(decoding: bytes, as: UTF8.self)
+        var markCount = 0
+        for scalar in text.unicodeScalars {
+            guard scalar.isMark else {
+                markCount = 0
+                continue
+            }
+            markCount += 1
+            guard markCount <= Self.maximumMarkCount else { throw failure(.tooManyMarks(limit: Self.maximumMarkCount)) }
+        }
+        return text
     }
 
     /// Reads an integer that fits in `Int`.
@@ -275,6 +294,17 @@ package struct JSONReader {
         var length = 0
         while case .valid(let scalar) = parser.parseScalar(from: &rest) { length += scalar.count }
         return length
+    }
+}
+
+extension Unicode.Scalar {
+    /// Whether canonical order moves this scalar, or what it decomposes into, among its neighbours.
+    fileprivate var isMark: Bool {
+        switch value {
+        case 0..<0x300: false
+        case 0x0F73, 0x0F75, 0x0F81: true  // of class 0, but they decompose into marks
+        default: properties.canonicalCombiningClass != .notReordered
+        }
     }
 }
 

@@ -25,7 +25,7 @@ extension JSONReader {
         case .object:
             var object = JSONObject()
             try readObject { reader, key in
-                let key = String(decoding: key, as: UTF8.self)
+                let key = try reader.text(of: key)
                 if duplicateKeys == .refused, object[key] != nil { throw reader.failure(.duplicateKey(key)) }
                 object[key] = try reader.readValue(duplicateKeys: duplicateKeys)
             }
@@ -37,7 +37,7 @@ extension JSONReader {
         case .string:
             var string: [UInt8] = []
             try readString(into: &string)
-            return .string(String(decoding: string, as: UTF8.self))
+            return .string(try text(of: string))
         case .number:
             return try readNumber()
         case .boolean:

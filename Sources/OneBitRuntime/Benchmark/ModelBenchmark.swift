@@ -73,12 +73,11 @@ public struct ModelBenchmark {
             })
     }
 
-    /// Bytes per second that the model's threads read from memory, without doing anything with them: best of some.
+    /// Bytes per second that the model's threads read from memory, without doing anything with them: the median of some.
     public func readBandwidth(repetitions: Int = 5) -> Double {
         let task = ReadingTask(readings, kernels: model.execution.kernels)
-        return (0..<repetitions).map { _ in
-            Self.rate(readings.count) { model.execution.team.run(task) }
-        }.max() ?? 0
+        let rates = (0..<repetitions).map { _ in Self.rate(readings.count) { model.execution.team.run(task) } }
+        return rates.sorted()[repetitions / 2]
     }
 
     private func randomTokens(_ count: Int) -> [Int] {

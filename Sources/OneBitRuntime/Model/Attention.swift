@@ -66,7 +66,8 @@ struct Attention: Sendable {
                     let cosines = workspace.cosines.pointer + row * half
                     let sines = workspace.sines.pointer + row * half
                     for head in 0..<keyValueHeadCount * groupSize {
-                        let query = workspace.queries.pointer
+                        let query =
+                            workspace.queries.pointer
                             + (row * keyValueHeadCount * groupSize + head) * headSize
                         kernels.pointee.rotate_half(query, headSize, cosines, sines)
                     }
@@ -75,10 +76,11 @@ struct Attention: Sendable {
                         let key = workspace.keys.pointer + offset
                         kernels.pointee.rotate_half(key, headSize, cosines, sines)
                         kernels.pointee.narrow_float16(
-                            key, headSize, segment.cache.keys(layer: layer, head: head) + position * headSize)
+                            key, headSize,
+                            segment.cache.keys(layer: layer, head: head) + position * segment.cache.rowSize)
                         kernels.pointee.narrow_float16(
                             workspace.values.pointer + offset, headSize,
-                            segment.cache.values(layer: layer, head: head) + position * headSize)
+                            segment.cache.values(layer: layer, head: head) + position * segment.cache.rowSize)
                     }
                 }
             }
@@ -91,7 +93,7 @@ struct Attention: Sendable {
         let kernels = execution.kernels
         let scale = 1 / Float(headSize).squareRoot()
         let width = keyValueHeadCount * groupSize * headSize
-        let weights = workspace.attentionWeights(member: member.index)
+        let room = workspace.attentionRoom(member: member.index)
         for segment in segments {
             let blocks = (segment.rows.count + Self.partTokens - 1) / Self.partTokens
             member.forEach(blocks * keyValueHeadCount) { range in
@@ -103,7 +105,7 @@ struct Attention: Sendable {
                     kernels.pointee.attention(
                         workspace.queries.pointer + offset, width, tokens, groupSize,
                         segment.cache.keys(layer: layer, head: head), segment.cache.values(layer: layer, head: head),
-                        headSize, segment.position + first + 1, headSize, scale, weights,
+                        segment.cache.rowSize, segment.position + first + 1, headSize, scale, room,
                         workspace.attended.pointer + offset)
                 }
             }

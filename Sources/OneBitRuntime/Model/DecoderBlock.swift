@@ -51,7 +51,8 @@ struct DecoderBlock: Sendable {
 
         func addChange(_ member: inout Team.Member) {
             member.forEach(rows) { range in
-                kernels.pointee.add(change + range.lowerBound * width, range.count * width, x + range.lowerBound * width)
+                kernels.pointee.add(
+                    change + range.lowerBound * width, range.count * width, x + range.lowerBound * width)
             }
         }
         attentionNorm(x, rows: rows, into: normed, kernels: kernels, member: &member)

@@ -18,6 +18,8 @@ final class ForwardPass: TeamTask {
     /// Rows whose logits a pass may be asked for.
     let logitRowLimit: Int
 
+    /// Weights in the linears of all blocks.
+    private let weightCount: Int
     private let workspace: Workspace
     private let tokens: Buffer<Int>
     private var segments: [Segment] = []
@@ -31,6 +33,7 @@ final class ForwardPass: TeamTask {
     /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
     init(model: PackedModel, rows: Int, logitRows: Int, positions: Int) throws {
         self.model = model
+        weightCount = model.configuration.linearWeightCount
         rowLimit = rows
         logitRowLimit = logitRows
         workspace = try Workspace(
@@ -59,7 +62,7 @@ final class ForwardPass: TeamTask {
     /// - Throws: ``RuntimeError/nonFiniteLogits(position:)``
     func run(logitRows: Range<Int>) throws {
         self.logitRows = logitRows
-        let work = model.configuration.linearWeightCount.multipliedReportingOverflow(by: rowCount)
+        let work = weightCount.multipliedReportingOverflow(by: rowCount)
         model.execution.team.run(self, alone: !work.overflow && work.partialValue < Self.fewestShared)
         for segment in segments { segment.cache.position = segment.position + segment.rows.count }
         try checkLogits()

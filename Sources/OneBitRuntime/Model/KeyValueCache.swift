@@ -1,35 +1,43 @@
+import CSignKernels
+
 /// Keys and values of one sequence, for all layers, in 16-bit floats.
 ///
 /// The positions of a head lie one after the other, so attention reads memory in a straight line: [layer, keys or values,
-/// head, position, headSize]. Room for the whole context is asked for at once; what is not used yet takes no memory.
+/// head, position, rowSize]. Room for the whole context is asked for at once; what is not used yet takes no memory.
 final class KeyValueCache {
     let capacity: Int
     /// Positions that are filled.
     var position = 0
     private let keyValueHeadCount: Int
-    private let headSize: Int
+    /// Elements from one position to the next: the head size and, after it, zeros up to what kernels read.
+    let rowSize: Int
     private let buffer: Buffer<UInt16>
 
     /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
     init(layerCount: Int, keyValueHeadCount: Int, headSize: Int, capacity: Int) throws {
         self.capacity = capacity
         self.keyValueHeadCount = keyValueHeadCount
-        self.headSize = headSize
-        buffer = try Buffer(count: layerCount * 2 * keyValueHeadCount * headSize * capacity)
+        rowSize = Self.rowSize(headSize: headSize)
+        buffer = try Buffer(count: layerCount * 2 * keyValueHeadCount * rowSize * capacity)
     }
 
     /// Bytes of a cache of that many positions.
     static func byteCount(layerCount: Int, keyValueHeadCount: Int, headSize: Int, capacity: Int) -> Int {
-        layerCount * 2 * keyValueHeadCount * headSize * capacity * MemoryLayout<UInt16>.size
+        layerCount * 2 * keyValueHeadCount * rowSize(headSize: headSize) * capacity * MemoryLayout<UInt16>.size
+    }
+
+    private static func rowSize(headSize: Int) -> Int {
+        let padding = Int(SIGN_KERNELS_HEAD_PADDING)
+        return (headSize + padding - 1) / padding * padding
     }
 
     /// Row p is the key of position p.
     func keys(layer: Int, head: Int) -> UnsafeMutablePointer<UInt16> {
-        buffer.pointer + (layer * 2 * keyValueHeadCount + head) * capacity * headSize
+        buffer.pointer + (layer * 2 * keyValueHeadCount + head) * capacity * rowSize
     }
 
     /// Row p is the value of position p.
     func values(layer: Int, head: Int) -> UnsafeMutablePointer<UInt16> {
-        buffer.pointer + ((layer * 2 + 1) * keyValueHeadCount + head) * capacity * headSize
+        buffer.pointer + ((layer * 2 + 1) * keyValueHeadCount + head) * capacity * rowSize
     }
 }

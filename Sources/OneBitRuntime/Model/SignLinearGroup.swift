@@ -88,8 +88,10 @@ struct SignLinearGroup: Sendable {
                     linear += 1
                 }
                 let layer = linears[linear]
-                let tiles = part * partTiles..<min(
-                    (part + 1) * partTiles, scratch.layout.tileCount(rows: layer.outputs))
+                let tiles =
+                    part
+                    * partTiles..<min(
+                        (part + 1) * partTiles, scratch.layout.tileCount(rows: layer.outputs))
                 let first = tiles.lowerBound * scratch.layout.tileRows
                 let count = min(tiles.upperBound * scratch.layout.tileRows, layer.outputs) - first
                 let slot = scratch.slot(linear: linear, token: 0)

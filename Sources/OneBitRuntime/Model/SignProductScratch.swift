@@ -8,7 +8,7 @@ final class SignProductScratch {
     /// Rows of a matrix that one part of a loop takes.
     static let partRows = 256
     /// Quadruples of groups that one part of building tables takes.
-    static let quadsPerPiece = 64
+    static let quadsPerPiece = 32
     /// Layers that share an input at most: q, k, v.
     private static let linearsPerGroup = 3
     private static let tokensAtMost = 16

@@ -28,9 +28,9 @@ final class Workspace {
     let sines: Buffer<Float>
     let scratch: SignProductScratch
 
-    /// Room for the weights of one member: [attention rows, positions + rows]
-    private let weightsPerMember: Int
-    private let weights: Buffer<Float>
+    /// Room of one member for attention: query and weights of each of the kernel's rows.
+    private let attentionRoomSize: Int
+    private let attentionRooms: Buffer<Float>
 
     /// - Parameters:
     ///   - rows: most rows of a pass.
@@ -56,12 +56,11 @@ final class Workspace {
         scratch = try SignProductScratch(
             tokens: rows, widest: max(hiddenSize, queryWidth, configuration.intermediateSize), threads: threads,
             execution: execution)
-        weightsPerMember = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + rows)
-        weights = try Buffer(count: threads * weightsPerMember)
+        attentionRoomSize = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + rows + configuration.headSize + 15)
+        attentionRooms = try Buffer(count: threads * attentionRoomSize)
     }
 
-    /// Attention weights, one room per member.
-    func attentionWeights(member: Int) -> UnsafeMutablePointer<Float> {
-        weights.pointer + member * weightsPerMember
+    func attentionRoom(member: Int) -> UnsafeMutablePointer<Float> {
+        attentionRooms.pointer + member * attentionRoomSize
     }
 }

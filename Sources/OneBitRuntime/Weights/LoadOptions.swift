@@ -68,7 +68,8 @@ public enum LoadEvent: Sendable, Equatable, CustomStringConvertible {
         switch self {
         case .buildingLayout(let file): "Laying out the signs for this CPU, once: \(file)"
         case .rebuildingLayout(let file, let reason): "\(file) is made anew: \(reason)"
-        case .layoutNotKept(let file, let reason): "\(file) cannot be kept, so loading takes longer every time: \(reason)"
+        case .layoutNotKept(let file, let reason):
+            "\(file) cannot be kept, so loading takes longer every time: \(reason)"
         }
     }
 }

@@ -21,7 +21,8 @@ struct QuantizedMatrix: @unchecked Sendable {
         for index in 0..<rows {
             matrix.copyRow(index, to: row.pointer, kernels: kernels)
             let target = values.pointer + index * columns
-            scales.pointer[index] = kernels.pointee.quantize_int8(row.pointer, ones.pointer, columns, target, columns).scale
+            scales.pointer[index] =
+                kernels.pointee.quantize_int8(row.pointer, ones.pointer, columns, target, columns).scale
         }
     }
 

@@ -8,6 +8,8 @@ struct AddedTokenMatcher: Sendable {
 
     /// Patterns longer than this are refused when a tokenizer is read: a search takes time in proportion.
     static let maximumPatternBytes = 1024
+    /// More bytes of patterns than this are refused: each takes some fifty bytes of memory.
+    static let maximumTotalBytes = 4 << 20
 
     private var tokens: [AddedToken] = []
     /// The trie's edges: node and byte to node. Node 0 is the root.
@@ -43,6 +45,8 @@ struct AddedTokenMatcher: Sendable {
         var parts: [Part] = []
         var partStart = 0
         var position = 0
+        // Where the white space ends that was walked over last: tokens inside it need not walk again.
+        var whitespaceEnd = 0
         while position < text.count {
             guard startsPattern[Int(text[position])], let (token, end) = longestMatch(in: text, at: position) else {
                 position += 1
@@ -61,11 +65,13 @@ struct AddedTokenMatcher: Sendable {
                 }
             }
             if token.stripsRight {
+                stop = max(stop, whitespaceEnd)
                 while stop < text.count {
                     let (scalar, length) = utf8Scalar(in: text, at: stop)
                     guard scalar.properties.isWhitespace else { break }
                     stop += length
                 }
+                whitespaceEnd = stop
             }
             if partStart < start { parts.append(.text(partStart..<start)) }
             parts.append(.token(token))

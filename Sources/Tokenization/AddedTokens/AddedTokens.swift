@@ -13,19 +13,15 @@ struct AddedTokens: Sendable {
     /// One more than the largest id.
     let upperBound: Int
 
-    /// Tokens that are found in text as given by their content; those that are looked for in normalized text by theirs,
-    /// normalized, and so they are decoded. Where two match alike, a special token wins, then the earlier one.
-    init(_ tokens: [AddedToken], normalizer: Normalizer?) {
-        let ordered = tokens.filter(\.isSpecial) + tokens.filter { !$0.isSpecial }
-        let spelled = ordered.map { token in
-            var spelling = Array(token.content.utf8)
-            if token.isNormalized { normalizer?.normalize(&spelling) }
-            return (pattern: spelling, token: token)
-        }
+    /// Tokens and their spellings, by which they are found in text and decoded: the content, normalized for those that are
+    /// looked for in normalized text. Where two match alike, a special token wins, then the earlier one.
+    init(_ tokens: [(token: AddedToken, spelling: [UInt8])]) {
+        let ordered = tokens.filter(\.token.isSpecial) + tokens.filter { !$0.token.isSpecial }
+        let patterns = ordered.map { (pattern: $0.spelling, token: $0.token) }
         self.init(
-            verbatim: spelled.filter { !$0.token.isNormalized },
-            normalized: spelled.filter(\.token.isNormalized),
-            tokens: spelled.map { ($0.token, $0.pattern) }
+            verbatim: patterns.filter { !$0.token.isNormalized },
+            normalized: patterns.filter(\.token.isNormalized),
+            tokens: ordered
         )
     }
 

@@ -97,10 +97,22 @@ struct FusedStripStage: DecoderStage {
             start -= 1
         }
         if !rest.isEmpty { start = 0 }
-        let text = Array(repeatElement(content, count: held).joined()) + rest
-        held = text[...].trailingCount(of: content, atMost: stop)
-        output.append(Array(text.dropLast(held * content.count)))
+        let trailing = rest.trailingCount(of: content, atMost: .max)
+        if trailing * content.count == rest.count {
+            // Nothing but the character: what can no longer be at the end goes on.
+            let count = held + trailing
+            held = min(count, max(0, stop))
+            output.append(repeated(count - held))
+        } else {
+            let next = min(trailing, max(0, stop))
+            output.append(repeated(held) + rest.dropLast(next * content.count))
+            held = next
+        }
     }
+}
+
+extension FusedStripStage {
+    private func repeated(_ count: Int) -> [UInt8] { Array(repeatElement(content, count: count).joined()) }
 }
 
 extension ArraySlice<UInt8> {

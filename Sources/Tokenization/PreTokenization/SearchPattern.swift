@@ -74,10 +74,35 @@ enum SearchPattern: Sendable {
             }
             return utf8Offset
         }
-        for match in expression.matches(in: text, range: NSRange(text.startIndex..., in: text)) {
-            let start = advance(toUTF16: match.range.location)
-            let end = advance(toUTF16: match.range.location + match.range.length)
+        for match in boundedMatches(of: expression, in: text, byteCount: range.count) {
+            let start = advance(toUTF16: match.location)
+            let end = advance(toUTF16: match.location + match.length)
             if start < end { body(start..<end) }
         }
+    }
+
+    /// The matches in order. An expression that backtracks without end, such as `(a+)+b`, finds no more after a while, or
+    /// a file that asks for one would never let a text through.
+    private static func boundedMatches(
+        of expression: NSRegularExpression,
+        in text: String,
+        byteCount: Int
+    ) -> [NSRange] {
+        // The engine reports each place where it finds no match, and every 10,000 steps.
+        var reportsLeft = 2 + byteCount + byteCount / 100
+        var matches: [NSRange] = []
+        expression.enumerateMatches(
+            in: text,
+            options: .reportProgress,
+            range: NSRange(text.startIndex..., in: text)
+        ) { match, _, stop in
+            if let match {
+                matches.append(match.range)
+            } else {
+                reportsLeft -= 1
+                if reportsLeft < 0 { stop.pointee = true }
+            }
+        }
+        return matches
     }
 }

@@ -13,6 +13,11 @@ extension BytePairTokenizer {
     /// - Throws: `TokenizerError`, naming file and key.
     public init(sentencePieceModel url: URL) throws {
         let data = try readTokenizerFile(at: url, limit: Self.maximumModelBytes)
+        let pieceCount = data.withUnsafeBytes(SentencePieceReader.pieceCount)
+        guard pieceCount <= SentencePieceReader.maximumPieceCount else {
+            let reason = "more than \(SentencePieceReader.maximumPieceCount)"
+            throw TokenizerError.malformed(file: url.path, key: "pieces", reason: reason)
+        }
         let proto: Sentencepiece_ModelProto
         do {
             proto = try Sentencepiece_ModelProto(serializedBytes: data)
@@ -42,7 +47,7 @@ extension BytePairTokenizer {
                 suffix: addsEndOfSequence ? [boundaries.endOfSequence].compactMap { $0 } : []
             ),
             decoder: reader.decoder(),
-            addedTokens: reader.addedTokens(),
+            addedTokens: try reader.addedTokens(),
             beginOfSequence: boundaries.beginOfSequence,
             endOfSequence: boundaries.endOfSequence
         )

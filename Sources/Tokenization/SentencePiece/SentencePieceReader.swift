@@ -5,6 +5,9 @@ struct SentencePieceReader {
     /// Longer pieces are refused: the time to find a piece's merges grows with the square of its length.
     private static let maximumPieceBytes = 512
 
+    /// Models of more pieces are refused: parsed, an empty piece takes a hundred times the two bytes that it has in a file.
+    static let maximumPieceCount = 1 << 20
+
     private let file: String
     private let proto: Sentencepiece_ModelProto
 
@@ -31,6 +34,36 @@ struct SentencePieceReader {
         if let index = proto.pieces.firstIndex(where: { $0.type == .unused }) {
             throw unsupported("pieces[\(index)].type", "UNUSED", supported: "the other types")
         }
+    }
+
+    /// The number of pieces in a file, found without parsing them; as far as the bytes are a protocol buffer.
+    static func pieceCount(in bytes: UnsafeRawBufferPointer) -> Int {
+        var rest = bytes[...]
+        var count = 0
+        while let key = varint(from: &rest) {
+            switch key & 7 {  // the wire type
+            case 0: if varint(from: &rest) == nil { return count }
+            case 1: rest = rest.dropFirst(8)
+            case 2:
+                guard let length = varint(from: &rest) else { return count }
+                rest = rest.dropFirst(Int(clamping: length))
+                if key >> 3 == 1 { count += 1 }
+            case 3, 4: break  // the ends of a group
+            case 5: rest = rest.dropFirst(4)
+            default: return count
+            }
+        }
+        return count
+    }
+
+    private static func varint(from bytes: inout Slice<UnsafeRawBufferPointer>) -> UInt64? {
+        var value: UInt64 = 0
+        for shift in stride(from: 0, to: 64, by: 7) {
+            guard let byte = bytes.popFirst() else { return nil }
+            value |= UInt64(byte & 0x7F) << UInt64(shift)
+            if byte < 0x80 { return value }
+        }
+        return nil
     }
 
     /// Every piece; its id is its index.
@@ -121,13 +154,16 @@ struct SentencePieceReader {
     }
 
     /// Control pieces, which no text spells, and the pieces that are always kept whole.
-    func addedTokens() -> AddedTokens {
+    func addedTokens() throws -> AddedTokens {
         var tokens: [AddedToken] = []
         for (id, piece) in proto.pieces.enumerated() where [.control, .unknown, .userDefined].contains(piece.type) {
             let content = String(decoding: piece.piece, as: UTF8.self)
             tokens.append(AddedToken(id: id, content: content, isSpecial: piece.type != .userDefined))
         }
         let userDefined = tokens.filter { !$0.isSpecial }.map { (pattern: Array($0.content.utf8), token: $0) }
+        guard userDefined.reduce(0, { $0 + $1.pattern.count }) <= AddedTokenMatcher.maximumTotalBytes else {
+            throw malformed("pieces", "more than \(AddedTokenMatcher.maximumTotalBytes) bytes of user-defined pieces")
+        }
         return AddedTokens(
             verbatim: [],
             normalized: userDefined,

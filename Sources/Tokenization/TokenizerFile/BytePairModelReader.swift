@@ -19,7 +19,7 @@ struct BytePairModelReader {
     mutating func read(_ reader: inout JSONReader) throws {
         try reader.readObject { reader, key in
             let kind = try reader.peekKind()
-            switch (String(decoding: key, as: UTF8.self), kind) {
+            switch (try reader.text(of: key), kind) {
             case ("vocab", .object): try readVocabulary(&reader)
             case ("merges", .array): try readMerges(&reader)
             case (let key, _): settings[key] = try reader.readValue(duplicateKeys: .lastCounts)

@@ -6,6 +6,24 @@ import Foundation
 /// make gigabytes of a short text.
 private let maximumExpansion = 1024.0
 
+/// A component of more steps than this is refused: each is a walk over the text. Those in use have fewer than ten.
+private let maximumSteps = 64
+
+/// A regular expression counts as so many steps: some take a quarter of a millisecond a byte before they are given up.
+private let stepsOfExpression = 8
+
+/// Longer regular expressions are refused: to compile one can take time that grows with the square of its length. Those in
+/// use have some hundred bytes.
+private let maximumExpressionBytes = 8192
+
+/// Refuses a component that would blow texts up, or walk over them without end.
+private func check(steps: Int, expansion: Double, of node: JSONNode) throws {
+    guard steps <= maximumSteps else { throw node.malformed("has more than \(maximumSteps) steps") }
+    guard expansion <= maximumExpansion else {
+        throw node.malformed("makes a text more than \(Int(maximumExpansion)) times longer")
+    }
+}
+
 extension Normalizer {
     private static let supported = "Sequence, Prepend, Replace, NFC, Lowercase, Strip"
 
@@ -13,9 +31,7 @@ extension Normalizer {
     init?(_ node: JSONNode) throws {
         if node.isNull { return nil }
         self = try Normalizer(component: node)
-        guard expansion <= maximumExpansion else {
-            throw node.malformed("makes a text more than \(Int(maximumExpansion)) times longer")
-        }
+        try check(steps: stepCount, expansion: expansion, of: node)
     }
 
     private init(component node: JSONNode) throws {
@@ -41,6 +57,14 @@ extension Normalizer {
 }
 
 extension Normalizer {
+    private var stepCount: Int {
+        switch self {
+        case .sequence(let normalizers): normalizers.reduce(0) { $0 + $1.stepCount }
+        case .replace(let pattern, _): pattern.stepCount
+        default: 1
+        }
+    }
+
     /// How many times longer a text can become.
     private var expansion: Double {
         switch self {
@@ -59,6 +83,11 @@ extension PreTokenizer {
     /// Reads the `pre_tokenizer` of a file; nil where it is null.
     init?(_ node: JSONNode) throws {
         if node.isNull { return nil }
+        self = try PreTokenizer(component: node)
+        try check(steps: stepCount, expansion: expansion, of: node)
+    }
+
+    private init(component node: JSONNode) throws {
         switch try node.type() {
         case "Sequence":
             let elements = try node["pretokenizers"].elements()
@@ -66,7 +95,7 @@ extension PreTokenizer {
                 // What follows would have to work on spelled bytes.
                 throw element.unsupported("ByteLevel before other pre-tokenizers", supported: "ByteLevel at the end")
             }
-            self = .sequence(try elements.compactMap(PreTokenizer.init))
+            self = .sequence(try elements.filter { !$0.isNull }.map(PreTokenizer.init(component:)))
         case "Split":
             guard let behavior = SplitBehavior(rawValue: try node["behavior"].string()) else {
                 let supported = SplitBehavior.allCases.map(\.rawValue).joined(separator: ", ")
@@ -84,6 +113,24 @@ extension PreTokenizer {
             self = .digits(individually: try node["individual_digits"].boolean(default: false))
         case let type:
             throw node.unsupported("pre-tokenizer \(type)", supported: Self.supported)
+        }
+    }
+
+    private var stepCount: Int {
+        switch self {
+        case .sequence(let steps): steps.reduce(0) { $0 + $1.stepCount }
+        case .split(let pattern, _, _): pattern.stepCount
+        default: 1
+        }
+    }
+
+    /// How many times longer a text can become: in the worst case every character is a word of its own.
+    private var expansion: Double {
+        switch self {
+        case .sequence(let steps): steps.reduce(1) { $0 * $1.expansion }
+        case .split, .digits: 1
+        case .byteLevel(let addsPrefixSpace, _): addsPrefixSpace ? 2 : 1
+        case .metaspace(let metaspace, _): 1 + Double(metaspace.replacement.count)
         }
     }
 
@@ -127,6 +174,9 @@ extension SearchPattern {
         case WordScanner.llama3Pattern(digits: "{1,3}"): self = .llama3Words(maximumDigits: 3)
         case WordScanner.llama3Pattern(digits: ""): self = .llama3Words(maximumDigits: 1)
         default:
+            guard pattern.utf8.count <= maximumExpressionBytes else {
+                throw node["Regex"].malformed("more than \(maximumExpressionBytes) bytes")
+            }
             do {
                 self = .regularExpression(try NSRegularExpression(pattern: pattern))
             } catch {
@@ -137,6 +187,10 @@ extension SearchPattern {
 }
 
 extension SearchPattern {
+    fileprivate var stepCount: Int {
+        if case .regularExpression = self { stepsOfExpression } else { 1 }
+    }
+
     /// How many times longer a text can become when every match is replaced.
     fileprivate func expansion(replacingWith content: [UInt8]) -> Double {
         guard case .literal(let pattern) = self else { return max(1, Double(content.count)) }
@@ -208,9 +262,8 @@ extension TextDecoder {
         }
         let replacements = stages.compactMap { $0 as? ReplaceStage }
         let expansion = replacements.reduce(1) { $0 * $1.pattern.expansion(replacingWith: $1.content) }
-        guard expansion <= maximumExpansion else {
-            throw node.malformed("makes a text more than \(Int(maximumExpansion)) times longer")
-        }
+        let steps = stages.count + replacements.reduce(0) { $0 + $1.pattern.stepCount - 1 }
+        try check(steps: steps, expansion: expansion, of: node)
         self.init(stages: stages)
     }
 

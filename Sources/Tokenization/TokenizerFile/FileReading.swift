@@ -7,16 +7,13 @@ let maximumTokenizerFileBytes = 256 << 20
 /// The bytes of a tokenizer's file, or a typed error.
 func readTokenizerFile(at url: URL, limit: Int = maximumTokenizerFileBytes) throws -> Data {
     do {
-        let attributes = try FileManager.default.attributesOfItem(atPath: url.path)
-        let bytes = (attributes[.size] as? NSNumber)?.intValue ?? 0
-        guard bytes <= limit else {
-            throw TokenizerError.tooLarge(file: url.path, bytes: bytes, limit: limit)
-        }
-        return try Data(contentsOf: url)
-    } catch let error as TokenizerError {
-        throw error
+        return try readSmallFile(url, limit: limit)
+    } catch FileError.tooLarge(let file, let bytes, let limit) {
+        throw TokenizerError.tooLarge(file: file, bytes: bytes, limit: limit)
+    } catch FileError.cannotRead(let file, let reason) {
+        throw TokenizerError.unreadable(file: file, reason: reason)
     } catch {
-        throw TokenizerError.unreadable(file: url.path, reason: error.localizedDescription)
+        throw TokenizerError.unreadable(file: url.path, reason: "not a plain file")
     }
 }
 

@@ -4,22 +4,54 @@ import ModelFiles
 /// A JSON value together with where it stands, so that every complaint can name file and key.
 struct JSONNode {
     let file: String
-    let path: String
     let value: JSONValue
+    private let place: Place
+
+    /// The way to a node, a step at a time: spelled out at every element of an array, keys that a file chose would take
+    /// memory that grows with the square of its size.
+    private indirect enum Place {
+        case root(String)
+        case member(String, of: Place)
+        case element(Int, of: Place)
+
+        var path: String {
+            switch self {
+            case .root(let name): name
+            case .member(let key, of: .root("")): key
+            case .member(let key, of: let place): "\(place.path).\(key)"
+            case .element(let index, of: let place): "\(place.path)[\(index)]"
+            }
+        }
+    }
+
+    private init(file: String, value: JSONValue, place: Place) {
+        self.file = file
+        self.value = value
+        self.place = place
+    }
+
+    /// The node at the top of what is read; `path` is what it is called in the file.
+    init(file: String, path: String, value: JSONValue) {
+        self.init(file: file, value: value, place: .root(path))
+    }
+
+    /// Where this stands, such as `model.merges[17]`.
+    var path: String { place.path }
 
     var isNull: Bool { if case .null = value { true } else { false } }
 
     /// The member `key` of an object; null where there is none.
     subscript(key: String) -> JSONNode {
-        let memberPath = path.isEmpty ? key : "\(path).\(key)"
-        guard case .object(let object) = value else { return JSONNode(file: file, path: memberPath, value: .null) }
-        return JSONNode(file: file, path: memberPath, value: object[key] ?? .null)
+        let member: JSONValue? = if case .object(let object) = value { object[key] } else { nil }
+        return JSONNode(file: file, value: member ?? .null, place: .member(key, of: place))
     }
 
     /// The elements of an array.
     func elements() throws -> [JSONNode] {
         guard case .array(let elements) = value else { throw mismatch("an array") }
-        return elements.enumerated().map { JSONNode(file: file, path: "\(path)[\($0.offset)]", value: $0.element) }
+        return elements.enumerated().map { index, element in
+            JSONNode(file: file, value: element, place: .element(index, of: place))
+        }
     }
 
     func string() throws -> String {

@@ -16,7 +16,7 @@ extension BytePairTokenizer {
             var parts = JSONObject()
             var hasModel = false
             try reader.readObject { reader, key in
-                let key = String(decoding: key, as: UTF8.self)
+                let key = try reader.text(of: key)
                 if key == "model", try reader.peekKind() == .object, !hasModel {
                     hasModel = true
                     try modelReader.read(&reader)
@@ -35,14 +35,14 @@ extension BytePairTokenizer {
         let preTokenizer = try PreTokenizer(parts["pre_tokenizer"])
         let postProcessor = try PostProcessor(parts["post_processor"])
         let model = try modelReader.makeModel(unit: preTokenizer?.isByteLevel == true ? .bytes : .scalars)
-        let addedTokens = try Self.addedTokens(parts["added_tokens"], vocabulary: model.vocabulary)
+        let addedTokens = try Self.addedTokens(parts["added_tokens"], model.vocabulary, normalizer)
         self.init(
             normalizer: normalizer,
             preTokenizer: preTokenizer,
             model: model,
             postProcessor: postProcessor,
             decoder: try TextDecoder(parts["decoder"]),
-            addedTokens: AddedTokens(addedTokens, normalizer: normalizer),
+            addedTokens: AddedTokens(addedTokens),
             beginOfSequence: nil,
             endOfSequence: nil
         )
@@ -54,10 +54,16 @@ extension BytePairTokenizer {
         endOfSequence = named.endOfSequence.flatMap(id(of:)) ?? postProcessor.suffix.last
     }
 
-    /// The added tokens, checked: the reference would give those with other ids than the file says silently.
-    private static func addedTokens(_ node: JSONNode, vocabulary: Vocabulary) throws -> [AddedToken] {
+    /// The added tokens and how they stand in text, checked: the reference would give those with other ids than the file
+    /// says silently.
+    private static func addedTokens(
+        _ node: JSONNode,
+        _ vocabulary: Vocabulary,
+        _ normalizer: Normalizer?
+    ) throws -> [(token: AddedToken, spelling: [UInt8])] {
         guard !node.isNull else { return [] }
-        var tokens: [AddedToken] = []
+        var tokens: [(token: AddedToken, spelling: [UInt8])] = []
+        var patternBytes = 0
         var contents: [[UInt8]: Int] = [:]
         var ids: [Int: String] = [:]
         for element in try node.elements() {
@@ -73,7 +79,19 @@ extension BytePairTokenizer {
             }
             guard contents.updateValue(token.id, forKey: content) == nil else { continue }
             ids[token.id] = token.content
-            tokens.append(token)
+            var spelling = content
+            if token.isNormalized { normalizer?.normalize(&spelling) }
+            guard spelling.count <= AddedTokenMatcher.maximumPatternBytes else {
+                throw element["content"].malformed(
+                    "\(spelling.count) bytes long when it is normalized; an added token has at most "
+                        + "\(AddedTokenMatcher.maximumPatternBytes)"
+                )
+            }
+            patternBytes += spelling.count
+            guard patternBytes <= AddedTokenMatcher.maximumTotalBytes else {
+                throw node.malformed("more than \(AddedTokenMatcher.maximumTotalBytes) bytes of tokens")
+            }
+            tokens.append((token, spelling))
         }
         return tokens
     }

@@ -1,0 +1,33 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// A package of its own, so that the one beside it stays free of unsafe flags and of what only fuzzing needs.
+// `run.sh` builds it: the sanitizers are options of the build, because the libraries under test need them too.
+
+/// A fuzz target: a library with `LLVMFuzzerTestOneInput` in it, to which libFuzzer brings `main`.
+func fuzzTarget(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: ["FuzzSupport"] + dependencies,
+        // Else a single file is a script.
+        swiftSettings: [.unsafeFlags(["-parse-as-library"])]
+    )
+}
+
+let modelFiles = Target.Dependency.product(name: "ModelFiles", package: "onebit-swift")
+let tokenization = Target.Dependency.product(name: "Tokenization", package: "onebit-swift")
+
+let package = Package(
+    name: "onebit-fuzzing",
+    dependencies: [.package(name: "onebit-swift", path: "..")],
+    targets: [
+        .target(name: "FuzzSupport"),
+        .target(name: "TokenizerExercise", dependencies: ["FuzzSupport", tokenization]),
+        fuzzTarget("safetensors", modelFiles),
+        fuzzTarget("shard-index", modelFiles),
+        fuzzTarget("config", modelFiles),
+        fuzzTarget("tokenizer-json", tokenization, "TokenizerExercise"),
+        fuzzTarget("tokenizer-model", tokenization, "TokenizerExercise"),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Writes Seeds/<target>/: small valid inputs, from which libFuzzer starts. Python's standard library is enough."""
+
+import json
+import struct
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SEPARATOR = b"\x1e"  # FuzzInput.separator
+
+
+def write(target, name, data):
+    directory = HERE / "Seeds" / target
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_bytes(data)
+
+
+def text(value):
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+# safetensors
+
+
+def safetensors(tensors, metadata=None):
+    """tensors: (name, dtype, bytes per element, shape), all zeros."""
+    header, data = {}, b""
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, dtype, width, shape in tensors:
+        size = width
+        for extent in shape:
+            size *= extent
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + size]}
+        data += bytes(size)
+    header = text(header)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+LAYER = "model.layers.0."
+SHAPES = [(f"{LAYER}self_attn.{part}_proj.weight", [2, 2]) for part in "qkvo"]
+SHAPES += [(f"{LAYER}mlp.{part}_proj.weight", [3, 2]) for part in ("gate", "up")]
+SHAPES += [(f"{LAYER}mlp.down_proj.weight", [2, 3]), ("model.embed_tokens.weight", [3, 2]), ("model.norm.weight", [2])]
+SHAPES += [(f"{LAYER}input_layernorm.weight", [2]), (f"{LAYER}post_attention_layernorm.weight", [2])]
+
+write("safetensors", "empty", safetensors([]))
+write("safetensors", "checkpoint", safetensors([(name, "F16", 2, shape) for name, shape in SHAPES], {"format": "pt"}))
+kinds = [("F32", 4), ("F16", 2), ("BF16", 2), ("I8", 1), ("U8", 1), ("I32", 4), ("I64", 8)]
+write("safetensors", "types", safetensors([(kind, kind, width, [2, 1]) for kind, width in kinds]))
+write("safetensors", "scalar-and-empty", safetensors([("a", "F32", 4, []), ("é", "BF16", 2, [0, 5])], {}))
+
+# model.safetensors.index.json
+
+shard_of = {name: "a" if "attn" in name else "b" for name, _ in SHAPES}
+write("shard-index", "two-shards", text({"metadata": {"total_size": 64}, "weight_map": shard_of}))
+write("shard-index", "strange-names", text({"weight_map": {"spare": "../a", "x": ".", "y": "a.bin", "z": 1}}))
+
+# config.json
+
+llama = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 512, "hidden_size": 64,
+    "intermediate_size": 172, "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "max_position_embeddings": 512, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "tie_word_embeddings": True,
+    "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "attention_bias": False, "torch_dtype": "float32",
+}
+quantization = {
+    "quant_method": "onebit", "bits": 1, "checkpoint_format": "onebit-lsb-v1", "value_dtype": "float16",
+    "post_layernorm": True, "layernorm_eps": 1e-05, "modules_to_not_convert": ["lm_head", "embed_tokens"],
+    "meta": {"quantizer": ["onebit-swift:0.1.0"]},
+}
+rope = {"rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}, "head_dim": 16}
+write("config", "dense", text(llama))
+write("config", "packed", text(llama | {"quantization_config": quantization, "eos_token_id": [2, 3]}))
+write("config", "rope-and-generation", text(llama | rope) + SEPARATOR + text({"eos_token_id": [2, 4]}))
+
+# tokenizer.json
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def vocabulary(tokens):
+    return {token: index for index, token in enumerate(tokens)}
+
+
+def added(index, content, special=True, **flags):
+    return {"id": index, "content": content, "special": special} | flags
+
+
+byte_level_tokens = ["<s>", "</s>", "H", "e", "l", "o", "Ġ", "w", "he", "ll", "Ġw", "ello"]
+byte_level = {
+    "added_tokens": [added(0, "<s>"), added(1, "</s>", lstrip=True, rstrip=True), added(12, "x y", False)],
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True},
+    "post_processor": {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
+    },
+    "decoder": {"type": "ByteLevel"},
+    "model": {
+        "type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False,
+        "ignore_merges": True, "vocab": vocabulary(byte_level_tokens), "merges": ["l l", "Ġ w"],
+    },
+}
+write("tokenizer-json", "byte-level", text(byte_level))
+names = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True}
+write("tokenizer-json", "byte-level-with-names", SEPARATOR.join([text(byte_level), text(names), "héllo  x y".encode()]))
+
+space = "▁"
+pieces = ["<unk>", "<s>", "</s>", "<0x41>", "<0xC3>", "<0xA9>", space, "a", "b", f"{space}a", f"{space}ab"]
+metaspace = {
+    "added_tokens": [added(0, "<unk>"), added(1, "<s>"), added(11, "word", False, single_word=True, normalized=True)],
+    "normalizer": {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Prepend", "prepend": space},
+            {"type": "Replace", "pattern": {"String": " "}, "content": space},
+        ],
+    },
+    "decoder": {
+        "type": "Sequence",
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": space}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
+    },
+    "model": {
+        "type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+        "vocab": vocabulary(pieces), "merges": [[space, "a"], [f"{space}a", "b"]],
+    },
+}
+write("tokenizer-json", "metaspace", text(metaspace))
+
+split = {"type": "Split", "pattern": {"Regex": LLAMA3}, "behavior": "Isolated", "invert": False}
+own = {"type": "Split", "pattern": {"Regex": "[a-z]+|\\d{2}"}, "behavior": "MergedWithNext", "invert": True}
+byte_level_last = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+sequences = {
+    "added_tokens": [],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Strip", "strip_left": True}, {"type": "Lowercase"}]},
+    "pre_tokenizer": {
+        "type": "Sequence",
+        "pretokenizers": [split, {"type": "Digits", "individual_digits": True}, own, byte_level_last],
+    },
+    "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}]},
+    "decoder": {"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Metaspace", "replacement": "_"}]},
+    "model": {"vocab": vocabulary(["a", "b", "ab"]), "merges": [["a", "b"]]},
+}
+write("tokenizer-json", "sequences", text(sequences))
+older = {"type": "Metaspace", "replacement": space, "prepend_scheme": "first", "split": True}
+write("tokenizer-json", "no-decoder", text({"pre_tokenizer": older, "model": sequences["model"]}))
+
+# tokenizer.model: protocol buffers by hand
+
+
+def varint(value):
+    value &= 2**64 - 1
+    output = b""
+    while value > 127:
+        output += bytes([value & 127 | 128])
+        value >>= 7
+    return output + bytes([value])
+
+
+def number(field, value):
+    return varint(field << 3) + varint(value)
+
+
+def block(field, data):
+    return varint(field << 3 | 2) + varint(len(data)) + data
+
+
+def piece(spelling, score=0.0, kind=1):
+    data = block(1, spelling.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score)
+    return block(1, data + (number(3, kind) if kind != 1 else b""))
+
+
+def model(pieces, trainer=b"", normalizer=b""):
+    return b"".join(pieces) + block(2, number(3, 2) + trainer) + block(3, normalizer)
+
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+start = [piece("<unk>", 0, UNKNOWN), piece("<s>", 0, CONTROL), piece("</s>", 0, CONTROL)]
+letters = [piece(letter, -10.0 - index) for index, letter in enumerate([space, "a", "b", "c", "é"])]
+words = [piece("ab", -1.0), piece(f"{space}ab", -2.0), piece("abc", -2.0), piece(f"{space}{space}", -3.0)]
+fallback = [piece(f"<0x{byte:02X}>", 0, BYTE) for byte in (0x41, 0xC3, 0xA9, 0xE2)]
+write("tokenizer-model", "plain", model(start + letters + words))
+write("tokenizer-model", "fallback", model(start + fallback + letters + words, number(35, 1)))
+user = start + letters + [piece("hello", 0, USER_DEFINED)]
+keep_spaces = number(3, 0) + number(4, 0)  # add_dummy_prefix, remove_extra_whitespaces
+write("tokenizer-model", "user-defined", model(user, number(41, -1), block(1, b"identity") + keep_spaces))

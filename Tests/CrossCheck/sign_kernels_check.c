@@ -1,0 +1,133 @@
+// Every version of the kernels that this CPU can run against plain loops and against the portable version, as a program
+// of its own: for instruction sets that the Swift tests don't reach, under an emulator. scripts/check-arm64.sh runs it.
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "CSignKernels.h"
+
+static uint64_t state = 1;
+static uint64_t next_random(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return state >> 33;
+}
+static float next_float(void) { return (float)(next_random() % 20001) / 10000 - 1; }
+
+static size_t rounded_up(size_t a, size_t b) { return (a + b - 1) / b * b; }
+
+static int failures, checks;
+static void expect(int holds, const char *version, const char *what, size_t a, size_t b, size_t c) {
+    checks++;
+    if (holds) return;
+    failures++;
+    printf("FAILED %s: %s (%zu, %zu, %zu)\n", version, what, a, b, c);
+}
+
+static void check_product(const sign_kernels_table *kernels, size_t rows, size_t columns, size_t tokens, int wide) {
+    const sign_kernels_layout *layout = kernels->layout;
+    const size_t bytes_per_row = (columns + 7) / 8, tiles = (rows + layout->tile_rows - 1) / layout->tile_rows;
+    const size_t padded = rounded_up(columns, SIGN_KERNELS_INPUT_PADDING);
+    uint8_t *bits = malloc(bytes_per_row * rows);
+    for (size_t i = 0; i < bytes_per_row * rows; i++) bits[i] = (uint8_t)next_random();
+    uint8_t *packed = aligned_alloc(64, rounded_up(layout->byte_count(rows, columns, tiles), 64));
+    layout->pack((sign_kernels_matrix){bits, bytes_per_row, rows, columns}, 0, tiles, packed);
+
+    const size_t table_bytes = (wide ? kernels->table_bytes_int16 : kernels->table_bytes_int8)(columns);
+    const size_t stride = rounded_up(table_bytes, 64);
+    const size_t quads = (columns + 4 * layout->group_columns - 1) / (4 * layout->group_columns);
+    uint8_t *tables = aligned_alloc(64, stride * tokens);
+    sign_kernels_quantized *inputs = malloc(tokens * sizeof *inputs);
+    int16_t *q16 = malloc(tokens * padded * sizeof *q16);
+    int8_t *q8 = malloc(tokens * padded);
+    float *x = malloc(columns * sizeof *x), *g = malloc(columns * sizeof *g);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t c = 0; c < columns; c++) x[c] = next_float(), g[c] = next_float();
+        if (wide) {
+            inputs[t] = kernels->quantize_int16(x, g, columns, q16 + t * padded, padded);
+            kernels->build_tables_int16(q16 + t * padded, 0, quads, tables + t * stride);
+        } else {
+            inputs[t] = kernels->quantize_int8(x, g, columns, q8 + t * padded, padded);
+            kernels->build_tables_int8(q8 + t * padded, 0, quads, tables + t * stride);
+        }
+    }
+    int32_t *y = malloc(rows * tokens * sizeof *y);
+    (wide ? kernels->sign_product_int16 : kernels->sign_product_int8)(
+        (sign_kernels_packed_matrix){packed, rows, columns}, 0, tiles, tables, stride, inputs, tokens, y, rows);
+    int equal = 1;
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t r = 0; r < rows; r++) {
+            int32_t sum = 0;
+            for (size_t c = 0; c < columns; c++) {
+                const int32_t value = wide ? q16[t * padded + c] : q8[t * padded + c];
+                sum += bits[r * bytes_per_row + c / 8] >> (c % 8) & 1 ? -value : value;
+            }
+            equal &= sum == y[t * rows + r];
+        }
+    }
+    expect(equal, kernels->name, wide ? "16-bit product" : "8-bit product", rows, columns, tokens);
+    free(bits), free(packed), free(tables), free(inputs), free(q16), free(q8), free(x), free(g), free(y);
+}
+
+enum { count = 1003, head = 80, positions = 37, heads = 3, stride = 96 };
+
+// The float kernels' results must be the portable version's, bit for bit.
+static void check_floats(const sign_kernels_table *kernels, const sign_kernels_table *portable) {
+    static float a[count], b[count], x[count], y[count], room[4 * (positions + 2 + head + 15)];
+    static uint16_t half_x[count], half_y[count], keys[(positions + 2) * stride], values[(positions + 2) * stride];
+    static float weights[19 * count];
+    for (int i = 0; i < count; i++) a[i] = next_float() * 9, b[i] = next_float();
+    for (int i = 0; i < 19 * count; i++) weights[i] = next_float();
+#define SAME(what, size) expect(memcmp(x, y, (size) * sizeof *x) == 0, kernels->name, what, count, 0, 0)
+    for (int i = 1; i <= count; i += 167) {
+        portable->rms_norm(a, b, i, 1e-5f, x), kernels->rms_norm(a, b, i, 1e-5f, y), SAME("rms_norm", i);
+        portable->layer_norm(a, i, 1e-5f, x), kernels->layer_norm(a, i, 1e-5f, y), SAME("layer_norm", i);
+        portable->swiglu(a, b, i, x), kernels->swiglu(a, b, i, y), SAME("swiglu", i);
+        portable->narrow_float16(a, i, half_x), kernels->narrow_float16(a, i, half_y);
+        expect(memcmp(half_x, half_y, i * sizeof *half_x) == 0, kernels->name, "narrow_float16", i, 0, 0);
+        for (int type = 0; type < 4; type++) {
+            // Any bytes are halves; as other types small numbers, so that sums stay finite.
+            const void *w = type == SIGN_KERNELS_FLOAT16 ? (const void *)half_x : weights;
+            portable->widen(w, type, i, x), kernels->widen(w, type, i, y);
+            int same = 1;
+            for (int j = 0; j < i; j++) same &= x[j] != x[j] ? y[j] != y[j] : memcmp(x + j, y + j, sizeof *x) == 0;
+            expect(same, kernels->name, "widen", i, type, 0);
+        }
+        for (int t = 1; t <= 5; t += 4) {
+            static float inputs[5 * count];
+            for (int j = 0; j < t * i; j++) inputs[j] = next_float();
+            portable->float_product(weights, SIGN_KERNELS_FLOAT32, i, 0, 19, inputs, i, t, x, 19);
+            kernels->float_product(weights, SIGN_KERNELS_FLOAT32, i, 0, 19, inputs, i, t, y, 19);
+            SAME("float_product", t * 19);
+        }
+    }
+    for (int i = 0; i < (positions + 2) * stride; i++) {
+        const float value = i % stride < head ? next_float() : 0;
+        portable->narrow_float16(&value, 1, keys + i), portable->narrow_float16(&value, 1, values + i);
+    }
+    const int width = heads * head;
+    portable->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, room, x);
+    kernels->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, room, y);
+    SAME("attention", 2 * width);
+}
+
+int main(void) {
+    const size_t rows[] = {1, 31, 64, 65, 200, 256, 300}, columns[] = {1, 6, 25, 48, 100, 172, 1000, 4100};
+    const char *name;
+    for (size_t i = 0; (name = sign_kernels_known_name(i)) != NULL; i++) {
+        const sign_kernels_table *kernels = sign_kernels_find(name);
+        if (kernels == NULL) continue;
+        printf("checking %s\n", name);
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+            for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+                for (int wide = 0; wide < 2; wide++) {
+                    check_product(kernels, rows[r], columns[c], 1, wide);
+                    check_product(kernels, rows[r], columns[c], 9, wide);
+                }
+            }
+        }
+        check_floats(kernels, sign_kernels_find("portable"));
+    }
+    printf("%d passed, %d failed\n", checks - failures, failures);
+    return failures != 0;
+}
