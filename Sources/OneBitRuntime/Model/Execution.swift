@@ -2,7 +2,7 @@ import CSignKernels
 
 /// To how many bits a sign layer's input is quantised, per token. Sums over it are exact either way.
 public enum InputPrecision: Int, Sendable, CaseIterable {
-    /// Half the bandwidth and twice the speed of 16.
+    /// Fewer look-ups than 16: prompts are read about 1.5 times as fast, and generation where memory is not the limit.
     case bits8 = 8
     /// Nothing lost against 16-bit float activations.
     case bits16 = 16
