@@ -10,6 +10,11 @@ public protocol CausalLanguageModel: Sendable {
     /// Logits of every position of one sequence, row-major `[tokens.count, vocabularySize]`.
     func logits(of tokens: [Int]) throws -> [Float]
 
+    /// How likely continuations of contexts are, in the order of the requests.
+    ///
+    /// - Throws: ``RuntimeError`` for a request that is empty somewhere, too long, or has tokens of another vocabulary.
+    func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]]
+
     /// A decoding state with a key/value cache of its own.
     ///
     /// - Parameter contextLength: positions that it has room for, at most the model's own; nil is as many as these.
