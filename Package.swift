@@ -54,7 +54,8 @@ var targets: [Target] = [
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
-    .testTarget(name: "OneBitEvaluationTests", dependencies: ["CZlib", "ModelFiles", "OneBitEvaluation", "Tokenization"]),
+    .testTarget(
+        name: "OneBitEvaluationTests", dependencies: ["CZlib", "ModelFiles", "OneBitEvaluation", "Tokenization"]),
     .testTarget(
         name: "OneBitCommandTests", dependencies: ["ModelFiles", "OneBitRuntime", "Tokenization", "onebit"],
         exclude: training ? [] : ["Training"]),

@@ -20,7 +20,8 @@ public struct Estimate: Sendable, Hashable {
         let mean = values.reduce(0, +) / count
         let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
         self.init(
-            value: mean, standardError: values.count > 1 ? (squares / (count - 1)).squareRoot() / count.squareRoot() : nil,
+            value: mean,
+            standardError: values.count > 1 ? (squares / (count - 1)).squareRoot() / count.squareRoot() : nil,
             count: values.count)
     }
 
@@ -49,6 +50,7 @@ public struct Estimate: Sendable, Hashable {
         }
         self.init(
             value: sum / Double(count),
-            standardError: variance.map { ($0 / Double(count - parts.count) / Double(count)).squareRoot() }, count: count)
+            standardError: variance.map { ($0 / Double(count - parts.count) / Double(count)).squareRoot() },
+            count: count)
     }
 }

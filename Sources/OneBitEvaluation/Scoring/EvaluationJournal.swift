@@ -41,6 +41,16 @@ public final class EvaluationJournal {
 
     deinit { close(descriptor) }
 
+    /// What a checkpoint's scores hang on.
+    ///
+    /// - Parameter runtime: how the model is run, where that changes its numbers.
+    /// - Throws: ``FileError`` where `config.json` cannot be read.
+    public static func identity(of checkpoint: Checkpoint, runtime: String) throws -> String {
+        var fingerprint = Fingerprint()
+        fingerprint.combine(try readSmallFile(checkpoint.directory.appending(path: "config.json")))
+        return "\(checkpoint.identity); config.json \(hexadecimal(fingerprint.value)); \(runtime)"
+    }
+
     /// The scores of an item of `count` choices; nil where there are none yet.
     func scores(of fingerprint: UInt64, count: Int) -> [ContinuationScore]? {
         entries[fingerprint].flatMap { $0.count == count ? $0 : nil }

@@ -87,7 +87,8 @@ struct MMLUQuestion {
 
     func item(behind examples: String) -> TaskItem {
         let topic = subject.replacing("_", with: " ")
-        let context = "The following are multiple choice questions (with answers) about \(topic).\n\n\(examples)\(prompt)"
+        let context =
+            "The following are multiple choice questions (with answers) about \(topic).\n\n\(examples)\(prompt)"
         return TaskItem(
             file: file, line: line, subject: subject,
             choices: Self.letters.map { TaskItem.Choice(context: context, continuation: " " + $0, length: 1) },

@@ -57,7 +57,8 @@ struct TaskConformanceTests {
     private static let limit = ProcessInfo.processInfo.environment["ONEBIT_ALL_ITEMS"] == "1" ? 200 : 24
 
     @Test(
-        "The first items' log-likelihoods equal within 1e-3, and so does what is right", arguments: KnownTasks.paper.map(\.name),
+        "The first items' log-likelihoods equal within 1e-3, and so does what is right",
+        arguments: KnownTasks.paper.map(\.name),
         [true, false])
     func items(name: String, withBOS: Bool) throws {
         let reference = try Self.reference.get()
