@@ -120,12 +120,12 @@ struct EvaluateCommand: ParsableCommand {
         if let items, !overwrite, FileManager.default.fileExists(atPath: items.path) {
             throw FileError.destinationExists(path: items.path)
         }
-        // All that can be wrong with data and models is looked at before the first weight is read.
+        // All that can be wrong with models and data is looked at before the first weight is read.
+        let (candidates, original) = try candidates()
         let tasks = try tasks.map { try KnownTasks.task($0, mmluShots: mmluShots) }
         let source = TaskDataSource(
             directory: data ?? URL(filePath: "."), limit: limit, skipsMalformed: skipMalformed)
         let loaded = try tasks.map { LoadedTask(task: $0, items: try $0.items(from: source)) }
-        let (candidates, original) = try candidates()
         let texts = try PerplexityText.all(wikitext: wikitext, c4: c4)
 
         var results: [ModelResult] = []

@@ -29,14 +29,9 @@ public final class EvaluationJournal {
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         descriptor = open(file.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw JournalError.cannotWrite(file: file.path, reason: Self.systemReason) }
-        do {
-            // Two runs would write into each other's lines.
-            guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw JournalError.inUse(file: file.path) }
-            try readEntries(identity: identity)
-        } catch {
-            close(descriptor)
-            throw error
-        }
+        // Two runs would write into each other's lines.
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw JournalError.inUse(file: file.path) }
+        try readEntries(identity: identity)
     }
 
     deinit { close(descriptor) }
