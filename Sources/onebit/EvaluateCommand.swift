@@ -9,7 +9,8 @@ struct EvaluateCommand: ParsableCommand {
         abstract: "Let models take the tests that the field compares by.",
         discussion: """
             Prompts, tokenisation and measures are those of EleutherAI's lm-evaluation-harness 0.4.13. The table has the \
-            columns of OneBit's Table 2; standard errors, the other measures and what was truncated stand below it.
+            columns of OneBit's Table 2 (whose figures are without BOS: --bos none); standard errors, the other measures and \
+            what was truncated stand below it.
 
             Data are local files, a line of JSON per item as the sets are published, each also with .gz:
               winogrande      winogrande.jsonl

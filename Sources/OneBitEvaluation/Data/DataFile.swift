@@ -9,7 +9,7 @@ struct DataFile {
     let url: URL
     let contents: Data
 
-    /// - Throws: ``TaskDataError``, ``FileError``
+    /// - Throws: ``TaskDataError``, `FileError`
     init(contentsOf url: URL) throws {
         self.url = url
         let data = try readSmallFile(url, limit: Self.limit)

@@ -15,7 +15,9 @@ public struct TaskResult: Sendable {
     /// Items that were longer than the model's context and lost their beginning.
     public let truncatedCount: Int
 
-    /// - Parameter items: at least one.
+    /// - Parameters:
+    ///   - items: at least one.
+    ///   - scoring: what they were scored by.
     public init(_ items: [ItemResult], scoring: TaskScoring) {
         itemCount = items.count
         truncatedCount = items.count { $0.isTruncated }

@@ -20,7 +20,7 @@ public final class EvaluationJournal {
     ///   - directory: made where there is none.
     ///   - model: the model's name, which the file's begins with.
     ///   - identity: what the scores hang on besides the tokens: the model's weights and shape, and how it is run.
-    /// - Throws: ``JournalError``, ``FileError``
+    /// - Throws: ``JournalError``, `FileError`
     public init(directory: URL, model: String, identity: String) throws {
         var fingerprint = Fingerprint()
         fingerprint.combine(Array(identity.utf8))
@@ -38,8 +38,10 @@ public final class EvaluationJournal {
 
     /// What a checkpoint's scores hang on.
     ///
-    /// - Parameter runtime: how the model is run, where that changes its numbers.
-    /// - Throws: ``FileError`` where `config.json` cannot be read.
+    /// - Parameters:
+    ///   - checkpoint: the model.
+    ///   - runtime: how it is run, where that changes its numbers.
+    /// - Throws: `FileError` where `config.json` cannot be read.
     public static func identity(of checkpoint: Checkpoint, runtime: String) throws -> String {
         var fingerprint = Fingerprint()
         fingerprint.combine(try readSmallFile(checkpoint.directory.appending(path: "config.json")))

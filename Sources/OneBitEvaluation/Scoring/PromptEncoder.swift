@@ -16,6 +16,7 @@ public struct PromptEncoder: Sendable {
     private let prefixText: String?
 
     /// - Parameters:
+    ///   - tokenizer: the model's.
     ///   - prefix: what begins a sequence: the BOS token, or EOS for a model that has none.
     ///   - addsSpecialTokens: whether a text gets the special tokens that the tokenizer puts around one, its BOS above all.
     public init(tokenizer: any Tokenizer, prefix: Int?, addsSpecialTokens: Bool = true) {

@@ -28,6 +28,8 @@ public struct TaskEvaluation: Sendable {
     private let skipsUnscorable: Bool
 
     /// - Parameters:
+    ///   - model: who is asked.
+    ///   - encoder: makes tokens of the items.
     ///   - batchSize: items that the model is given at once; 1 or more.
     ///   - skipsUnscorable: leaves out items that the model cannot be asked about; otherwise the first is an error.
     public init(
@@ -41,6 +43,7 @@ public struct TaskEvaluation: Sendable {
     }
 
     /// - Parameters:
+    ///   - items: the items of a task.
     ///   - journal: where results are kept as they come, and found where an earlier run has left them.
     ///   - progress: called after every batch, and now and then while texts are tokenised; may throw to end.
     /// - Throws: ``UnscorableItemError``, ``NotFiniteError``, what the journal and `progress` throw, and the model's errors.

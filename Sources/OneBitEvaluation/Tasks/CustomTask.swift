@@ -41,7 +41,7 @@ public struct CustomTask: JSONLinesTask {
 
     /// Reads a task file.
     ///
-    /// - Throws: ``TaskFileError``, ``FileError``
+    /// - Throws: ``TaskFileError``, `FileError`
     public init(contentsOf url: URL) throws {
         let file = try TaskFile(contentsOf: url)
         name = try file.string("name")

@@ -15,7 +15,7 @@ public protocol EvaluationTask: Sendable {
 
     /// Reads the items from local files.
     ///
-    /// - Throws: ``TaskDataError``, ``FileError``
+    /// - Throws: ``TaskDataError``, `FileError`
     func items(from source: TaskDataSource) throws -> TaskItems
 }
 

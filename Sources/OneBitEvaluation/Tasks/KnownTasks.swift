@@ -12,7 +12,9 @@ public enum KnownTasks {
 
     /// The task of a name, or of a task file.
     ///
-    /// - Parameter name: one of ``names``, or the path of a file that ends with `.json` (see ``CustomTask``).
+    /// - Parameters:
+    ///   - name: one of ``names``, or the path of a file that ends with `.json` (see ``CustomTask``).
+    ///   - mmluShots: examples before each question of MMLU, 0 to 5.
     /// - Throws: ``UnknownTaskError``, and what reading a task file throws.
     public static func task(_ name: String, mmluShots: Int = 0) throws -> any EvaluationTask {
         if name.hasSuffix(".json") { return try CustomTask(contentsOf: URL(filePath: name)) }

@@ -8,7 +8,7 @@ struct TaskFile {
     private let path: String
     private let object: JSONObject
 
-    /// - Throws: ``TaskFileError``, ``FileError``
+    /// - Throws: ``TaskFileError``, `FileError`
     init(contentsOf url: URL) throws {
         path = url.path
         let data = try readSmallFile(url, limit: 1 << 20)
