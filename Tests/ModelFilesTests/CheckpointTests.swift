@@ -93,15 +93,6 @@ struct CheckpointTests {
         guard case .malformedIndex? = error() else { return fail("another error") }
     }
 
-    @Test("PyTorch weights are refused with a word that they come later")
-    func pytorchWeights() throws {
-        try directory.write(TinyModel.configuration(), as: "config.json")
-        try directory.write("x", as: "pytorch_model.bin")
-        let found = error()
-        guard case .pytorchWeights(_, "pytorch_model.bin")? = found else { return fail("another error") }
-        #expect(found?.localizedDescription.contains("later version") == true)
-    }
-
     @Test("A directory without configuration or weights says what is missing")
     func empty() throws {
         guard case .notACheckpoint(_, "config.json")? = error() else { return fail("another error") }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A model directory in Hugging Face layout: `config.json` and memory-mapped safetensors.
+/// A model directory in Hugging Face layout: `config.json` and memory-mapped weights, safetensors or PyTorch's.
 ///
 /// Opening reads the configuration and the headers, milliseconds for any model, and checks that the tensors are those
 /// that the configuration calls for: every name, shape and element type.
@@ -15,7 +15,7 @@ public final class Checkpoint: Sendable {
 
     /// Opens and checks a checkpoint.
     ///
-    /// - Throws: ``CheckpointError``, ``ConfigurationError``, ``SafetensorsError`` or ``FileError``.
+    /// - Throws: ``CheckpointError``, ``ConfigurationError``, ``SafetensorsError``, ``PyTorchError`` or ``FileError``.
     public init(directory: URL) throws {
         self.directory = directory
         let config = directory.appending(path: "config.json")
@@ -94,7 +94,7 @@ public final class Checkpoint: Sendable {
         }
     }
 
-    private func file(of name: String) throws -> SafetensorsFile {
+    private func file(of name: String) throws -> any TensorFile {
         guard tensors[name] != nil, let shard = index.shardOfTensor[name], let file = index.files[shard] else {
             throw CheckpointError.missingTensor(directory: directory.path, tensor: name)
         }
