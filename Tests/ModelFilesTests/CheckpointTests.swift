@@ -145,6 +145,27 @@ struct CheckpointTests {
         #expect(throws: CheckpointError.self) { try checkpoint.floats(of: "lm_head.weight") }
     }
 
+    @Test("Names without the model's prefix, as checkpoints of the bare decoder have them, are the model's")
+    func bareNames() throws {
+        let bare = { (tensor: TensorDescription) in
+            let name = tensor.name.hasPrefix("model.") ? String(tensor.name.dropFirst("model.".count)) : tensor.name
+            return TensorDescription(name: name, elementType: tensor.elementType, shape: tensor.shape)
+        }
+        try TinyModel.write(to: directory) { $0.map(bare) }
+        let checkpoint = try Checkpoint(directory: directory.url)
+        let name = "model.layers.1.mlp.up_proj.weight"
+        let tensor = try checkpoint.description(of: name)
+        #expect(tensor.name == name)
+        #expect(try checkpoint.floats(of: name) == TinyModel.values(of: tensor))
+        #expect(try checkpoint.mapped(name).bytes.count == tensor.byteCount)
+        #expect(checkpoint.tensors["layers.1.mlp.up_proj.weight"] == nil)
+
+        try TinyModel.write(to: directory) { $0 + $0.filter { $0.name == "model.norm.weight" }.map(bare) }
+        guard case .sameTensorTwice(_, "model.norm.weight", "norm.weight")? = error() else {
+            return fail("another error")
+        }
+    }
+
     @Test("A stage that gets the wrong kind says which it wants")
     func wrongKind() throws {
         try TinyModel.write(to: directory)

@@ -76,6 +76,7 @@ save("expanded.bin", {"weight": values(3).expand(2, 3)})
 save("float64.bin", {"weight": values(2, dtype=torch.float64)})
 save("uint16.bin", {"weight": torch.zeros(2, dtype=torch.uint16)})
 save("conjugate.bin", {"weight": torch.zeros(2, dtype=torch.complex64).conj().imag})
+# Its storages are named by their addresses: the one file that differs from run to run.
 save("legacy.bin", {"weight": values(2)}, _use_new_zipfile_serialization=False)
 
 # Checkpoints of TinyModel: bfloat16 in two shards
@@ -117,3 +118,35 @@ for shard, tensors in halves.items():
 total_size = sum(tensor.nbytes for tensor in dense.values())
 index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
 (OUTPUT / "sharded/pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+# The form of the checkpoints that the paper's authors released: float latent weights, and the same packed. Bit j of byte
+# k is column 8k+j, 1 means -1, and a latent 0 packs as +1.
+
+INTERMEDIATE = 16
+LAYERS = 1
+release = {
+    "_name_or_path": "/home/xyz/scripts/onebit_tiny_trainckpt", "architectures": ["BitLlamaForCausalLM"],
+    "attention_bias": False, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": HIDDEN,
+    "initializer_range": 0.02, "intermediate_size": INTERMEDIATE, "max_position_embeddings": 32,
+    "model_type": "bitllama", "num_attention_heads": 2, "num_hidden_layers": LAYERS, "num_key_value_heads": 1,
+    "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 10000.0,
+    "tie_word_embeddings": False, "torch_dtype": "float32", "transformers_version": "4.35.0.dev0", "use_cache": True,
+    "vocab_size": VOCABULARY,
+}
+student = OrderedDict((name, values(*shape)) for name, shape in floats())
+packed = OrderedDict(student)
+for name, rows, columns in linears(INTERMEDIATE):
+    latent = values(rows, columns)
+    bits = (latent.view(rows, columns // 8, 8) < 0).to(torch.int32)
+    student[f"{name}.weight"] = latent
+    packed[f"{name}.weight"] = (bits << torch.arange(8)).sum(2).to(torch.uint8).view(torch.int8)
+    for checkpoint in (student, packed):
+        # Not exact in half precision.
+        checkpoint[f"{name}.weight_scale"] = torch.linspace(0.1, 1, rows)
+        checkpoint[f"{name}.input_factor"] = torch.linspace(1, 0.1, columns)
+for form, checkpoint, architecture in (
+    ("float", student, "BitLlamaForCausalLM"), ("packed", packed, "BitLlamaForCausalLMInf"),
+):
+    save(f"release-{form}/pytorch_model.bin", checkpoint)
+    config = json.dumps(release | {"architectures": [architecture]}, indent=2, sort_keys=True)
+    (OUTPUT / f"release-{form}/config.json").write_text(config + "\n")

@@ -14,6 +14,8 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
     case tensorNotInShard(file: String, tensor: String, shard: String)
     /// The configuration calls for a tensor that is not there.
     case missingTensor(directory: String, tensor: String)
+    /// One tensor of the model under two names, with and without the model's prefix.
+    case sameTensorTwice(directory: String, tensor: String, other: String)
     /// A tensor that the configuration does not account for.
     case unexpectedTensor(directory: String, tensor: String, hint: String)
     /// A tensor of another shape than the configuration gives it.
@@ -43,6 +45,8 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
             "\(file): tensor \"\(tensor)\" should be in \(shard), which does not have it."
         case .missingTensor(let directory, let tensor):
             "\(directory): config.json calls for the tensor \"\(tensor)\", which is not there."
+        case .sameTensorTwice(let directory, let tensor, let other):
+            "\(directory): \"\(tensor)\" and \"\(other)\" are the same tensor of the model. Remove one."
         case .unexpectedTensor(let directory, let tensor, let hint):
             "\(directory): tensor \"\(tensor)\" has no place in the model that config.json describes\(hint)."
         case .wrongShape(let directory, let tensor, let expected, let found):
