@@ -4,7 +4,7 @@ import Foundation
 ///
 /// The file is a zip archive: `data.pkl`, a pickle that describes the tensors, and their elements in entries `data/0`,
 /// `data/1`, …, which are read where they are mapped. The pickle is read and never run, so a file from a stranger is no
-/// more than data; see ``PickleMachine``. Tensors may share a storage, as tied weights do. Views whose elements do not
+/// more than data. Tensors may share a storage, as tied weights do. Views whose elements do not
 /// lie one behind the other are refused, by name.
 ///
 /// Source: `torch/serialization.py` of PyTorch 1.6 to 2.11.
