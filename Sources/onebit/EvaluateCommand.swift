@@ -19,20 +19,22 @@ struct EvaluateCommand: ParsableCommand {
               boolq           boolq.jsonl
               arc_easy        arc_easy.jsonl or ARC-Easy-Test.jsonl
               arc_challenge   arc_challenge.jsonl or ARC-Challenge-Test.jsonl
-              mmlu            mmlu/test/SUBJECT_test.csv and mmlu/dev/SUBJECT_dev.csv, or mmlu_test.jsonl and mmlu_dev.jsonl
+              mmlu            mmlu/test/SUBJECT_test.csv, mmlu/dev/SUBJECT_dev.csv;
+                              or mmlu_test.jsonl, mmlu_dev.jsonl
               lambada_openai  lambada_openai.jsonl or lambada_test.jsonl
             Questions of your own: a task file that ends with .json, such as
-              {"name": "capitals", "data": "capitals.jsonl", "context": "Question: {question}\\nAnswer:",
-               "choices": "options", "answer": "correct"}
+              {"name": "capitals", "data": "capitals.jsonl", "choices": "options",
+               "context": "Question: {question}\\nAnswer:", "answer": "correct"}
             where data lies beside it, {key} is an item's value, choices the key of its list of choices, and answer that of \
             the right one: its number from 0, or its text. Optional are labels (a list or a key; answer is then one of \
             them), delimiter (a space) and metric (acc or acc_norm).
 
             EXAMPLES
               onebit evaluate packed --data sets
-              onebit evaluate llama-7b packed --data sets --wikitext wiki.test.raw --journal running
-              onebit evaluate packed --original llama-7b --data sets --tasks hellaswag,piqa --limit 200 --json
-              onebit evaluate packed --data sets --tasks mmlu,lambada_openai --mmlu-shots 5
+              onebit evaluate llama-7b packed --data sets --wikitext wiki.test.raw
+              onebit evaluate packed --data sets --journal running --skip-malformed
+              onebit evaluate packed --data sets --tasks hellaswag,piqa --limit 200
+              onebit evaluate packed --data sets --tasks mmlu --mmlu-shots 5 --json
               onebit evaluate packed --tasks capitals.json --items answers.jsonl
             """
     )

@@ -27,13 +27,10 @@ struct EncodedItem {
             }
             var pair = pair
             guard !pair.continuation.isEmpty else { throw unscorable("the tokenizer makes no token of it") }
-            guard pair.continuation.count <= maximumLength else {
-                throw unscorable("\(pair.continuation.count) tokens, and the model's context has \(maximumLength)")
-            }
-            if pair.truncate(toContext: maximumLength) { isTruncated = true }
             guard !pair.context.isEmpty else {
                 throw unscorable("nothing stands before it, and the tokenizer has no token that begins a sequence")
             }
+            if pair.truncate(toContext: maximumLength) { isTruncated = true }
             fingerprint.combine(pair.context)
             fingerprint.combine(pair.continuation)
             let request = requests.firstIndex { $0.context == pair.context } ?? requests.count

@@ -5,7 +5,7 @@ public struct ItemResult: Sendable {
     public let item: TaskItem
     /// One per choice.
     public let scores: [ContinuationScore]
-    /// Whether a choice was longer than the model's context, and its context lost tokens on the left.
+    /// Whether a choice behind its context was longer than the model's context, and lost tokens on the left.
     public let isTruncated: Bool
 
     public init(item: TaskItem, scores: [ContinuationScore], isTruncated: Bool) {

@@ -62,13 +62,17 @@ public struct PromptEncoder: Sendable {
 }
 
 extension PromptEncoder.Pair {
-    /// Cuts the context on the left until the model has room: every token but the last is read.
+    /// Cuts tokens off on the left until the model has room: it reads all but the last. Of a continuation that is itself
+    /// too long (the harness stops there) the end is scored, behind the token before it.
     ///
-    /// - Returns: whether it lost tokens.
+    /// - Returns: whether any were cut off.
     mutating func truncate(toContext maximum: Int) -> Bool {
         let excess = context.count + continuation.count - (maximum + 1)
         guard excess > 0 else { return false }
-        context.removeFirst(min(excess, context.count))
+        let tokens = (context + continuation).dropFirst(excess)
+        let contextCount = max(1, context.count - excess)
+        context = Array(tokens.prefix(contextCount))
+        continuation = Array(tokens.dropFirst(contextCount))
         return true
     }
 }

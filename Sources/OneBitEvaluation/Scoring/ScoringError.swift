@@ -1,6 +1,6 @@
 import Foundation
 
-/// An item that a model cannot be asked about, with the tokenizer and the context that it has.
+/// An item that a model cannot be asked about, with the tokenizer that it has.
 public struct UnscorableItemError: LocalizedError, Sendable, Equatable {
     public let file: String
     public let line: Int

@@ -80,5 +80,10 @@ struct PromptEncoderTests {
         isTruncated = pair.truncate(toContext: 3)
         #expect(isTruncated)
         #expect(pair == PromptEncoder.Pair(context: [2, 3], continuation: [4, 5]))
+        isTruncated = pair.truncate(toContext: 2)
+        #expect(pair == PromptEncoder.Pair(context: [3], continuation: [4, 5]))
+        isTruncated = pair.truncate(toContext: 1)
+        #expect(isTruncated)
+        #expect(pair == PromptEncoder.Pair(context: [4], continuation: [5]))
     }
 }

@@ -90,17 +90,30 @@ struct TaskEvaluationTests {
         #expect(TaskResult(results, scoring: .multipleChoice).truncatedCount == 1)
     }
 
-    @Test("A choice that is longer than the context, or of no tokens, is named; or left out and counted")
-    func unscorable() throws {
+    @Test("Of a choice that is longer than the context the end is scored")
+    func longChoice() throws {
         let model = try RecordingModel(maximumPositions: 4)
-        let items = [item(["x"], [" a"]), item(["x", "x"], [" a", " abcdefg"], line: 7), item(["x"], [""], line: 8)]
-        let reason = "7 tokens, and the model's context has 4"
-        #expect(throws: UnscorableItemError(file: "f", line: 7, choice: 1, reason: reason)) {
-            try TaskEvaluation(model: model, encoder: encoder).run(items)
-        }
+        let results = try TaskEvaluation(model: model, encoder: encoder).run([item(["x"], [" defghij"])]).results
+        #expect(results[0].isTruncated)
+        let request = model.batches.withLock { $0[0][0] }
+        #expect(request == ContinuationRequest(context: [102], continuations: [[103, 104, 105, 106]]))
+    }
+
+    @Test("A choice of no tokens is named; or left out and counted")
+    func unscorable() throws {
+        let model = try RecordingModel()
+        let items = [item(["x"], [" a"]), item(["x", "x"], [" a", ""], line: 7)]
+        #expect(
+            throws: UnscorableItemError(
+                file: "f", line: 7, choice: 1, reason: "the tokenizer makes no token of it")
+        ) { try TaskEvaluation(model: model, encoder: encoder).run(items) }
         let outcome = try TaskEvaluation(model: model, encoder: encoder, skipsUnscorable: true).run(items)
         #expect(outcome.results.map(\.item.line) == [1])
-        #expect(outcome.unscorable.map(\.line) == [7, 8])
+        #expect(outcome.unscorable.map(\.line) == [7])
+        let withoutBegin = PromptEncoder(tokenizer: PairTokenizer(), prefix: nil, addsSpecialTokens: false)
+        #expect(throws: UnscorableItemError.self) {
+            try TaskEvaluation(model: model, encoder: withoutBegin).run([item([" "], ["a"])])
+        }
     }
 
     @Test("A model that computes no numbers is found out at the item")
