@@ -44,6 +44,9 @@ var targets: [Target] = [
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
     .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
+    .executableTarget(
+        name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
+        exclude: ["make_llama3_size.py"]),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
     .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
     .testTarget(
