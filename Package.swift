@@ -48,7 +48,7 @@ var targets: [Target] = [
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
-    .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
+    .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),
