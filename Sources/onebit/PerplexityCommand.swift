@@ -12,21 +12,23 @@ struct PerplexityCommand: ParsableCommand {
             exp of the mean negative log-likelihood of the tokens predicted. What is predicted from what is the protocol's; \
             figures compare within one protocol only:
 
-              gptq       the texts of a file joined by an empty line, tokenised once, cut into windows that do not \
-            overlap, the tail dropped: what papers on quantisation print
-              strided    windows every --stride tokens; each predicts what none before it has (Hugging Face)
-              rolling    each text by itself behind one token, every token predicted once (lm-eval's \
-            loglikelihood_rolling)
-              llama.cpp  as gptq, but only the second half of a window is predicted, and a BOS takes the place of its \
-            first token
+            gptq: the texts of a file joined by an empty line, tokenised once, cut into windows that do not overlap, the \
+            tail dropped. Papers on quantisation print this one, and it is the default.
+
+            strided: windows every --stride tokens; each predicts what none before it has (Hugging Face).
+
+            rolling: each text by itself behind one token, every token predicted once (lm-eval's loglikelihood_rolling).
+
+            llama.cpp: as gptq, but only the second half of a window is predicted, and BOS takes the place of its first \
+            token.
 
             Where all tokens of the texts are predicted and nothing else, as rolling does, perplexity per word, per byte \
             and bits per byte are printed too. Several files get a figure each, and one for all their tokens together.
 
             A .jsonl file holds one {"text": …} a line, any other file is one text. --format wikitext reads \
             wiki.test.raw as the data set wikitext-2-raw-v1 that published figures are computed on: every line a text \
-            that keeps its line end, blank lines empty. The C4 of the paper's table is 256 windows drawn from the file \
-            c4-validation.00000-of-00008.
+            that keeps its line end, blank lines empty. The C4 of the paper's table is 256 windows of 2,048 tokens drawn \
+            from c4-validation.00000-of-00008 with --draw 256; that of other papers is the last example's.
 
             EXAMPLES
               onebit perplexity packed --text wiki.test.raw --format wikitext

@@ -100,7 +100,8 @@ struct CompressCommand: ParsableCommand {
             seconds: elapsed / .seconds(1), threads: threads.threads, progress: progress)
         try work.finish(
             report: report,
-            card: modelCard(teacher: teacher.directory, output: output.output, report: report),
+            card: modelCard(
+                teacher: teacher.directory, output: output.output, report: report, heldOut: text.heldOutLoader),
             output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
         return report
     }

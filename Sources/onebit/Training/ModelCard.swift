@@ -3,15 +3,20 @@ import ModelFiles
 
 /// `README.md` of a packed model: Hugging Face's front matter, what was measured, and what it was made with.
 ///
-/// - Parameter teacher: the teacher's directory; its own card, where it has one, says license and languages.
-func modelCard(teacher: URL, output: URL, report: CompressionReport) throws -> String {
+/// - Parameters:
+///   - teacher: the teacher's directory; its own card, where it has one, says license and languages.
+///   - output: the directory that the card is for.
+///   - heldOut: what reads the held-out text.
+func modelCard(
+    teacher: URL, output: URL, report: CompressionReport, heldOut: CompressionText.Loader
+) throws -> String {
     let base = BaseModel(directory: teacher)
     let name = base.name
     let definitions = [
         "kl_divergence", "top_one_agreement", "top_five_agreement", "perplexity", "perplexity_ratio", "standard_error",
     ].compactMap { report.definitions[$0] }.map { "* \($0).\n" }
     return """
-        \(try frontMatter(base: base, output: output, report: report))
+        \(try frontMatter(base: base, output: output, report: report, heldOut: heldOut))
         # \(name) at one bit per weight
 
         Every linear layer of the blocks is one sign matrix and two value vectors (OneBit, Xu et al., NeurIPS 2024), \
@@ -51,19 +56,18 @@ func modelCard(teacher: URL, output: URL, report: CompressionReport) throws -> S
 }
 
 /// The card's metadata, as the Hub reads it (its `modelcard.md`).
-private func frontMatter(base: BaseModel, output: URL, report: CompressionReport) throws -> String {
+private func frontMatter(
+    base: BaseModel, output: URL, report: CompressionReport, heldOut: CompressionText.Loader
+) throws -> String {
     let figures = report.comparison
     func metric(_ type: String, _ name: String, _ value: Double) -> String {
         "    - type: \(type)\n      name: \(YAML.scalar(name))\n      value: \(YAML.number(value))"
     }
     let metrics = [
         metric("perplexity", "perplexity per token", figures.studentPerplexity.value),
-        metric("perplexity", "perplexity per token of the teacher", figures.teacherPerplexity.value),
         metric("kl_divergence", "KL divergence from the teacher, nats per token", figures.klDivergence.value),
         metric("accuracy", "agreement with the teacher on the likeliest token", figures.topOneAgreement.value),
     ].joined(separator: "\n")
-    // Of a local file the Hub's own cards name the loader that reads it.
-    let loader = figures.source.hasSuffix(".jsonl") ? "json" : "text"
     return """
         ---
         base_model: \(YAML.scalar(base.identifier))
@@ -80,7 +84,7 @@ private func frontMatter(base: BaseModel, output: URL, report: CompressionReport
           - task:
               type: text-generation
             dataset:
-              type: \(loader)
+              type: \(heldOut.rawValue)
               name: \(YAML.scalar(figures.source))
             metrics:
         \(metrics)
