@@ -119,7 +119,7 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
 /// Rotates the pairs (x[j], x[j + size/2]) of x [batch, length, heads, size] by the angles of their position.
 at::Tensor rotated(const at::Tensor &x, const at::Tensor &cosines, const at::Tensor &sines, double direction) {
     int64_t half = x.size(-1) / 2;
-    at::Tensor c = cosines.unsqueeze(1), s = sines.unsqueeze(1);  // [length, 1, size / 2]
+    at::Tensor c = cosines.unsqueeze(-2), s = sines.unsqueeze(-2);  // [length, 1, size / 2], or a batch of these
     at::Tensor result = at::empty(x.sizes(), x.options());
     at::Tensor x1 = x.narrow(-1, 0, half), x2 = x.narrow(-1, half, half);
     at::Tensor y1 = result.narrow(-1, 0, half), y2 = result.narrow(-1, half, half);
@@ -148,8 +148,20 @@ lt_tensor *lt_embedding(const lt_tensor *weight, const lt_tensor *indices) {
     return guarded_tensor([&] { return at::embedding(weight->value, indices->value); });
 }
 
-lt_tensor *lt_linear(const lt_tensor *x, const lt_tensor *weight) {
-    return guarded_tensor([&] { return at::linear(x->value, weight->value); });
+lt_tensor *lt_linear(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias) {
+    return guarded_tensor([&] {
+        return at::linear(x->value, weight->value, bias ? std::optional<at::Tensor>(bias->value) : std::nullopt);
+    });
+}
+
+lt_tensor *lt_layer_norm(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias, double epsilon) {
+    return guarded_tensor([&] {
+        return at::layer_norm(x->value, {x->value.size(-1)}, weight->value, bias->value, epsilon);
+    });
+}
+
+lt_tensor *lt_relu(const lt_tensor *x) {
+    return guarded_tensor([&] { return at::relu(x->value); });
 }
 
 lt_tensor *lt_rms_norm(const lt_tensor *x, const lt_tensor *weight, double epsilon) {

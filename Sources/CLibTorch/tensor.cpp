@@ -172,6 +172,14 @@ int lt_item(const lt_tensor *a, double *out) {
 
 // MARK: Decoding
 
+lt_tensor *lt_log_softmax(const lt_tensor *logits) {
+    return guarded_tensor([&] { return at::log_softmax(logits->value, -1); });
+}
+
+lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices) {
+    return guarded_tensor([&] { return tensor->value.take(indices->value); });
+}
+
 lt_tensor *lt_argmax(const lt_tensor *logits) {
     return guarded_tensor([&] { return logits->value.argmax(-1); });
 }

@@ -235,6 +235,11 @@ static void KERNEL(scale)(const float *x, const float *w, size_t count, float *y
     for (size_t i = 0; i < count; i++) y[i] = x[i] * w[i];
 }
 
+// Written so that NaN stays NaN.
+static void KERNEL(relu)(const float *x, size_t count, float *y) {
+    for (size_t i = 0; i < count; i++) y[i] = x[i] < 0 ? 0 : x[i];
+}
+
 static void KERNEL(swiglu)(const float *gate, const float *up, size_t count, float *y) {
     for (size_t i = 0; i < count; i += lanes) {
         const size_t width = count - i < lanes ? count - i : lanes;

@@ -53,6 +53,7 @@ DECLARE_SIGN_PRODUCT(neon)
         .layer_norm = KERNEL(layer_norm),                                        \
         .add = KERNEL(add),                                                      \
         .scale = KERNEL(scale),                                                  \
+        .relu = KERNEL(relu),                                                    \
         .swiglu = KERNEL(swiglu),                                                \
         .rotate_half = KERNEL(rotate_half),                                      \
         .attention = KERNEL(attention),                                          \

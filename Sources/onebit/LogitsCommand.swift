@@ -9,12 +9,14 @@ struct LogitsCommand: ParsableCommand {
         commandName: "logits",
         abstract: "Print or save a model's logits, to hold another implementation against them.",
         discussion: """
-            Without --output or --json the likeliest next tokens of every position are printed. --output writes a \
-            safetensors file with input_ids, int64 [n], and logits, float32 [n, vocabulary].
+            For a dense model, a float student or a packed one, of any family. Without --output or --json the likeliest \
+            next tokens of every position are printed. --output writes a safetensors file with input_ids, int64 [n], \
+            and logits, float32 [n, vocabulary]; --hidden-states adds hidden_states.0 … hidden_states.L, float32 \
+            [n, hidden size], in the order of transformers: 0 … L−1 enter the blocks, L is what the output head reads.
 
             EXAMPLES
               onebit logits packed --text "Once upon a time"
-              onebit logits packed --tokens 1,403,407,261 --output logits.safetensors
+              onebit logits packed --tokens 1,403,407,261 --output logits.safetensors --hidden-states
               onebit logits packed --tokens 1 --json
             """
     )
@@ -40,6 +42,9 @@ struct LogitsCommand: ParsableCommand {
     @Option(name: [.short, .long], help: ArgumentHelp("Safetensors file to write.", valueName: "file"))
     var output: URL?
 
+    @Flag(help: "Write the hidden states too; needs --output.")
+    var hiddenStates = false
+
     @Flag(help: "Replace the output file if it exists.")
     var overwrite = false
 
@@ -50,6 +55,7 @@ struct LogitsCommand: ParsableCommand {
         guard (text == nil) != (tokens == nil) else {
             throw ValidationError("Give --text or --tokens, one of the two.")
         }
+        if hiddenStates, output == nil { throw ValidationError("--hidden-states needs an --output to write them to.") }
     }
 
     func run() throws {
@@ -60,11 +66,12 @@ struct LogitsCommand: ParsableCommand {
         let tokenizer = tokens == nil || (output == nil && !json.json) ? try loadTokenizer(from: self.model) : nil
         let tokens = tokens ?? tokenizer?.encode(text ?? "", addSpecialTokens: true) ?? []
         try model.check(tokens)
-        let logits = try model.logits(of: tokens)
+        let states =
+            hiddenStates
+            ? try model.states(of: tokens) : ModelStates(logits: try model.logits(of: tokens), hiddenStates: [])
+        let logits = states.logits
         let vocabulary = model.configuration.vocabularySize
-        if let output {
-            try writeAtomically(try safetensors(tokens: tokens, logits: logits, vocabulary: vocabulary), to: output)
-        }
+        if let output { try write(states, of: tokens, to: output) }
         if json.json {
             try writeJSON(LogitsReport(tokens: tokens, logits: logits, vocabulary: vocabulary))
         } else if output == nil, let tokenizer {
@@ -85,24 +92,24 @@ struct LogitsCommand: ParsableCommand {
         return table.text
     }
 
-    private func safetensors(tokens: [Int], logits: [Float], vocabulary: Int) throws -> Data {
-        struct Entry: Encodable {
-            let dtype: String
-            let shape: [Int]
-            let dataOffsets: [Int]
+    private func write(_ states: ModelStates, of tokens: [Int], to output: URL) throws {
+        let count = tokens.count
+        let matrices =
+            [("logits", states.logits)]
+            + states.hiddenStates.enumerated().map { ("hidden_states.\($0.offset)", $0.element) }
+        let ids = TensorDescription(name: "input_ids", elementType: .int64, shape: [count])
+        let file = try InPlaceSafetensors(
+            destination: output,
+            tensors: [ids]
+                + matrices.map {
+                    TensorDescription(name: $0.0, elementType: .float32, shape: [count, $0.1.count / count])
+                },
+            metadata: ["format": "pt"], alignment: 8)
+        tokens.map { Int64($0).littleEndian }.withUnsafeBytes { file.bytes(at: 0).copyMemory(from: $0) }
+        for (index, matrix) in matrices.enumerated() {
+            matrix.1.withUnsafeBytes { file.bytes(at: index + 1).copyMemory(from: $0) }
         }
-        let ids = tokens.map { Int64($0) }.withUnsafeBytes { Data($0) }
-        let values = logits.withUnsafeBytes { Data($0) }
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        var header = try encoder.encode([
-            "input_ids": Entry(dtype: "I64", shape: [tokens.count], dataOffsets: [0, ids.count]),
-            "logits": Entry(
-                dtype: "F32", shape: [tokens.count, vocabulary], dataOffsets: [ids.count, ids.count + values.count]),
-        ])
-        // Padded with spaces, so that the data begins at a multiple of 8.
-        header += Data(repeating: UInt8(ascii: " "), count: (8 - header.count % 8) % 8)
-        return withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) } + header + ids + values
+        try file.commit(metadata: ["format": "pt"])
     }
 }
 

@@ -37,7 +37,7 @@ extension HeadPrecision: ExpressibleByArgument {}
 /// Any model that stands in a directory: packed by the runtime, dense and float students by libtorch.
 ///
 /// - Throws: ``ModelLoadingError``, and what is wrong with the checkpoint.
-func loadModel(directory: URL, options: ModelOptions) throws -> any CausalLanguageModel {
+func loadModel(directory: URL, options: ModelOptions) throws -> any HiddenStateModel {
     let checkpoint = try Checkpoint(directory: directory)
     if checkpoint.kind == .packed {
         return try PackedModel(checkpoint: checkpoint, options: options.loadOptions)

@@ -98,7 +98,7 @@ import Testing
         let sequences = [tiny.tokens(5, seed: 1), tiny.tokens(9, seed: 2), tiny.tokens(1, seed: 3)]
         let pass = try ForwardPass(model: model, rows: 16, logitRows: 16, positions: 20)
         let caches = try sequences.map { _ in
-            try KeyValueCache(layerCount: 2, keyValueHeadCount: 2, headSize: 10, capacity: 20)
+            try KeyValueCache(configuration: tiny.configuration, capacity: 20)
         }
         pass.begin()
         for (tokens, cache) in zip(sequences, caches) { pass.append(tokens[...], to: cache) }

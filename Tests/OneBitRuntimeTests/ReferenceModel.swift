@@ -1,8 +1,8 @@
 import Foundation
 import ModelFiles
 
-/// The forward pass of a packed LLaMA written down plainly, in double precision, a whole sequence at a time, with the
-/// formulas of the paper and nothing quantised: what the runtime is held against.
+/// The forward pass of a packed model written down plainly, in double precision, a whole sequence at a time, with the
+/// formulas of the papers and nothing quantised: what the runtime is held against.
 struct ReferenceModel {
     typealias Matrix = [[Double]]
 
@@ -16,82 +16,115 @@ struct ReferenceModel {
 
     /// Logits of every position, row-major.
     func logits(of tokens: [Int]) -> [Double] {
-        let embedding = matrix("model.embed_tokens.weight", columns: configuration.hiddenSize)
+        let structure = configuration.structure
+        let embedding = matrix(configuration.embedding)
         var x = tokens.map { embedding[$0] }
-        for layer in 0..<configuration.layerCount {
-            let linears = configuration.blockLinears(layer: layer)
-            let block = "model.layers.\(layer)."
-            let a = rmsNorm(x, block + "input_layernorm.weight")
-            let attended = attention(
-                queries: linear(a, linears[0]), keys: linear(a, linears[1]), values: linear(a, linears[2]))
-            x = sum(x, linear(attended, linears[3]))
-            let b = rmsNorm(x, block + "post_attention_layernorm.weight")
-            let gated = zip(linear(b, linears[4]), linear(b, linears[5])).map { gate, up in
-                zip(gate, up).map { $0 / (1 + exp(-$0)) * $1 }
-            }
-            x = sum(x, linear(gated, linears[6]))
+        if let projection = configuration.inputProjection { x = product(x, matrix(projection)) }
+        if case .learned(let offset) = structure.positions, let table = configuration.positionEmbedding {
+            let rows = matrix(table)
+            x = x.indices.map { zip(x[$0], rows[$0 + offset]).map(+) }
         }
-        let head =
-            configuration.tiedEmbeddings
-            ? embedding : matrix("lm_head.weight", columns: configuration.hiddenSize)
-        return rmsNorm(x, "model.norm.weight").flatMap { row in head.map { dot($0, row) } }
+        for layer in 0..<configuration.layerCount {
+            let block = configuration.block(layer)
+            x = sublayer(x, block.attentionNorm) { attention($0, block) }
+            x = sublayer(x, block.mlpNorm) { mlp($0, block) }
+        }
+        if let norm = configuration.finalNorm { x = normalized(x, norm) }
+        if let projection = configuration.outputProjection { x = product(x, matrix(projection)) }
+        return product(x, matrix(configuration.head)).flatMap(\.self)
     }
 
-    /// Z = LayerNorm(((x ⊙ g) Sᵀ) ⊙ h)
+    private func sublayer(_ x: Matrix, _ norm: NormDescription, _ body: (Matrix) -> Matrix) -> Matrix {
+        switch configuration.structure.normPlacement {
+        case .beforeSublayers: sum(x, body(normalized(x, norm)))
+        case .afterSublayers: normalized(sum(x, body(x)), norm)
+        }
+    }
+
+    private func mlp(_ x: Matrix, _ block: BlockDescription) -> Matrix {
+        let up = linear(x, block.up)
+        guard let gate = block.gate else { return linear(up.map { $0.map { max($0, 0) } }, block.down) }
+        let gated = zip(linear(x, gate), up).map { gate, up in zip(gate, up).map { $0 / (1 + exp(-$0)) * $1 } }
+        return linear(gated, block.down)
+    }
+
+    /// Z = LayerNorm(((x ⊙ g) Sᵀ) ⊙ h) + b
     private func linear(_ x: Matrix, _ linear: LinearDescription) -> Matrix {
-        let signs = matrix(linear.weightName, columns: linear.inputs)
+        let signs = matrix(TensorShape(name: linear.weightName, shape: [linear.outputs, linear.inputs]))
         let g = vector(linear.inputScaleName)
         let h = vector(linear.outputScaleName)
+        let b = linear.bias.map { vector($0.name) } ?? [Double](repeating: 0, count: linear.outputs)
         return x.map { row in
             let scaled = zip(row, g).map { $0 * $1 }
-            let y = zip(signs, h).map { dot($0, scaled) * $1 }
-            guard let quantization = configuration.quantization, quantization.postLayerNorm else { return y }
-            let mean = y.reduce(0, +) / Double(y.count)
-            let variance = y.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(y.count)
-            return y.map { ($0 - mean) / (variance + Double(quantization.layerNormEpsilon)).squareRoot() }
+            var y = zip(signs, h).map { dot($0, scaled) * $1 }
+            if let quantization = configuration.quantization, quantization.postLayerNorm {
+                y = centred(y, epsilon: quantization.layerNormEpsilon)
+            }
+            return zip(y, b).map(+)
         }
     }
 
-    private func attention(queries: Matrix, keys: Matrix, values: Matrix) -> Matrix {
+    private func attention(_ x: Matrix, _ block: BlockDescription) -> Matrix {
         let size = configuration.headSize
         let group = configuration.attentionHeadCount / configuration.keyValueHeadCount
-        return queries.indices.map { t in
+        let (queries, keys, values) = (linear(x, block.query), linear(x, block.key), linear(x, block.value))
+        let attended = queries.indices.map { t in
             (0..<configuration.attentionHeadCount).flatMap { head -> [Double] in
-                let q = rotated(part(queries[t], head), position: t)
-                let scores = (0...t).map { p in
-                    dot(q, rotated(part(keys[p], head / group), position: p)) / Double(size).squareRoot()
+                let q = placed(part(queries[t], head), block.queryNorm, position: t)
+                let first = max(0, t + 1 - (block.slidingWindow ?? t + 1))
+                let scores = (first...t).map { p in
+                    dot(q, placed(part(keys[p], head / group), block.keyNorm, position: p)) / Double(size).squareRoot()
                 }
                 let weights = scores.map { exp($0 - scores.max()!) }
                 let total = weights.reduce(0, +)
                 return (0..<size).map { i in
-                    (0...t).reduce(0.0) { $0 + weights[$1] / total * part(values[$1], head / group)[i] }
+                    (first...t).reduce(0.0) {
+                        $0 + weights[$1 - first] / total * part(values[$1], head / group)[i]
+                    }
                 }
             }
         }
+        return linear(attended, block.output)
     }
 
     private func part(_ row: [Double], _ head: Int) -> [Double] {
         Array(row[head * configuration.headSize..<(head + 1) * configuration.headSize])
     }
 
-    private func rotated(_ x: [Double], position: Int) -> [Double] {
+    private func placed(_ head: [Double], _ norm: NormDescription?, position: Int) -> [Double] {
+        let x = norm.map { normalized([head], $0)[0] } ?? head
+        guard case .rotary(let rotary) = configuration.structure.positions else { return x }
+        let frequencies = rotary.frequencies(headSize: x.count, sequenceLength: 0)
         let half = x.count / 2
         var y = x
         for i in 0..<half {
-            let angle = Double(position) * pow(Double(configuration.ropeTheta), -Double(2 * i) / Double(x.count))
+            let angle = Double(position) * Double(frequencies[i])
             y[i] = x[i] * cos(angle) - x[i + half] * sin(angle)
             y[i + half] = x[i + half] * cos(angle) + x[i] * sin(angle)
         }
         return y
     }
 
-    private func rmsNorm(_ x: Matrix, _ name: String) -> Matrix {
-        let w = vector(name)
+    private func normalized(_ x: Matrix, _ norm: NormDescription) -> Matrix {
+        let w = vector(norm.weight.name)
         return x.map { row in
+            if let bias = norm.bias {
+                let y = centred(row, epsilon: configuration.normEpsilon)
+                return zip(zip(y, w).map { $0 * $1 }, vector(bias.name)).map(+)
+            }
             let scale = 1 / (dot(row, row) / Double(row.count) + Double(configuration.normEpsilon)).squareRoot()
             return zip(row, w).map { $0 * scale * $1 }
         }
     }
+
+    /// (x − mean x) / √(var x + ε)
+    private func centred(_ x: [Double], epsilon: Float) -> [Double] {
+        let mean = x.reduce(0, +) / Double(x.count)
+        let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(x.count)
+        return x.map { ($0 - mean) / (variance + Double(epsilon)).squareRoot() }
+    }
+
+    private func product(_ x: Matrix, _ w: Matrix) -> Matrix { x.map { row in w.map { dot($0, row) } } }
 
     private func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 
@@ -99,8 +132,9 @@ struct ReferenceModel {
 
     private func vector(_ name: String) -> [Double] { values[name]!.map { Double($0) } }
 
-    private func matrix(_ name: String, columns: Int) -> Matrix {
-        let all = vector(name)
+    private func matrix(_ tensor: TensorShape) -> Matrix {
+        let all = vector(tensor.name)
+        let columns = tensor.shape[1]
         return stride(from: 0, to: all.count, by: columns).map { Array(all[$0..<$0 + columns]) }
     }
 }

@@ -11,18 +11,26 @@ final class TinyPackedModel {
     private(set) var values: [String: [Float]] = [:]
 
     /// Sizes that no vector width divides: 20 inputs, 27 of them in the MLP, heads of 10.
-    init(
+    convenience init(
         hiddenSize: Int = 20, intermediateSize: Int = 27, layerCount: Int = 2, heads: Int = 2, keyValueHeads: Int = 1,
         vocabularySize: Int = 37, maximumPositions: Int = 40, tiedEmbeddings: Bool = false, postLayerNorm: Bool = true,
         floatType: ElementType = .float32, seed: UInt64 = 1,
         spoil: (_ tensor: String, _ values: inout [Float]) -> Void = { _, _ in }
     ) throws {
-        directory = FileManager.default.temporaryDirectory.appending(path: "onebit-runtime-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let dense = try ModelConfiguration(
             vocabularySize: vocabularySize, hiddenSize: hiddenSize, intermediateSize: intermediateSize,
             layerCount: layerCount, attentionHeadCount: heads, keyValueHeadCount: keyValueHeads,
             maximumPositions: maximumPositions, tiedEmbeddings: tiedEmbeddings)
+        try self.init(dense, postLayerNorm: postLayerNorm, floatType: floatType, seed: seed, spoil: spoil)
+    }
+
+    /// A model of any family.
+    init(
+        _ dense: ModelConfiguration, postLayerNorm: Bool = true, floatType: ElementType = .float32, seed: UInt64 = 1,
+        spoil: (_ tensor: String, _ values: inout [Float]) -> Void = { _, _ in }
+    ) throws {
+        directory = FileManager.default.temporaryDirectory.appending(path: "onebit-runtime-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let quantization = QuantizationConfiguration(
             checkpointFormat: .packed, postLayerNorm: postLayerNorm, valueType: floatType)
         let config = directory.appending(path: "config.json")

@@ -9,14 +9,14 @@ struct ResumptionTests {
     private struct Stop: Error {}
 
     @Sendable
-    private static func nextTokenLoss(_ model: LlamaModel, _ tokens: Tensor) throws -> StepLoss {
+    private static func nextTokenLoss(_ model: Transformer, _ tokens: Tensor) throws -> StepLoss {
         let length = tokens.shape[1]
         let logits = try model(tokens).logits.narrowed(1, from: 0, length: length - 1)
         let loss = try logits.crossEntropy(try tokens.narrowed(1, from: 1, length: length - 1))
         return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])
     }
 
-    private func weights(_ model: LlamaModel) throws -> [[Float]] {
+    private func weights(_ model: Transformer) throws -> [[Float]] {
         try model.parameters.map { try $0.tensor.floats() }
     }
 

@@ -18,7 +18,7 @@ enum TinyModels {
         return try ModelConfiguration(contentsOf: file)
     }
 
-    static func random(seed: UInt64) throws -> LlamaModel {
+    static func random(seed: UInt64) throws -> Transformer {
         try Pretrainer(configuration: configuration(), elementType: .float32, seed: seed).evaluated.model
     }
 

@@ -74,13 +74,18 @@ int lt_item(const lt_tensor *a, double *out);
 
 /// Rows of `weight` [vocabulary, width] named by `indices`.
 lt_tensor *lt_embedding(const lt_tensor *weight, const lt_tensor *indices);
-/// x Wᵀ, W [out, in].
-lt_tensor *lt_linear(const lt_tensor *x, const lt_tensor *weight);
+/// x Wᵀ + b, W [out, in]; `bias` [out] may be NULL.
+lt_tensor *lt_linear(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias);
 /// x / sqrt(mean(x²) + eps) ⊙ weight.
 lt_tensor *lt_rms_norm(const lt_tensor *x, const lt_tensor *weight, double epsilon);
+/// (x − mean(x)) / sqrt(var(x) + eps) ⊙ weight + bias, over the last dimension.
+lt_tensor *lt_layer_norm(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias, double epsilon);
+/// max(x, 0).
+lt_tensor *lt_relu(const lt_tensor *x);
 /// silu(gate) ⊙ up.
 lt_tensor *lt_swiglu(const lt_tensor *gate, const lt_tensor *up);
-/// Rotary embedding of x [batch, length, heads, size] by cosines and sines [length, size / 2], halves split.
+/// Rotary embedding of x [batch, length, heads, size] by cosines and sines [length, size / 2], or [batch, length,
+/// size / 2] where each sequence has its own positions; halves split.
 lt_tensor *lt_rotary(const lt_tensor *x, const lt_tensor *cosines, const lt_tensor *sines);
 /// softmax(q kᵀ / sqrt(size) + mask) v over [batch, heads, length, size]; `mask` may be NULL.
 lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal);
@@ -101,6 +106,10 @@ lt_tensor *lt_cross_entropy(const lt_tensor *logits, const lt_tensor *targets);
 
 // MARK: Decoding
 
+/// log softmax over the last dimension.
+lt_tensor *lt_log_softmax(const lt_tensor *logits);
+/// The elements of the flattened tensor that `indices` names.
+lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
 /// One draw per row from softmax(logits), int64 [rows].
 lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator);

@@ -136,15 +136,17 @@ typedef struct sign_kernels_table {
     // y = x as 16-bit floats, rounded to nearest, ties to even
     void (*_Nonnull narrow_float16)(const float *_Nonnull x, size_t count, uint16_t *_Nonnull y);
 
-    // y = x / sqrt(mean(x²) + ε) ⊙ w
+    // y = x / sqrt(mean(x²) + ε) ⊙ w; y may be x
     void (*_Nonnull rms_norm)(const float *_Nonnull x, const float *_Nonnull w, size_t count, float epsilon,
                               float *_Nonnull y);
     // y = (x − mean(x)) / sqrt(var(x) + ε); y may be x
     void (*_Nonnull layer_norm)(const float *_Nonnull x, size_t count, float epsilon, float *_Nonnull y);
     // y = x + y
     void (*_Nonnull add)(const float *_Nonnull x, size_t count, float *_Nonnull y);
-    // y = x ⊙ w
+    // y = x ⊙ w; y may be x
     void (*_Nonnull scale)(const float *_Nonnull x, const float *_Nonnull w, size_t count, float *_Nonnull y);
+    // y = max(x, 0); y may be x
+    void (*_Nonnull relu)(const float *_Nonnull x, size_t count, float *_Nonnull y);
     // y = gate · σ(gate) ⊙ up; y may be gate or up
     void (*_Nonnull swiglu)(const float *_Nonnull gate, const float *_Nonnull up, size_t count, float *_Nonnull y);
     // Rotates the pairs (x[i], x[i + size/2]) of one head by the angles whose cosines and sines are given, [size/2].

@@ -26,7 +26,7 @@ extension ModelConfiguration {
     public var tensorSlots: [TensorSlot] {
         inputTensors.map(TensorSlot.float)
             + (0..<layerCount).flatMap { layer in
-                blockFloatTensors(layer: layer).map(TensorSlot.float)
+                block(layer).floatTensors.map(TensorSlot.float)
                     + blockLinears(layer: layer).map(TensorSlot.linear)
             }
             + outputTensors.map(TensorSlot.float)

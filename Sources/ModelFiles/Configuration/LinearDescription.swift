@@ -8,13 +8,16 @@ public struct LinearDescription: Sendable, Hashable {
     public let inputs: Int
     /// Rows of the weight.
     public let outputs: Int
+    /// Whether a bias [out] is added to the layer's output; it stays in float.
+    public let hasBias: Bool
 
     /// A linear layer of a block.
-    public init(name: String, layer: Int, inputs: Int, outputs: Int) {
+    public init(name: String, layer: Int, inputs: Int, outputs: Int, hasBias: Bool = false) {
         self.name = name
         self.layer = layer
         self.inputs = inputs
         self.outputs = outputs
+        self.hasBias = hasBias
     }
 
     /// Key of the weight: dense or latent float [out, in], or packed int8 [out, ⌈in/8⌉].
@@ -23,6 +26,8 @@ public struct LinearDescription: Sendable, Hashable {
     public var outputScaleName: String { name + ".weight_scale" }
     /// Key of the paper's g [in] (`inputScale`).
     public var inputScaleName: String { name + ".input_factor" }
+    /// The bias; nil without one.
+    public var bias: TensorShape? { hasBias ? TensorShape(name: name + ".bias", shape: [outputs]) : nil }
     /// Bytes of a packed row.
     public var packedBytesPerRow: Int { (inputs + 7) / 8 }
     /// Number of weights.

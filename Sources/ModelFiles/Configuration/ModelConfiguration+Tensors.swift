@@ -1,14 +1,28 @@
 extension ModelConfiguration {
+    /// The parts of one block.
+    public func block(_ layer: Int) -> BlockDescription {
+        let gate = structure.linearRoles.contains(.gate) ? linear(.gate, layer: layer) : nil
+        let headNorms = structure.normalizesQueriesAndKeys
+        return BlockDescription(
+            layer: layer,
+            attentionNorm: norm(blockPrefix(layer) + names.attentionNorm),
+            query: linear(.query, layer: layer),
+            key: linear(.key, layer: layer),
+            value: linear(.value, layer: layer),
+            output: linear(.output, layer: layer),
+            queryNorm: headNorms ? headNorm(blockPrefix(layer) + names.queryNorm) : nil,
+            keyNorm: headNorms ? headNorm(blockPrefix(layer) + names.keyNorm) : nil,
+            mlpNorm: norm(blockPrefix(layer) + names.mlpNorm),
+            gate: gate,
+            up: linear(.up, layer: layer),
+            down: linear(.down, layer: layer),
+            slidingWindow: structure.windowedLayers.contains(layer) ? structure.slidingWindow : nil
+        )
+    }
+
     /// The linears of one block, in forward order.
     public func blockLinears(layer: Int) -> [LinearDescription] {
-        family.linears.map {
-            LinearDescription(
-                name: "\(family.blockPrefix)\(layer).\($0.name)",
-                layer: layer,
-                inputs: size(of: $0.inputs),
-                outputs: size(of: $0.outputs)
-            )
-        }
+        structure.linearRoles.map { linear($0, layer: layer) }
     }
 
     /// The linears of all blocks, in forward order.
@@ -16,24 +30,56 @@ extension ModelConfiguration {
         (0..<layerCount).flatMap(blockLinears)
     }
 
-    /// The tensors that stay in float: embeddings, norms, and the output projection unless it is tied.
+    /// The token embedding [vocabulary, embedding size].
+    public var embedding: TensorShape {
+        TensorShape(name: names.embedding + ".weight", shape: [vocabularySize, embeddingSize])
+    }
+
+    /// The table of learned positions [positions + offset, hidden size].
+    public var positionEmbedding: TensorShape? {
+        guard case .learned(let offset) = structure.positions else { return nil }
+        return TensorShape(name: names.positions + ".weight", shape: [maximumPositions + offset, hiddenSize])
+    }
+
+    /// From the embedding's width to the residual stream's [hidden size, embedding size].
+    public var inputProjection: TensorShape? {
+        structure.projectedEmbeddingSize.map {
+            TensorShape(name: names.inputProjection + ".weight", shape: [hiddenSize, $0])
+        }
+    }
+
+    /// From the residual stream's width to the output projection's [embedding size, hidden size].
+    public var outputProjection: TensorShape? {
+        structure.projectedEmbeddingSize.map {
+            TensorShape(name: names.outputProjection + ".weight", shape: [$0, hiddenSize])
+        }
+    }
+
+    /// The norm behind the last block.
+    public var finalNorm: NormDescription? { structure.hasFinalNorm ? norm(names.finalNorm) : nil }
+
+    /// The output projection [vocabulary, embedding size]: the embedding itself where they are tied.
+    public var head: TensorShape {
+        tiedEmbeddings
+            ? embedding : TensorShape(name: names.head + ".weight", shape: [vocabularySize, embeddingSize])
+    }
+
+    /// Width of the token embedding.
+    public var embeddingSize: Int { structure.projectedEmbeddingSize ?? hiddenSize }
+
+    /// The tensors that stay in float: embeddings, norms, biases, and the output projection unless it is tied.
     public var floatTensors: [TensorShape] {
-        inputTensors + (0..<layerCount).flatMap(blockFloatTensors) + outputTensors
+        inputTensors + (0..<layerCount).flatMap { block($0).floatTensors } + outputTensors
     }
 
-    /// The float tensors before the blocks: the token embedding.
+    /// The float tensors before the blocks.
     public var inputTensors: [TensorShape] {
-        family.inputs.map { shape(of: $0) }
+        [embedding] + [positionEmbedding, inputProjection].compactMap { $0 }
     }
 
-    /// The float tensors after the blocks: the final norm, and the output projection unless it is tied.
+    /// The float tensors after the blocks.
     public var outputTensors: [TensorShape] {
-        family.outputs.map { shape(of: $0) } + (tiedEmbeddings ? [] : [shape(of: family.head)])
-    }
-
-    /// The tensors of one block that stay in float.
-    public func blockFloatTensors(layer: Int) -> [TensorShape] {
-        family.blockFloats.map { shape(of: $0, prefix: "\(family.blockPrefix)\(layer).") }
+        (finalNorm?.tensors ?? []) + (outputProjection.map { [$0] } ?? []) + (tiedEmbeddings ? [] : [head])
     }
 
     /// Number of weights in the linears of all blocks.
@@ -48,20 +94,44 @@ extension ModelConfiguration {
 
     /// Whether a stored tensor may be passed over: nothing that the model computes with.
     func ignores(_ name: String) -> Bool {
-        family.ignoredSuffixes.contains { name.hasSuffix($0) } || (tiedEmbeddings && name == family.head.name)
+        names.ignoredSuffixes.contains { name.hasSuffix($0) } || (tiedEmbeddings && name == names.head + ".weight")
     }
 
-    private func shape(of tensor: ModelFamily.FloatTensor, prefix: String = "") -> TensorShape {
-        TensorShape(name: prefix + tensor.name, shape: tensor.shape.map(size))
+    /// The name of a stored tensor as the whole model has it: checkpoints of the bare decoder leave a prefix out.
+    func canonicalName(_ stored: String) -> String {
+        let isWhole = stored.hasPrefix(names.basePrefix) || stored.hasPrefix(names.head + ".")
+        return isWhole ? stored : names.basePrefix + stored
     }
 
-    private func size(of extent: ModelFamily.Extent) -> Int {
-        switch extent {
-        case .vocabulary: vocabularySize
-        case .hidden: hiddenSize
-        case .intermediate: intermediateSize
-        case .queries: attentionHeadCount * headSize
-        case .keyValues: keyValueHeadCount * headSize
+    private var names: TensorNames { family.names }
+
+    private func blockPrefix(_ layer: Int) -> String { "\(names.blockPrefix)\(layer)." }
+
+    private func linear(_ role: DecoderStructure.LinearRole, layer: Int) -> LinearDescription {
+        let (inputs, outputs) = extents(of: role)
+        return LinearDescription(
+            name: blockPrefix(layer) + names.linear(role), layer: layer, inputs: inputs, outputs: outputs,
+            hasBias: structure.biases.contains(role))
+    }
+
+    private func extents(of role: DecoderStructure.LinearRole) -> (inputs: Int, outputs: Int) {
+        switch role {
+        case .query: (hiddenSize, attentionHeadCount * headSize)
+        case .key, .value: (hiddenSize, keyValueHeadCount * headSize)
+        case .output: (attentionHeadCount * headSize, hiddenSize)
+        case .gate, .up: (hiddenSize, intermediateSize)
+        case .down: (intermediateSize, hiddenSize)
         }
+    }
+
+    private func norm(_ name: String) -> NormDescription {
+        let isLayerNorm = structure.normalization == .layer
+        return NormDescription(
+            weight: TensorShape(name: name + ".weight", shape: [hiddenSize]),
+            bias: isLayerNorm ? TensorShape(name: name + ".bias", shape: [hiddenSize]) : nil)
+    }
+
+    private func headNorm(_ name: String) -> NormDescription {
+        NormDescription(weight: TensorShape(name: name + ".weight", shape: [headSize]), bias: nil)
     }
 }

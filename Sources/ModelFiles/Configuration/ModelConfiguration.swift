@@ -18,14 +18,15 @@ public struct ModelConfiguration: Sendable, Hashable {
     public let attentionHeadCount: Int
     /// Key and value heads; divides `attentionHeadCount`.
     public let keyValueHeadCount: Int
-    /// Channels per head; even, for the rotary embedding.
+    /// Channels per head; even where positions are rotary.
     public let headSize: Int
-    /// Longest sequence that the model was made for, in tokens.
+    /// Longest sequence that the model was made for, in tokens: what linear and dynamic rotary scaling stretch
+    /// `max_position_embeddings` to, that number otherwise.
     public let maximumPositions: Int
-    /// Epsilon of the RMSNorms.
+    /// Epsilon of the norms.
     public let normEpsilon: Float
-    /// Base of the rotary frequencies.
-    public let ropeTheta: Float
+    /// What the model computes, beside its sizes.
+    public let structure: DecoderStructure
     /// Whether the output projection is the embedding itself.
     public let tiedEmbeddings: Bool
     /// Token that opens a text.
@@ -55,7 +56,6 @@ public struct ModelConfiguration: Sendable, Hashable {
     ///
     /// - Throws: ``ConfigurationError`` when the numbers do not fit together.
     public init(
-        modelType: String = "llama",
         vocabularySize: Int,
         hiddenSize: Int,
         intermediateSize: Int,
@@ -71,55 +71,56 @@ public struct ModelConfiguration: Sendable, Hashable {
         storedType: ElementType = .float32
     ) throws {
         let ends = endOfSequence.map { JSONValue.integer($0) }
-        let object = JSONObject([
-            ("architectures", .array([.string(ModelFamily.llama.architecture)])),
-            ("model_type", .string(modelType)),
-            ("vocab_size", .integer(vocabularySize)),
-            ("hidden_size", .integer(hiddenSize)),
-            ("intermediate_size", .integer(intermediateSize)),
-            ("num_hidden_layers", .integer(layerCount)),
-            ("num_attention_heads", .integer(attentionHeadCount)),
-            ("num_key_value_heads", .integer(keyValueHeadCount ?? attentionHeadCount)),
-            ("hidden_act", .string("silu")),
-            ("max_position_embeddings", .integer(maximumPositions)),
-            ("rms_norm_eps", JSONValue(normEpsilon)),
-            ("rope_theta", JSONValue(ropeTheta)),
-            ("rope_scaling", .null),
-            ("attention_bias", .boolean(false)),
-            ("mlp_bias", .boolean(false)),
-            ("tie_word_embeddings", .boolean(tiedEmbeddings)),
-            ("bos_token_id", beginOfSequence.map { .integer($0) } ?? .null),
-            ("eos_token_id", ends.count == 1 ? ends[0] : .array(ends)),
-            ("torch_dtype", .string(storedType.configurationName ?? "float32")),
-        ])
-        try self.init(ConfigurationReader(file: "configuration", object: object), generation: nil)
+        try self.init(
+            JSONObject([
+                ("architectures", .array([.string(ModelFamily.llama.architecture)])),
+                ("model_type", .string(ModelFamily.llama.modelType)),
+                ("vocab_size", .integer(vocabularySize)),
+                ("hidden_size", .integer(hiddenSize)),
+                ("intermediate_size", .integer(intermediateSize)),
+                ("num_hidden_layers", .integer(layerCount)),
+                ("num_attention_heads", .integer(attentionHeadCount)),
+                ("num_key_value_heads", .integer(keyValueHeadCount ?? attentionHeadCount)),
+                ("hidden_act", .string("silu")),
+                ("max_position_embeddings", .integer(maximumPositions)),
+                ("rms_norm_eps", JSONValue(normEpsilon)),
+                ("rope_theta", JSONValue(ropeTheta)),
+                ("rope_scaling", .null),
+                ("attention_bias", .boolean(false)),
+                ("mlp_bias", .boolean(false)),
+                ("tie_word_embeddings", .boolean(tiedEmbeddings)),
+                ("bos_token_id", beginOfSequence.map { .integer($0) } ?? .null),
+                ("eos_token_id", ends.count == 1 ? ends[0] : .array(ends)),
+                ("torch_dtype", .string(storedType.configurationName ?? "float32")),
+            ]))
+    }
+
+    /// The configuration of a dense model that stands in no file yet, of any family.
+    ///
+    /// - Parameter keys: what `config.json` would hold.
+    /// - Throws: ``ConfigurationError``
+    package init(_ keys: JSONObject) throws {
+        try self.init(ConfigurationReader(file: "configuration", object: keys), generation: nil)
     }
 
     init(_ reader: ConfigurationReader, generation: ConfigurationReader?) throws {
-        guard let typeName = try reader.string("model_type") else { throw reader.missing("model_type") }
-        guard let family = ModelFamily.all.first(where: { $0.modelType == typeName }) else {
-            throw ConfigurationError.unsupportedFamily(
-                file: reader.file,
-                found: "\"\(typeName)\"",
-                supported: ModelFamily.all.map(\.modelType)
-            )
-        }
-        try Self.check(family.requirements, reader)
-        modelType = typeName
+        let family = try ModelFamily.named(by: reader)
+        try family.checkSettings(reader)
         self.family = family
+        modelType = family.modelType
         var source = reader.object
         source["quantization_config"] = nil
         self.source = source
 
         vocabularySize = try reader.integer("vocab_size", in: 1...1 << 24)
         hiddenSize = try reader.integer("hidden_size", in: 1...1 << 18)
-        intermediateSize = try reader.integer("intermediate_size", in: 1...1 << 20)
+        intermediateSize = try reader.integer(family.intermediateSizeKey, in: 1...1 << 20)
         layerCount = try reader.integer("num_hidden_layers", in: 1...4096)
         attentionHeadCount = try reader.integer("num_attention_heads", in: 1...4096)
         keyValueHeadCount =
-            try reader.integer("num_key_value_heads", in: 1...4096, default: nil) ?? attentionHeadCount
-        maximumPositions =
-            try reader.integer("max_position_embeddings", in: 1...Int(Int32.max), default: nil) ?? 2048
+            try reader.integer("num_key_value_heads", in: 1...4096, default: family.defaultKeyValueHeadCount)
+            ?? attentionHeadCount
+        let positions = try reader.integer("max_position_embeddings", in: 1...Int(Int32.max), default: nil) ?? 2048
         guard attentionHeadCount % keyValueHeadCount == 0 else {
             throw ConfigurationError.inconsistent(
                 file: reader.file,
@@ -127,11 +128,21 @@ public struct ModelConfiguration: Sendable, Hashable {
                     + "\"num_key_value_heads\" (\(keyValueHeadCount))"
             )
         }
-        headSize = try Self.headSize(reader, hiddenSize: hiddenSize, headCount: attentionHeadCount)
-
-        normEpsilon = try reader.positive("rms_norm_eps", atMost: 1, default: 1e-6)
-        ropeTheta = try Self.ropeTheta(reader)
-        tiedEmbeddings = try reader.boolean("tie_word_embeddings", default: false)
+        structure = try family.structure(
+            reader,
+            ModelFamily.Sizes(hiddenSize: hiddenSize, layerCount: layerCount, maximumPositions: positions))
+        headSize = try Self.headSize(
+            reader, hiddenSize: hiddenSize, headCount: attentionHeadCount, fallback: family.defaultHeadSize,
+            positions: structure.positions)
+        if case .rotary(let rotary) = structure.positions {
+            maximumPositions = rotary.stretched(positions)
+        } else {
+            maximumPositions = positions
+        }
+        normEpsilon =
+            try family.normEpsilonKey.map { try reader.positive($0, atMost: 1, default: family.defaultNormEpsilon) }
+            ?? family.defaultNormEpsilon
+        tiedEmbeddings = try reader.boolean("tie_word_embeddings", default: family.tiesEmbeddingsByDefault)
         beginOfSequence = try reader.integer("bos_token_id", in: 0...vocabularySize - 1, default: nil)
         var ends = try reader.integers("eos_token_id", in: 0..<vocabularySize)
         ends += try generation?.integers("eos_token_id", in: 0..<vocabularySize) ?? []
@@ -140,15 +151,11 @@ public struct ModelConfiguration: Sendable, Hashable {
         quantization = try reader.nested("quantization_config").map(QuantizationConfiguration.init)
     }
 
-    private static func check(_ requirements: [ModelFamily.Requirement], _ reader: ConfigurationReader) throws {
-        for requirement in requirements {
-            guard let value = reader.value(requirement.key), !requirement.supported.contains(value) else { continue }
-            throw reader.unsupported(requirement.key, requirement.supported[0].summary, value)
-        }
-    }
-
-    private static func headSize(_ reader: ConfigurationReader, hiddenSize: Int, headCount: Int) throws -> Int {
-        let stated = try reader.integer("head_dim", in: 1...1 << 16, default: nil)
+    private static func headSize(
+        _ reader: ConfigurationReader, hiddenSize: Int, headCount: Int, fallback: Int?,
+        positions: DecoderStructure.Positions
+    ) throws -> Int {
+        let stated = try reader.integer("head_dim", in: 1...1 << 16, default: fallback)
         guard stated != nil || hiddenSize % headCount == 0 else {
             throw ConfigurationError.inconsistent(
                 file: reader.file,
@@ -156,7 +163,7 @@ public struct ModelConfiguration: Sendable, Hashable {
             )
         }
         let size = stated ?? hiddenSize / headCount
-        guard size % 2 == 0 else {
+        if case .rotary = positions, size % 2 != 0 {
             throw ConfigurationError.inconsistent(
                 file: reader.file,
                 reason: "the head size (\(size)) is odd; rotary embeddings need an even one"
@@ -169,26 +176,6 @@ public struct ModelConfiguration: Sendable, Hashable {
             )
         }
         return size
-    }
-
-    /// The rotary base, from `rope_theta` or from the `rope_parameters` of newer transformers. Scaled rotary
-    /// embeddings are refused: ignoring them would give wrong text, not an error.
-    private static func ropeTheta(_ reader: ConfigurationReader) throws -> Float {
-        let limit = 1e12
-        let direct = try reader.positive("rope_theta", atMost: limit, default: 10_000)
-        var theta = direct
-        for key in ["rope_scaling", "rope_parameters"] {
-            guard let rope = try reader.nested(key) else { continue }
-            let type = try rope.string("rope_type") ?? rope.string("type") ?? "default"
-            guard type == "default" else {
-                throw reader.unsupported(key, "null or type \"default\"", .object(rope.object))
-            }
-            theta = try rope.positive("rope_theta", atMost: limit, default: theta)
-            if let factor = rope.value("partial_rotary_factor"), factor != .integer(1), factor != .number(1) {
-                throw rope.unsupported("partial_rotary_factor", "1", factor)
-            }
-        }
-        return theta
     }
 
     /// `config.json` of a checkpoint of this model: the family's own keys as read, and how the linears are stored.

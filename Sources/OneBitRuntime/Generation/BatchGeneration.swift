@@ -110,7 +110,7 @@ private func generateBatch(
     let largest = rooms.sorted(by: >).prefix(batchSize)
     guard let positions = largest.first else { return }
     try AvailableMemory.require(
-        largest.reduce(0) { $0 + model.cacheByteCount(capacity: $1) },
+        largest.reduce(0) { $0 + KeyValueCache.byteCount(model.configuration, capacity: $1) },
         for: "the keys and values of \(largest.count) sequences, of up to \(positions) tokens each,")
     var batch = try SequenceBatch(model: model, size: largest.count, positions: positions)
     var waiting = prompts.indices[...]
@@ -121,7 +121,8 @@ private func generateBatch(
         try batch.admit(
             entering.map { index in
                 try BatchSequence(
-                    index: index, prompt: prompts[index], cache: model.makeCache(capacity: rooms[index]),
+                    index: index, prompt: prompts[index],
+                    cache: KeyValueCache(configuration: model.configuration, capacity: rooms[index]),
                     tokenizer: tokenizer, endOfSequence: endOfSequence, parameters: ownParameters(index))
             })
         for sequence in batch.removeFinished() {
@@ -130,20 +131,5 @@ private func generateBatch(
         }
         if batch.sequences.isEmpty { continue }
         try batch.advance { sequence, text in try handText(text, of: sequence.index) }
-    }
-}
-
-extension PackedModel {
-    /// Bytes of a cache of that many positions.
-    fileprivate func cacheByteCount(capacity: Int) -> Int {
-        KeyValueCache.byteCount(
-            layerCount: configuration.layerCount, keyValueHeadCount: configuration.keyValueHeadCount,
-            headSize: configuration.headSize, capacity: capacity)
-    }
-
-    fileprivate func makeCache(capacity: Int) throws -> KeyValueCache {
-        try KeyValueCache(
-            layerCount: configuration.layerCount, keyValueHeadCount: configuration.keyValueHeadCount,
-            headSize: configuration.headSize, capacity: capacity)
     }
 }

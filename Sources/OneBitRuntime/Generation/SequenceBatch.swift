@@ -38,7 +38,7 @@ struct SequenceBatch {
             while !rest.isEmpty {
                 if free == 0 { try run() }
                 let part = rest.prefix(free)
-                prefill.append(part, to: sequence.cache)
+                prefill.append(part, to: sequence.cache, sequenceLength: sequence.prompt.count - 1)
                 free -= part.count
                 rest = rest.dropFirst(part.count)
             }

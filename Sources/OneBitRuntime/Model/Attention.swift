@@ -1,11 +1,14 @@
 import CSignKernels
 import ModelFiles
 
-/// Grouped-query attention with rotary positions, over a key/value cache:
+/// Grouped-query attention over a key/value cache:
 ///
-///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ;   q, k turned by their positions
-///     a_t = Σ_{p ≤ t} softmax_p(q_t · k_p / √d) v_p      per query head; several share a key/value head
+///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       each head of q and k normalised where the family has it,
+///                                         then turned by its position where positions are rotary
+///     a_t = Σ_p softmax_p(q_t · k_p / √d) v_p      per query head; several share a key/value head
 ///     y = a Woᵀ
+///
+/// p runs over all positions up to t, or over the last `slidingWindow` of them.
 struct Attention: Sendable {
     /// Tokens of a sequence that one part of the loop over attention takes.
     private static let partTokens = 8
@@ -14,6 +17,11 @@ struct Attention: Sendable {
     private let queryKeyValue: SignLinearGroup
     /// `self_attn.o_proj`
     private let output: SignLinearGroup
+    /// Of one head.
+    private let queryNorm: Norm?
+    private let keyNorm: Norm?
+    private let isRotary: Bool
+    private let slidingWindow: Int
 
     private let layer: Int
     private let keyValueHeadCount: Int
@@ -22,9 +30,14 @@ struct Attention: Sendable {
     private let groupSize: Int
 
     init(
-        layer: Int, queryKeyValue: SignLinearGroup, output: SignLinearGroup, configuration: ModelConfiguration
+        _ block: BlockDescription, queryKeyValue: SignLinearGroup, output: SignLinearGroup, queryNorm: Norm?,
+        keyNorm: Norm?, configuration: ModelConfiguration
     ) {
-        self.layer = layer
+        layer = block.layer
+        slidingWindow = block.slidingWindow ?? .max
+        isRotary = if case .rotary = configuration.structure.positions { true } else { false }
+        self.queryNorm = queryNorm
+        self.keyNorm = keyNorm
         self.queryKeyValue = queryKeyValue
         self.output = output
         keyValueHeadCount = configuration.keyValueHeadCount
@@ -53,28 +66,32 @@ struct Attention: Sendable {
         ) { _ in y }
     }
 
-    /// Turns queries and keys by their positions; keys and values go to the caches.
+    /// Normalises and turns queries and keys; keys and values go to the caches.
     private func remember(
         _ segments: [Segment], _ workspace: Workspace, _ execution: Execution, _ member: inout Team.Member
     ) {
         let kernels = execution.kernels
         let half = headSize / 2
+        func place(_ head: UnsafeMutablePointer<Float>, norm: Norm?, row: Int) {
+            norm?.normalize(head, into: head, kernels: kernels)
+            guard isRotary else { return }
+            kernels.pointee.rotate_half(
+                head, headSize, workspace.cosines.pointer + row * half, workspace.sines.pointer + row * half)
+        }
         for segment in segments {
             member.forEach(segment.rows.count) { range in
                 for row in range.lowerBound + segment.rows.lowerBound..<range.upperBound + segment.rows.lowerBound {
                     let position = segment.position + row - segment.rows.lowerBound
-                    let cosines = workspace.cosines.pointer + row * half
-                    let sines = workspace.sines.pointer + row * half
                     for head in 0..<keyValueHeadCount * groupSize {
                         let query =
                             workspace.queries.pointer
                             + (row * keyValueHeadCount * groupSize + head) * headSize
-                        kernels.pointee.rotate_half(query, headSize, cosines, sines)
+                        place(query, norm: queryNorm, row: row)
                     }
                     for head in 0..<keyValueHeadCount {
                         let offset = (row * keyValueHeadCount + head) * headSize
                         let key = workspace.keys.pointer + offset
-                        kernels.pointee.rotate_half(key, headSize, cosines, sines)
+                        place(key, norm: keyNorm, row: row)
                         kernels.pointee.narrow_float16(
                             key, headSize,
                             segment.cache.keys(layer: layer, head: head) + position * segment.cache.rowSize)
@@ -90,9 +107,6 @@ struct Attention: Sendable {
     private func attend(
         _ segments: [Segment], _ workspace: Workspace, _ execution: Execution, _ member: inout Team.Member
     ) {
-        let kernels = execution.kernels
-        let scale = 1 / Float(headSize).squareRoot()
-        let width = keyValueHeadCount * groupSize * headSize
         let room = workspace.attentionRoom(member: member.index)
         for segment in segments {
             let blocks = (segment.rows.count + Self.partTokens - 1) / Self.partTokens
@@ -100,15 +114,35 @@ struct Attention: Sendable {
                 for index in range {
                     let (block, head) = index.quotientAndRemainder(dividingBy: keyValueHeadCount)
                     let first = block * Self.partTokens
-                    let tokens = min(Self.partTokens, segment.rows.count - first)
-                    let offset = (segment.rows.lowerBound + first) * width + head * groupSize * headSize
-                    kernels.pointee.attention(
-                        workspace.queries.pointer + offset, width, tokens, groupSize,
-                        segment.cache.keys(layer: layer, head: head), segment.cache.values(layer: layer, head: head),
-                        segment.cache.rowSize, segment.position + first + 1, headSize, scale, room,
-                        workspace.attended.pointer + offset)
+                    let rows = first..<min(first + Self.partTokens, segment.rows.count)
+                    // Tokens that see the whole sequence share the reading of it; the others' windows differ.
+                    let whole = min(rows.upperBound, max(rows.lowerBound, slidingWindow - segment.position))
+                    if whole > rows.lowerBound {
+                        attend(rows.lowerBound..<whole, of: segment, head: head, workspace, execution, room)
+                    }
+                    for row in whole..<rows.upperBound {
+                        attend(row..<row + 1, of: segment, head: head, workspace, execution, room)
+                    }
                 }
             }
         }
+    }
+
+    /// The queries of some of a segment's rows that share a key/value head, from the first position that the first of
+    /// them sees.
+    private func attend(
+        _ rows: Range<Int>, of segment: Segment, head: Int, _ workspace: Workspace, _ execution: Execution,
+        _ room: UnsafeMutablePointer<Float>
+    ) {
+        let width = keyValueHeadCount * groupSize * headSize
+        let offset = (segment.rows.lowerBound + rows.lowerBound) * width + head * groupSize * headSize
+        let end = segment.position + rows.lowerBound + 1
+        let start = max(0, end - slidingWindow)
+        let rowSize = segment.cache.rowSize
+        execution.kernels.pointee.attention(
+            workspace.queries.pointer + offset, width, rows.count, groupSize,
+            segment.cache.keys(layer: layer, head: head) + start * rowSize,
+            segment.cache.values(layer: layer, head: head) + start * rowSize, rowSize, end - start, headSize,
+            1 / Float(headSize).squareRoot(), room, workspace.attended.pointer + offset)
     }
 }

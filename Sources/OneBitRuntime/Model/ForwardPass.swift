@@ -2,7 +2,7 @@ import ModelFiles
 
 /// One forward pass over rows of one or several sequences, walked through by all threads of the model's team:
 ///
-///     x = embedding[tokens];   x = block(x) for every block;   logits = RMSNorm(x) Whᵀ
+///     x = embedding[tokens];   x = block(x) for every block;   logits = head(x)
 ///
 /// Holds the activations, so it is made once and used again and again; it allocates nothing in between. Use it from one
 /// thread at a time.
@@ -25,6 +25,8 @@ final class ForwardPass: TeamTask {
     private var segments: [Segment] = []
     private var rowCount = 0
     private var logitRows = 0..<0
+    /// Where the states of a pass go, if they are wanted.
+    private var hiddenStates: HiddenStates?
 
     /// - Parameters:
     ///   - rows: most rows of a pass.
@@ -50,18 +52,26 @@ final class ForwardPass: TeamTask {
     }
 
     /// Adds the next tokens of a sequence. The caller has seen to it that they and their number are in range.
-    func append(_ next: ArraySlice<Int>, to cache: KeyValueCache) {
+    ///
+    /// - Parameter sequenceLength: tokens of the sequence once all that it was given is read; nil is with these.
+    func append(_ next: ArraySlice<Int>, to cache: KeyValueCache, sequenceLength: Int? = nil) {
         for (index, token) in next.enumerated() { tokens.pointer[rowCount + index] = token }
-        segments.append(Segment(cache: cache, rows: rowCount..<rowCount + next.count, position: cache.position))
+        segments.append(
+            Segment(
+                cache: cache, rows: rowCount..<rowCount + next.count, position: cache.position,
+                sequenceLength: sequenceLength ?? cache.position + next.count))
         rowCount += next.count
     }
 
     /// Computes the rows; keys and values enter the caches, whose positions move on.
     ///
-    /// - Parameter logitRows: rows whose logits are wanted.
+    /// - Parameters:
+    ///   - logitRows: rows whose logits are wanted.
+    ///   - hiddenStates: takes the states of all rows; has room for as many rows as the pass.
     /// - Throws: ``RuntimeError/nonFiniteLogits(position:)``
-    func run(logitRows: Range<Int>) throws {
+    func run(logitRows: Range<Int>, hiddenStates: HiddenStates? = nil) throws {
         self.logitRows = logitRows
+        self.hiddenStates = hiddenStates
         let work = weightCount.multipliedReportingOverflow(by: rowCount)
         model.execution.team.run(self, alone: !work.overflow && work.partialValue < Self.fewestShared)
         for segment in segments { segment.cache.position = segment.position + segment.rows.count }
@@ -78,24 +88,31 @@ final class ForwardPass: TeamTask {
             member.forEach(segment.rows.count) { range in
                 for index in range {
                     let row = segment.rows.lowerBound + index
-                    model.embedding.copyRow(tokens.pointer[row], to: hidden + row * width, kernels: kernels)
-                    model.rotary.fill(
+                    let position = segment.position + index
+                    model.embedding.fill(
+                        hidden + row * width, token: tokens.pointer[row], position: position,
+                        room: workspace.embedded.pointer + row * workspace.embeddedWidth, kernels: kernels)
+                    model.rotary?.fill(
                         cosines: workspace.cosines.pointer + row * half, sines: workspace.sines.pointer + row * half,
-                        position: segment.position + index)
+                        position: position, sequenceLength: segment.sequenceLength)
                 }
             }
         }
-        for block in model.blocks {
+        for (layer, block) in model.blocks.enumerated() {
+            hiddenStates?.record(layer, hidden, rows: rowCount, member: &member)
             block(
                 hidden, rows: rowCount, segments: segments, workspace: workspace, execution: execution,
                 member: &member)
         }
+        if let hiddenStates {
+            let last = model.head.input(
+                of: hidden, rows: rowCount, workspace: workspace, kernels: kernels, member: &member)
+            hiddenStates.record(model.blocks.count, last, rows: rowCount, member: &member)
+        }
         guard !logitRows.isEmpty else { return }
-        let normed = workspace.normed.pointer
-        model.norm(
-            hidden + logitRows.lowerBound * width, rows: logitRows.count, into: normed, kernels: kernels,
-            member: &member)
-        model.head(normed, tokens: logitRows.count, into: logits.pointer, kernels: kernels, member: &member)
+        model.head(
+            hidden + logitRows.lowerBound * width, rows: logitRows.count, into: logits.pointer, workspace: workspace,
+            kernels: kernels, member: &member)
     }
 
     /// NaN and infinity have all bits of the exponent set.

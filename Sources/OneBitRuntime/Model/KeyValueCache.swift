@@ -1,4 +1,5 @@
 import CSignKernels
+import ModelFiles
 
 /// Keys and values of one sequence, for all layers, in 16-bit floats.
 ///
@@ -14,16 +15,17 @@ final class KeyValueCache {
     private let buffer: Buffer<UInt16>
 
     /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
-    init(layerCount: Int, keyValueHeadCount: Int, headSize: Int, capacity: Int) throws {
+    init(configuration: ModelConfiguration, capacity: Int) throws {
         self.capacity = capacity
-        self.keyValueHeadCount = keyValueHeadCount
-        rowSize = Self.rowSize(headSize: headSize)
-        buffer = try Buffer(count: layerCount * 2 * keyValueHeadCount * rowSize * capacity)
+        keyValueHeadCount = configuration.keyValueHeadCount
+        rowSize = Self.rowSize(headSize: configuration.headSize)
+        buffer = try Buffer(count: configuration.layerCount * 2 * keyValueHeadCount * rowSize * capacity)
     }
 
     /// Bytes of a cache of that many positions.
-    static func byteCount(layerCount: Int, keyValueHeadCount: Int, headSize: Int, capacity: Int) -> Int {
-        layerCount * 2 * keyValueHeadCount * rowSize(headSize: headSize) * capacity * MemoryLayout<UInt16>.size
+    static func byteCount(_ configuration: ModelConfiguration, capacity: Int) -> Int {
+        let rowBytes = rowSize(headSize: configuration.headSize) * MemoryLayout<UInt16>.size
+        return configuration.layerCount * 2 * configuration.keyValueHeadCount * rowBytes * capacity
     }
 
     private static func rowSize(headSize: Int) -> Int {

@@ -23,15 +23,10 @@ final class PackedDecoder: TokenDecoder {
     init(model: PackedModel, contextLength: Int) throws {
         self.model = model
         self.contextLength = contextLength
-        let configuration = model.configuration
         try AvailableMemory.require(
-            KeyValueCache.byteCount(
-                layerCount: configuration.layerCount, keyValueHeadCount: configuration.keyValueHeadCount,
-                headSize: configuration.headSize, capacity: contextLength),
+            KeyValueCache.byteCount(model.configuration, capacity: contextLength),
             for: "the keys and values of \(contextLength) tokens")
-        cache = try KeyValueCache(
-            layerCount: configuration.layerCount, keyValueHeadCount: configuration.keyValueHeadCount,
-            headSize: configuration.headSize, capacity: contextLength)
+        cache = try KeyValueCache(configuration: model.configuration, capacity: contextLength)
         step = try ForwardPass(model: model, rows: 1, logitRows: 1, positions: contextLength)
     }
 
@@ -40,14 +35,14 @@ final class PackedDecoder: TokenDecoder {
     func advance(by tokens: [Int]) throws {
         try check(tokens)
         if tokens.count == 1 {
-            try run(tokens[...], in: step, logitRows: 0..<1)
+            try run(tokens[...], of: tokens, in: step, logitRows: 0..<1)
             return
         }
         let pass = try prefillPass(tokens.count, logitRows: 1)
         for first in stride(from: 0, to: tokens.count, by: pass.rowLimit) {
             let block = tokens[first..<min(first + pass.rowLimit, tokens.count)]
             let isLast = block.endIndex == tokens.endIndex
-            try run(block, in: pass, logitRows: isLast ? block.count - 1..<block.count : 0..<0)
+            try run(block, of: tokens, in: pass, logitRows: isLast ? block.count - 1..<block.count : 0..<0)
         }
     }
 
@@ -62,30 +57,31 @@ final class PackedDecoder: TokenDecoder {
         last = nil
     }
 
-    /// Feeds `tokens` and returns the logits that follow each of them, [tokens.count, vocabularySize].
+    /// Feeds `tokens`; `body` takes the logits that follow each of them, some rows [vocabularySize] at a time, valid
+    /// during the call.
     ///
-    /// - Throws: as ``advance(by:)``.
-    func logits(appending tokens: [Int]) throws -> [Float] {
+    /// - Throws: as ``advance(by:)``, and what `body` throws.
+    func advance(by tokens: [Int], body: (UnsafeBufferPointer<Float>) throws -> Void) throws {
         try check(tokens)
         let pass = try prefillPass(tokens.count, logitRows: .max)
         let vocabulary = model.configuration.vocabularySize
-        var logits: [Float] = []
-        logits.reserveCapacity(tokens.count * vocabulary)
         for first in stride(from: 0, to: tokens.count, by: pass.rowLimit) {
             let block = tokens[first..<min(first + pass.rowLimit, tokens.count)]
-            try run(block, in: pass, logitRows: 0..<block.count)
-            logits += UnsafeBufferPointer(start: pass.logits.pointer, count: block.count * vocabulary)
+            try run(block, of: tokens, in: pass, logitRows: 0..<block.count)
+            try body(UnsafeBufferPointer(start: pass.logits.pointer, count: block.count * vocabulary))
         }
-        return logits
     }
 
     private func check(_ tokens: [Int]) throws {
         try model.check(tokens, at: position, contextLength: contextLength)
     }
 
-    private func run(_ tokens: ArraySlice<Int>, in pass: ForwardPass, logitRows: Range<Int>) throws {
+    /// Computes a block of what `advance` was given.
+    private func run(
+        _ block: ArraySlice<Int>, of tokens: [Int], in pass: ForwardPass, logitRows: Range<Int>
+    ) throws {
         pass.begin()
-        pass.append(tokens, to: cache)
+        pass.append(block, to: cache, sequenceLength: cache.position + tokens.endIndex - block.startIndex)
         try pass.run(logitRows: logitRows)
         last = pass
         lastRow = max(0, logitRows.count - 1)

@@ -1,12 +1,13 @@
 import Foundation
 import ModelFiles
 
-/// A packed OneBit model of the LLaMA family, run from its memory-mapped checkpoint without libtorch.
+/// A packed OneBit model, run from its memory-mapped checkpoint without libtorch.
 ///
 /// Immutable: any number of decoders may use it at the same time. The logits of a token depend on the tokens before it
 /// and on nothing else: not on the number of threads, on the instruction set, nor on how many tokens or sequences were
-/// computed together.
-public final class PackedModel: CausalLanguageModel {
+/// computed together. One exception: with dynamic rotary scaling, beyond the original context, they depend on the length
+/// of the sequence, as in transformers.
+public final class PackedModel: HiddenStateModel {
     public let configuration: ModelConfiguration
     /// Precision of the sign layers' inputs.
     public var inputPrecision: InputPrecision { execution.inputPrecision }
@@ -17,15 +18,11 @@ public final class PackedModel: CausalLanguageModel {
     /// Bytes of weights that generating one token reads: signs, value vectors and output projection.
     public let bytesPerToken: Int
 
-    /// `model.embed_tokens`
-    let embedding: FloatMatrix
-    /// `model.layers`
+    let embedding: TokenEmbedding
     let blocks: [DecoderBlock]
-    /// `model.norm`
-    let norm: RMSNorm
-    /// `lm_head`, or the embedding where they are tied
     let head: OutputHead
-    let rotary: RotaryEmbedding
+    /// nil where positions are learned.
+    let rotary: RotaryEmbedding?
     let execution: Execution
 
     /// Loads a packed checkpoint: maps it, reads the value vectors, and maps the signs in the order that the kernels
@@ -43,12 +40,8 @@ public final class PackedModel: CausalLanguageModel {
             team: Team(threadCount: options.threads ?? PhysicalCores.count),
             inputPrecision: options.inputPrecision
         )
-        let kernels = instructionSet.kernels
         let layout = instructionSet.layout
-        let embeddingShape = configuration.inputTensors[0]
-        let outputs = configuration.outputTensors
-        embedding = try FloatMatrix(
-            embeddingShape.name, rows: configuration.vocabularySize, columns: configuration.hiddenSize, of: checkpoint)
+        embedding = try TokenEmbedding(of: checkpoint)
         let signs = try SignLayoutCache(checkpoint: checkpoint, layout: layout, team: execution.team)
             .load(policy: options.layoutPolicy, report: options.report)
         let perBlock = configuration.blockLinears(layer: 0).count
@@ -56,18 +49,15 @@ public final class PackedModel: CausalLanguageModel {
             try DecoderBlock(
                 layer: $0, signs: signs[$0 * perBlock..<($0 + 1) * perBlock], layout: layout, of: checkpoint)
         }
-        norm = try RMSNorm(outputs[0].name, epsilon: configuration.normEpsilon, of: checkpoint)
-        let storedHead = try FloatMatrix(
-            configuration.tiedEmbeddings ? embeddingShape.name : outputs[1].name,
-            rows: configuration.vocabularySize, columns: configuration.hiddenSize, of: checkpoint)
-        head =
-            switch options.headPrecision {
-            case .stored: .stored(storedHead)
-            case .bits8: .quantized(try QuantizedMatrix(storedHead, kernels: kernels))
-            }
-        rotary = RotaryEmbedding(headSize: configuration.headSize, base: configuration.ropeTheta)
+        head = try OutputHead(of: checkpoint, precision: options.headPrecision, kernels: instructionSet.kernels)
+        if case .rotary(let positions) = configuration.structure.positions {
+            rotary = RotaryEmbedding(positions, headSize: configuration.headSize)
+        } else {
+            rotary = nil
+        }
         bytesPerToken = configuration.linears.reduce(head.byteCount) { bytes, linear in
-            let values = (linear.inputs + linear.outputs) * MemoryLayout<Float>.size
+            let count = linear.inputs + linear.outputs * (linear.hasBias ? 2 : 1)
+            let values = count * MemoryLayout<Float>.size
             return bytes + values + layout.byteCount(rows: linear.outputs, columns: linear.inputs)
         }
         self.configuration = configuration
@@ -85,7 +75,24 @@ public final class PackedModel: CausalLanguageModel {
     /// - Throws: ``RuntimeError``
     public func logits(of tokens: [Int]) throws -> [Float] {
         try check(tokens)
-        return try PackedDecoder(model: self, contextLength: tokens.count).logits(appending: tokens)
+        var logits: [Float] = []
+        logits.reserveCapacity(tokens.count * configuration.vocabularySize)
+        try PackedDecoder(model: self, contextLength: tokens.count).advance(by: tokens) { logits += $0 }
+        return logits
+    }
+
+    /// - Throws: ``RuntimeError``
+    public func states(of tokens: [Int]) throws -> ModelStates {
+        try check(tokens)
+        let states = try HiddenStates(configuration: configuration, rows: tokens.count)
+        let pass = try ForwardPass(
+            model: self, rows: tokens.count, logitRows: tokens.count, positions: tokens.count)
+        pass.begin()
+        pass.append(tokens[...], to: try KeyValueCache(configuration: configuration, capacity: tokens.count))
+        try pass.run(logitRows: 0..<tokens.count, hiddenStates: states)
+        return ModelStates(
+            logits: Array(UnsafeBufferPointer(start: pass.logits.pointer, count: pass.logits.count)),
+            hiddenStates: states.arrays)
     }
 
     /// - Throws: ``RuntimeError``

@@ -5,4 +5,6 @@ struct Segment {
     let rows: Range<Int>
     /// Position of the first of them in the sequence.
     let position: Int
+    /// Tokens of the sequence once all that was given to it at the same time is read, in this pass or the next ones.
+    let sequenceLength: Int
 }

@@ -5,6 +5,7 @@ import ModelFiles
 ///
 ///     Y = ((X ⊙ g) Sᵀ) ⊙ h        S ∈ {±1}, g per input, h per output
 ///     Z = (Y − mean Y) / √(var Y + ε)      where the model was trained with it
+///     Z + b                                where the family has biases
 ///
 /// X ⊙ g is quantised per token to integers q ≈ (X ⊙ g) / s, so that q Sᵀ is exact and Y = q Sᵀ · s ⊙ h.
 struct SignLinear: Sendable {
@@ -16,6 +17,8 @@ struct SignLinear: Sendable {
     let outputScale: FloatVector
     /// ε of the LayerNorm, nil without one.
     let layerNormEpsilon: Float?
+    /// b, `X.bias`
+    let bias: FloatVector?
 
     var inputs: Int { signs.columns }
     var outputs: Int { signs.rows }
@@ -35,5 +38,6 @@ struct SignLinear: Sendable {
         inputScale = try FloatVector(linear.inputScaleName, of: checkpoint)
         outputScale = try FloatVector(linear.outputScaleName, of: checkpoint)
         self.layerNormEpsilon = layerNormEpsilon
+        bias = try linear.bias.map { try FloatVector($0.name, of: checkpoint) }
     }
 }

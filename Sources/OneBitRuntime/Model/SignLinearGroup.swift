@@ -34,13 +34,16 @@ struct SignLinearGroup: Sendable {
             multiply(tokens: tokens, scratch, execution, &member) { output($0) + first * linears[$0].outputs }
         }
         for (index, linear) in linears.enumerated() {
-            // Z = LayerNorm(Y)
-            guard let epsilon = linear.layerNormEpsilon else { continue }
+            // Z = LayerNorm(Y) + b
+            guard linear.layerNormEpsilon != nil || linear.bias != nil else { continue }
             let y = output(index)
             let width = linear.outputs
+            let kernels = execution.kernels
             member.forEach(rows) { range in
                 for row in range {
-                    execution.kernels.pointee.layer_norm(y + row * width, width, epsilon, y + row * width)
+                    let y = y + row * width
+                    if let epsilon = linear.layerNormEpsilon { kernels.pointee.layer_norm(y, width, epsilon, y) }
+                    if let bias = linear.bias { kernels.pointee.add(bias.pointer, width, y) }
                 }
             }
         }

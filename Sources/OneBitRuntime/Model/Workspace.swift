@@ -19,10 +19,13 @@ final class Workspace {
     let values: Buffer<Float>
     /// [rows, heads · headSize]
     let attended: Buffer<Float>
-    /// [rows, intermediateSize]
-    let gated: Buffer<Float>
-    /// [rows, intermediateSize]
+    /// Of the MLP, after its activation: [rows, intermediateSize]
+    let activated: Buffer<Float>
+    /// What the gate multiplies: [rows, intermediateSize]
     let raised: Buffer<Float>
+    /// Room for rows as wide as the embedding and as the residual stream, whichever is wider.
+    let embedded: Buffer<Float>
+    let embeddedWidth: Int
     /// Of the rows' positions: [rows, headSize / 2]
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
@@ -49,8 +52,10 @@ final class Workspace {
         keys = try Buffer(count: rows * keyValueWidth)
         values = try Buffer(count: rows * keyValueWidth)
         attended = try Buffer(count: rows * queryWidth)
-        gated = try Buffer(count: rows * configuration.intermediateSize)
+        activated = try Buffer(count: rows * configuration.intermediateSize)
         raised = try Buffer(count: rows * configuration.intermediateSize)
+        embeddedWidth = max(hiddenSize, configuration.embeddingSize)
+        embedded = try Buffer(count: rows * embeddedWidth)
         cosines = try Buffer(count: rows * configuration.headSize / 2)
         sines = try Buffer(count: rows * configuration.headSize / 2)
         scratch = try SignProductScratch(

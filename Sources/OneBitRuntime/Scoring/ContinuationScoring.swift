@@ -9,6 +9,31 @@ public struct ContinuationRequest: Sendable, Hashable {
         self.context = context
         self.continuations = continuations
     }
+
+    /// Positions that scoring takes: a continuation's last token is predicted, not read.
+    public var positions: Int { context.count + (continuations.map(\.count).max() ?? 1) - 1 }
+
+    /// Continuations that are the same but for their last token: what is read for one of them is read for all.
+    public var groups: [ContinuationGroup] {
+        var groups: [ContinuationGroup] = []
+        for (index, continuation) in continuations.enumerated() {
+            let read = Array(continuation.dropLast())
+            if let known = groups.firstIndex(where: { $0.read == read }) {
+                groups[known].members.append(index)
+            } else {
+                groups.append(ContinuationGroup(read: read, members: [index]))
+            }
+        }
+        return groups
+    }
+}
+
+/// Continuations of a request that a model reads at the same cost as one of them.
+public struct ContinuationGroup: Sendable, Hashable {
+    /// Tokens that are read behind the context.
+    public let read: [Int]
+    /// Numbers of the continuations.
+    public fileprivate(set) var members: [Int]
 }
 
 /// How likely a model finds a continuation.
@@ -22,19 +47,18 @@ public struct ContinuationScore: Sendable, Hashable {
         self.logLikelihood = logLikelihood
         self.isGreedy = isGreedy
     }
+}
 
-    /// - Parameter logits: row i [vocabulary] predicts token i of `continuation`; further rows are not looked at.
-    public init(logits: UnsafeBufferPointer<Float>, vocabulary: Int, continuation: some Collection<Int>) {
-        var sum = 0.0
-        var isGreedy = true
-        for (row, target) in continuation.enumerated() {
-            let prediction = TokenPrediction(
-                logits: UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary]),
-                target: target)
-            sum += prediction.logProbability
-            isGreedy = isGreedy && prediction.isLikeliest
-        }
-        self.init(logLikelihood: sum, isGreedy: isGreedy)
+/// A continuation's score on the way, token by token.
+struct ContinuationSum {
+    private var logLikelihood = 0.0
+    private var isGreedy = true
+
+    var score: ContinuationScore { ContinuationScore(logLikelihood: logLikelihood, isGreedy: isGreedy) }
+
+    mutating func add(_ prediction: TokenPrediction) {
+        logLikelihood += prediction.logProbability
+        isGreedy = isGreedy && prediction.isLikeliest
     }
 }
 
@@ -46,10 +70,14 @@ extension CausalLanguageModel {
             return try request.continuations.map { continuation in
                 let logits = try logits(of: request.context + continuation.dropLast())
                 let vocabulary = configuration.vocabularySize
-                return logits.withUnsafeBufferPointer {
-                    ContinuationScore(
-                        logits: UnsafeBufferPointer(rebasing: $0[((request.context.count - 1) * vocabulary)...]),
-                        vocabulary: vocabulary, continuation: continuation)
+                return logits.withUnsafeBufferPointer { logits in
+                    var sum = ContinuationSum()
+                    for (index, target) in continuation.enumerated() {
+                        let first = (request.context.count - 1 + index) * vocabulary
+                        let row = UnsafeBufferPointer(rebasing: logits[first..<first + vocabulary])
+                        sum.add(TokenPrediction(logits: row, target: target))
+                    }
+                    return sum.score
                 }
             }
         }

@@ -1,18 +1,18 @@
 import CSignKernels
 import ModelFiles
 
-/// A matrix of floats, where its file is mapped: the token embedding and `lm_head`.
+/// A matrix of floats, where its file is mapped: the embeddings, projections and `lm_head`.
 struct FloatMatrix: Sendable {
     let rows: Int
     let columns: Int
     private let tensor: MappedTensor
     private let type: sign_kernels_float_type
 
-    /// - Parameter name: a tensor [rows, columns]; the checkpoint has seen to it that it is one of floats.
-    init(_ name: String, rows: Int, columns: Int, of checkpoint: Checkpoint) throws {
-        self.rows = rows
-        self.columns = columns
-        tensor = try checkpoint.mapped(name)
+    /// - Parameter matrix: a tensor [rows, columns]; the checkpoint has seen to it that it is one of floats.
+    init(_ matrix: TensorShape, of checkpoint: Checkpoint) throws {
+        rows = matrix.shape[0]
+        columns = matrix.shape[1]
+        tensor = try checkpoint.mapped(matrix.name)
         switch tensor.description.elementType {
         case .float16: type = SIGN_KERNELS_FLOAT16
         case .bfloat16: type = SIGN_KERNELS_BFLOAT16

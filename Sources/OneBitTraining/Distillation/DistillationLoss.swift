@@ -25,7 +25,7 @@ struct DistillationLoss: Sendable {
     let weights: LossWeights
 
     /// The loss for the backward pass, and its parts by name.
-    func callAsFunction(teacher: LlamaModel.Output, student: LlamaModel.Output, tokens: Tensor) throws -> StepLoss {
+    func callAsFunction(teacher: Transformer.Output, student: Transformer.Output, tokens: Tensor) throws -> StepLoss {
         let shape = tokens.shape
         let (batch, length) = (shape[0], shape[1])
 

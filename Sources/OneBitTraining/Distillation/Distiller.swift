@@ -3,8 +3,8 @@ import ModelFiles
 
 /// Knowledge distillation from a dense teacher into its OneBit student (paper §3.4).
 public struct Distiller {
-    private let teacher: LlamaModel
-    private let student: LlamaModel
+    private let teacher: Transformer
+    private let student: Transformer
     private let start: Checkpoint
     private let recipe: DistillationRecipe
 
@@ -16,11 +16,11 @@ public struct Distiller {
         try teacher.require(.dense)
         try start.require(.floatStudent)
         let (t, s) = (teacher.configuration, start.configuration)
-        guard t.linears == s.linears, t.floatTensors == s.floatTensors else {
+        guard t.structure == s.structure, t.linears == s.linears, t.floatTensors == s.floatTensors else {
             throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
         }
-        self.teacher = try LlamaModel(checkpoint: teacher)
-        student = try LlamaModel(checkpoint: start, signGradient: recipe.signGradient)
+        self.teacher = try Transformer(checkpoint: teacher)
+        student = try Transformer(checkpoint: start, signGradient: recipe.signGradient)
         self.start = start
         self.recipe = recipe
     }

@@ -6,9 +6,9 @@ public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
     case latent
     /// The value vectors g and h of a OneBit layer.
     case scales
-    /// Token embedding and output head.
+    /// Embeddings, output head, and the projections between them and the residual stream.
     case embedding
-    /// Weights of the RMSNorms.
+    /// Weights of the norms, and biases.
     case norm
 }
 

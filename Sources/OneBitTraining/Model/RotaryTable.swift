@@ -1,42 +1,74 @@
 import Foundation
+import ModelFiles
+import Synchronization
 
-/// Cosines and sines of the rotary position embedding (Su et al. 2021), [positions, headSize / 2] each.
+/// Cosines and sines of the rotary position embedding (Su et al. 2021): angle[p, i] = p · θ_i.
 ///
 /// Computed in single precision like the reference implementation, whose rounding of `position · frequency` shows at
-/// large positions.
-struct RotaryTable: Sendable {
-    let cosines: Tensor
-    let sines: Tensor
+/// large positions, and as far as a sequence has asked for: a context of 131,072 positions would fill 64 MB.
+final class RotaryTable: Sendable {
+    /// Of the positions from 0 on: [positions, headSize / 2] each.
+    struct Rows: Sendable {
+        let cosines: Tensor
+        let sines: Tensor
+    }
 
-    /// angle[p, i] = p · theta^(−2i / headSize)
-    init(positions: Int, headSize: Int, theta: Float) throws {
-        let half = headSize / 2
-        let frequencies = (0..<half).map { 1 / pow(theta, Float(2 * $0) / Float(headSize)) }
+    private let positions: RotaryPositions
+    private let headSize: Int
+    private let grown = Mutex<(count: Int, rows: Rows)?>(nil)
+
+    init(_ positions: RotaryPositions, headSize: Int) {
+        self.positions = positions
+        self.headSize = headSize
+    }
+
+    /// The rows of positions `start ..< start + length`.
+    ///
+    /// - Parameter sequenceLength: tokens of the sequence, these included.
+    func rows(from start: Int, length: Int, sequenceLength: Int) throws -> Rows {
+        let rows = try rows(upTo: start + length, sequenceLength: sequenceLength)
+        return Rows(
+            cosines: try rows.cosines.narrowed(0, from: start, length: length),
+            sines: try rows.sines.narrowed(0, from: start, length: length))
+    }
+
+    /// The rows of any positions [batch, length] as [batch, length, headSize / 2].
+    func rows(of positions: [Int], batch: Int) throws -> Rows {
+        let count = (positions.max() ?? 0) + 1
+        let rows = try rows(upTo: count, sequenceLength: count)
+        let indices = try Tensor(integers: positions, shape: [positions.count])
+        let shape = [batch, positions.count / batch, headSize / 2]
+        return Rows(
+            cosines: try rows.cosines.selecting(indices, along: 0).reshaped(shape),
+            sines: try rows.sines.selecting(indices, along: 0).reshaped(shape))
+    }
+
+    /// `count` rows or more.
+    private func rows(upTo count: Int, sequenceLength: Int) throws -> Rows {
+        if positions.dependsOnLength { return try table(count, sequenceLength: sequenceLength) }
+        return try grown.withLock { grown in
+            if let grown, grown.count >= count { return grown.rows }
+            let larger = max(count, 2 * (grown?.count ?? 0))
+            let rows = try table(larger, sequenceLength: larger)
+            grown = (larger, rows)
+            return rows
+        }
+    }
+
+    private func table(_ count: Int, sequenceLength: Int) throws -> Rows {
+        let frequencies = positions.frequencies(headSize: headSize, sequenceLength: sequenceLength)
         var cosines: [Float] = []
         var sines: [Float] = []
-        cosines.reserveCapacity(positions * half)
-        sines.reserveCapacity(positions * half)
-        for position in 0..<positions {
+        cosines.reserveCapacity(count * frequencies.count)
+        sines.reserveCapacity(count * frequencies.count)
+        for position in 0..<count {
             for frequency in frequencies {
                 let angle = Float(position) * frequency
                 cosines.append(cos(angle))
                 sines.append(sin(angle))
             }
         }
-        self.cosines = try Tensor(cosines, shape: [positions, half])
-        self.sines = try Tensor(sines, shape: [positions, half])
-    }
-
-    private init(cosines: Tensor, sines: Tensor) {
-        self.cosines = cosines
-        self.sines = sines
-    }
-
-    /// The rows of `length` positions from `start`.
-    func slice(from start: Int, length: Int) throws -> RotaryTable {
-        RotaryTable(
-            cosines: try cosines.narrowed(0, from: start, length: length),
-            sines: try sines.narrowed(0, from: start, length: length)
-        )
+        let shape = [count, frequencies.count]
+        return Rows(cosines: try Tensor(cosines, shape: shape), sines: try Tensor(sines, shape: shape))
     }
 }

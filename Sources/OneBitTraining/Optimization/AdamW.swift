@@ -8,7 +8,7 @@ public struct LearningRates: Sendable, Hashable, Codable {
     public var scales: Double
     /// Embeddings and output head.
     public var embedding: Double
-    /// Norm weights.
+    /// Norm weights, and biases.
     public var norm: Double
     /// Dense linear layers (pretraining).
     public var dense: Double

@@ -31,7 +31,7 @@ struct TrainingCheckpoints {
             .sorted()
     }
 
-    func save(step: Int, identity: Identity, events: [TrainingEvent], model: LlamaModel, optimizer: AdamW) throws {
+    func save(step: Int, identity: Identity, events: [TrainingEvent], model: Transformer, optimizer: AdamW) throws {
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
             try write(model.parameters.map { ($0.name, $0.tensor) }, to: directory.appending(path: "model"))
             try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
@@ -47,7 +47,7 @@ struct TrainingCheckpoints {
     /// - Throws: ``TrainingError/settingsChanged(directory:key:saved:given:)`` where the run was begun differently,
     ///   ``TrainingError/damagedTrainingCheckpoint(directory:reason:)``, and what reading throws.
     func restore(
-        identity: Identity, model: LlamaModel, optimizer: AdamW
+        identity: Identity, model: Transformer, optimizer: AdamW
     ) throws -> (step: Int, events: [TrainingEvent])? {
         guard let newest = try savedSteps().last else { return nil }
         let saved = url(of: newest)

@@ -19,16 +19,16 @@ public struct CheckpointPolicy: Sendable {
 
 /// Steps of an optimiser over a stream of tokens, with checkpoints: distillation and pretraining differ in the loss.
 final class TrainingLoop {
-    private let model: LlamaModel
+    private let model: Transformer
     private let plan: TrainingPlan
     private let segments: TokenSegments
     private let optimizer: AdamW
     /// The model, and copies of it for the other workers.
-    private let replicas: [LlamaModel]
+    private let replicas: [Transformer]
     private let schedule: LearningRateSchedule
     private let identity: TrainingCheckpoints.Identity
 
-    init(model: LlamaModel, plan: TrainingPlan, tokens: [Int32]) throws {
+    init(model: Transformer, plan: TrainingPlan, tokens: [Int32]) throws {
         try plan.validate(context: model.configuration.maximumPositions)
         self.model = model
         self.plan = plan
@@ -54,7 +54,7 @@ final class TrainingLoop {
     func run(
         policy: CheckpointPolicy?,
         observe: (TrainingEvent) throws -> Void,
-        loss: @Sendable (LlamaModel, Tensor) throws -> StepLoss
+        loss: @Sendable (Transformer, Tensor) throws -> StepLoss
     ) throws -> [TrainingEvent] {
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory) }
         var events: [TrainingEvent] = []
@@ -85,7 +85,7 @@ final class TrainingLoop {
     }
 
     private func step(
-        _ number: Int, loss: @Sendable (LlamaModel, Tensor) throws -> StepLoss
+        _ number: Int, loss: @Sendable (Transformer, Tensor) throws -> StepLoss
     ) throws -> TrainingEvent {
         var event = TrainingEvent(
             step: number, loss: 0, parts: [:], learningRateFactor: schedule.factor(at: number), gradientNorm: 0)
@@ -107,7 +107,7 @@ final class TrainingLoop {
 
     /// Each worker's share of the loss of `count` segments, after its backward pass.
     private func gatherGradients(
-        step: Int, from start: Int, count: Int, loss: @Sendable (LlamaModel, Tensor) throws -> StepLoss
+        step: Int, from start: Int, count: Int, loss: @Sendable (Transformer, Tensor) throws -> StepLoss
     ) throws -> [(loss: Double, parts: [String: Double])] {
         let workers = min(replicas.count, count)
         let (segments, replicas, batchSize) = (segments, replicas, Double(plan.budget.batchSize))

@@ -53,24 +53,29 @@ public struct PretrainingShape: Sendable, Hashable, Codable {
 
 /// Next-token training of a small model from random weights: it makes the teachers that the examples start from.
 public struct Pretrainer {
-    private let model: LlamaModel
+    private let model: Transformer
     private let elementType: ElementType
 
     /// A model with random weights: N(0, 0.02²), projections back into the residual stream divided by √(2 layers)
-    /// (Radford et al. 2019), norms 1.
+    /// (Radford et al. 2019), norms 1, biases 0.
     public init(configuration: ModelConfiguration, elementType: ElementType, seed: UInt64) throws {
         let generator = try TorchGenerator(seed: seed)
         var shapes: [String: [Int]] = [:]
         for linear in configuration.linears { shapes[linear.weightName] = [linear.outputs, linear.inputs] }
         for tensor in configuration.floatTensors { shapes[tensor.name] = tensor.shape }
+        let residuals = Set(
+            (0..<configuration.layerCount).flatMap { layer in
+                [configuration.block(layer).output.weightName, configuration.block(layer).down.weightName]
+            })
         let residual = 1 / (2 * Double(configuration.layerCount)).squareRoot()
         self.elementType = elementType
-        model = try LlamaModel(configuration: configuration, linears: .dense) { name in
+        model = try Transformer(configuration: configuration, linears: .dense) { name in
             guard let shape = shapes[name] else {
                 throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
             }
+            if name.hasSuffix(".bias") { return try Tensor.zeros(shape) }
             if shape.count == 1 { return try Tensor([Float](repeating: 1, count: shape[0]), shape: shape) }
-            let isResidual = name.hasSuffix("o_proj.weight") || name.hasSuffix("down_proj.weight")
+            let isResidual = residuals.contains(name)
             return try Tensor.randn(shape, using: generator) * (isResidual ? 0.02 * residual : 0.02)
         }
     }

@@ -15,7 +15,7 @@ public struct CorpusSynthesizer {
     /// - Parameter threads: Threads in all; as many as there are cores where nil.
     /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
     public init(
-        model: LlamaModel, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int? = nil
+        model: Transformer, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int? = nil
     ) throws {
         let configuration = model.configuration
         parallelism = Parallelism(threads: threads, parameters: configuration.parameterCount)

@@ -3,7 +3,7 @@ import SignDecomposition
 
 /// One batch of samples that the teacher writes side by side.
 struct SampleBatch: Sendable {
-    let model: LlamaModel
+    let model: Transformer
     let settings: SynthesisSettings
     /// Token fed before the samples, if any.
     let beginOfSequence: Int?

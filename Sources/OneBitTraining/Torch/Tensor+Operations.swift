@@ -66,8 +66,18 @@ extension Tensor {
         try Tensor(lt_embedding(handle, tokens.handle), "embedding")
     }
 
-    /// x Wᵀ for `weight` [out, in].
-    public func linear(_ weight: Tensor) throws -> Tensor { try Tensor(lt_linear(handle, weight.handle), "linear") }
+    /// x Wᵀ + b for `weight` [out, in] and `bias` [out].
+    public func linear(_ weight: Tensor, bias: Tensor? = nil) throws -> Tensor {
+        try withExtendedLifetime(bias) { try Tensor(lt_linear(handle, weight.handle, bias?.handle), "linear") }
+    }
+
+    /// (x − mean(x)) / sqrt(var(x) + ε) ⊙ weight + bias, over the last dimension.
+    public func layerNorm(_ weight: Tensor, bias: Tensor, epsilon: Float) throws -> Tensor {
+        try Tensor(lt_layer_norm(handle, weight.handle, bias.handle, Double(epsilon)), "LayerNorm")
+    }
+
+    /// max(x, 0).
+    public func relu() throws -> Tensor { try Tensor(lt_relu(handle), "ReLU") }
 
     /// x / sqrt(mean(x²) + ε) ⊙ weight, over the last dimension.
     public func rmsNorm(_ weight: Tensor, epsilon: Float) throws -> Tensor {
@@ -79,7 +89,8 @@ extension Tensor {
         try Tensor(lt_swiglu(gate.handle, up.handle), "SwiGLU")
     }
 
-    /// Rotary position embedding of [batch, length, heads, size], halves split.
+    /// Rotary position embedding of [batch, length, heads, size] by tables [length, size / 2], or [batch, length,
+    /// size / 2] where each sequence has its own positions; halves split.
     public func rotary(cosines: Tensor, sines: Tensor) throws -> Tensor {
         try Tensor(lt_rotary(handle, cosines.handle, sines.handle), "rotary embedding")
     }
@@ -135,6 +146,12 @@ extension Tensor {
 // MARK: Decoding
 
 extension Tensor {
+    /// log softmax over the last dimension.
+    public func logSoftmax() throws -> Tensor { try Tensor(lt_log_softmax(handle), "log softmax") }
+
+    /// The elements of the flattened tensor that `indices` names.
+    public func taking(_ indices: Tensor) throws -> Tensor { try Tensor(lt_take(handle, indices.handle), "take") }
+
     /// Index of the largest logit of each row.
     public func argmax() throws -> Tensor { try Tensor(lt_argmax(handle), "argmax") }
 

@@ -144,7 +144,7 @@ struct CompressCommand: ParsableCommand {
     private func synthesise(_ teacher: Checkpoint, tokenizer: any Tokenizer, work: CompressionWork) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: try LlamaModel(checkpoint: teacher), tokenizer: tokenizer, settings: work.settings.synthesis,
+            of: try Transformer(checkpoint: teacher), tokenizer: tokenizer, settings: work.settings.synthesis,
             threads: threads.threads, to: work.corpus, resumes: true, progress: progress)
     }
 

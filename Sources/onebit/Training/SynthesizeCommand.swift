@@ -45,7 +45,7 @@ struct SynthesizeCommand: ParsableCommand {
         let settings = synthesis.settings(
             samples: 2000, context: checkpoint.configuration.maximumPositions, seed: seed.seed)
         try writeCorpus(
-            of: try LlamaModel(checkpoint: checkpoint), tokenizer: try loadTokenizer(from: teacher),
+            of: try Transformer(checkpoint: checkpoint), tokenizer: try loadTokenizer(from: teacher),
             settings: settings, threads: threads.threads, to: output, resumes: resume, progress: progress)
     }
 }
@@ -76,7 +76,7 @@ struct SynthesisOptions: ParsableArguments {
 
 /// Writes a corpus with progress; Ctrl-C leaves the finished batches for `--resume`.
 func writeCorpus(
-    of model: LlamaModel, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
+    of model: Transformer, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
     resumes: Bool, progress: ProgressOptions
 ) throws {
     let synthesizer = try CorpusSynthesizer(model: model, tokenizer: tokenizer, settings: settings, threads: threads)

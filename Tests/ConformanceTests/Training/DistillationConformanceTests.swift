@@ -23,8 +23,8 @@ struct DistillationConformanceTests {
             Parts.self, from: Data(contentsOf: SharedData.url("data/reference/onebit/start_step.json")))
         let start = try ReferenceTensors("data/reference/onebit/student_start.safetensors")
         let teacherCheckpoint = try Checkpoint(directory: SharedData.url("models/stories260K"))
-        let teacher = try LlamaModel(checkpoint: teacherCheckpoint)
-        let student = try LlamaModel(
+        let teacher = try Transformer(checkpoint: teacherCheckpoint)
+        let student = try Transformer(
             configuration: teacherCheckpoint.configuration,
             linears: .oneBit(layerNormEpsilon: 1e-5, signGradient: .tanh)
         ) { try Tensor(try start.floats($0), shape: try start.shape($0)) }

@@ -6,12 +6,12 @@ import Testing
 @Suite("Teacher against transformers", .enabled(if: SharedData.isPresent, "../shared is not there"))
 struct TeacherConformanceTests {
     private let checkpoint: Checkpoint
-    private let model: LlamaModel
+    private let model: Transformer
     private let reference: ReferenceTensors
 
     init() throws {
         checkpoint = try Checkpoint(directory: SharedData.url("models/stories260K"))
-        model = try LlamaModel(checkpoint: checkpoint)
+        model = try Transformer(checkpoint: checkpoint)
         reference = try ReferenceTensors("data/reference/stories260K/logits.safetensors")
     }
 

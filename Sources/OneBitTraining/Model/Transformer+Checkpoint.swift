@@ -1,7 +1,7 @@
 import Foundation
 import ModelFiles
 
-extension LlamaModel {
+extension Transformer {
     /// Reads a dense model or a float student.
     ///
     /// - Parameters:

@@ -1,0 +1,47 @@
+extension ModelFamily {
+    /// OPT (Zhang et al. 2022): LayerNorm, learned positions, ReLU, biases everywhere. The 350m is the odd one: its norms
+    /// stand behind the sublayers, none behind the last block, and its embedding is narrower than the residual stream.
+    static let opt = ModelFamily(
+        modelType: "opt",
+        architecture: "OPTForCausalLM",
+        names: .opt,
+        intermediateSizeKey: "ffn_dim",
+        normEpsilonKey: nil,
+        defaultNormEpsilon: 1e-5,
+        tiesEmbeddingsByDefault: true,
+        knownKeys: [
+            "do_layer_norm_before", "_remove_final_layer_norm", "enable_bias", "word_embed_proj_dim", "prefix",
+        ],
+        requirements: [
+            Requirement(key: "activation_function", supported: [.string("relu")]),
+            Requirement(key: "layer_norm_elementwise_affine", supported: [.boolean(true)]),
+        ]
+    ) { reader, sizes in
+        var structure = DecoderStructure(positions: .learned(offset: 2))
+        structure.normalization = .layer
+        structure.mlp = .rectified
+        let isBefore = try reader.boolean("do_layer_norm_before", default: true)
+        structure.normPlacement = isBefore ? .beforeSublayers : .afterSublayers
+        structure.hasFinalNorm = try isBefore && !reader.boolean("_remove_final_layer_norm", default: false)
+        if try reader.boolean("enable_bias", default: true) {
+            structure.biases = [.query, .key, .value, .output, .up, .down]
+        }
+        let embeddingSize = try reader.integer("word_embed_proj_dim", in: 1...1 << 18, default: sizes.hiddenSize)
+        if embeddingSize != sizes.hiddenSize { structure.projectedEmbeddingSize = embeddingSize }
+        return structure
+    }
+}
+
+extension TensorNames {
+    static let opt = TensorNames(
+        blockPrefix: "model.decoder.layers.",
+        query: "self_attn.q_proj", key: "self_attn.k_proj", value: "self_attn.v_proj", output: "self_attn.out_proj",
+        gate: nil, up: "fc1", down: "fc2",
+        attentionNorm: "self_attn_layer_norm", mlpNorm: "final_layer_norm",
+        queryNorm: "self_attn.q_norm", keyNorm: "self_attn.k_norm",
+        embedding: "model.decoder.embed_tokens", positions: "model.decoder.embed_positions",
+        inputProjection: "model.decoder.project_in", outputProjection: "model.decoder.project_out",
+        finalNorm: "model.decoder.final_layer_norm", head: "lm_head", basePrefix: "model.",
+        ignoredSuffixes: ["decoder.version"]
+    )
+}

@@ -1,0 +1,192 @@
+import Foundation
+import ModelFiles
+import Testing
+
+@testable import OneBitRuntime
+
+/// Families that differ in what they compute, at sizes that no vector width divides.
+struct TinyFamily: CustomTestStringConvertible {
+    let name: String
+    let keys: [(String, JSONValue)]
+
+    var testDescription: String { name }
+
+    func configuration() throws -> ModelConfiguration { try ModelConfiguration(JSONObject(keys)) }
+
+    static let all = [
+        rotary("LLaMA with biases", "llama", [("attention_bias", .boolean(true)), ("mlp_bias", .boolean(true))]),
+        rotary(
+            "LLaMA 3.1", "llama",
+            [
+                (
+                    "rope_scaling",
+                    .object(
+                        JSONObject([
+                            ("rope_type", .string("llama3")), ("factor", .integer(8)), ("low_freq_factor", .integer(1)),
+                            ("high_freq_factor", .integer(4)), ("original_max_position_embeddings", .integer(16)),
+                        ]))
+                )
+            ]),
+        rotary(
+            "linear scaling", "llama",
+            [("rope_scaling", .object(JSONObject([("type", .string("linear")), ("factor", .number(2.5))])))]),
+        rotary("Mistral", "mistral", [("sliding_window", .integer(5))]),
+        rotary("Qwen2", "qwen2", []),
+        rotary(
+            "Qwen3, a window in its last layer", "qwen3",
+            [
+                ("head_dim", .integer(14)), ("use_sliding_window", .boolean(true)), ("sliding_window", .integer(3)),
+                ("max_window_layers", .integer(1)),
+            ]),
+        opt("OPT", isBefore: true, embeddingSize: 20),
+        opt("OPT-350m, a narrow embedding", isBefore: false, embeddingSize: 13),
+        opt("OPT, a wide embedding", isBefore: true, embeddingSize: 27),
+    ]
+
+    private static let sizes: [(String, JSONValue)] = [
+        ("vocab_size", .integer(37)), ("hidden_size", .integer(20)), ("num_hidden_layers", .integer(2)),
+        ("num_attention_heads", .integer(2)), ("max_position_embeddings", .integer(40)),
+    ]
+
+    private static func rotary(_ name: String, _ type: String, _ keys: [(String, JSONValue)]) -> TinyFamily {
+        TinyFamily(
+            name: name,
+            keys: sizes + [
+                ("model_type", .string(type)), ("intermediate_size", .integer(27)),
+                ("num_key_value_heads", .integer(1)),
+            ] + keys)
+    }
+
+    private static func opt(_ name: String, isBefore: Bool, embeddingSize: Int) -> TinyFamily {
+        TinyFamily(
+            name: name,
+            keys: sizes + [
+                ("model_type", .string("opt")), ("ffn_dim", .integer(27)), ("do_layer_norm_before", .boolean(isBefore)),
+                ("word_embed_proj_dim", .integer(embeddingSize)),
+            ])
+    }
+}
+
+@Suite struct FamilyTests {
+    @Test("Logits of every family equal the plain double-precision model's", arguments: TinyFamily.all)
+    func matchesReference(family: TinyFamily) throws {
+        for postLayerNorm in [true, false] {
+            let tiny = try TinyPackedModel(family.configuration(), postLayerNorm: postLayerNorm)
+            let tokens = tiny.tokens(13)
+            let expected = ReferenceModel(tiny).logits(of: tokens)
+            #expect(relativeError(try tiny.model().logits(of: tokens), expected) < 1e-3)
+        }
+    }
+
+    @Test("Fed token by token, each family gives the logits of the whole, to the bit", arguments: TinyFamily.all)
+    func incremental(family: TinyFamily) throws {
+        let tiny = try TinyPackedModel(family.configuration())
+        let model = try tiny.model()
+        let tokens = tiny.tokens(13)
+        let whole = try model.logits(of: tokens)
+        let decoder = try model.makeDecoder()
+        for (position, token) in tokens.enumerated() {
+            try decoder.advance(by: [token])
+            #expect(try decoder.withLogits { Array($0) } == Array(whole[position * 37..<(position + 1) * 37]))
+        }
+    }
+
+    @Test("Hidden states are the embedding, what enters each block, and what the head reads", arguments: TinyFamily.all)
+    func hiddenStates(family: TinyFamily) throws {
+        let tiny = try TinyPackedModel(family.configuration())
+        let model = try tiny.model()
+        let tokens = tiny.tokens(7)
+        let states = try model.states(of: tokens)
+        #expect(states.logits == (try model.logits(of: tokens)))
+        let width = tiny.configuration.embeddingSize
+        #expect(states.hiddenStates.map(\.count) == [7 * 20, 7 * 20, 7 * width])
+        // The head's product with its input gives the logits.
+        let head = tiny.values[tiny.configuration.head.name]!
+        for row in 0..<7 {
+            for token in 0..<37 {
+                let logit = (0..<width).reduce(0.0) {
+                    $0 + Double(head[token * width + $1]) * Double(states.hiddenStates[2][row * width + $1])
+                }
+                #expect(abs(logit - Double(states.logits[row * 37 + token])) < 1e-4)
+            }
+        }
+        if case .rotary = tiny.configuration.structure.positions {
+            let first = tiny.values["model.embed_tokens.weight"]![tokens[0] * 20..<tokens[0] * 20 + 20]
+            #expect(states.hiddenStates[0].prefix(20) == first)
+        }
+    }
+
+    @Test("Beyond its first context, dynamic scaling depends on the length of the sequence")
+    func dynamicScaling() throws {
+        let scaling = JSONValue.object(JSONObject([("type", .string("dynamic")), ("factor", .integer(2))]))
+        let family = TinyFamily(
+            name: "dynamic", keys: TinyFamily.all[0].keys + [("rope_scaling", scaling)])
+        let tiny = try TinyPackedModel(family.configuration())
+        #expect(tiny.configuration.maximumPositions == 80)
+        let model = try tiny.model()
+        let tokens = tiny.tokens(60)
+        let short = try model.logits(of: Array(tokens.prefix(40)))
+        #expect(try model.logits(of: Array(tokens.prefix(30))) == Array(short.prefix(30 * 37)))
+        #expect(try model.logits(of: tokens).prefix(37 * 40) != short[...])
+        // The whole is given at once: how it is cut into blocks does not matter.
+        let decoder = try model.makeDecoder()
+        try decoder.advance(by: tokens)
+        #expect(try decoder.withLogits { Array($0) } == Array(model.logits(of: tokens).suffix(37)))
+    }
+}
+
+@Suite struct ScoringTests {
+    private let requests = [
+        ContinuationRequest(context: [1, 2, 3], continuations: [[4, 5], [4, 6, 7], [8], [9], [4, 5]]),
+        ContinuationRequest(context: [3], continuations: [[1, 1, 1, 1, 1, 1]]),
+    ]
+
+    /// One pass per continuation, by the default of the protocol.
+    private struct Plain: CausalLanguageModel {
+        let model: PackedModel
+        var configuration: ModelConfiguration { model.configuration }
+        func logits(of tokens: [Int]) throws -> [Float] { try model.logits(of: tokens) }
+        func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
+            try model.makeDecoder(contextLength: contextLength)
+        }
+    }
+
+    @Test("Continuations that share a context score as each does alone", arguments: TinyFamily.all)
+    func sharedContext(family: TinyFamily) throws {
+        let model = try TinyPackedModel(family.configuration()).model()
+        let scores = try model.scores(of: requests)
+        #expect(scores == (try Plain(model: model).scores(of: requests)))
+        #expect(scores[0][0] == scores[0][4])
+        for score in scores.joined() { #expect(score.logLikelihood < 0) }
+    }
+
+    @Test("What greedy decoding writes is greedy, and nothing else is")
+    func greedy() throws {
+        let model = try TinyPackedModel().model()
+        var written: [Int] = []
+        for _ in 0..<4 {
+            let logits = try model.logits(of: [1, 2] + written).suffix(37)
+            written.append(logits.enumerated().max { $0.element < $1.element }!.offset)
+        }
+        let other = Array(written.dropLast()) + [(written[3] + 1) % 37]
+        let scores = try model.scores(of: [ContinuationRequest(context: [1, 2], continuations: [written, other])])
+        #expect(scores[0].map(\.isGreedy) == [true, false])
+    }
+
+    @Test("A request that is empty, too long, or has tokens of another vocabulary is refused")
+    func refusals() throws {
+        let model = try TinyPackedModel(maximumPositions: 6).model()
+        func error(_ context: [Int], _ continuations: [[Int]]) -> RuntimeError? {
+            #expect(throws: RuntimeError.self) {
+                try model.scores(of: [ContinuationRequest(context: context, continuations: continuations)])
+            }
+        }
+        #expect(error([], [[1]]) == .noTokens)
+        #expect(error([1], [[]]) == .noTokens)
+        #expect(error([1], [[1, 37]]) == .tokenOutOfRange(token: 37, position: 0, vocabularySize: 37))
+        #expect(error([1, 1, 1, 1, 1], [[1, 1, 1]]) == .contextExceeded(tokens: 7, maximum: 6))
+        #expect(try model.scores(of: []).isEmpty)
+        #expect(
+            try model.scores(of: [ContinuationRequest(context: [1, 1, 1, 1, 1], continuations: [[1, 1]])]).count == 1)
+    }
+}
