@@ -60,7 +60,7 @@ var targets: [Target] = [
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
-        exclude: training ? [] : ["Training"]
+        exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
 

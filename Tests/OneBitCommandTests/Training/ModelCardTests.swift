@@ -4,16 +4,16 @@ import Testing
 @testable import onebit
 
 @Suite struct ModelCardTests {
-    /// A teacher's directory with a card of its own.
-    private func withTeacher(_ card: String?, _ body: (BaseModel) throws -> Void) throws {
+    /// What is taken over from a teacher with that card.
+    private func inherited(from card: String?) throws -> String {
         let directory = try BuiltCommand.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: directory) }
         if let card { try Data(card.utf8).write(to: directory.appending(path: "README.md")) }
-        try body(BaseModel(directory: directory))
+        return try BaseModel(directory: directory).inheritedMetadata()
     }
 
     @Test("License and languages are taken over from the teacher's card as they stand, and nothing else")
-    func inherited() throws {
+    func license() throws {
         let card = """
             ---
             language:
@@ -30,26 +30,24 @@ import Testing
             ---
             license: of the text
             """
-        try withTeacher(card) { base in
-            #expect(
-                try base.inheritedMetadata() == """
-                    language:
-                    - en
-                    - de
-                    license: other
-                    license_name: "llama 2"   # a comment
-                    license_link:
-                      LICENSE
+        let taken = """
+            language:
+            - en
+            - de
+            license: other
+            license_name: "llama 2"   # a comment
+            license_link:
+              LICENSE
 
-                    """)
-        }
+            """
+        #expect(try inherited(from: card) == taken)
     }
 
     @Test(
         "A teacher without a card, without front matter, or with one that does not end, hands down nothing",
         arguments: [nil, "", "# A model\n", "---\nlicense: mit\n", "text\n---\nlicense: mit\n---\n"])
     func nothing(card: String?) throws {
-        try withTeacher(card) { #expect(try $0.inheritedMetadata().isEmpty) }
+        #expect(try inherited(from: card).isEmpty)
     }
 
     @Test("A model in the Hub's cache is called what the Hub calls it, any other by its directory")
