@@ -45,7 +45,7 @@ var targets: [Target] = [
     ),
     .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
-    .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"]),
+    .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),

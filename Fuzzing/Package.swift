@@ -25,6 +25,7 @@ let package = Package(
         .target(name: "TokenizerExercise", dependencies: ["FuzzSupport", tokenization]),
         fuzzTarget("safetensors", modelFiles),
         fuzzTarget("shard-index", modelFiles),
+        fuzzTarget("pytorch", modelFiles),
         fuzzTarget("config", modelFiles),
         fuzzTarget("tokenizer-json", tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", tokenization, "TokenizerExercise"),

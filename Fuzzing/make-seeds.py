@@ -55,6 +55,63 @@ shard_of = {name: "a" if "attn" in name else "b" for name, _ in SHAPES}
 write("shard-index", "two-shards", text({"metadata": {"total_size": 64}, "weight_map": shard_of}))
 write("shard-index", "strange-names", text({"weight_map": {"spare": "../a", "x": ".", "y": "a.bin", "z": 1}}))
 
+# pytorch_model.bin: a pickle by hand, for Python's own would need torch; and an archive of it
+
+
+def pickle_text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def pickle_tensor(storage, shape):
+    strides = [1] * len(shape)
+    for axis in reversed(range(len(shape) - 1)):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    size, stride = (b"(" + b"".join(b"K" + bytes([extent]) for extent in numbers) + b"t" for numbers in (shape, strides))
+    identifier = b"(" + pickle_text("storage") + f"ctorch\n{storage[0]}Storage\n".encode()
+    identifier += pickle_text("0") + pickle_text("cpu") + b"K" + bytes([64 // storage[1]]) + b"tQ"
+    hooks = b"ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + identifier + b"K\x00" + size + stride + b"\x89" + hooks + b"tR"
+
+
+def state_dictionary(tensors):
+    items = b"".join(pickle_text(name) + tensor for name, tensor in tensors.items())
+    metadata = b"}" + pickle_text("_metadata") + b"ccollections\nOrderedDict\n)Rsb"
+    return b"\x80\x02ccollections\nOrderedDict\n)Rq\x00(" + items + b"u" + metadata + b"."
+
+
+storages = {name: (name, width) for name, width in [("Float", 4), ("Half", 2), ("BFloat16", 2), ("Char", 1), ("Long", 8)]}
+dictionary = state_dictionary({name: pickle_tensor(storage, [2, 3]) for name, storage in storages.items()})
+parameter = b"ctorch._utils\n_rebuild_parameter\n(" + pickle_tensor(storages["Float"], [2]) + b"\x88)tR"
+write("pytorch", "pickle", dictionary)
+write("pytorch", "parameters", state_dictionary({"a": parameter + b"q\x05", "b": b"h\x05"}))
+# STACK_GLOBAL, SHORT_BINUNICODE, MEMOIZE and FRAME of protocol 4
+strings = b"".join(b"\x8c" + bytes([len(word)]) + word + b"\x94" for word in (b"collections", b"OrderedDict"))
+write("pytorch", "protocol-5", b"\x80\x05\x95" + struct.pack("<Q", len(strings) + 7) + strings + b"\x93\x94)R\x94.")
+
+
+def zip_archive(entries, wide):
+    """As torch.save writes them; wide: with numbers of 64 bits."""
+    data, directory = b"", b""
+    for name, content in entries.items():
+        name, size = name.encode(), len(content)
+        numbers = struct.pack("<HHQQQ", 1, 24, size, size, len(data)) if wide else b""
+        size, offset = (0xFFFFFFFF, 0xFFFFFFFF) if wide else (size, len(data))
+        data += struct.pack("<4s22xHH", b"PK\x03\x04", len(name), 0) + name + content
+        directory += struct.pack("<4s16xIIHH10xI", b"PK\x01\x02", size, size, len(name), len(numbers), offset)
+        directory += name + numbers
+    start, count = len(data), len(entries)
+    data += directory
+    if wide:
+        record = len(data)
+        data += struct.pack("<4sQ12xQQQQ", b"PK\x06\x06", 44, count, count, len(directory), start)
+        data += struct.pack("<4sIQI", b"PK\x06\x07", 0, record, 1)
+    return data + struct.pack("<4s4xHHIIH", b"PK\x05\x06", count, count, len(directory), start, 0)
+
+
+entries = {"m/data.pkl": dictionary, "m/byteorder": b"little", "m/data/0": bytes(64), "m/version": b"3\n"}
+write("pytorch", "archive", zip_archive(entries, wide=False))
+write("pytorch", "wide-archive", zip_archive(entries, wide=True))
+
 # config.json
 
 llama = {

@@ -22,7 +22,7 @@ struct InitCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the teacher: config.json and safetensors.")
+    @Argument(help: "Directory of the teacher: config.json and its weights, safetensors or PyTorch.")
     var teacher: URL
 
     @Option(help: "Preset of the method.")

@@ -11,9 +11,13 @@ struct PackCommand: ParsableCommand {
             Writes the signs of every linear layer as bits, and the vectors g and h, embeddings, norms and output \
             projection as floats. Memory is bounded by the largest tensor.
 
+            The checkpoints that the paper's authors released are students too, float or packed. A packed one is written \
+            anew in the form that this program writes, and loses nothing: what stays in float keeps the type that it has.
+
             EXAMPLES
               onebit pack student --output packed
               onebit pack student --output packed --value-type float32
+              onebit pack onebit_llama_7b --output packed
             """
     )
 
@@ -21,28 +25,36 @@ struct PackCommand: ParsableCommand {
     enum ValueType: String, ExpressibleByArgument, CaseIterable {
         case float16
         case float32
+        case stored
 
-        var elementType: ElementType {
+        /// Nil: each tensor as it is stored.
+        var elementType: ElementType? {
             switch self {
             case .float16: .float16
             case .float32: .float32
+            case .stored: nil
             }
         }
     }
 
-    @Argument(help: "Directory of the float student, from onebit distill or onebit init.")
+    @Argument(help: "Directory of the student: from onebit distill or onebit init, or the paper's.")
     var student: URL
 
     @OptionGroup var output: OutputOptions
 
-    @Option(help: "Type of everything that stays in float: float16 or float32.")
-    var valueType = ValueType.float16
+    @Option(
+        help: """
+            Type of everything that stays in float: float16, float32, or stored for what each tensor has. Of a float \
+            student float16 unless given, of a packed one stored.
+            """)
+    var valueType: ValueType?
 
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
         let student = try Checkpoint(directory: student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
+        let valueType = valueType ?? (student.kind == .packed ? .stored : .float16)
         try CheckpointPacker(valueType: valueType.elementType).pack(
             student: student,
             destination: output.output,

@@ -1,6 +1,7 @@
 import Foundation
 import ModelFiles
 import OneBitRuntime
+import SignDecomposition
 import Testing
 
 /// The packed runtime against the reference implementation of the paper: the start student of stories260K, packed.
@@ -28,34 +29,20 @@ struct RuntimeReleaseTests {
         }
     }
 
-    /// stories260K's configuration with the start student's tensors, the latent weights packed by their signs.
+    /// The start student as the release's float form, packed.
     private func packStartStudent() throws -> URL {
-        let student = try SafetensorsFile(contentsOf: SharedData.url("data/reference/onebit/student_start.safetensors"))
-        let directory = FileManager.default.temporaryDirectory.appending(path: "onebit-release-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        let dense = try ModelConfiguration(contentsOf: SharedData.url("models/stories260K/config.json"))
-        let quantization = QuantizationConfiguration(
-            checkpointFormat: .packed, postLayerNorm: true, valueType: .float32)
-        let config = directory.appending(path: "config.json")
-        try dense.jsonData(quantization: quantization).write(to: config)
-        let configuration = try ModelConfiguration(contentsOf: config)
-        let plan = configuration.tensorPlan(kind: .packed, weightType: .int8, valueType: .float32) { _ in .float32 }
-        let writer = try CheckpointWriter(directory: directory, tensors: plan)
-        for tensor in plan {
-            let values = try student.floats(of: tensor.name)
-            guard tensor.elementType == .int8 else {
-                try writer.write(tensor.name, floats: values)
-                continue
-            }
-            let columns = values.count / tensor.shape[0]
-            var bytes = [UInt8](repeating: 0, count: tensor.byteCount)
-            for (index, value) in values.enumerated() where value < 0 {
-                let (row, column) = index.quotientAndRemainder(dividingBy: columns)
-                bytes[row * tensor.shape[1] + column / 8] |= 1 << (column % 8)
-            }
-            try bytes.withUnsafeBytes { try writer.write(tensor.name, bytes: $0) }
-        }
-        try writer.finish()
-        return directory
+        let root = FileManager.default.temporaryDirectory.appending(path: "onebit-release-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: root) }
+        try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true)
+        try FileManager.default.copyItem(
+            at: SharedData.url("data/reference/onebit/student_start.safetensors"),
+            to: root.appending(path: "model.safetensors"))
+        let dense = try String(contentsOf: SharedData.url("models/stories260K/config.json"), encoding: .utf8)
+        try dense.replacingOccurrences(of: "\"LlamaForCausalLM\"", with: "\"BitLlamaForCausalLM\"")
+            .replacingOccurrences(of: "\"model_type\": \"llama\"", with: "\"model_type\": \"bitllama\"")
+            .write(to: root.appending(path: "config.json"), atomically: false, encoding: .utf8)
+        let packed = FileManager.default.temporaryDirectory.appending(path: "onebit-packed-\(UUID().uuidString)")
+        try CheckpointPacker(valueType: nil).pack(student: Checkpoint(directory: root), destination: packed)
+        return packed
     }
 }

@@ -93,15 +93,6 @@ struct CheckpointTests {
         guard case .malformedIndex? = error() else { return fail("another error") }
     }
 
-    @Test("PyTorch weights are refused with a word that they come later")
-    func pytorchWeights() throws {
-        try directory.write(TinyModel.configuration(), as: "config.json")
-        try directory.write("x", as: "pytorch_model.bin")
-        let found = error()
-        guard case .pytorchWeights(_, "pytorch_model.bin")? = found else { return fail("another error") }
-        #expect(found?.localizedDescription.contains("later version") == true)
-    }
-
     @Test("A directory without configuration or weights says what is missing")
     func empty() throws {
         guard case .notACheckpoint(_, "config.json")? = error() else { return fail("another error") }
@@ -152,6 +143,27 @@ struct CheckpointTests {
         let checkpoint = try Checkpoint(directory: directory.url)
         #expect(checkpoint.tensors["lm_head.weight"] == nil)
         #expect(throws: CheckpointError.self) { try checkpoint.floats(of: "lm_head.weight") }
+    }
+
+    @Test("Names without the model's prefix, as checkpoints of the bare decoder have them, are the model's")
+    func bareNames() throws {
+        let bare = { (tensor: TensorDescription) in
+            let name = tensor.name.hasPrefix("model.") ? String(tensor.name.dropFirst("model.".count)) : tensor.name
+            return TensorDescription(name: name, elementType: tensor.elementType, shape: tensor.shape)
+        }
+        try TinyModel.write(to: directory) { $0.map(bare) }
+        let checkpoint = try Checkpoint(directory: directory.url)
+        let name = "model.layers.1.mlp.up_proj.weight"
+        let tensor = try checkpoint.description(of: name)
+        #expect(tensor.name == name)
+        #expect(try checkpoint.floats(of: name) == TinyModel.values(of: tensor))
+        #expect(try checkpoint.mapped(name).bytes.count == tensor.byteCount)
+        #expect(checkpoint.tensors["layers.1.mlp.up_proj.weight"] == nil)
+
+        try TinyModel.write(to: directory) { $0 + $0.filter { $0.name == "model.norm.weight" }.map(bare) }
+        guard case .sameTensorTwice(_, "model.norm.weight", "norm.weight")? = error() else {
+            return fail("another error")
+        }
     }
 
     @Test("A stage that gets the wrong kind says which it wants")

@@ -59,7 +59,7 @@ struct SafetensorsFileTests {
         #expect(try file.withUnsafeBytes(of: "scalar") { $0.loadUnaligned(as: Int64.self) } == 7)
         #expect(try file.floats(of: "empty").isEmpty)
         #expect(throws: CheckpointError.self) { try file.floats(of: "scalar") }
-        #expect(throws: SafetensorsError.noSuchTensor(file: url.path, tensor: "x")) { try file.floats(of: "x") }
+        #expect(throws: CheckpointError.noSuchTensor(file: url.path, tensor: "x")) { try file.floats(of: "x") }
     }
 
     @Test(

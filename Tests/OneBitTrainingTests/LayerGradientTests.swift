@@ -1,4 +1,5 @@
 import Foundation
+import ModelFiles
 import Testing
 
 @testable import OneBitTraining
@@ -95,22 +96,28 @@ struct LayerGradientTests {
         }
     }
 
-    @Test("RMSNorm, SwiGLU and rotary embedding have the gradients of their functions")
+    @Test("Norms, activations and rotary embedding have the gradients of their functions")
     func otherLayers() throws {
         let (x, w) = (try leaf([2, 3, 8]), try leaf([8]))
         try expectGradients(of: [("x", x), ("weight", w)]) { try x.rmsNorm(w, epsilon: 1e-5) }
         let (gate, up) = (try leaf([2, 7]), try leaf([2, 7]))
         try expectGradients(of: [("gate", gate), ("up", up)]) { try .swiGLU(gate: gate, up: up) }
+        let bias = try leaf([8])
+        try expectGradients(of: [("x", x), ("weight", w), ("bias", bias)]) {
+            try x.layerNorm(w, bias: bias, epsilon: 1e-5)
+        }
+        try expectGradients(of: [("x", x)]) { try x.relu() }
         let heads = try leaf([2, 3, 2, 4])
-        let table = try RotaryTable(positions: 3, headSize: 4, theta: 100)
+        let table = try RotaryTable(RotaryPositions(base: 100), headSize: 4)
+            .rows(from: 0, length: 3, sequenceLength: 3)
         try expectGradients(of: [("x", heads)]) { try heads.rotary(cosines: table.cosines, sines: table.sines) }
     }
 
     @Test("A rotation keeps lengths and depends on relative positions only")
     func rotary() throws {
-        let table = try RotaryTable(positions: 16, headSize: 8, theta: 10_000)
+        let table = RotaryTable(RotaryPositions(base: 10_000), headSize: 8)
         func rotated(_ x: [Float], at position: Int) throws -> [Float] {
-            let row = try table.slice(from: position, length: 1)
+            let row = try table.rows(from: position, length: 1, sequenceLength: position + 1)
             return try Tensor(x, shape: [1, 1, 1, 8]).rotary(cosines: row.cosines, sines: row.sines).floats()
         }
         let q = try Tensor.randn([8], using: generator).floats()
@@ -119,6 +126,12 @@ struct LayerGradientTests {
         let near = dot(try rotated(q, at: 3), try rotated(k, at: 1))
         let far = dot(try rotated(q, at: 15), try rotated(k, at: 13))
         #expect(abs(near - far) < 1e-4)
+        // The same rows, asked for by their positions.
+        let gathered = try table.rows(of: [3, 1, 15, 9], batch: 2)
+        #expect(gathered.cosines.shape == [2, 2, 4])
+        #expect(
+            try Array(gathered.sines.floats()[8..<12])
+                == table.rows(from: 15, length: 1, sequenceLength: 16).sines.floats())
         #expect(abs(dot(try rotated(q, at: 9), try rotated(q, at: 9)) - dot(q, q)) < 1e-4)
     }
 

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A model directory in Hugging Face layout: `config.json` and memory-mapped safetensors.
+/// A model directory in Hugging Face layout: `config.json` and memory-mapped weights, safetensors or PyTorch's.
 ///
 /// Opening reads the configuration and the headers, milliseconds for any model, and checks that the tensors are those
 /// that the configuration calls for: every name, shape and element type.
@@ -11,11 +11,13 @@ public final class Checkpoint: Sendable {
     public let configuration: ModelConfiguration
     /// Its tensors by name; those that the model does not compute with are left out.
     public let tensors: [String: TensorDescription]
-    private let index: ShardIndex
+    /// By the tensor's name: the file that holds it, and its name there.
+    private let places: [String: (file: any TensorFile, name: String)]
+    private let files: [String: any TensorFile]
 
     /// Opens and checks a checkpoint.
     ///
-    /// - Throws: ``CheckpointError``, ``ConfigurationError``, ``SafetensorsError`` or ``FileError``.
+    /// - Throws: ``CheckpointError``, ``ConfigurationError``, ``SafetensorsError``, ``PyTorchError`` or ``FileError``.
     public init(directory: URL) throws {
         self.directory = directory
         let config = directory.appending(path: "config.json")
@@ -25,11 +27,19 @@ public final class Checkpoint: Sendable {
         let configuration = try ModelConfiguration(contentsOf: config)
         let index = try ShardIndex(directory: directory)
         var tensors: [String: TensorDescription] = [:]
-        for (name, shard) in index.shardOfTensor where !configuration.ignores(name) {
-            tensors[name] = index.files[shard]?.tensors[name]
+        var places: [String: (file: any TensorFile, name: String)] = [:]
+        for (stored, shard) in index.shardOfTensor where !configuration.ignores(stored) {
+            guard let file = index.files[shard], let found = file.tensors[stored] else { continue }
+            let name = configuration.canonicalName(stored)
+            if let other = places.updateValue((file, stored), forKey: name) {
+                let names = [other.name, stored].sorted()
+                throw CheckpointError.sameTensorTwice(directory: directory.path, tensor: names[0], other: names[1])
+            }
+            tensors[name] = TensorDescription(name: name, elementType: found.elementType, shape: found.shape)
         }
         self.configuration = configuration
-        self.index = index
+        self.files = index.files
+        self.places = places
         self.tensors = tensors
         try checkTensors()
     }
@@ -43,7 +53,7 @@ public final class Checkpoint: Sendable {
     /// Changes when one of the weight files is replaced or written to: what something derived from them keeps, to know
     /// whether it is stale.
     public var identity: String {
-        index.files.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
+        files.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
     }
 
     /// A tensor's type and shape.
@@ -60,7 +70,8 @@ public final class Checkpoint: Sendable {
     ///
     /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``, and what `body` throws.
     public func withUnsafeBytes<R>(of name: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
-        try file(of: name).withUnsafeBytes(of: name, body)
+        let place = try place(of: name)
+        return try place.file.withUnsafeBytes(of: place.name, body)
     }
 
     /// A float tensor's values, in memory of their own.
@@ -68,21 +79,24 @@ public final class Checkpoint: Sendable {
     /// - Throws: ``CheckpointError/notFloat(file:tensor:found:)``,
     ///   ``CheckpointError/nonFinite(file:tensor:index:found:)`` on NaN or infinity.
     public func floats(of name: String) throws -> [Float] {
-        try file(of: name).floats(of: name)
+        let place = try place(of: name)
+        return try place.file.floats(of: place.name)
     }
 
     /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
     ///
     /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
     public func mapped(_ name: String) throws -> MappedTensor {
-        try file(of: name).mapped(name)
+        let place = try place(of: name)
+        return try place.file.mapped(place.name)
     }
 
     /// Lets the system drop a tensor's pages from memory until they are touched again.
     ///
     /// A walk over a model so keeps no more than the tensor at hand.
     public func releasePages(of name: String) throws {
-        try file(of: name).releasePages(of: name)
+        let place = try place(of: name)
+        place.file.releasePages(of: place.name)
     }
 
     /// Stops a stage that got a checkpoint of the wrong kind.
@@ -94,11 +108,11 @@ public final class Checkpoint: Sendable {
         }
     }
 
-    private func file(of name: String) throws -> SafetensorsFile {
-        guard tensors[name] != nil, let shard = index.shardOfTensor[name], let file = index.files[shard] else {
+    private func place(of name: String) throws -> (file: any TensorFile, name: String) {
+        guard let place = places[name] else {
             throw CheckpointError.missingTensor(directory: directory.path, tensor: name)
         }
-        return file
+        return place
     }
 
     private func checkTensors() throws {
@@ -132,7 +146,7 @@ public final class Checkpoint: Sendable {
             let isScale = name.hasSuffix(".weight_scale") || name.hasSuffix(".input_factor")
             throw CheckpointError.unexpectedTensor(
                 directory: directory.path,
-                tensor: name,
+                tensor: places[name]?.name ?? name,
                 hint: isScale && kind == .dense ? " (a OneBit checkpoint needs \"quantization_config\" there)" : ""
             )
         }

@@ -4,8 +4,6 @@ import Foundation
 public enum CheckpointError: LocalizedError, Sendable, Equatable {
     /// There is no such directory, or it has no `config.json`.
     case notACheckpoint(directory: String, missing: String)
-    /// Weights in PyTorch's pickle format only.
-    case pytorchWeights(directory: String, file: String)
     /// The shard index is not what it should be.
     case malformedIndex(file: String, reason: String)
     /// The index names a file outside the checkpoint's directory.
@@ -16,12 +14,16 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
     case tensorNotInShard(file: String, tensor: String, shard: String)
     /// The configuration calls for a tensor that is not there.
     case missingTensor(directory: String, tensor: String)
+    /// One tensor of the model under two names, with and without the model's prefix.
+    case sameTensorTwice(directory: String, tensor: String, other: String)
     /// A tensor that the configuration does not account for.
     case unexpectedTensor(directory: String, tensor: String, hint: String)
     /// A tensor of another shape than the configuration gives it.
     case wrongShape(directory: String, tensor: String, expected: [Int], found: [Int])
     /// A tensor of another element type than its place asks for.
     case wrongElementType(directory: String, tensor: String, expected: String, found: ElementType)
+    /// The file has no tensor of that name.
+    case noSuchTensor(file: String, tensor: String)
     /// Floats were asked of a tensor of integers.
     case notFloat(file: String, tensor: String, found: ElementType)
     /// A value that no weight may have.
@@ -33,9 +35,6 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
         switch self {
         case .notACheckpoint(let directory, let missing):
             "\(directory): expected a Hugging Face model directory, but there is no \(missing)."
-        case .pytorchWeights(let directory, let file):
-            "\(directory): the weights are in PyTorch's format (\(file)), which a later version will read. "
-                + "Convert them to model.safetensors first."
         case .malformedIndex(let file, let reason):
             "\(file): \(reason)."
         case .shardOutsideDirectory(let file, let shard):
@@ -46,12 +45,16 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
             "\(file): tensor \"\(tensor)\" should be in \(shard), which does not have it."
         case .missingTensor(let directory, let tensor):
             "\(directory): config.json calls for the tensor \"\(tensor)\", which is not there."
+        case .sameTensorTwice(let directory, let tensor, let other):
+            "\(directory): \"\(tensor)\" and \"\(other)\" are the same tensor of the model. Remove one."
         case .unexpectedTensor(let directory, let tensor, let hint):
             "\(directory): tensor \"\(tensor)\" has no place in the model that config.json describes\(hint)."
         case .wrongShape(let directory, let tensor, let expected, let found):
             "\(directory): tensor \"\(tensor)\": config.json gives it shape \(expected), found \(found)."
         case .wrongElementType(let directory, let tensor, let expected, let found):
             "\(directory): tensor \"\(tensor)\": expected \(expected), found \(found.rawValue)."
+        case .noSuchTensor(let file, let tensor):
+            "\(file): no tensor \"\(tensor)\"."
         case .notFloat(let file, let tensor, let found):
             "\(file): tensor \"\(tensor)\" holds \(found.rawValue); expected F32, F16 or BF16."
         case .nonFinite(let file, let tensor, let index, let found):

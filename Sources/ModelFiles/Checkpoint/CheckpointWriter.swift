@@ -203,6 +203,6 @@ public final class CheckpointWriter {
             ("weight_map", .object(weightMap)),
         ])
         let text = JSONValue.object(index).serialized(indentation: 2) + "\n"
-        try writeAtomically(Data(text.utf8), to: directory.appending(path: ShardIndex.indexName))
+        try writeAtomically(Data(text.utf8), to: directory.appending(path: ShardIndex.safetensors.indexName))
     }
 }

@@ -1,39 +1,56 @@
 import Foundation
 
-/// Which file of a checkpoint holds which tensor: `model.safetensors`, or the shards that
-/// `model.safetensors.index.json` lists.
+/// Which file of a checkpoint holds which tensor: one file, or the shards that an index lists.
 struct ShardIndex {
-    static let singleName = "model.safetensors"
-    static let indexName = "model.safetensors.index.json"
+    /// A format of weights: what its files are called, and what opens one.
+    struct Format {
+        let singleName: String
+        let indexName: String
+        let open: @Sendable (URL) throws -> any TensorFile
+    }
+
+    static let safetensors = Format(
+        singleName: "model.safetensors",
+        indexName: "model.safetensors.index.json",
+        open: SafetensorsFile.init(contentsOf:)
+    )
+    static let pytorch = Format(
+        singleName: "pytorch_model.bin",
+        indexName: "pytorch_model.bin.index.json",
+        open: PyTorchFile.init(contentsOf:)
+    )
+    /// The first that a directory has is read: transformers prefers them in this order.
+    private static let formats = [safetensors, pytorch]
 
     /// The open files by name.
-    private(set) var files: [String: SafetensorsFile] = [:]
+    private(set) var files: [String: any TensorFile] = [:]
     /// Tensor to file name.
     private(set) var shardOfTensor: [String: String] = [:]
 
     /// Opens every file of a checkpoint and checks that each has the tensors that the index puts there.
     ///
-    /// - Throws: ``CheckpointError``, ``SafetensorsError`` or ``FileError``.
+    /// - Throws: ``CheckpointError``, ``SafetensorsError``, ``PyTorchError`` or ``FileError``.
     init(directory: URL) throws {
         let exists = { (name: String) in FileManager.default.fileExists(atPath: directory.appending(path: name).path) }
-        if exists(Self.singleName) {
-            let file = try SafetensorsFile(contentsOf: directory.appending(path: Self.singleName))
-            files = [Self.singleName: file]
-            shardOfTensor = file.tensors.mapValues { _ in Self.singleName }
-        } else if exists(Self.indexName) {
-            try open(index: directory.appending(path: Self.indexName), in: directory)
-        } else {
-            for name in ["pytorch_model.bin", "pytorch_model.bin.index.json"] where exists(name) {
-                throw CheckpointError.pytorchWeights(directory: directory.path, file: name)
+        for format in Self.formats {
+            if exists(format.singleName) {
+                let file = try format.open(directory.appending(path: format.singleName))
+                files = [format.singleName: file]
+                shardOfTensor = file.tensors.mapValues { _ in format.singleName }
+                return
             }
-            throw CheckpointError.notACheckpoint(
-                directory: directory.path,
-                missing: "\(Self.singleName) or \(Self.indexName)"
-            )
+            if exists(format.indexName) {
+                try open(index: directory.appending(path: format.indexName), of: format, in: directory)
+                return
+            }
         }
+        throw CheckpointError.notACheckpoint(
+            directory: directory.path,
+            missing: Self.formats.flatMap { [$0.singleName, $0.indexName] }.joined(separator: " or ")
+        )
     }
 
-    private mutating func open(index: URL, in directory: URL) throws {
+    private mutating func open(index: URL, of format: Format, in directory: URL) throws {
         let weightMap = try Self.readWeightMap(index)
         for member in weightMap.members {
             guard case .string(let shard) = member.value else {
@@ -42,7 +59,9 @@ struct ShardIndex {
                     reason: "\"weight_map\": expected a file name for \"\(member.key)\", found \(member.value.summary)"
                 )
             }
-            if files[shard] == nil { files[shard] = try Self.open(shard: shard, in: directory, index: index.path) }
+            if files[shard] == nil {
+                files[shard] = try format.open(Self.url(ofShard: shard, in: directory, index: index.path))
+            }
             guard files[shard]?.tensors[member.key] != nil else {
                 throw CheckpointError.tensorNotInShard(file: index.path, tensor: member.key, shard: shard)
             }
@@ -62,18 +81,17 @@ struct ShardIndex {
         }
     }
 
-    private static func open(shard: String, in directory: URL, index: String) throws -> SafetensorsFile {
+    private static func url(ofShard shard: String, in directory: URL, index: String) throws -> URL {
         // Bytes, not characters: a slash with an accent is another character, and the system's separator all the same.
         guard !shard.isEmpty, !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0),
             shard != ".", shard != ".."
         else {
             throw CheckpointError.shardOutsideDirectory(file: index, shard: shard)
         }
-        if shard.hasSuffix(".bin") { throw CheckpointError.pytorchWeights(directory: directory.path, file: shard) }
         let url = directory.appending(path: shard)
         guard FileManager.default.fileExists(atPath: url.path) else {
             throw CheckpointError.missingShard(file: index, shard: shard)
         }
-        return try SafetensorsFile(contentsOf: url)
+        return url
     }
 }

@@ -59,7 +59,7 @@ struct ShardPlan {
             bytes += tensor.byteCount
         }
         if groups.count == 1 {
-            return [ShardPlan(name: ShardIndex.singleName, tensors: groups[0], metadata: metadata)]
+            return [ShardPlan(name: ShardIndex.safetensors.singleName, tensors: groups[0], metadata: metadata)]
         }
         return groups.enumerated().map { index, group in
             let name = "model-\(fiveDigits(index + 1))-of-\(fiveDigits(groups.count)).safetensors"

@@ -104,6 +104,8 @@ public struct ModelConfiguration: Sendable, Hashable {
     }
 
     init(_ reader: ConfigurationReader, generation: ConfigurationReader?) throws {
+        let released = try ReleasedConfiguration(reader)
+        let reader = released?.reader ?? reader
         let family = try ModelFamily.named(by: reader)
         try family.checkSettings(reader)
         self.family = family
@@ -148,7 +150,8 @@ public struct ModelConfiguration: Sendable, Hashable {
         ends += try generation?.integers("eos_token_id", in: 0..<vocabularySize) ?? []
         var seen = Set<Int>()
         endOfSequence = ends.filter { seen.insert($0).inserted }
-        quantization = try reader.nested("quantization_config").map(QuantizationConfiguration.init)
+        quantization =
+            try released?.quantization ?? reader.nested("quantization_config").map(QuantizationConfiguration.init)
     }
 
     private static func headSize(

@@ -48,7 +48,8 @@ struct ModelFamily: Sendable {
         guard let name = try reader.string("model_type") else { throw reader.missing("model_type") }
         guard let family = all.first(where: { $0.modelType == name }) else {
             throw ConfigurationError.unsupportedFamily(
-                file: reader.file, found: "\"\(name)\"", supported: all.map(\.modelType))
+                file: reader.file, found: "\"\(name)\"",
+                supported: all.map(\.modelType) + [ReleasedConfiguration.modelType])
         }
         return family
     }

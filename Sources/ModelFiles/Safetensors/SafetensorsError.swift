@@ -26,8 +26,6 @@ public enum SafetensorsError: LocalizedError, Sendable, Equatable {
     case overlap(file: String, tensor: String, other: String)
     /// Bytes that belong to no tensor.
     case hole(file: String, begin: Int, end: Int)
-    /// The file has no tensor of that name.
-    case noSuchTensor(file: String, tensor: String)
 
     public var errorDescription: String? {
         switch self {
@@ -58,8 +56,6 @@ public enum SafetensorsError: LocalizedError, Sendable, Equatable {
             "\(file): tensors \"\(other)\" and \"\(tensor)\" overlap."
         case .hole(let file, let begin, let end):
             "\(file): data bytes \(begin) to \(end) belong to no tensor."
-        case .noSuchTensor(let file, let tensor):
-            "\(file): no tensor \"\(tensor)\"."
         }
     }
 }

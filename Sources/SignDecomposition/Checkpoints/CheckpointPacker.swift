@@ -5,22 +5,22 @@ import ModelFiles
 ///
 /// Tensor by tensor, memory bounded by the largest. Signs survive both ways without loss.
 public struct CheckpointPacker: Sendable {
-    /// Element type of the value vectors and of every tensor that stays in float. Float16 is half the size and
-    /// rounds; a value beyond its range is an error, not an infinity.
-    public var valueType: ElementType
+    /// Element type of the value vectors and of every tensor that stays in float; nil keeps each as it is stored, bit
+    /// for bit. Float16 is half the size of float32 and rounds; a value beyond its range is an error, not an infinity.
+    public var valueType: ElementType?
     /// Data bytes per file of the result.
     public var shardByteLimit: Int
 
-    /// A packer with the release's float16 vectors.
+    /// A packer that writes float16 vectors, as the paper counts them.
     public init(
-        valueType: ElementType = .float16,
+        valueType: ElementType? = .float16,
         shardByteLimit: Int = CheckpointWriter.defaultShardByteLimit
     ) {
         self.valueType = valueType
         self.shardByteLimit = shardByteLimit
     }
 
-    /// Packs a float student.
+    /// Packs a float student, or writes a packed checkpoint anew: the paper's own in the form that this project writes.
     ///
     /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
     public func pack(
@@ -29,12 +29,9 @@ public struct CheckpointPacker: Sendable {
         overwrite: Bool = false,
         progress: ProgressCallback = { _, _ in }
     ) throws {
-        try student.require(.floatStudent)
+        if student.kind == .dense { try student.require(.floatStudent) }
         try convert(student, to: .packed, destination, overwrite: overwrite, progress) { linear, writer in
-            let weight = try student.floats(of: linear.weightName)
-            let signs = try naming(tensor: linear.weightName, of: student.directory) {
-                try SignMatrix(signsOf: weight, rows: linear.outputs, columns: linear.inputs)
-            }
+            let signs = try student.kind == .packed ? student.signs(of: linear) : student.latentSigns(of: linear)
             try signs.bytes.withUnsafeBytes { try writer.write(linear.weightName, bytes: $0) }
         }
     }
@@ -65,7 +62,13 @@ public struct CheckpointPacker: Sendable {
     ) throws {
         try source.requireOutside(destination)
         let configuration = source.configuration
-        let plan = configuration.tensorPlan(kind: kind, weightType: .float32, valueType: valueType) { _ in valueType }
+        let type = { (name: String) in try valueType ?? source.description(of: name).elementType }
+        let weightNames = Set(configuration.linears.map(\.weightName))
+        let plan = try configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
+            .map { tensor in
+                if weightNames.contains(tensor.name) { return tensor }
+                return TensorDescription(name: tensor.name, elementType: try type(tensor.name), shape: tensor.shape)
+            }
         try StagedDirectory.write(to: destination, overwrite: overwrite) { directory in
             let writer = try CheckpointWriter(directory: directory, tensors: plan, shardByteLimit: shardByteLimit)
             let copy = { (name: String) in
@@ -91,7 +94,7 @@ public struct CheckpointPacker: Sendable {
             try writer.finish()
             var quantization = configuration.quantization
             quantization?.checkpointFormat = kind == .packed ? .packed : .float
-            quantization?.valueType = valueType
+            quantization?.valueType = try type(configuration.linears[0].outputScaleName)
             try writeAtomically(
                 configuration.jsonData(quantization: quantization),
                 to: directory.appending(path: "config.json")
@@ -102,6 +105,14 @@ public struct CheckpointPacker: Sendable {
 }
 
 extension Checkpoint {
+    /// The signs of one latent weight of a float student.
+    fileprivate func latentSigns(of linear: LinearDescription) throws -> SignMatrix {
+        let weight = try floats(of: linear.weightName)
+        return try naming(tensor: linear.weightName, of: directory) {
+            try SignMatrix(signsOf: weight, rows: linear.outputs, columns: linear.inputs)
+        }
+    }
+
     /// The packed signs of one linear of a packed checkpoint.
     ///
     /// - Throws: ``DecompositionError`` naming the tensor, and `ModelFiles`' errors.

@@ -10,7 +10,7 @@ public struct TensorDescription: Sendable, Hashable {
     /// Extents, slowest first; empty for a scalar.
     public let shape: [Int]
 
-    /// Describes a tensor. The shape is not judged here; see ``checkedByteCount``.
+    /// Describes a tensor. The shape is not judged here.
     public init(name: String, elementType: ElementType, shape: [Int]) {
         self.name = name
         self.elementType = elementType

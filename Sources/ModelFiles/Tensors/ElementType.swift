@@ -1,4 +1,4 @@
-/// The element types of safetensors that language-model checkpoints use.
+/// The element types that language-model checkpoints use, by the names that safetensors gives them.
 public enum ElementType: String, Sendable, Hashable, CaseIterable {
     case float32 = "F32"
     case float16 = "F16"

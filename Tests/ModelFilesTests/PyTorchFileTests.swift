@@ -1,0 +1,124 @@
+import Foundation
+import ModelFiles
+import Testing
+
+/// Files that PyTorch wrote: `scripts/reference/pytorch_checkpoints.py`, with 2.11.0.
+enum PyTorchReference {
+    static let directory = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Reference")
+
+    static func url(_ name: String) -> URL { directory.appending(path: name) }
+}
+
+struct PyTorchFileTests {
+    /// The elements of a tensor of the reference files: −1, −63/64, …
+    private func values(_ range: Range<Int>) -> [Float] { range.map { Float($0) / 64 - 1 } }
+
+    private func bytes(_ name: String, of file: PyTorchFile) throws -> [UInt8] {
+        try file.withUnsafeBytes(of: name, Array.init)
+    }
+
+    @Test("Every element type is read, in pickle protocols 2 and 5", arguments: ["types.bin", "protocol-5.bin"])
+    func types(name: String) throws {
+        let url = PyTorchReference.url(name)
+        let file = try PyTorchFile(contentsOf: url)
+        let shapes: [String: (ElementType, [Int])] = [
+            "float32": (.float32, [2, 3]), "float16": (.float16, [4]), "bfloat16": (.bfloat16, [3]),
+            "int8": (.int8, [2, 2]), "uint8": (.uint8, [3]), "int32": (.int32, [2, 2]), "int64": (.int64, []),
+            "empty": (.float32, [0, 4]),
+        ]
+        #expect(Set(file.tensors.keys) == Set(shapes.keys))
+        for (name, (type, shape)) in shapes {
+            #expect(file.tensors[name] == TensorDescription(name: name, elementType: type, shape: shape))
+        }
+        #expect(try file.floats(of: "float32") == values(0..<6))
+        #expect(try file.floats(of: "float16") == values(0..<4))
+        #expect(try file.floats(of: "bfloat16") == values(0..<3))
+        #expect(try file.floats(of: "empty") == [])
+        #expect(try bytes("int8", of: file) == [1, 254, 3, 252])
+        #expect(try bytes("uint8", of: file) == [0, 128, 255])
+        #expect(try bytes("int32", of: file) == [1, -2, 3, -4].flatMap { little(Int32($0)) })
+        #expect(try bytes("int64", of: file) == little(-1 << 40))
+        #expect(throws: CheckpointError.notFloat(file: url.path, tensor: "int8", found: .int8)) {
+            try file.floats(of: "int8")
+        }
+        #expect(throws: CheckpointError.noSuchTensor(file: url.path, tensor: "x")) { try file.mapped("x") }
+    }
+
+    @Test("Tensors that share a storage, whole or in part, are read from it")
+    func views() throws {
+        let file = try PyTorchFile(contentsOf: PyTorchReference.url("views.bin"))
+        #expect(try file.floats(of: "matrix") == values(0..<12))
+        #expect(try file.floats(of: "rows") == values(4..<12))
+        #expect(try file.floats(of: "element") == values(9..<10))
+        #expect(try file.floats(of: "column") == values(0..<5))
+        #expect(file.tensors["column"]?.shape == [5, 1])
+        #expect(try file.mapped("tied").bytes.baseAddress == file.mapped("matrix").bytes.baseAddress)
+        file.releasePages(of: "matrix")
+        #expect(try file.floats(of: "tied") == values(0..<12))
+    }
+
+    @Test("Parameters are read as the tensors that they are")
+    func parameters() throws {
+        let file = try PyTorchFile(contentsOf: PyTorchReference.url("parameters.bin"))
+        #expect(Set(file.tensors.keys) == ["weight", "bias"])
+        #expect(try file.floats(of: "weight") == values(0..<6))
+    }
+
+    @Test("An archive written by hand is read, with 64-bit sizes too, and without a word on the byte order")
+    func byHand() throws {
+        let directory = try TemporaryDirectory()
+        for isWide in [false, true] {
+            var archive = PyTorchArchive()
+            archive.isWide = isWide
+            archive.entries.removeAll { $0.name.hasSuffix("byteorder") }
+            let file = try PyTorchFile(contentsOf: directory.write(archive.data, as: "m.bin"))
+            #expect(try file.floats(of: "weight") == [1, 2])
+        }
+    }
+
+    @Test("A checkpoint of shards in bfloat16 is read like one of safetensors")
+    func shards() throws {
+        let directory = try checkpoint()
+        let checkpoint = try Checkpoint(directory: directory.url)
+        #expect(checkpoint.kind == .dense)
+        #expect(checkpoint.tensors.count == 2 * 9 + 3)
+        for tensor in checkpoint.tensors.values {
+            #expect(tensor.elementType == .bfloat16)
+            #expect(try checkpoint.floats(of: tensor.name) == TinyModel.values(of: tensor))
+        }
+        #expect(checkpoint.identity.contains("pytorch_model-00002-of-00002.bin"))
+    }
+
+    @Test("Safetensors are preferred where both stand")
+    func preference() throws {
+        let directory = try checkpoint()
+        try TinyModel.write(to: directory, type: .float32)
+        let checkpoint = try Checkpoint(directory: directory.url)
+        #expect(checkpoint.tensors.values.allSatisfy { $0.elementType == .float32 })
+        try FileManager.default.removeItem(at: directory.url.appending(path: "model.safetensors"))
+        #expect(try Checkpoint(directory: directory.url).tensors.values.allSatisfy { $0.elementType == .bfloat16 })
+    }
+
+    @Test("A shard that is missing, or another format, is an error of its own")
+    func damagedShards() throws {
+        let directory = try checkpoint()
+        let shard = "pytorch_model-00002-of-00002.bin"
+        try directory.write("version https://git-lfs.github.com/spec/v1", as: shard)
+        #expect(throws: PyTorchError.self) { try Checkpoint(directory: directory.url) }
+        try FileManager.default.removeItem(at: directory.url.appending(path: shard))
+        let error = #expect(throws: CheckpointError.self) { try Checkpoint(directory: directory.url) }
+        guard case .missingShard(_, shard)? = error else { return fail("another error") }
+    }
+
+    /// The sharded reference beside the configuration that it belongs to.
+    private func checkpoint() throws -> TemporaryDirectory {
+        let directory = try TemporaryDirectory()
+        try directory.write(TinyModel.configuration(), as: "config.json")
+        let shards = PyTorchReference.url("sharded")
+        for name in try FileManager.default.contentsOfDirectory(atPath: shards.path) {
+            try FileManager.default.copyItem(
+                at: shards.appending(path: name), to: directory.url.appending(path: name))
+        }
+        return directory
+    }
+}

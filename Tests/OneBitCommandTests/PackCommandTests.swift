@@ -1,0 +1,38 @@
+import Foundation
+import ModelFiles
+import Testing
+
+@Suite("onebit pack")
+struct PackCommandTests {
+    /// Checkpoints in the form of the paper's authors, PyTorch's files: ModelFilesTests has them.
+    private func released(_ form: String) -> URL {
+        URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "ModelFilesTests/Reference/release-\(form)")
+    }
+
+    @Test(
+        "A packed checkpoint keeps its types unless told otherwise, a float one gets float16",
+        arguments: [
+            ("packed", [], ElementType.float32), ("packed", ["--value-type", "float16"], .float16),
+            ("float", [], .float16), ("float", ["--value-type", "stored"], .float32),
+        ]
+    )
+    func valueTypes(form: String, options: [String], type: ElementType) async throws {
+        let folder = try BuiltCommand.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let output = folder.appending(path: "packed")
+        let outcome = try await BuiltCommand.run(
+            ["pack", released(form).path, "--output", output.path] + options)
+        #expect(outcome.exitCode == 0)
+        let source = try Checkpoint(directory: released("packed"))
+        let packed = try Checkpoint(directory: output)
+        #expect(packed.kind == .packed)
+        for tensor in packed.tensors.values {
+            #expect(tensor.elementType == (tensor.name.hasSuffix("proj.weight") ? .int8 : type))
+            if type == .float32 || tensor.elementType == .int8 {
+                let expected = try source.withUnsafeBytes(of: tensor.name, Array.init)
+                try packed.withUnsafeBytes(of: tensor.name) { #expect(Array($0) == expected, "\(tensor.name)") }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import Foundation
+import ModelFiles
+import OneBitRuntime
+import SignDecomposition
+import Testing
+
+@testable import OneBitTraining
+
+@Suite("Students of every family")
+struct FamilyDistillationTests {
+    struct Family: CustomTestStringConvertible {
+        let type: String
+        var keys: [(String, JSONValue)] = []
+        var testDescription: String { ([type] + keys.map { "\($0.0) \($0.1.summary)" }).joined(separator: ", ") }
+
+        func configuration() throws -> ModelConfiguration {
+            let width = type == "opt" ? "ffn_dim" : "intermediate_size"
+            return try ModelConfiguration(
+                JSONObject(
+                    [
+                        ("model_type", .string(type)), ("vocab_size", .integer(32)), ("hidden_size", .integer(16)),
+                        (width, .integer(24)), ("num_hidden_layers", .integer(2)),
+                        ("num_attention_heads", .integer(4)), ("max_position_embeddings", .integer(32)),
+                    ] + (type == "opt" ? [] : [("num_key_value_heads", .integer(2))]) + keys))
+        }
+    }
+
+    static let families = [
+        Family(type: "llama"),
+        Family(type: "llama", keys: [("attention_bias", .boolean(true)), ("mlp_bias", .boolean(true))]),
+        Family(type: "mistral", keys: [("sliding_window", .integer(4))]),
+        Family(type: "qwen2"),
+        Family(type: "qwen3", keys: [("head_dim", .integer(8))]),
+        Family(type: "opt"),
+        Family(
+            type: "opt", keys: [("do_layer_norm_before", .boolean(false)), ("word_embed_proj_dim", .integer(8))]),
+    ]
+
+    @Test("A student distils, packs without loss, and generates", arguments: families)
+    func road(family: Family) throws {
+        let folder = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func url(_ name: String) -> URL { folder.appending(path: name) }
+        let configuration = try family.configuration()
+        // Pretrained a little, so that there is something to learn from it.
+        try FileManager.default.createDirectory(at: url("teacher"), withIntermediateDirectories: true)
+        try configuration.jsonData(quantization: nil).write(to: url("teacher/config.json"))
+        try Pretrainer(configuration: configuration, elementType: .float32, seed: 5).run(
+            tokens: TinyModels.tokens, plan: TinyModels.plan(steps: 150), into: url("teacher"), checkpoints: nil,
+            observe: { _ in })
+        let teacher = try Checkpoint(directory: url("teacher"))
+        try StudentInitializer(recipe: RecipeName.default.start).run(teacher: teacher, destination: url("start"))
+        let events = try Distiller(
+            teacher: teacher, start: try Checkpoint(directory: url("start")), recipe: RecipeName.default.distillation
+        ).run(
+            corpus: TinyModels.tokens, budget: TinyModels.plan(steps: 60).budget, threads: 2, output: url("student"),
+            overwrite: false, checkpoints: nil, observe: { _ in })
+        let divergence = events.compactMap { $0.parts["kl_per_token"] }
+        let (first, last) = (divergence.prefix(5).reduce(0, +), divergence.suffix(5).reduce(0, +))
+        #expect(last < first / 2, "KL per token: \(first / 5) at first, \(last / 5) at last")
+
+        let student = try Checkpoint(directory: url("student"))
+        try CheckpointPacker().pack(student: student, destination: url("packed"))
+        let packed = try PackedModel(
+            directory: url("packed"), options: LoadOptions(threads: 1, inputPrecision: .bits16))
+        let tokens = TinyModels.tokens.prefix(24).map(Int.init)
+        let expected = try TorchModel(checkpoint: student, threads: 1).logits(of: tokens)
+        let found = try packed.logits(of: tokens)
+        let difference = zip(found, expected).reduce(0.0) { $0 + pow(Double($1.0 - $1.1), 2) }
+        let norm = expected.reduce(0.0) { $0 + pow(Double($1), 2) }
+        #expect((difference / norm).squareRoot() < 1e-3)
+
+        var parameters = GenerateParameters.greedy
+        parameters.maxTokens = 5
+        var text = ""
+        try generate(prompt: [3, 4, 5], model: packed, tokenizer: LetterTokenizer(), parameters: parameters) {
+            text += $0
+        }
+        #expect(!text.isEmpty)
+    }
+}
