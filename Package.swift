@@ -63,7 +63,7 @@ var targets: [Target] = [
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
-        exclude: training ? [] : ["Training"]
+        exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
 
