@@ -33,7 +33,8 @@ var targets: [Target] = [
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelFiles"]),
     .target(name: "OneBitRuntime", dependencies: ["CSignKernels", "ModelFiles", "SignDecomposition", "Tokenization"]),
-    .target(name: "OneBitEvaluation", dependencies: ["OneBitRuntime", "Tokenization"]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "OneBitEvaluation", dependencies: ["CZlib", "ModelFiles", "OneBitRuntime", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -56,7 +57,8 @@ var targets: [Target] = [
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
-    .testTarget(name: "OneBitEvaluationTests", dependencies: ["OneBitEvaluation", "Tokenization"]),
+    .testTarget(
+        name: "OneBitEvaluationTests", dependencies: ["CZlib", "ModelFiles", "OneBitEvaluation", "Tokenization"]),
     .testTarget(
         name: "OneBitCommandTests", dependencies: ["ModelFiles", "OneBitRuntime", "Tokenization", "onebit"],
         exclude: training ? [] : ["Training"]),

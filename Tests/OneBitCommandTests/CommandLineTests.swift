@@ -52,6 +52,7 @@ struct CommandLineTests {
         ["distill", "/nowhere/model", "--start", "/nowhere/start", "--corpus", "/nowhere/corpus", "--output", "OUT"],
         ["pack", "/nowhere/model", "--output", "OUT"],
         ["inspect", "/nowhere/model"],
+        ["evaluate", "/nowhere/model", "--data", "/nowhere/data"],
         ["generate", "/nowhere/model"],
         ["chat", "/nowhere/model"],
     ].filter { subcommands.contains($0[0]) }

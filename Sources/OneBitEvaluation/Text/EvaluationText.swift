@@ -10,9 +10,10 @@ public enum EvaluationTextFormat: String, Sendable, CaseIterable {
     /// in the data set `wikitext-2-raw-v1` that published perplexities are computed on.
     case wikitext
 
-    /// What a file's name says: `.jsonl` or plain.
+    /// What a file's name says: `.jsonl` or plain, each also with `.gz`.
     public init(of file: URL) {
-        self = file.pathExtension.lowercased() == "jsonl" ? .jsonl : .plain
+        let name = file.pathExtension.lowercased() == "gz" ? file.deletingPathExtension() : file
+        self = name.pathExtension.lowercased() == "jsonl" ? .jsonl : .plain
     }
 }
 
@@ -26,15 +27,14 @@ public struct EvaluationText: Sendable {
     /// - Parameters:
     ///   - format: how the texts of a file are told apart; nil is by the file's name.
     ///   - limit: most texts to take, from the front.
-    /// - Throws: ``EvaluationTextError``, and Foundation's error for a file that cannot be read.
+    /// - Throws: ``EvaluationTextError``, ``TaskDataError`` for a damaged gzip file, and `FileError`.
     public init(file: URL, format: EvaluationTextFormat? = nil, limit: Int = .max) throws {
         texts = try Self.texts(of: file, format: format ?? EvaluationTextFormat(of: file), limit: limit)
         name = file.lastPathComponent
     }
 
     private static func texts(of file: URL, format: EvaluationTextFormat, limit: Int) throws -> [String] {
-        let data = try Data(contentsOf: file)
-        guard let content = String(validating: data, as: UTF8.self) else {
+        guard let content = String(validating: try DataFile(contentsOf: file).contents, as: UTF8.self) else {
             throw EvaluationTextError.notUTF8(file: file.path)
         }
         switch format {

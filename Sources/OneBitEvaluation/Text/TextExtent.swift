@@ -27,8 +27,7 @@ public struct TextExtent: Sendable, Hashable {
         var words = 1
         var isInSpace = false
         for scalar in text.unicodeScalars {
-            // Python counts the four separators of ASCII as white space, Unicode does not.
-            let isSpace = scalar.properties.isWhitespace || (0x1C...0x1F).contains(scalar.value)
+            let isSpace = PythonText.isSpace(scalar)
             if isSpace && !isInSpace { words += 1 }
             isInSpace = isSpace
         }

@@ -143,7 +143,7 @@ extension BeginOfSequencePlacement: ExpressibleByArgument {}
 
 extension Tokenizer {
     /// Whether the tokenizer puts a beginning-of-sequence token before a text of its own accord.
-    fileprivate var opensSequences: Bool {
+    var opensSequences: Bool {
         beginOfSequence.map { encode("", addSpecialTokens: true).first == $0 } ?? false
     }
 }

@@ -1,0 +1,26 @@
+import Foundation
+
+/// An item that a model cannot be asked about, with the tokenizer and the context that it has.
+public struct UnscorableItemError: LocalizedError, Sendable, Equatable {
+    public let file: String
+    public let line: Int
+    /// Counted from zero.
+    public let choice: Int
+    public let reason: String
+
+    public var errorDescription: String? { "\(file), line \(line), choice \(choice): \(reason)." }
+    public var recoverySuggestion: String? { "Leave out such items with --skip-malformed" }
+}
+
+/// A model that computes no number for an item.
+public struct NotFiniteError: LocalizedError, Sendable, Equatable {
+    public let file: String
+    public let line: Int
+    /// What was found in place of a log-likelihood.
+    public let found: Double
+
+    public var errorDescription: String? {
+        "\(file), line \(line): the model's log-likelihood is \(found). The checkpoint is damaged, or its numbers are out "
+            + "of range."
+    }
+}

@@ -1,0 +1,164 @@
+import ArgumentParser
+import Foundation
+import ModelFiles
+import OneBitEvaluation
+
+struct EvaluateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evaluate",
+        abstract: "Let models take the tests that the field compares by.",
+        discussion: """
+            Prompts, tokenisation and measures are those of EleutherAI's lm-evaluation-harness 0.4.13. The table has the \
+            columns of OneBit's Table 2 (whose figures are without BOS: --bos none); standard errors, the other measures and \
+            what was truncated stand below it.
+
+            Data are local files, a line of JSON per item as the sets are published, each also with .gz:
+              winogrande      winogrande.jsonl
+              hellaswag       hellaswag.jsonl or hellaswag_val.jsonl
+              piqa            piqa.jsonl
+              boolq           boolq.jsonl
+              arc_easy        arc_easy.jsonl or ARC-Easy-Test.jsonl
+              arc_challenge   arc_challenge.jsonl or ARC-Challenge-Test.jsonl
+              mmlu            mmlu/test/SUBJECT_test.csv and mmlu/dev/SUBJECT_dev.csv, or mmlu_test.jsonl and mmlu_dev.jsonl
+              lambada_openai  lambada_openai.jsonl or lambada_test.jsonl
+            Questions of your own: a task file that ends with .json, such as
+              {"name": "capitals", "data": "capitals.jsonl", "context": "Question: {question}\\nAnswer:",
+               "choices": "options", "answer": "correct"}
+            where data lies beside it, {key} is an item's value, choices the key of its list of choices, and answer that of \
+            the right one: its number from 0, or its text. Optional are labels (a list or a key; answer is then one of \
+            them), delimiter (a space) and metric (acc or acc_norm).
+
+            EXAMPLES
+              onebit evaluate packed --data sets
+              onebit evaluate llama-7b packed --data sets --wikitext wiki.test.raw --journal running
+              onebit evaluate packed --original llama-7b --data sets --tasks hellaswag,piqa --limit 200 --json
+              onebit evaluate packed --data sets --tasks mmlu,lambada_openai --mmlu-shots 5
+              onebit evaluate packed --tasks capitals.json --items answers.jsonl
+            """
+    )
+
+    /// What a prompt begins with.
+    enum BeginOfSequence: String, ExpressibleByArgument, CaseIterable {
+        /// The special tokens that the tokenizer adds by itself: what the harness does unless told otherwise.
+        case tokenizer
+        case none
+    }
+
+    @Argument(help: ArgumentHelp("Directories of the models, a row of the table each.", valueName: "model"))
+    var models: [URL]
+
+    @Option(help: ArgumentHelp("Directory of the data sets.", valueName: "directory"))
+    var data: URL?
+
+    @Option(
+        help: ArgumentHelp(
+            "Tasks, separated by commas: names, and files of your own.",
+            discussion: "Without it the six of the paper's table.", valueName: "list"),
+        transform: { $0.split(separator: ",").map(String.init) })
+    var tasks: [String] = KnownTasks.paper.map(\.name)
+
+    @Option(help: ArgumentHelp("Items of each task, from the front; of each subject of MMLU.", valueName: "n"))
+    var limit: Int?
+
+    @Option(help: ArgumentHelp("Items that a model is given at once.", valueName: "n"))
+    var batchSize = 8
+
+    @Option(help: ArgumentHelp("Examples before each question of MMLU, 0 to 5.", valueName: "n"))
+    var mmluShots = 0
+
+    @Option(help: "Special tokens around a prompt, such as BOS: those that the tokenizer adds, or none.")
+    var bos = BeginOfSequence.tokenizer
+
+    @Option(
+        help: ArgumentHelp(
+            "The model that the others are measured by.",
+            discussion: "Without it the first one, where that is a dense model.", valueName: "model"))
+    var original: URL?
+
+    @Option(help: ArgumentHelp("WikiText-2's wiki.test.raw: perplexity in the column Wiki2.", valueName: "file"))
+    var wikitext: URL?
+
+    @Option(help: ArgumentHelp("Text of C4, plain or .jsonl: perplexity in the column C4.", valueName: "file"))
+    var c4: URL?
+
+    @Option(help: ArgumentHelp("File for every item's log-likelihoods, as lines of JSON.", valueName: "file"))
+    var items: URL?
+
+    @Flag(help: "Replace the file of --items if it exists.")
+    var overwrite = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Directory in which results are kept as they come.",
+            discussion: "The same command after a killed or finished run finds there what that run had computed.",
+            valueName: "directory"))
+    var journal: URL?
+
+    @Flag(help: "Leave malformed items out, and count them, in place of stopping at the first.")
+    var skipMalformed = false
+
+    @OptionGroup var options: ModelOptions
+    @OptionGroup var json: JSONOption
+    @OptionGroup var progress: ProgressOptions
+
+    func validate() throws {
+        guard !models.isEmpty else { throw ValidationError("Give the directory of a model.") }
+        guard batchSize >= 1, limit ?? 1 >= 1 else {
+            throw ValidationError("--limit and --batch-size must be 1 or more.")
+        }
+        guard (0...5).contains(mmluShots) else {
+            throw ValidationError("--mmlu-shots must lie between 0 and 5, not \(mmluShots).")
+        }
+        guard !tasks.isEmpty, Set(tasks).count == tasks.count else {
+            throw ValidationError("--tasks must name one task or more, each once.")
+        }
+        guard data != nil || tasks.allSatisfy({ $0.hasSuffix(".json") }) else {
+            throw ValidationError("--data is needed: the directory in which the data sets lie.")
+        }
+    }
+
+    func run() throws {
+        if let items, !overwrite, FileManager.default.fileExists(atPath: items.path) {
+            throw FileError.destinationExists(path: items.path)
+        }
+        // All that can be wrong with models and data is looked at before the first weight is read.
+        let (candidates, original) = try candidates()
+        let tasks = try tasks.map { try KnownTasks.task($0, mmluShots: mmluShots) }
+        let source = TaskDataSource(
+            directory: data ?? URL(filePath: "."), limit: limit, skipsMalformed: skipMalformed)
+        let loaded = try tasks.map { LoadedTask(task: $0, items: try $0.items(from: source)) }
+        let texts = try PerplexityText.all(wikitext: wikitext, c4: c4)
+
+        var results: [ModelResult] = []
+        for candidate in candidates {
+            let evaluation = try ModelEvaluation(
+                candidate: candidate, showsName: candidates.count > 1, bos: bos, batchSize: batchSize,
+                skipsMalformed: skipMalformed, journal: journal, options: options, progress: progress)
+            results.append(try evaluation.run(loaded, texts: texts))
+        }
+        if let items { try writeAtomically(Data(try itemLines(results).utf8), to: items) }
+        let report = EvaluationReport(results, original: original, bos: bos)
+        if json.json {
+            try writeJSON(report)
+        } else {
+            try StandardStreams.write(report.markdown)
+        }
+    }
+
+    /// The models in the order of their rows, and which of them is the original.
+    private func candidates() throws -> (candidates: [Candidate], original: Int?) {
+        var directories = models
+        var original: Int?
+        if let given = self.original {
+            func path(_ url: URL) -> String { url.standardizedFileURL.resolvingSymlinksInPath().path }
+            original = directories.firstIndex { path($0) == path(given) }
+            if original == nil {
+                directories.insert(given, at: 0)
+                original = 0
+            }
+        }
+        let candidates = try Candidate.all(in: directories)
+        if original == nil, candidates.count > 1, candidates[0].checkpoint.kind == .dense { original = 0 }
+        return (candidates, original)
+    }
+}

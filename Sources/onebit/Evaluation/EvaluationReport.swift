@@ -1,0 +1,191 @@
+import OneBitEvaluation
+
+/// What `evaluate --json` prints. Shares are between 0 and 1.
+struct EvaluationReport: Encodable {
+    struct Figure: Encodable {
+        let value: Double
+        /// Nil for a single item.
+        let standardError: Double?
+
+        init(_ estimate: Estimate) {
+            value = estimate.value
+            standardError = estimate.standardError
+        }
+    }
+
+    struct Subject: Encodable {
+        let name: String
+        let items: Int
+        let metrics: [String: Figure]
+    }
+
+    struct Task: Encodable {
+        let task: String
+        let items: Int
+        /// Items longer than the context, which lost their beginning.
+        let truncated: Int
+        /// Items left out (--skip-malformed).
+        let malformed: Int
+        let metrics: [String: Figure]
+        /// The measure that counts in the average.
+        let tableMetric: String
+        /// That measure over the original's.
+        let kept: Double?
+        /// Nil where the task has none.
+        let subjects: [Subject]?
+    }
+
+    struct Text: Encodable {
+        let name: String
+        let text: String
+        let definition: String
+        let perplexity: Double
+        let windows: Int
+    }
+
+    struct Model: Encodable {
+        let model: String
+        let directory: String
+        let kind: String
+        let tasks: [Task]
+        let perplexities: [Text]
+        /// Mean of the tasks' table metrics.
+        let average: Double
+        /// The average over the original's.
+        let kept: Double?
+        let seconds: Double
+    }
+
+    let models: [Model]
+    let original: String?
+    let beginOfSequence: String
+    let definition: String
+
+    /// For the tables.
+    private let results: [ModelResult]
+    private let originalIndex: Int?
+
+    private enum CodingKeys: String, CodingKey {
+        case models, original, beginOfSequence, definition
+    }
+
+    init(_ results: [ModelResult], original: Int?, bos: EvaluateCommand.BeginOfSequence) {
+        self.results = results
+        originalIndex = original
+        let reference = original.map { results[$0] }
+        models = results.map { Model($0, original: reference) }
+        self.original = reference?.name
+        beginOfSequence = bos.rawValue
+        definition = Self.definition(of: results[0], bos: bos)
+    }
+
+    private static func definition(of result: ModelResult, bos: EvaluateCommand.BeginOfSequence) -> String {
+        let titles = Dictionary(grouping: result.tasks) { $0.task.tableMetric }.mapValues {
+            $0.map(\.task.title).joined(separator: ", ")
+        }
+        let measures = TaskMetric.allCases.compactMap { metric in titles[metric].map { "\(metric.rawValue) of \($0)" } }
+        var sentences = [
+            "Prompts and measures of lm-evaluation-harness 0.4.13; in the first table \(measures.joined(separator: ", "))",
+            "special tokens around a prompt: \(bos == .tokenizer ? "the tokenizer's" : "none")",
+        ]
+        if let (_, perplexity) = result.perplexities.first {
+            sentences.append(PerplexityResult.definition(perplexity.plan))
+        }
+        return sentences.joined(separator: "; ") + "."
+    }
+
+    /// The table of the paper, what its figures mean, and all the measures with their standard errors.
+    var markdown: String {
+        let kept = original.map { "Kept: the average as a share of \($0)'s.\n" } ?? ""
+        return """
+            \(summary.markdown)
+            Accuracies in percent. \(definition)
+            \(kept)
+            \(details.markdown)
+            """
+    }
+
+    private var summary: TextTable {
+        let first = results[0]
+        var table = TextTable(
+            [.text("Model")] + first.perplexities.map { .figure($0.text.title) }
+                + first.tasks.map { .figure($0.task.title) } + [.figure("Avg.")]
+                + (originalIndex == nil ? [] : [.figure("Kept")]))
+        for (result, model) in zip(results, models) {
+            table.append(
+                [model.model] + result.perplexities.map { Quantity.fixed($0.result.perplexity, digits: 2) }
+                    + result.tasks.map { Self.percent($0.tableEstimate.value) } + [Self.percent(model.average)]
+                    + (model.kept.map { [Quantity.fixed($0 * 100, digits: 1) + " %"] } ?? []))
+        }
+        return table
+    }
+
+    private var details: TextTable {
+        let metrics = TaskMetric.allCases.filter { metric in
+            results[0].tasks.contains { $0.result.metrics[metric] != nil }
+        }
+        var table = TextTable(
+            [.text("Model"), .text("Task"), .figure("Items"), .figure("Truncated"), .figure("Left out")]
+                + metrics.map { .figure($0.rawValue) })
+        for result in results {
+            for task in result.tasks {
+                let figures = metrics.map { metric in
+                    task.result.metrics[metric].map { Self.text(of: $0, metric: metric) } ?? ""
+                }
+                let counts = [task.result.itemCount, task.result.truncatedCount, task.malformedCount]
+                table.append([result.name, task.task.name] + counts.map(Quantity.grouped) + figures)
+            }
+        }
+        return table
+    }
+
+    private static func text(of estimate: Estimate, metric: TaskMetric) -> String {
+        let scale = metric == .perplexity ? 1.0 : 100
+        let error = estimate.standardError.map { " ± " + Quantity.fixed($0 * scale, digits: 2) } ?? ""
+        return Quantity.fixed(estimate.value * scale, digits: 2) + error
+    }
+
+    private static func percent(_ share: Double) -> String { Quantity.fixed(share * 100, digits: 2) }
+}
+
+extension EvaluationReport.Model {
+    fileprivate init(_ result: ModelResult, original: ModelResult?) {
+        model = result.name
+        directory = result.checkpoint.directory.path
+        kind = result.checkpoint.kind.rawValue
+        tasks = result.tasks.enumerated().map { index, task in
+            EvaluationReport.Task(task, original: original?.tasks[index])
+        }
+        perplexities = result.perplexities.map { text, result in
+            EvaluationReport.Text(
+                name: text.title, text: text.text.name, definition: PerplexityResult.definition(result.plan),
+                perplexity: result.perplexity,
+                windows: result.windows)
+        }
+        average = result.average
+        kept = original.map { result.average / $0.average }
+        seconds = result.seconds
+    }
+}
+
+extension EvaluationReport.Task {
+    fileprivate init(_ task: ModelResult.Task, original: ModelResult.Task?) {
+        self.task = task.task.name
+        items = task.result.itemCount
+        truncated = task.result.truncatedCount
+        malformed = task.malformedCount
+        metrics = Self.figures(task.result.metrics)
+        tableMetric = task.task.tableMetric.rawValue
+        kept = original.map { task.tableEstimate.value / $0.tableEstimate.value }
+        let subjects = task.result.subjects.map { subject in
+            EvaluationReport.Subject(
+                name: subject.name, items: subject.metrics.values.first?.count ?? 0,
+                metrics: Self.figures(subject.metrics))
+        }
+        self.subjects = subjects.isEmpty ? nil : subjects
+    }
+
+    private static func figures(_ metrics: [TaskMetric: Estimate]) -> [String: EvaluationReport.Figure] {
+        Dictionary(uniqueKeysWithValues: metrics.map { ($0.key.rawValue, EvaluationReport.Figure($0.value)) })
+    }
+}

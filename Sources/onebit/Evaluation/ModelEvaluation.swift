@@ -1,0 +1,130 @@
+import Foundation
+import ModelFiles
+import OneBitEvaluation
+import OneBitRuntime
+import Tokenization
+
+/// A task whose items have been read.
+struct LoadedTask {
+    let task: any EvaluationTask
+    let items: TaskItems
+}
+
+/// A model that is to be evaluated.
+struct Candidate {
+    /// The last part of its path, or the whole where two models share that.
+    let name: String
+    let checkpoint: Checkpoint
+
+    static func all(in directories: [URL]) throws -> [Candidate] {
+        let counts = Dictionary(grouping: directories, by: \.lastPathComponent)
+        return try directories.map { directory in
+            let isUnique = counts[directory.lastPathComponent]?.count == 1
+            return Candidate(
+                name: isUnique ? directory.lastPathComponent : directory.relativePath,
+                checkpoint: try Checkpoint(directory: directory))
+        }
+    }
+}
+
+/// What one model scored in all of it.
+struct ModelResult {
+    struct Task {
+        let task: any EvaluationTask
+        let result: TaskResult
+        let items: [ItemResult]
+        /// Items left out for being malformed.
+        let malformedCount: Int
+    }
+
+    let name: String
+    let checkpoint: Checkpoint
+    let tasks: [Task]
+    let perplexities: [(text: PerplexityText, result: PerplexityResult)]
+    let seconds: Double
+
+    /// Mean over the tasks of the measure that stands in the table.
+    var average: Double { tasks.reduce(0) { $0 + $1.tableEstimate.value } / Double(tasks.count) }
+}
+
+extension ModelResult.Task {
+    var tableEstimate: Estimate { result.metrics[task.tableMetric]! }
+}
+
+/// Loads a model and lets it take the tests.
+struct ModelEvaluation {
+    let candidate: Candidate
+    let showsName: Bool
+    let batchSize: Int
+    let skipsMalformed: Bool
+    let progress: ProgressOptions
+    private let model: any CausalLanguageModel
+    private let tokenizer: any Tokenizer
+    private let bos: EvaluateCommand.BeginOfSequence
+    private let journal: EvaluationJournal?
+
+    init(
+        candidate: Candidate, showsName: Bool, bos: EvaluateCommand.BeginOfSequence, batchSize: Int,
+        skipsMalformed: Bool, journal: URL?, options: ModelOptions, progress: ProgressOptions
+    ) throws {
+        self.candidate = candidate
+        self.showsName = showsName
+        self.bos = bos
+        self.batchSize = batchSize
+        self.skipsMalformed = skipsMalformed
+        self.progress = progress
+        let checkpoint = candidate.checkpoint
+        tokenizer = try loadTokenizer(from: checkpoint.directory)
+        self.journal = try journal.map { directory in
+            let runtime =
+                checkpoint.kind == .packed
+                ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
+            return try EvaluationJournal(
+                directory: directory, model: candidate.name,
+                identity: EvaluationJournal.identity(of: checkpoint, runtime: runtime))
+        }
+        model = try loadModel(directory: checkpoint.directory, options: options)
+    }
+
+    func run(_ tasks: [LoadedTask], texts: [PerplexityText]) throws -> ModelResult {
+        let start = ContinuousClock.now
+        let configuration = model.configuration
+        let prefix =
+            tokenizer.beginOfSequence ?? tokenizer.endOfSequence ?? configuration.beginOfSequence
+            ?? configuration.endOfSequence.first
+        let evaluation = TaskEvaluation(
+            model: model,
+            encoder: PromptEncoder(tokenizer: tokenizer, prefix: prefix, addsSpecialTokens: bos == .tokenizer),
+            batchSize: batchSize, skipsUnscorable: skipsMalformed)
+        let results = try tasks.map { try run($0, evaluation: evaluation) }
+        // Last: what a killed run had of them is not kept.
+        let perplexities = try texts.map { text in
+            (text, try text.measure(model, tokenizer: tokenizer, meterName: meterName(text.title), progress: progress))
+        }
+        return ModelResult(
+            name: candidate.name, checkpoint: candidate.checkpoint, tasks: results, perplexities: perplexities,
+            seconds: (ContinuousClock.now - start) / .seconds(1))
+    }
+
+    private func run(_ loaded: LoadedTask, evaluation: TaskEvaluation) throws -> ModelResult.Task {
+        var meter: ProgressMeter?
+        let outcome = try evaluation.run(loaded.items.items, journal: journal) { state in
+            try Interruption.check()
+            guard state.totalTokens > 0 else { return }
+            let note = "\(Quantity.grouped(state.items)) of \(Quantity.grouped(state.totalItems)) items"
+            if let meter {
+                meter.update(done: state.tokens, note: note)
+            } else {
+                meter = progress.meter(
+                    meterName(loaded.task.name), total: state.totalTokens, done: state.tokens, unit: "tokens")
+            }
+        }
+        meter?.finish()
+        guard !outcome.results.isEmpty else { throw outcome.unscorable[0] }
+        return ModelResult.Task(
+            task: loaded.task, result: TaskResult(outcome.results, scoring: loaded.task.scoring),
+            items: outcome.results, malformedCount: loaded.items.malformed.count + outcome.unscorable.count)
+    }
+
+    private func meterName(_ name: String) -> String { showsName ? "\(candidate.name) \(name)" : name }
+}

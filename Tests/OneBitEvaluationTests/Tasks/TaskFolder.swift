@@ -1,0 +1,56 @@
+import CZlib
+import Foundation
+
+@testable import OneBitEvaluation
+
+/// A directory of data sets that goes away with it.
+final class TaskFolder {
+    let url: URL
+
+    /// - Parameter files: contents by name; names may have folders in front.
+    init(_ files: [String: String] = [:]) throws {
+        url = FileManager.default.temporaryDirectory.appending(path: "onebit-tasks-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+        for (name, contents) in files { try write(Data(contents.utf8), to: name) }
+    }
+
+    deinit { try? FileManager.default.removeItem(at: url) }
+
+    func write(_ data: Data, to name: String) throws {
+        let file = url.appending(path: name)
+        try FileManager.default.createDirectory(
+            at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try data.write(to: file)
+    }
+
+    func path(_ name: String) -> String { url.appending(path: name).path }
+
+    func items(
+        of task: any EvaluationTask, limit: Int? = nil, skipsMalformed: Bool = false
+    ) throws -> TaskItems {
+        try task.items(from: TaskDataSource(directory: url, limit: limit, skipsMalformed: skipsMalformed))
+    }
+}
+
+/// `data` as a gzip file.
+func zipped(_ data: Data) -> Data {
+    var stream = z_stream()
+    deflateInit2_(
+        &stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION,
+        Int32(MemoryLayout<z_stream>.size))
+    defer { deflateEnd(&stream) }
+    var output = [UInt8](repeating: 0, count: data.count + 1024)
+    var input = Array(data)
+    let count = input.count
+    let capacity = output.count
+    input.withUnsafeMutableBufferPointer { input in
+        output.withUnsafeMutableBufferPointer { output in
+            stream.next_in = input.baseAddress
+            stream.avail_in = UInt32(count)
+            stream.next_out = output.baseAddress
+            stream.avail_out = UInt32(capacity)
+            deflate(&stream, Z_FINISH)
+        }
+    }
+    return Data(output.prefix(Int(stream.total_out)))
+}
