@@ -54,7 +54,7 @@ check-arm64: ## hold the kernels for 64-bit Arm against plain loops, under an em
 	@scripts/check-arm64.sh
 
 SECONDS ?= 60
-fuzz: ## look for files that crash a loader, SECONDS=60 for each of five targets (Fuzzing/README.md)
+fuzz: ## look for files that crash a loader, SECONDS=60 for each of eight targets (Fuzzing/README.md)
 	Fuzzing/run.sh all $(SECONDS)
 
 bench: build ## run the benchmarks

@@ -45,6 +45,9 @@ var targets: [Target] = [
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
     .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
+    .executableTarget(
+        name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
+        exclude: ["make_llama3_size.py"]),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
     .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], exclude: ["Reference"]),
     .testTarget(
@@ -62,7 +65,7 @@ var targets: [Target] = [
     .testTarget(
         name: "ConformanceTests",
         dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
-        exclude: training ? [] : ["Training"]
+        exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
 

@@ -29,6 +29,8 @@ let package = Package(
         fuzzTarget("config", modelFiles),
         fuzzTarget("tokenizer-json", tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", tokenization, "TokenizerExercise"),
+        fuzzTarget("vocabulary-files", tokenization, "TokenizerExercise"),
+        fuzzTarget("chat-template", tokenization),
     ],
     swiftLanguageModes: [.v6]
 )

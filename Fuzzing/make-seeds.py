@@ -249,3 +249,25 @@ write("tokenizer-model", "fallback", model(start + fallback + letters + words, n
 user = start + letters + [piece("hello", 0, USER_DEFINED)]
 keep_spaces = number(3, 0) + number(4, 0)  # add_dummy_prefix, remove_extra_whitespaces
 write("tokenizer-model", "user-defined", model(user, number(41, -1), block(1, b"identity") + keep_spaces))
+
+# vocab.json, merges.txt and what stands beside them
+
+gpt2_tokens = ["<s>", "<pad>", "</s>", "H", "e", "l", "o", "Ġ", "w", "ll", "Ġw", "é"]
+special = {"eos_token": {"content": "</s>", "normalized": True}, "pad_token": "<pad>", "unk_token": "</s>"}
+opt = {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "bos_token": "</s>", "add_prefix_space": False}
+decoder = {"added_tokens_decoder": {"12": {"content": "<x>", "lstrip": True}, "1": {"content": "<pad>", "special": True}}}
+merges = "#version: 0.2\nl l\nĠ w\n".encode()
+write("vocabulary-files", "names", SEPARATOR.join([text(special), text(opt), text({"<x>": 11, "y z": 13})]))
+write("vocabulary-files", "list", text(special | {"additional_special_tokens": ["H", {"content": "w", "rstrip": True}]}))
+qwen2 = decoder | {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<x>", "add_eos_token": True}
+write("vocabulary-files", "everything", SEPARATOR.join([b"", text(qwen2), b"", merges, text(vocabulary(gpt2_tokens))]))
+
+# chat templates: those of the tests
+
+reference = HERE.parent / "Tests" / "TokenizationTests" / "Reference" / "chat_templates.json"
+for template in json.loads(reference.read_text(encoding="utf-8"))["templates"]:
+    name = template["name"].lower().replace(",", "").replace(" ", "-")
+    names = text({"bos_token": template.get("bos"), "eos_token": template["eos"]})
+    write("chat-template", name, template["template"].encode() + SEPARATOR + names)
+listed = {"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "{{ bos_token }}"}]}
+write("chat-template", "in-a-list", SEPARATOR.join([b"", text(listed), text({"bos_token": "<s>"})]))

@@ -1,4 +1,5 @@
-/// A tokenizer as `tokenizer.json` or `tokenizer.model` describes it: byte-pair encoding, and the steps around it.
+/// A tokenizer as `tokenizer.json`, `tokenizer.model`, or `vocab.json` and `merges.txt` describe it: byte-pair encoding, and
+/// the steps around it.
 ///
 /// A text goes: added tokens out → normalizer → pre-tokenizer → model → post-processor. Ids go: tokens → decoder.
 public struct BytePairTokenizer: Tokenizer {
@@ -9,8 +10,8 @@ public struct BytePairTokenizer: Tokenizer {
     let decoder: TextDecoder
     let addedTokens: AddedTokens
 
-    public internal(set) var beginOfSequence: Int?
-    public internal(set) var endOfSequence: Int?
+    public let beginOfSequence: Int?
+    public let endOfSequence: Int?
 
     /// One more than the largest id, added tokens included.
     public var vocabularySize: Int { max(model.vocabulary.upperBound, addedTokens.upperBound) }

@@ -2,7 +2,7 @@ import Foundation
 
 /// Why a tokenizer could not be read or trained. Every case names the file and the key, and says what to do.
 public enum TokenizerError: LocalizedError, Sendable, Hashable {
-    /// The directory has neither `tokenizer.json` nor `tokenizer.model`.
+    /// The directory has neither `tokenizer.json` nor `tokenizer.model`, nor both of `vocab.json` and `merges.txt`.
     case notFound(directory: String)
     /// The file could not be read at all.
     case unreadable(file: String, reason: String)
@@ -20,8 +20,8 @@ public enum TokenizerError: LocalizedError, Sendable, Hashable {
     public var errorDescription: String? {
         switch self {
         case .notFound(let directory):
-            "\(directory): no tokenizer found; expected tokenizer.json or tokenizer.model. "
-                + "Copy one of them from the model that the weights came from."
+            "\(directory): no tokenizer found; expected tokenizer.json, tokenizer.model, or vocab.json and merges.txt. "
+                + "Copy one of these from the model that the weights came from."
         case .unreadable(let file, let reason):
             "\(file): cannot be read: \(reason)"
         case .tooLarge(let file, let bytes, let limit):

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Loads the tokenizer of a model directory in Hugging Face layout: `tokenizer.json`, else `tokenizer.model`.
+/// Loads the tokenizer of a model directory in Hugging Face layout: `tokenizer.json`, else `tokenizer.model`, else
+/// `vocab.json` with `merges.txt`.
 ///
 /// - Throws: `TokenizerError`, naming file and key.
 public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
@@ -11,6 +12,11 @@ public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
     let sentencePieceModel = directory.appending(path: "tokenizer.model")
     if FileManager.default.fileExists(atPath: sentencePieceModel.path) {
         return try BytePairTokenizer(sentencePieceModel: sentencePieceModel)
+    }
+    let vocabulary = directory.appending(path: "vocab.json")
+    let merges = directory.appending(path: "merges.txt")
+    if [vocabulary, merges].allSatisfy({ FileManager.default.fileExists(atPath: $0.path) }) {
+        return try BytePairTokenizer(vocabulary: vocabulary, merges: merges)
     }
     throw TokenizerError.notFound(directory: directory.path)
 }

@@ -53,7 +53,9 @@ struct OneBitCommand: AsyncParsableCommand {
     }
 
     private static var judging: [any ParsableCommand.Type] {
-        [InspectCommand.self, PerplexityCommand.self, EvaluateCommand.self, LogitsCommand.self]
+        [
+            InspectCommand.self, PerplexityCommand.self, EvaluateCommand.self, CompareCommand.self, LogitsCommand.self,
+        ]
     }
 
     private static var use: [any ParsableCommand.Type] { [GenerateCommand.self, ChatCommand.self, BenchCommand.self] }

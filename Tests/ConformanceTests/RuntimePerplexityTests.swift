@@ -26,9 +26,10 @@ struct RuntimePerplexityTests {
             ("data/eval/wikitext2_test.raw.txt", EvaluationTextFormat.wikitext, reference.wikitext2Test),
             ("data/corpus/valid.jsonl", .jsonl, reference.corpusValid),
         ] {
-            let text = try EvaluationText(files: [SharedData.url(path)], format: format)
-            let ids = text.tokens(
-                tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front)
+            let text = try EvaluationText(file: SharedData.url(path), format: format)
+            let ids = text.joined(
+                tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front
+            ).sequences[0]
             #expect(ids.count == expected.tokens)
             #expect(Array(ids.prefix(16)) == expected.first16TokenIds)
             #expect(ids.reduce(0, +) == expected.tokenIdsSum)

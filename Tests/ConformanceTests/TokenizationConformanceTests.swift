@@ -34,18 +34,24 @@ struct TokenizationConformanceTests {
         let folder = SharedData.url("models/tokenizers/\(name)")
         let packed = folder.appending(path: "tokenizer.json.gz")
         guard FileManager.default.fileExists(atPath: packed.path) else { return try body(folder) }
+        try withTemporaryDirectory { temporary in
+            let unpacked = temporary.appending(path: "tokenizer.json")
+            _ = FileManager.default.createFile(atPath: unpacked.path, contents: nil)
+            let gzip = Process()
+            gzip.executableURL = URL(filePath: "/usr/bin/gzip")
+            gzip.arguments = ["-dc", packed.path]
+            gzip.standardOutput = try FileHandle(forWritingTo: unpacked)
+            try gzip.run()
+            gzip.waitUntilExit()
+            try #require(gzip.terminationStatus == 0)
+            try body(temporary)
+        }
+    }
+
+    private static func withTemporaryDirectory(_ body: (URL) throws -> Void) throws {
         let temporary = FileManager.default.temporaryDirectory.appending(path: "onebit-tokenizer-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: temporary, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: temporary) }
-        let unpacked = temporary.appending(path: "tokenizer.json")
-        _ = FileManager.default.createFile(atPath: unpacked.path, contents: nil)
-        let gzip = Process()
-        gzip.executableURL = URL(filePath: "/usr/bin/gzip")
-        gzip.arguments = ["-dc", packed.path]
-        gzip.standardOutput = try FileHandle(forWritingTo: unpacked)
-        try gzip.run()
-        gzip.waitUntilExit()
-        try #require(gzip.terminationStatus == 0)
         try body(temporary)
     }
 
@@ -68,22 +74,52 @@ struct TokenizationConformanceTests {
         }
     }
 
+    /// Ids, ids with special tokens, and decoded text.
+    static func checkEverything(of tokenizer: any Tokenizer, _ name: String) throws {
+        let cases = try cases(name)
+        #expect(cases.count == 150)
+        check(tokenizer, against: cases, ids: \.ids)
+        for (index, example) in cases.enumerated() {
+            let withSpecial = tokenizer.encode(example.text, addSpecialTokens: true)
+            #expect(withSpecial == example.idsWithSpecial, "case \(index) (\(example.category))")
+            let decoded = tokenizer.decode(example.ids, skipSpecialTokens: false)
+            #expect(isSame(decoded, example.decoded), "case \(index) (\(example.category)), decoded")
+        }
+    }
+
     @Test(
         "tokenizer.json: ids with and without special tokens, and decoded text, of every case",
         arguments: ["stories260K", "llama", "gpt2", "opt-style", "llama3-style", "qwen2"]
     )
     func tokenizerFile(name: String) throws {
-        try Self.withDirectory(name) { directory in
-            let tokenizer = try loadTokenizer(from: directory)
-            let cases = try Self.cases(name)
-            #expect(cases.count == 150)
-            Self.check(tokenizer, against: cases, ids: \.ids)
-            for (index, example) in cases.enumerated() {
-                let withSpecial = tokenizer.encode(example.text, addSpecialTokens: true)
-                #expect(withSpecial == example.idsWithSpecial, "case \(index) (\(example.category))")
-                let decoded = tokenizer.decode(example.ids, skipSpecialTokens: false)
-                #expect(Self.isSame(decoded, example.decoded), "case \(index) (\(example.category)), decoded")
+        try Self.withDirectory(name) { try Self.checkEverything(of: try loadTokenizer(from: $0), name) }
+    }
+
+    /// The published OPT models have no tokenizer.json; what they have was read by transformers 5.23.0, which gave the ids of
+    /// the cases too.
+    @Test(
+        "vocab.json and merges.txt: ids with and without special tokens, and decoded text, of every case",
+        arguments: [
+            ("gpt2", "{}"),
+            (
+                "opt-style",
+                #"""
+                {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true, "add_prefix_space": false,
+                 "bos_token": {"content": "</s>", "normalized": true}, "eos_token": {"content": "</s>"},
+                 "unk_token": {"content": "</s>"}, "pad_token": {"content": "<pad>"}}
+                """#
+            ),
+        ]
+    )
+    func vocabularyFiles(name: String, configuration: String) throws {
+        let source = SharedData.url("models/tokenizers/\(name)")
+        try Self.withTemporaryDirectory { directory in
+            for file in ["vocab.json", "merges.txt"] {
+                try FileManager.default.copyItem(
+                    at: source.appending(path: file), to: directory.appending(path: file))
             }
+            try Data(configuration.utf8).write(to: directory.appending(path: "tokenizer_config.json"))
+            try Self.checkEverything(of: try loadTokenizer(from: directory), name)
         }
     }
 

@@ -15,38 +15,91 @@ import Tokenization
         try body(file)
     }
 
-    /// One byte a token.
-    private struct ByteTokenizer: Tokenizer {
-        var vocabularySize: Int { 300 }
-        var beginOfSequence: Int? { 299 }
-        var endOfSequence: Int? { nil }
-        func encode(_ text: String, addSpecialTokens: Bool) -> [Int] { text.utf8.map(Int.init) }
-        func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String { "" }
-        func id(of token: String) -> Int? { nil }
-        func token(of id: Int) -> String? { nil }
-    }
-
     @Test("A plain file is one text")
     func plain() throws {
         try withFile(Data("one\ntwo\n".utf8), name: "a.txt") { file in
-            #expect(try EvaluationText(files: [file]).texts == ["one\ntwo\n"])
-            let both = try EvaluationText(files: [file, file])
-            #expect(both.texts == ["one\ntwo\n", "one\ntwo\n"])
-            #expect(both.name == "a.txt + a.txt")
+            let text = try EvaluationText(file: file)
+            #expect(text.texts == ["one\ntwo\n"])
+            #expect(text.name == "a.txt")
         }
     }
 
     @Test("Texts are joined by an empty line behind one BOS, or each behind its own, or without")
-    func tokens() throws {
+    func joined() throws {
         try withFile(Data("{\"text\": \"a\"}\n{\"text\": \"b\"}".utf8), name: "a.jsonl") { file in
-            let text = try EvaluationText(files: [file])
-            func tokens(_ placement: BeginOfSequencePlacement, begin: Int? = 299) -> [Int] {
-                text.tokens(tokenizer: ByteTokenizer(), beginOfSequence: begin, placement: placement)
+            let text = try EvaluationText(file: file)
+            func joined(_ placement: BeginOfSequencePlacement, begin: Int? = 299) -> TokenizedText {
+                text.joined(tokenizer: ByteTokenizer(), beginOfSequence: begin, placement: placement)
             }
-            #expect(tokens(.front) == [299, 97, 10, 10, 98])
-            #expect(tokens(.each) == [299, 97, 299, 98])
-            #expect(tokens(.none) == [97, 10, 10, 98])
-            #expect(tokens(.each, begin: nil) == [97, 98])
+            #expect(joined(.front).sequences == [[299, 97, 10, 10, 98]])
+            #expect(joined(.window).sequences == joined(.front).sequences)
+            #expect(joined(.window).windowBegin == 299 && joined(.front).windowBegin == nil)
+            #expect(joined(.each).sequences == [[299, 97, 299, 98]])
+            #expect(joined(.none).sequences == [[97, 10, 10, 98]])
+            #expect(joined(.each, begin: nil).sequences == joined(.none).sequences)
+            let spaced = text.joined(
+                tokenizer: ByteTokenizer(), beginOfSequence: 299, placement: .front, separator: " ")
+            #expect(spaced.sequences == [[299, 97, 32, 98]])
+            // Words and bytes are known where the tokens behind the first are the text and nothing else.
+            #expect(joined(.front).extent == TextExtent(of: ["a\n\nb"]))
+            #expect(joined(.each).extent == nil && joined(.none).extent == nil)
+        }
+    }
+
+    @Test("Texts by themselves stand behind BOS, or behind EOS where the tokenizer has no BOS")
+    func separate() throws {
+        try withFile(Data("{\"text\": \"a b\"}\n{\"text\": \"\"}".utf8), name: "a.jsonl") { file in
+            let text = try EvaluationText(file: file)
+            let tokens = try text.separate(tokenizer: ByteTokenizer())
+            #expect(tokens.sequences == [[299, 97, 32, 98], [299]])
+            #expect(tokens.extent?.words == 3 && tokens.extent?.bytes == 3)
+            let closing = ByteTokenizer(beginOfSequence: nil, endOfSequence: 298)
+            #expect(try text.separate(tokenizer: closing).sequences.map(\.first) == [298, 298])
+            #expect(throws: EvaluationTextError.noTokenToStartFrom) {
+                try text.separate(tokenizer: ByteTokenizer(beginOfSequence: nil))
+            }
+        }
+    }
+
+    @Test("Segments are drawn from texts that are long enough, in Python's order")
+    func drawn() throws {
+        let lines = (0..<8).map { "{\"text\": \"\(String(repeating: "\($0)", count: 4 * $0))\"}\n" }
+        try withFile(Data(lines.joined().utf8), name: "a.jsonl") { file in
+            let text = try EvaluationText(file: file)
+            func drawn(_ length: Int) throws -> [Int] {
+                try text.drawn(
+                    segments: 3, length: length, seed: 0, tokenizer: ByteTokenizer(), beginOfSequence: 299,
+                    placement: .front
+                ).sequences[0]
+            }
+            // random.seed(0); per segment randint(0, 7) until a text has more than 10 tokens, then randint(0, count - 11):
+            // texts 6, 6 and 4 from tokens 12, 0 and 4 on.
+            #expect(
+                try drawn(10) == [
+                    54, 54, 54, 54, 54, 54, 54, 54, 54, 54, 299, 54, 54, 54, 54, 54, 54, 54, 54, 54, 52, 52, 52, 52, 52,
+                    52, 52, 52, 52, 52,
+                ])
+            #expect(throws: EvaluationTextError.noTextLongEnough(text: "a.jsonl", segment: 29)) { try drawn(29) }
+        }
+    }
+
+    @Test("Words are the pieces between runs of white space, as Python's re.split counts them")
+    func words() {
+        for (text, words) in [
+            ("", 1), ("one", 1), ("one two", 2), (" one \n\n two\t", 4), ("a\u{A0}b\u{3000}c", 3), ("a\u{1C}b", 2),
+            ("a\u{200B}b", 1),
+        ] {
+            #expect(TextExtent(of: [text]).words == words, "\(text.debugDescription)")
+        }
+        let extent = TextExtent(of: ["né", "a b"])
+        #expect(extent.words == 3 && extent.bytes == 6)
+    }
+
+    @Test("A limit takes the first texts")
+    func limit() throws {
+        try withFile(Data("{\"text\": \"a\"}\n\n{\"text\": \"b\"}\nbroken".utf8), name: "a.jsonl") { file in
+            let text = try EvaluationText(file: file, limit: 2)
+            #expect(text.texts == ["a", "b"])
         }
     }
 
@@ -54,7 +107,7 @@ import Tokenization
     func jsonl() throws {
         let lines = "{\"text\": \"a\\nb\"}\n\n{\"tokens\": [1], \"text\": \"c\u{2028}d\"}\n{\"text\": \"\"}"
         try withFile(Data(lines.utf8), name: "a.jsonl") { file in
-            let text = try EvaluationText(files: [file])
+            let text = try EvaluationText(file: file)
             #expect(text.texts == ["a\nb", "c\u{2028}d", ""])
         }
     }
@@ -62,7 +115,7 @@ import Tokenization
     @Test("WikiText lines keep their ends, blank ones become empty")
     func wikitext() throws {
         try withFile(Data(" \n = A = \n \n Text .\n".utf8), name: "wiki.test.raw") { file in
-            let text = try EvaluationText(files: [file], format: .wikitext)
+            let text = try EvaluationText(file: file, format: .wikitext)
             #expect(text.texts == ["", " = A = \n", "", " Text .\n"])
         }
     }
@@ -71,11 +124,11 @@ import Tokenization
     func refusals() throws {
         try withFile(Data("{\"text\": \"a\"}\n{\"txt\": 1}\n".utf8), name: "a.jsonl") { file in
             #expect(throws: EvaluationTextError.malformedLine(file: file.path, line: 2)) {
-                try EvaluationText(files: [file])
+                try EvaluationText(file: file)
             }
         }
         try withFile(Data([0x61, 0xFF]), name: "a.txt") { file in
-            #expect(throws: EvaluationTextError.notUTF8(file: file.path)) { try EvaluationText(files: [file]) }
+            #expect(throws: EvaluationTextError.notUTF8(file: file.path)) { try EvaluationText(file: file) }
         }
     }
 }

@@ -142,6 +142,10 @@ struct ChatTemplateRecognitionTests {
 
     @Test("Deep nesting and empty templates are refused")
     func extremes() {
+        for nested in ["not ", "("] {
+            let condition = String(repeating: nested, count: 100_000) + "a"
+            #expect(step(of: "{% if \(condition) %}x{% endif %}")?.contains("nested too deeply") == true)
+        }
         #expect(step(of: String(repeating: "{% if a %}", count: 1000))?.contains("nested too deeply") == true)
         #expect(step(of: "") != nil)
         #expect(step(of: "{% if ((((not a or (b %}x{% endif %}") != nil)
@@ -159,6 +163,23 @@ struct ChatTemplateFileTests {
 
     private func format(_ files: [String: Data]) throws -> String {
         try withDirectory(files) { try ChatTemplate(directory: $0).formatName }
+    }
+
+    @Test("Combining marks without end are refused, and so are those that no character bears", .timeLimit(.minutes(2)))
+    func marks() throws {
+        let marks = String(repeating: "\u{301}\u{323}", count: 64)
+        func reason(_ template: String) -> String? {
+            let files = ["chat_template.jinja": Data(template.utf8)]
+            let error = #expect(throws: ChatTemplateError.self) {
+                _ = try withDirectory(files) { try ChatTemplate(directory: $0) }
+            }
+            if case .malformed(_, let reason) = error { return reason }
+            return nil
+        }
+        #expect(reason("{{ 'a\(marks)' }}") == nil)
+        #expect(reason("{{ 'a\(String(repeating: marks, count: 3000))' }}")?.contains("combining marks") == true)
+        // Each is short, but what they write would be one run.
+        #expect(reason(String(repeating: "{{ '\(marks)' }}", count: 1000))?.contains("combining marks") == true)
     }
 
     @Test("chat_template.jinja goes before tokenizer_config.json, and that before chat_template.json")

@@ -27,6 +27,13 @@ struct NormalizerTests {
         #expect(normalized(text, by: .canonicalComposition) == Array(expected.unicodeScalars))
     }
 
+    @Test("NFC composes a letter the same however often it comes")
+    func repeatedComposition() {
+        let decomposed = String(repeating: "e\u{301} a\u{323}\u{301}\u{AC00}\u{11A8}", count: 5000)
+        let composed = String(repeating: "\u{E9} \u{1EA1}\u{301}\u{AC01}", count: 5000)
+        #expect(normalized(decomposed, by: .canonicalComposition) == Array(composed.unicodeScalars))
+    }
+
     @Test("Prepend leaves empty text empty; Replace takes all occurrences; Strip and Lowercase work by scalar")
     func others() {
         #expect(normalized("", by: .prepend([0x5F])) == [])

@@ -28,8 +28,10 @@ public struct RotaryPositions: Sendable, Hashable {
     /// θ_i, i < d/2, of a sequence of so many tokens, in single precision step by step as transformers computes them,
     /// whose rounding shows at large positions.
     ///
-    /// - Parameter sequenceLength: tokens of the sequence, those yet to be read of the pass included; matters to
-    ///   ``Scaling/dynamic(factor:original:)`` alone.
+    /// - Parameters:
+    ///   - headSize: d, channels of a head.
+    ///   - sequenceLength: tokens of the sequence, those yet to be read of the pass included; matters to
+    ///     ``Scaling/dynamic(factor:original:)`` alone.
     public func frequencies(headSize: Int, sequenceLength: Int) -> [Float] {
         switch scaling {
         case .none: return unscaled(headSize: headSize, base: base)

@@ -9,7 +9,8 @@
 package struct JSONReader {
     /// Deeper nesting than this is refused, so that hostile input cannot exhaust the stack.
     private static let maximumDepth = 64
-    private static let maximumMarkCount = 128
+    /// More combining marks in a row than this are refused.
+    package static let maximumMarkCount = 128
 
     private let bytes: UnsafeBufferPointer<UInt8>
     private var position = 0
@@ -101,7 +102,7 @@ package struct JSONReader {
         let text = String(decoding: bytes, as: UTF8.self)
         var markCount = 0
         for scalar in text.unicodeScalars {
-            guard scalar.isMark else {
+            guard scalar.isReorderedMark else {
                 markCount = 0
                 continue
             }
@@ -299,7 +300,7 @@ package struct JSONReader {
 
 extension Unicode.Scalar {
     /// Whether canonical order moves this scalar, or what it decomposes into, among its neighbours.
-    fileprivate var isMark: Bool {
+    package var isReorderedMark: Bool {
         switch value {
         case 0..<0x300: false
         case 0x0F73, 0x0F75, 0x0F81: true  // of class 0, but they decompose into marks

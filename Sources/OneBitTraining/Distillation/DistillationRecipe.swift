@@ -13,6 +13,17 @@ public struct DistillationRecipe: Sendable, Hashable, Codable {
         self.warmupSteps = warmupSteps
     }
 
+    /// The training run that the recipe makes of a budget.
+    ///
+    /// - Parameters:
+    ///   - threads: Threads in all; as many as there are cores where nil.
+    ///   - parameters: Parameters of the student.
+    public func plan(budget: TrainingBudget, threads: Int?, parameters: Int) -> TrainingPlan {
+        TrainingPlan(
+            budget: budget, warmupSteps: warmupSteps, optimizer: optimizer,
+            parallelism: Parallelism(threads: threads, parameters: parameters))
+    }
+
     /// The paper's (§4.1 and the released code): embeddings, head and norms frozen; the rate is LLaMA-7B's.
     public static let paper = DistillationRecipe(
         signGradient: .tanh,

@@ -52,9 +52,8 @@ public struct Distiller {
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let plan = TrainingPlan(
-                budget: budget, warmupSteps: recipe.warmupSteps, optimizer: recipe.optimizer,
-                parallelism: Parallelism(threads: threads, parameters: student.configuration.parameterCount))
+            let plan = recipe.plan(
+                budget: budget, threads: threads, parameters: student.configuration.parameterCount)
             let teacher = teacher
             let loop = try TrainingLoop(model: student, plan: plan, tokens: corpus)
             let loss = DistillationLoss(weights: recipe.lossWeights)

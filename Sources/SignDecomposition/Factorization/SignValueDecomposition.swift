@@ -31,10 +31,13 @@ public struct DecompositionLimits: Sendable {
 ///
 /// - Parameters:
 ///   - weight: row-major [rows, columns].
+///   - rows: outputs of the layer.
+///   - columns: inputs of the layer.
 ///   - method: NMF and SVD have one optimum, since the best rank-one approximation of a non-negative matrix is
 ///     non-negative (Perron–Frobenius); they differ in scale split. `copy` decomposes nothing: unit vectors.
 ///   - scaleSplit: how a and b share the scale; without effect on the product and on `copy`.
 ///   - seed: of NMF's random start.
+///   - limits: when the factorisation stops.
 /// - Throws: ``DecompositionError``.
 public func decompose(
     _ weight: [Float],

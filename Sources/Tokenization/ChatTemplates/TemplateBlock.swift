@@ -99,7 +99,7 @@ struct TemplateBlock {
         _ condition: TemplateExpression, _ segments: inout ArraySlice<TemplateSegment>, depth: Int
     ) throws {
         var branches: [Branch] = []
-        var condition: TemplateCondition? = TemplateCondition(condition)
+        var condition: TemplateCondition? = try TemplateCondition(condition)
         var isSettled = false
         while true {
             let body = try TemplateBlock(&segments, isNested: true, depth: depth + 1)
@@ -125,7 +125,8 @@ struct TemplateBlock {
                 }
                 return
             case .name("elif"):
-                condition = TemplateCondition(TemplateExpression(words: Array(body.ending?.words.dropFirst() ?? [])))
+                condition = try TemplateCondition(
+                    TemplateExpression(words: Array(body.ending?.words.dropFirst() ?? [])))
             case .name("else"): condition = nil
             default: throw TemplateSyntaxError(reason: "an if has no end")
             }

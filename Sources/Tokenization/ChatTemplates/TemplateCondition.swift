@@ -19,44 +19,57 @@ indirect enum TemplateCondition: Equatable {
         "false==true": false,
     ]
 
-    init(_ expression: TemplateExpression) {
+    /// Deeper nesting than this is refused.
+    private static let maximumDepth = 64
+
+    /// Reads a condition.
+    ///
+    /// - Throws: `TemplateSyntaxError` where parentheses and negations are nested too deeply.
+    init(_ expression: TemplateExpression) throws {
         var words = expression.words[...]
-        self = Self.readAny(&words)
+        self = try Self.readAny(&words, depth: 0)
         // Something is left only where parentheses do not match: no known condition looks like this.
         if !words.isEmpty { self = .open(expression.spelling) }
     }
 
-    private static func readAny(_ words: inout ArraySlice<TemplateExpression.Word>) -> TemplateCondition {
-        var terms = [readAll(&words)]
+    private static func readAny(
+        _ words: inout ArraySlice<TemplateExpression.Word>, depth: Int
+    ) throws -> TemplateCondition {
+        var terms = [try readAll(&words, depth: depth)]
         while words.first == .name("or") {
             words.removeFirst()
-            terms.append(readAll(&words))
+            terms.append(try readAll(&words, depth: depth))
         }
         return joined(terms, decidedBy: true, TemplateCondition.any)
     }
 
-    private static func readAll(_ words: inout ArraySlice<TemplateExpression.Word>) -> TemplateCondition {
-        var terms = [readTerm(&words)]
+    private static func readAll(
+        _ words: inout ArraySlice<TemplateExpression.Word>, depth: Int
+    ) throws -> TemplateCondition {
+        var terms = [try readTerm(&words, depth: depth)]
         while words.first == .name("and") {
             words.removeFirst()
-            terms.append(readTerm(&words))
+            terms.append(try readTerm(&words, depth: depth))
         }
         return joined(terms, decidedBy: false, TemplateCondition.all)
     }
 
-    private static func readTerm(_ words: inout ArraySlice<TemplateExpression.Word>) -> TemplateCondition {
+    private static func readTerm(
+        _ words: inout ArraySlice<TemplateExpression.Word>, depth: Int
+    ) throws -> TemplateCondition {
+        guard depth <= maximumDepth else { throw TemplateSyntaxError(reason: "nested too deeply") }
         if words.first == .name("not") {
             words.removeFirst()
-            let inner = readTerm(&words)
+            let inner = try readTerm(&words, depth: depth + 1)
             if case .constant(let value) = inner { return .constant(!value) }
             return .not(inner)
         }
-        if words.first == .sign("("), let inner = readParenthesized(&words) { return inner }
-        var depth = 0
+        if words.first == .sign("("), let inner = try readParenthesized(&words, depth: depth) { return inner }
+        var open = 0
         let atom = words.prefix { word in
-            if word == .sign("(") || word == .sign("[") { depth += 1 }
-            if word == .sign(")") || word == .sign("]") { depth -= 1 }
-            return depth > 0 || depth == 0 && word != .name("and") && word != .name("or")
+            if word == .sign("(") || word == .sign("[") { open += 1 }
+            if word == .sign(")") || word == .sign("]") { open -= 1 }
+            return open > 0 || open == 0 && word != .name("and") && word != .name("or")
         }
         words.removeFirst(atom.count)
         let spelling = TemplateExpression(words: Array(atom)).spelling
@@ -64,9 +77,11 @@ indirect enum TemplateCondition: Equatable {
     }
 
     /// A condition in parentheses; nil where they belong to a comparison.
-    private static func readParenthesized(_ words: inout ArraySlice<TemplateExpression.Word>) -> TemplateCondition? {
+    private static func readParenthesized(
+        _ words: inout ArraySlice<TemplateExpression.Word>, depth: Int
+    ) throws -> TemplateCondition? {
         var rest = words.dropFirst()
-        let inner = readAny(&rest)
+        let inner = try readAny(&rest, depth: depth + 1)
         guard rest.popFirst() == .sign(")") else { return nil }
         guard [nil, .name("and"), .name("or"), .sign(")")].contains(rest.first) else { return nil }
         words = rest

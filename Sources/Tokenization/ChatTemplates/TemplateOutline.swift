@@ -1,3 +1,6 @@
+import Foundation
+import ModelFiles
+
 /// What a template does in a plain conversation, step by step, in one way of writing: two templates with equal outlines
 /// write equal texts.
 ///
@@ -14,12 +17,30 @@ struct TemplateOutline: Equatable {
     ///
     /// - Throws: `TemplateSyntaxError` where it is not Jinja, or Jinja that no chat template uses.
     init(_ template: String) throws {
+        try Self.checkMarks(in: template)
         var segments = try TemplateCutter.cut(template)[...]
         var block = try TemplateBlock(&segments, isNested: false)
         demandsAlternation = block.removeRefusals()
         steps = []
         renames = template.contains("loop_messages")
         append(block)
+    }
+
+    /// Refuses runs of combining marks without end: Swift takes time that grows with the square of a run to compare strings.
+    /// A mark has to follow a letter, a digit or another mark, or shorter runs could become one where parts of the template
+    /// are put together.
+    private static func checkMarks(in template: String) throws {
+        var markCount = 0
+        var previous: Unicode.Scalar = " "
+        for scalar in template.unicodeScalars {
+            markCount = scalar.isReorderedMark ? markCount + 1 : 0
+            let standsAlone =
+                previous.isASCII ? !CharacterSet.alphanumerics.contains(previous) : previous.properties.isWhitespace
+            guard markCount <= JSONReader.maximumMarkCount, markCount != 1 || !standsAlone else {
+                throw TemplateSyntaxError(reason: "combining marks that no character bears, or too many of them")
+            }
+            previous = scalar
+        }
     }
 
     /// A number that stands for the steps: FNV-1a, 64 bits, over the UTF-8 of their lines.

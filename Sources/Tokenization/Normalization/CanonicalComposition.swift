@@ -7,6 +7,7 @@ import Foundation
 enum CanonicalComposition {
     static func composed(_ text: [UInt8]) -> [UInt8] {
         var output: [UInt8] = []
+        var composedStretches = ComposedStretches()
         text.withUnsafeBufferPointer { bytes in
             var position = 0
             // The stretch: one separating character, which marks may follow, and what follows it.
@@ -17,7 +18,7 @@ enum CanonicalComposition {
                 guard mayChange else { return }
                 if output.isEmpty { output.reserveCapacity(bytes.count) }
                 output.append(contentsOf: bytes[written..<stretch])
-                output.append(contentsOf: composedStretch(UnsafeBufferPointer(rebasing: bytes[stretch..<position])))
+                output.append(contentsOf: composedStretches[bytes[stretch..<position]])
                 written = position
                 mayChange = false
             }
@@ -82,7 +83,7 @@ enum CanonicalComposition {
     /// Composes by the algorithm of Unicode's Annex 15: decompose, order the marks, compose. Foundation serves as the
     /// table of single decompositions and compositions. Over longer text it gets some of them wrong (Swift 6.3 on Linux:
     /// U+0F73 after a mark, U+AC00 before U+11A8).
-    private static func composedStretch(_ bytes: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+    fileprivate static func composedStretch(_ bytes: [UInt8]) -> [UInt8] {
         var scalars: [Unicode.Scalar] = []
         for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
             appendDecomposition(of: scalar, to: &scalars)
@@ -147,6 +148,25 @@ enum CanonicalComposition {
 
     private static func combiningClass(_ scalar: Unicode.Scalar) -> UInt8 {
         scalar.properties.canonicalCombiningClass.rawValue
+    }
+}
+
+/// Stretches that were composed before: decomposed text has the same few letters with their marks over and over.
+private struct ComposedStretches {
+    private static let maximumCount = 4096
+    /// Longer stretches hardly come twice.
+    private static let maximumBytes = 32
+
+    private var known: [[UInt8]: [UInt8]] = [:]
+
+    subscript(bytes: Slice<UnsafeBufferPointer<UInt8>>) -> [UInt8] {
+        mutating get {
+            let stretch = Array(bytes)
+            if let composed = known[stretch] { return composed }
+            let composed = CanonicalComposition.composedStretch(stretch)
+            if known.count < Self.maximumCount, stretch.count <= Self.maximumBytes { known[stretch] = composed }
+            return composed
+        }
     }
 }
 

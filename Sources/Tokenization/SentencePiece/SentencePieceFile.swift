@@ -28,8 +28,6 @@ extension BytePairTokenizer {
         let vocabulary = try reader.vocabulary()
         let boundaries = try reader.boundaries()
         let named = try NamedSpecialTokens(directory: url.deletingLastPathComponent())
-        let addsBeginOfSequence = named.addsBeginOfSequence ?? true
-        let addsEndOfSequence = named.addsEndOfSequence ?? false
         self.init(
             normalizer: reader.normalizer(),
             preTokenizer: nil,
@@ -42,9 +40,10 @@ extension BytePairTokenizer {
                 byteFallback: proto.trainerSpec.byteFallback,
                 ignoresMerges: false
             ),
-            postProcessor: PostProcessor(
-                prefix: addsBeginOfSequence ? [boundaries.beginOfSequence].compactMap { $0 } : [],
-                suffix: addsEndOfSequence ? [boundaries.endOfSequence].compactMap { $0 } : []
+            postProcessor: try named.applied(
+                to: PostProcessor(prefix: [boundaries.beginOfSequence].compactMap { $0 }),
+                beginOfSequence: boundaries.beginOfSequence,
+                endOfSequence: boundaries.endOfSequence
             ),
             decoder: reader.decoder(),
             addedTokens: try reader.addedTokens(),

@@ -302,29 +302,3 @@ extension TextDecoder {
         }
     }
 }
-
-extension AddedToken {
-    /// Reads an element of `added_tokens`.
-    init(_ node: JSONNode) throws {
-        let content = try node["content"].string()
-        guard content.utf8.count <= AddedTokenMatcher.maximumPatternBytes else {
-            throw node["content"].malformed(
-                "\(content.utf8.count) bytes long; an added token has at most \(AddedTokenMatcher.maximumPatternBytes)"
-            )
-        }
-        let id = try node["id"].integer()
-        guard 0...Vocabulary.maximumID ~= id else {
-            throw node["id"].malformed("\(id) is out of range; ids are 0 to \(Vocabulary.maximumID)")
-        }
-        let isSpecial = try node["special"].boolean(default: false)
-        self.init(
-            id: id,
-            content: content,
-            isSingleWord: try node["single_word"].boolean(default: false),
-            stripsLeft: try node["lstrip"].boolean(default: false),
-            stripsRight: try node["rstrip"].boolean(default: false),
-            isNormalized: try node["normalized"].boolean(default: !isSpecial),
-            isSpecial: isSpecial
-        )
-    }
-}

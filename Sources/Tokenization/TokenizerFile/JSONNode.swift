@@ -54,6 +54,14 @@ struct JSONNode {
         }
     }
 
+    /// The members of an object, in their order.
+    func members() throws -> [(key: String, node: JSONNode)] {
+        guard case .object(let object) = value else { throw mismatch("an object") }
+        return object.members.map { member in
+            (member.key, JSONNode(file: file, value: member.value, place: .member(member.key, of: place)))
+        }
+    }
+
     func string() throws -> String {
         guard case .string(let string) = value else { throw mismatch("a string") }
         return string

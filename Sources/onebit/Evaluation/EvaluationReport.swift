@@ -88,7 +88,9 @@ struct EvaluationReport: Encodable {
             "Prompts and measures of lm-evaluation-harness 0.4.13; in the first table \(measures.joined(separator: ", "))",
             "special tokens around a prompt: \(bos == .tokenizer ? "the tokenizer's" : "none")",
         ]
-        if let (_, perplexity) = result.perplexities.first { sentences.append(perplexity.definition) }
+        if let (_, perplexity) = result.perplexities.first {
+            sentences.append(PerplexityResult.definition(perplexity.plan))
+        }
         return sentences.joined(separator: "; ") + "."
     }
 
@@ -156,7 +158,8 @@ extension EvaluationReport.Model {
         }
         perplexities = result.perplexities.map { text, result in
             EvaluationReport.Text(
-                name: text.title, text: text.text.name, definition: result.definition, perplexity: result.perplexity,
+                name: text.title, text: text.text.name, definition: PerplexityResult.definition(result.plan),
+                perplexity: result.perplexity,
                 windows: result.windows)
         }
         average = result.average

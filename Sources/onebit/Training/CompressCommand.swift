@@ -86,18 +86,22 @@ struct CompressCommand: ParsableCommand {
         if corpus == nil { try synthesise(teacher, tokenizer: tokenizer, work: work) }
         let text = try CompressionText(
             corpus: corpus ?? work.corpus, heldOut: text, tokenizer: tokenizer)
-        try distil(teacher, tokens: text.training, work: work)
+        let budget = budget.budget(
+            for: recipe, tokens: text.training.count, context: teacher.configuration.maximumPositions, seed: seed.seed)
+        try distil(teacher, tokens: text.training, budget: budget, work: work)
         try pack(work)
         let elapsed = ContinuousClock.now - begin
 
         let report = try CompressionReport.measure(
             teacher: teacher, start: Checkpoint(directory: work.start), packed: Checkpoint(directory: work.packed),
             tokenizer: tokenizer, text: text,
-            window: budget.sequenceLength(for: recipe, context: teacher.configuration.maximumPositions), prompt: prompt,
+            window: budget.sequenceLength, prompt: prompt,
+            recipe: madeWith(work.settings, budget: budget, corpusTokens: text.training.count, teacher: teacher),
             seconds: elapsed / .seconds(1), threads: threads.threads, progress: progress)
         try work.finish(
             report: report,
-            card: modelCard(teacher: teacher.directory, report: report, recipe: recipe, seed: seed.seed),
+            card: modelCard(
+                teacher: teacher.directory, output: output.output, report: report, heldOut: text.heldOutLoader),
             output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
         return report
     }
@@ -111,6 +115,18 @@ struct CompressCommand: ParsableCommand {
                 samples: recipe.samples, firstToken: recipe.firstToken,
                 context: teacher.configuration.maximumPositions, seed: seed.seed),
             distillation: distillation.applied(to: recipe.distillation),
+            seed: seed.seed)
+    }
+
+    private func madeWith(
+        _ settings: CompressionSettings, budget: TrainingBudget, corpusTokens: Int, teacher: Checkpoint
+    ) -> CompressionRecipe {
+        CompressionRecipe(
+            name: recipe, start: settings.start, corpus: corpus?.lastPathComponent,
+            synthesis: corpus == nil ? settings.synthesis : nil, corpusTokens: corpusTokens,
+            signGradient: settings.distillation.signGradient, lossWeights: settings.distillation.lossWeights,
+            plan: settings.distillation.plan(
+                budget: budget, threads: threads.threads, parameters: teacher.configuration.parameterCount),
             seed: seed.seed)
     }
 
@@ -132,17 +148,16 @@ struct CompressCommand: ParsableCommand {
             threads: threads.threads, to: work.corpus, resumes: true, progress: progress)
     }
 
-    private func distil(_ teacher: Checkpoint, tokens: [Int32], work: CompressionWork) throws {
+    private func distil(
+        _ teacher: Checkpoint, tokens: [Int32], budget: TrainingBudget, work: CompressionWork
+    ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the settings were compared; what stands there is this run's
         try distill(
             teacher: teacher, start: try Checkpoint(directory: work.start), tokens: tokens,
-            recipe: work.settings.distillation,
-            budget: budget.budget(
-                for: recipe, tokens: tokens.count, context: teacher.configuration.maximumPositions, seed: seed.seed),
-            threads: threads.threads, output: work.student, overwrite: false, resumption: resumption, progress: progress
-        )
+            recipe: work.settings.distillation, budget: budget, threads: threads.threads, output: work.student,
+            overwrite: false, resumption: resumption, progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {

@@ -35,10 +35,10 @@ struct TeacherTextConformanceTests {
     @Test("Perplexity of WikiText-2's first 20 windows equals within 1e-4 relative")
     func perplexity() throws {
         let expected = try reference(Perplexities.self, "perplexity").wikitext2Test
-        let text = try EvaluationText(files: [SharedData.url("data/eval/wikitext2_test.raw.txt")], format: .wikitext)
-        let tokens = text.tokens(
+        let text = try EvaluationText(file: SharedData.url("data/eval/wikitext2_test.raw.txt"), format: .wikitext)
+        let tokens = text.joined(
             tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front)
-        let found = try Perplexity(window: expected.seqlen, windowLimit: 20).evaluate(model, tokens: tokens)
+        let found = try Perplexity(WindowPlan(length: expected.seqlen, limit: 20)).evaluate(model, text: tokens)
         #expect(abs(found.perplexity / expected.first20WindowsPpl - 1) < 1e-4)
     }
 

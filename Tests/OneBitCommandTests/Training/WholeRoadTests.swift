@@ -43,11 +43,39 @@ struct WholeRoadTests {
                 "README.md", "compression_report.json", "config.json", "model.safetensors", "tokenizer.json",
             ]))
         #expect(!contents(".").contains { $0.contains("packed.") || $0.hasPrefix(".packed") })
+        try expectQuality(in: outcome.output)
         try await run(["generate", path("packed"), "--prompt", "the", "--max-tokens", "4"])
         try await run(["inspect", path("packed")])
         let again = try await BuiltCommand.run(["compress", path("teacher"), "--output", path("packed")])
         #expect(again.exitCode == 1)
         #expect(again.errors.contains("packed"))
+    }
+
+    /// What was measured and what it was made with stand in the output, in the report and in the card.
+    private func expectQuality(in output: String) throws {
+        let written = try String(contentsOf: folder.appending(path: "packed/compression_report.json"), encoding: .utf8)
+        #expect(written == output)
+        let report = try #require(try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+        let comparison = try #require(report["comparison"] as? [String: Any])
+        let models = try #require(report["models"] as? [[String: Any]])
+        let divergence = try #require((comparison["kl_divergence"] as? [String: Any])?["value"] as? Double)
+        #expect(divergence > 0)
+        for (model, key) in [(models[0], "teacher_perplexity"), (models[2], "student_perplexity")] {
+            #expect(model["perplexity"] as? Double == (comparison[key] as? [String: Any])?["value"] as? Double)
+        }
+        let recipe = try #require(report["recipe"] as? [String: Any])
+        let budget = try #require((recipe["plan"] as? [String: Any])?["budget"] as? [String: Any])
+        #expect(budget["steps"] as? Int == 12 && recipe["seed"] as? Int == 0)
+
+        let card = try String(contentsOf: folder.appending(path: "packed/README.md"), encoding: .utf8)
+        for line in [
+            "base_model: teacher", "pipeline_tag: text-generation", "    - type: kl_divergence",
+            "      value: \("\(divergence)".prefix(12))", "| KL divergence, mean ", "| top-1 agreement, % ",
+            "| warm-up steps ",
+            "onebit compress \(path("teacher")) --output \(path("packed")) --samples 24",
+        ] {
+            #expect(card.contains(line), "\(line)")
+        }
     }
 
     @Test("distill killed with SIGKILL at any moment and resumed ends in the bytes of an unbroken run")

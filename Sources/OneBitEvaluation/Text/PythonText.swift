@@ -28,8 +28,8 @@ enum PythonText {
         text.replacingOccurrences(of: old, with: new, options: .literal)
     }
 
-    /// `str.isspace()` of one scalar.
-    private static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
+    /// `str.isspace()` of one scalar: Python counts the four separators of ASCII as white space, Unicode does not.
+    static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
         scalar.properties.isWhitespace || (0x1C...0x1F).contains(scalar.value)
     }
 }

@@ -1,0 +1,79 @@
+import ModelFiles
+import OneBitEvaluation
+import OneBitRuntime
+import OneBitTraining
+import SignDecomposition
+import Tokenization
+
+extension CompressionReport {
+    /// Runs all three models on the held-out text, and lets each tell a story. Teacher and packed model pass over the text
+    /// once: their perplexities come out of the comparison.
+    ///
+    /// - Parameters:
+    ///   - window: Tokens per window of the held-out text.
+    ///   - prompt: Beginning of the stories.
+    ///   - seconds: What the compression took.
+    static func measure(
+        teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer, text: CompressionText,
+        window: Int, prompt: String, recipe: CompressionRecipe, seconds: Double, threads: Int?,
+        progress: ProgressOptions
+    ) throws -> CompressionReport {
+        let plan = try WindowPlan(length: window)
+        let heldOut = TokenizedText(name: text.heldOutName, sequences: [text.heldOut])
+        let windows = plan.windowCount(of: heldOut)
+        let teacherModel = try TorchModel(checkpoint: teacher, threads: threads)
+        let packedModel = try PackedModel(checkpoint: packed, options: LoadOptions(threads: threads))
+
+        var meter = progress.meter("judge packed against teacher", total: windows, unit: "windows")
+        let comparison = try ModelComparison(plan).evaluate(
+            teacher: teacherModel, student: packedModel, text: heldOut
+        ) { soFar in
+            meter.update(done: soFar.teacher.windows)
+            try Interruption.check()
+        }
+        meter.finish()
+
+        let startModel = try TorchModel(checkpoint: start, threads: threads)
+        meter = progress.meter("judge start", total: windows, unit: "windows")
+        let startResult = try Perplexity(plan).evaluate(startModel, text: heldOut) { soFar in
+            meter.update(done: soFar.windows)
+            try Interruption.check()
+        }
+        meter.finish()
+
+        func describe(
+            _ name: String, _ checkpoint: Checkpoint, _ model: any CausalLanguageModel, _ result: PerplexityResult
+        ) throws -> Model {
+            let summary = try CheckpointSummary(checkpoint)
+            let story = try tell(model, tokenizer: tokenizer, prompt: prompt)
+            return Model(
+                name: name, linearBytes: summary.linearBytes, linearBitsPerWeight: summary.linearBitsPerWeight,
+                bytes: summary.byteCount, bitsPerWeight: summary.bitsPerWeight, perplexity: result.perplexity,
+                tokensPerSecond: story.tokensPerSecond, story: story.text)
+        }
+        return CompressionReport(
+            models: [
+                try describe("teacher", teacher, teacherModel, comparison.teacher),
+                try describe("start", start, startModel, startResult),
+                try describe("packed", packed, packedModel, comparison.student),
+            ],
+            comparison: ComparisonFigures(comparison), definitions: ComparisonFigures.definitions(plan),
+            compressionSeconds: seconds, recipe: recipe)
+    }
+
+    /// Continues `prompt` greedily.
+    private static func tell(
+        _ model: any CausalLanguageModel, tokenizer: any Tokenizer, prompt: String
+    ) throws -> (text: String, tokensPerSecond: Double) {
+        var tokens = tokenizer.encode(prompt, addSpecialTokens: true)
+        if tokens.isEmpty { tokens = [tokenizer.beginOfSequence ?? 0] }
+        var parameters = GenerateParameters.greedy
+        parameters.maxTokens = 250
+        var story = prompt
+        let info = try generate(prompt: tokens, model: model, tokenizer: tokenizer, parameters: parameters) {
+            story += $0
+            try Interruption.check()
+        }
+        return (story, info.tokensPerSecond)
+    }
+}

@@ -1,0 +1,26 @@
+import ModelFiles
+import OneBitRuntime
+
+/// Predicts with fixed logits per last token, whatever came before.
+struct TableModel: CausalLanguageModel {
+    let configuration: ModelConfiguration
+    let table: [[Float]]
+
+    init(table: [[Float]], maximumPositions: Int = 64) throws {
+        self.table = table
+        configuration = try ModelConfiguration(
+            vocabularySize: table[0].count,
+            hiddenSize: 8,
+            intermediateSize: 8,
+            layerCount: 1,
+            attentionHeadCount: 1,
+            maximumPositions: maximumPositions,
+            tiedEmbeddings: true,
+            beginOfSequence: nil,
+            endOfSequence: []
+        )
+    }
+
+    func logits(of tokens: [Int]) throws -> [Float] { tokens.flatMap { table[$0] } }
+    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder { throw CancellationError() }
+}
