@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import ModelFiles
 import OneBitEvaluation
+import Tokenization
 
 struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -63,7 +64,9 @@ struct EvaluateCommand: ParsableCommand {
     var limit: Int?
 
     @Option(help: ArgumentHelp("Items that a model is given at once.", valueName: "n"))
-    var batchSize = 8
+    var batchSize = Self.defaultBatchSize
+
+    static let defaultBatchSize = 8
 
     @Option(help: ArgumentHelp("Examples before each question of MMLU, 0 to 5.", valueName: "n"))
     var mmluShots = 0
@@ -128,14 +131,16 @@ struct EvaluateCommand: ParsableCommand {
         let tasks = try tasks.map { try KnownTasks.task($0, mmluShots: mmluShots) }
         let source = TaskDataSource(
             directory: data ?? URL(filePath: "."), limit: limit, skipsMalformed: skipMalformed)
-        let loaded = try tasks.map { LoadedTask(task: $0, items: try $0.items(from: source)) }
+        let loaded = try LoadedTask.all(tasks, from: source)
         let texts = try PerplexityText.all(wikitext: wikitext, c4: c4)
 
         var results: [ModelResult] = []
         for candidate in candidates {
-            let evaluation = try ModelEvaluation(
-                candidate: candidate, showsName: candidates.count > 1, bos: bos, batchSize: batchSize,
-                skipsMalformed: skipMalformed, journal: journal, options: options, progress: progress)
+            let evaluation = ModelEvaluation(
+                candidate: candidate, model: try loadModel(directory: candidate.checkpoint.directory, options: options),
+                tokenizer: try loadTokenizer(from: candidate.checkpoint.directory), showsName: candidates.count > 1,
+                bos: bos, batchSize: batchSize, skipsMalformed: skipMalformed,
+                journal: try journal.map { try openJournal($0, for: candidate) }, progress: progress)
             results.append(try evaluation.run(loaded, texts: texts))
         }
         if let items { try writeAtomically(Data(try itemLines(results).utf8), to: items) }
@@ -145,6 +150,15 @@ struct EvaluateCommand: ParsableCommand {
         } else {
             try StandardStreams.write(report.markdown)
         }
+    }
+
+    private func openJournal(_ directory: URL, for candidate: Candidate) throws -> EvaluationJournal {
+        let runtime =
+            candidate.checkpoint.kind == .packed
+            ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
+        return try EvaluationJournal(
+            directory: directory, model: candidate.name,
+            identity: EvaluationJournal.identity(of: candidate.checkpoint, runtime: runtime))
     }
 
     /// The models in the order of their rows, and which of them is the original.

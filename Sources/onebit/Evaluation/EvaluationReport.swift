@@ -96,16 +96,22 @@ struct EvaluationReport: Encodable {
 
     /// The table of the paper, what its figures mean, and all the measures with their standard errors.
     var markdown: String {
-        let kept = original.map { "Kept: the average as a share of \($0)'s.\n" } ?? ""
-        return """
-            \(summary.markdown)
-            Accuracies in percent. \(definition)
-            \(kept)
-            \(details.markdown)
-            """
+        """
+        \(summary.markdown)
+        \(legend)
+
+        \(details.markdown)
+        """
     }
 
-    private var summary: TextTable {
+    /// What the summary's figures mean.
+    var legend: String {
+        let kept = original.map { "\nKept: the average as a share of \($0)'s." } ?? ""
+        return "Accuracies in percent. \(definition)\(kept)"
+    }
+
+    /// A model a line, a task a column.
+    var summary: TextTable {
         let first = results[0]
         var table = TextTable(
             [.text("Model")] + first.perplexities.map { .figure($0.text.title) }

@@ -8,6 +8,10 @@ import Tokenization
 struct LoadedTask {
     let task: any EvaluationTask
     let items: TaskItems
+
+    static func all(_ tasks: [any EvaluationTask], from source: TaskDataSource) throws -> [LoadedTask] {
+        try tasks.map { LoadedTask(task: $0, items: try $0.items(from: source)) }
+    }
 }
 
 /// A model that is to be evaluated.
@@ -51,40 +55,18 @@ extension ModelResult.Task {
     var tableEstimate: Estimate { result.metrics[task.tableMetric]! }
 }
 
-/// Loads a model and lets it take the tests.
+/// Lets a model take the tests.
 struct ModelEvaluation {
     let candidate: Candidate
-    let showsName: Bool
-    let batchSize: Int
-    let skipsMalformed: Bool
+    let model: any CausalLanguageModel
+    let tokenizer: any Tokenizer
+    /// Whether progress names the model too.
+    var showsName = true
+    var bos = EvaluateCommand.BeginOfSequence.tokenizer
+    var batchSize = EvaluateCommand.defaultBatchSize
+    var skipsMalformed = false
+    var journal: EvaluationJournal?
     let progress: ProgressOptions
-    private let model: any CausalLanguageModel
-    private let tokenizer: any Tokenizer
-    private let bos: EvaluateCommand.BeginOfSequence
-    private let journal: EvaluationJournal?
-
-    init(
-        candidate: Candidate, showsName: Bool, bos: EvaluateCommand.BeginOfSequence, batchSize: Int,
-        skipsMalformed: Bool, journal: URL?, options: ModelOptions, progress: ProgressOptions
-    ) throws {
-        self.candidate = candidate
-        self.showsName = showsName
-        self.bos = bos
-        self.batchSize = batchSize
-        self.skipsMalformed = skipsMalformed
-        self.progress = progress
-        let checkpoint = candidate.checkpoint
-        tokenizer = try loadTokenizer(from: checkpoint.directory)
-        self.journal = try journal.map { directory in
-            let runtime =
-                checkpoint.kind == .packed
-                ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
-            return try EvaluationJournal(
-                directory: directory, model: candidate.name,
-                identity: EvaluationJournal.identity(of: checkpoint, runtime: runtime))
-        }
-        model = try loadModel(directory: checkpoint.directory, options: options)
-    }
 
     func run(_ tasks: [LoadedTask], texts: [PerplexityText]) throws -> ModelResult {
         let start = ContinuousClock.now

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelFiles
+import OneBitEvaluation
 import OneBitTraining
 import SignDecomposition
 import Tokenization
@@ -17,6 +18,7 @@ struct CompressCommand: ParsableCommand {
             EXAMPLES
               onebit compress llama-7b --output llama-7b-onebit
               onebit compress llama-7b --output llama-7b-onebit --recipe paper --text held-out.jsonl
+              onebit compress llama-7b --output llama-7b-onebit --eval-data sets --eval-limit 500
               onebit compress llama-7b --output llama-7b-onebit --resume
             """
     )
@@ -35,6 +37,15 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Held-out text to judge by (.txt or .jsonl); samples of the corpus are held out where none is given.")
     var text: URL?
 
+    @Option(
+        help: ArgumentHelp(
+            "Data sets of the zero-shot tasks that teacher and packed model then take, for the model card.",
+            discussion: "As onebit evaluate --data wants them.", valueName: "directory"))
+    var evalData: URL?
+
+    @Option(help: ArgumentHelp("Items of each of these tasks, from the front.", valueName: "n"))
+    var evalLimit: Int?
+
     @Option(help: "Beginning of the stories that the models are asked for.")
     var prompt = ""
 
@@ -52,6 +63,11 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
     @OptionGroup var json: JSONOption
 
+    func validate() throws {
+        if let evalLimit, evalLimit < 1 { throw ValidationError("--eval-limit must be 1 or more.") }
+        if evalLimit != nil, evalData == nil { throw ValidationError("--eval-limit belongs to --eval-data.") }
+    }
+
     func run() throws {
         if !output.overwrite, FileManager.default.fileExists(atPath: output.output.path) {
             throw FileError.destinationExists(path: output.output.path)
@@ -61,12 +77,17 @@ struct CompressCommand: ParsableCommand {
         try teacher.require(.dense)
         try teacher.requireOutside(output.output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
+        // Read now, so that hours of training do not end in a missing file.
+        let tasks = try evalData.map {
+            try LoadedTask.all(
+                KnownTasks.paper, from: TaskDataSource(directory: $0, limit: evalLimit, skipsMalformed: false))
+        }
         let work = try CompressionWork(
             beside: output.output, settings: try settings(for: teacher), resumes: resumption.resume)
 
         let report: CompressionReport
         do {
-            report = try walk(teacher, work: work, tokenizer: tokenizer, begin: begin)
+            report = try walk(teacher, work: work, tokenizer: tokenizer, tasks: tasks ?? [], begin: begin)
         } catch {
             work.removeUnlessBegun()
             throw error
@@ -80,7 +101,8 @@ struct CompressCommand: ParsableCommand {
 
     /// All stages, each where an earlier run has not finished it.
     private func walk(
-        _ teacher: Checkpoint, work: CompressionWork, tokenizer: any Tokenizer, begin: ContinuousClock.Instant
+        _ teacher: Checkpoint, work: CompressionWork, tokenizer: any Tokenizer, tasks: [LoadedTask],
+        begin: ContinuousClock.Instant
     ) throws -> CompressionReport {
         try initialise(teacher, work: work)
         if corpus == nil { try synthesise(teacher, tokenizer: tokenizer, work: work) }
@@ -95,7 +117,7 @@ struct CompressCommand: ParsableCommand {
         let report = try CompressionReport.measure(
             teacher: teacher, start: Checkpoint(directory: work.start), packed: Checkpoint(directory: work.packed),
             tokenizer: tokenizer, text: text,
-            window: budget.sequenceLength, prompt: prompt,
+            window: budget.sequenceLength, tasks: tasks, prompt: prompt,
             recipe: madeWith(work.settings, budget: budget, corpusTokens: text.training.count, teacher: teacher),
             seconds: elapsed / .seconds(1), threads: threads.threads, progress: progress)
         try work.finish(

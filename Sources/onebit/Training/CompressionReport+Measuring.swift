@@ -11,11 +11,12 @@ extension CompressionReport {
     ///
     /// - Parameters:
     ///   - window: Tokens per window of the held-out text.
+    ///   - tasks: What teacher and packed model are asked, if anything.
     ///   - prompt: Beginning of the stories.
     ///   - seconds: What the compression took.
     static func measure(
         teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer, text: CompressionText,
-        window: Int, prompt: String, recipe: CompressionRecipe, seconds: Double, threads: Int?,
+        window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecipe, seconds: Double, threads: Int?,
         progress: ProgressOptions
     ) throws -> CompressionReport {
         let plan = try WindowPlan(length: window)
@@ -57,7 +58,18 @@ extension CompressionReport {
                 try describe("start", start, startModel, startResult),
                 try describe("packed", packed, packedModel, comparison.student),
             ],
-            comparison: ComparisonFigures(comparison), definitions: ComparisonFigures.definitions(plan),
+            comparison: ComparisonFigures(comparison),
+            tasks: try tasks.isEmpty
+                ? nil
+                : EvaluationReport(
+                    [("teacher", teacher, teacherModel as any CausalLanguageModel), ("packed", packed, packedModel)].map
+                    {
+                        try ModelEvaluation(
+                            candidate: Candidate(name: $0, checkpoint: $1), model: $2, tokenizer: tokenizer,
+                            progress: progress
+                        ).run(tasks, texts: [])
+                    }, original: 0, bos: .tokenizer),
+            definitions: ComparisonFigures.definitions(plan),
             compressionSeconds: seconds, recipe: recipe)
     }
 

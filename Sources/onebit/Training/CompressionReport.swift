@@ -23,6 +23,8 @@ struct CompressionReport: Encodable {
     var models: [Model]
     /// The packed model held against the teacher, on the held-out text.
     var comparison: ComparisonFigures
+    /// The zero-shot tasks of both, where there were data.
+    var tasks: EvaluationReport?
     /// What the figures mean, by their keys.
     var definitions: [String: String]
     /// Wall-clock time of start, synthesis, distillation and packing.
@@ -60,7 +62,7 @@ struct CompressionReport: Encodable {
             token in \(Quantity.fixed(comparison.topOneAgreement.value * 100, digits: 1)) % of places, and its KL divergence \
             from the teacher is \(Quantity.fixed(comparison.klDivergence.value, digits: 3)) nats.
             On \(comparison.source), \(definitions["perplexity"] ?? ""). Tokens/s: greedy generation, one sequence.
-
+            \(tasks.map { "\n\($0.summary.text)\n\($0.legend)\n" } ?? "")
             \(stories)
             """
     }

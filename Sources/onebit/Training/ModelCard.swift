@@ -37,6 +37,7 @@ func modelCard(
         \(Quantity.grouped(report.comparison.tokensPredicted)) tokens in \(Quantity.grouped(report.comparison.windows)) \
         windows.
 
+        \(report.tasks.map { "## Zero-shot tasks\n\n\($0.summary.markdown)\n\($0.legend)\n\n" } ?? "")\
         ## Recipe
 
         \(report.recipe.table.markdown)
