@@ -6,7 +6,7 @@ import Testing
 import Tokenization
 
 /// The figures of every protocol on the teacher, against transformers and lm-evaluation-harness: those of
-/// Reference/perplexity_protocols.json, which the script beside it dumped.
+/// Reference/perplexity_protocols.json, which scripts/reference/perplexity_protocols.py dumped.
 @Suite("Perplexity protocols, against transformers", .enabled(if: SharedData.isPresent, "../shared is not there"))
 struct PerplexityProtocolConformanceTests {
     private struct Figures: Decodable {

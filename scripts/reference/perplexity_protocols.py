@@ -1,7 +1,7 @@
 """Dumps the figures of perplexity_protocols.json: stories260K on the validation stories under each protocol of
 `onebit perplexity`, with transformers for the logits and lm-evaluation-harness for its rolling windows.
 
-    python perplexity_protocols.py ../shared > perplexity_protocols.json
+    python scripts/reference/perplexity_protocols.py ../shared > Tests/ConformanceTests/Reference/perplexity_protocols.json
 
 torch 2.11.0, transformers 5.23.0, lm_eval 0.4.13, Python 3.11; float32 on CPU, losses summed in float64.
 """

@@ -1,0 +1,77 @@
+import Foundation
+import ModelFiles
+import OneBitTraining
+import Testing
+
+/// Settings of the families that no tiny model under ../shared has, against transformers: the logits of
+/// Reference/model_families.json, which scripts/reference/model_families.py dumped.
+@Suite("Model variants against transformers")
+struct ModelVariantTests {
+    struct Variant: CustomTestStringConvertible {
+        let name: String
+        let config: JSONObject
+        let tokens: [Int]
+        let logits: [Float]
+        var testDescription: String { name }
+    }
+
+    static let variants: [Variant] = {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Reference/model_families.json")
+        struct Numbers: Decodable {
+            struct Variant: Decodable {
+                let name: String
+                let tokens: [Int]
+                let logits: [Float]
+            }
+            let variants: [Variant]
+        }
+        guard let data = try? Data(contentsOf: file), let numbers = try? JSONDecoder().decode(Numbers.self, from: data),
+            case .object(let root)? = try? JSONValue.parse(data), case .array(let variants)? = root["variants"]
+        else { return [] }
+        return zip(numbers.variants, variants).compactMap { numbers, variant in
+            guard case .object(let object) = variant, case .object(let config)? = object["config"] else { return nil }
+            return Variant(name: numbers.name, config: config, tokens: numbers.tokens, logits: numbers.logits)
+        }
+    }()
+
+    @Test("The reference is there")
+    func reference() { #expect(Self.variants.count == 9) }
+
+    @Test("Logits equal within 1e-5 relative, of the whole and token by token", arguments: variants)
+    func logits(variant: Variant) throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "onebit-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        try Self.write(variant, to: directory)
+        let model = try TorchModel(checkpoint: Checkpoint(directory: directory), threads: 1)
+        let vocabulary = model.configuration.vocabularySize
+        let logits = try model.logits(of: variant.tokens)
+        #expect(relativeError(Array(logits.suffix(vocabulary)), variant.logits) < 1e-5)
+        // Dynamic scaling turns earlier keys by other angles when it sees the tokens one by one; so does transformers.
+        if case .rotary(let rotary) = model.configuration.structure.positions, rotary.dependsOnLength { return }
+        let decoder = try model.makeDecoder()
+        for token in variant.tokens { try decoder.advance(by: [token]) }
+        #expect(try decoder.withLogits { relativeError(Array($0), variant.logits) } < 1e-5)
+    }
+
+    /// The checkpoint whose weights the script's formula gives.
+    private static func write(_ variant: Variant, to directory: URL) throws {
+        let configuration = try ModelConfiguration(variant.config)
+        try configuration.jsonData(quantization: nil).write(to: directory.appending(path: "config.json"))
+        let plan = configuration.tensorPlan(kind: .dense, weightType: .float32, valueType: .float32) { _ in .float32 }
+        let order = plan.map(\.name).sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
+        let writer = try CheckpointWriter(directory: directory, tensors: plan)
+        for tensor in plan {
+            let number = order.firstIndex(of: tensor.name) ?? 0
+            let shift = tensor.name.contains("norm") && tensor.name.hasSuffix(".weight") ? 1.0 : 0.0
+            try writer.write(
+                tensor.name,
+                floats: (0..<tensor.elementCount).map { index in
+                    let residue = (7919 * index + 104_729 * number + 13) % 2003
+                    return Float(0.3 * (Double(residue) / 2003 - 0.5) + shift)
+                })
+        }
+        try writer.finish()
+    }
+}

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Dumps logits of model variants that no tiny model under ../shared has, for ModelVariantTests.
+
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch==2.11.0 transformers==5.23.0
+    /tmp/venv/bin/python scripts/reference/model_families.py > Tests/ConformanceTests/Reference/model_families.json
+
+Weights come from a formula that the test knows too: element i of the t-th tensor, in the order of their names, is
+0.3 * (((7919 i + 104729 t + 13) mod 2003) / 2003 - 0.5), plus 1 for the weights of norms.
+"""
+
+import json
+
+import torch
+import transformers
+
+SIZES = dict(vocab_size=64, hidden_size=16, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=32)
+ROTARY = dict(SIZES, model_type="llama", intermediate_size=24, num_key_value_heads=2, tie_word_embeddings=False)
+OPT = dict(SIZES, model_type="opt", ffn_dim=24, word_embed_proj_dim=16)
+VARIANTS = {
+    "LLaMA with biases": dict(ROTARY, attention_bias=True, mlp_bias=True),
+    "LLaMA, linear scaling": dict(ROTARY, rope_theta=10000.0, rope_scaling=dict(type="linear", factor=2.5)),
+    "LLaMA, dynamic scaling": dict(ROTARY, rope_theta=10000.0, rope_scaling=dict(type="dynamic", factor=3.0)),
+    "Mistral with a window": dict(ROTARY, model_type="mistral", sliding_window=5),
+    "Qwen2, windows from its second layer": dict(
+        ROTARY, model_type="qwen2", use_sliding_window=True, sliding_window=4, max_window_layers=1),
+    "Qwen3 with biases and a window": dict(
+        ROTARY, model_type="qwen3", head_dim=6, attention_bias=True, use_sliding_window=True, sliding_window=4,
+        max_window_layers=2),
+    "OPT without biases, a wide embedding": dict(OPT, enable_bias=False, word_embed_proj_dim=20),
+    "OPT without a final norm": dict(OPT, _remove_final_layer_norm=True),
+    "OPT with a head of its own": dict(OPT, tie_word_embeddings=False),
+}
+
+
+def fill(model):
+    tied = {id(model.get_input_embeddings().weight)} if model.config.tie_word_embeddings else set()
+    parameters = sorted((n, p) for n, p in model.named_parameters() if n != "lm_head.weight" or id(p) not in tied)
+    for t, (name, parameter) in enumerate(parameters):
+        index = torch.arange(parameter.numel(), dtype=torch.int64)
+        values = 0.3 * (((7919 * index + 104729 * t + 13) % 2003).double() / 2003 - 0.5)
+        if "norm" in name and name.endswith(".weight"):
+            values += 1
+        parameter.data = values.float().reshape(parameter.shape)
+
+
+variants = []
+for name, keys in VARIANTS.items():
+    keys = dict(keys)
+    config = transformers.AutoConfig.for_model(**json.loads(json.dumps(keys)))
+    config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        fill(model)
+        # Beyond the first context where the variant stretches it.
+        length = 70 if "dynamic" in name else 20
+        tokens = [(37 * i + 5) % 64 for i in range(length)]
+        logits = model(torch.tensor([tokens])).logits[0, -1]
+    variants.append(dict(name=name, config=keys, tokens=tokens, logits=[float(f"{x:.8g}") for x in logits.tolist()]))
+print(json.dumps(dict(transformers=transformers.__version__, variants=variants), indent=1))
