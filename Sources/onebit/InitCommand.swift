@@ -8,7 +8,7 @@ struct InitCommand: ParsableCommand {
         commandName: "init",
         abstract: "Make the start checkpoint of a student: signs and two value vectors for every linear layer.",
         discussion: """
-            Reads a dense LLaMA-style checkpoint tensor by tensor and writes a float student: a latent weight whose \
+            Reads a dense checkpoint tensor by tensor and writes a float student: a latent weight whose \
             signs are the layer's, and the vectors g and h with h gᵀ ≈ |W|. Memory is bounded by the largest tensor. \
             Prints how well the magnitudes were approximated.
 

@@ -9,8 +9,8 @@ struct OneBitCommand: AsyncParsableCommand {
         commandName: "onebit",
         abstract: "Large language models at one bit per weight.",
         discussion: """
-            Rewrites the linear layers of a LLaMA-style checkpoint as one sign matrix and two value vectors, distils \
-            the original model into that student, packs the signs at one bit each, and runs the result.
+            Rewrites the linear layers of a LLaMA, Mistral, Qwen or OPT checkpoint as one sign matrix and two value \
+            vectors, distils the original model into that student, packs the signs at one bit each, and runs the result.
 
             Every stage reads a directory in Hugging Face layout and writes one. Paths are never guessed and nothing \
             that stands is replaced unless --overwrite is given.

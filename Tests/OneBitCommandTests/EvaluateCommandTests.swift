@@ -136,28 +136,30 @@ struct EvaluateCommandTests {
         #expect(standing.exitCode == 1 && standing.errors.contains("--overwrite"))
     }
 
-    @Test("A run that was interrupted goes on from its journal, to the same result")
+    @Test("A run goes on from the journal that a killed one left, torn line and all, to the same result")
     func resumption() async throws {
-        let setting = try Setting(count: 800)
+        let setting = try Setting(count: 40)
         let folder = setting.data.appending(path: "journal")
-        func journalBytes() -> Int {
-            let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-            return names.reduce(0) { sum, name in
-                let file = folder.appending(path: name).path
-                return sum + ((try? FileManager.default.attributesOfItem(atPath: file)[.size] as? Int) ?? 0)
-            }
-        }
-        let interrupted = try await BuiltCommand.interrupt(
-            setting.arguments(["--journal", folder.path])
-        ) { journalBytes() > 2000 }
-        #expect(interrupted.exitCode == 130)
-        #expect(interrupted.output.isEmpty)
-        let kept = journalBytes()
-        #expect(kept > 2000)
+        let whole = try await setting.run(["--journal", folder.path])
+        #expect(whole.exitCode == 0)
+        let journal = try #require(
+            FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil).first)
+        // Half of the items, and the beginning of the next.
+        let complete = try Data(contentsOf: journal)
+        let torn = complete.prefix(complete.count / 2)
+        try torn.write(to: journal)
         let resumed = try await setting.run(["--journal", folder.path])
         #expect(resumed.exitCode == 0)
-        #expect(journalBytes() > kept)
-        let whole = try await setting.run()
         #expect(resumed.output == whole.output)
+        let lines = { (data: Data) in data.split(separator: UInt8(ascii: "\n")).map { Data($0) } }
+        #expect(try Set(lines(Data(contentsOf: journal))) == Set(lines(complete)))
+        // What was kept was not computed anew: a sum that is changed in the journal shows in the items.
+        let items = setting.data.appending(path: "items.jsonl")
+        let text = String(decoding: complete, as: UTF8.self)
+        let changed = text.replacing(
+            #/"log_likelihoods": ?\[[^,\]]+/#, with: "\"log_likelihoods\":[-123456.5", maxReplacements: 1)
+        try Data(changed.utf8).write(to: journal)
+        #expect(try await setting.run(["--journal", folder.path, "--items", items.path]).exitCode == 0)
+        #expect(try String(contentsOf: items, encoding: .utf8).contains("-123456.5"))
     }
 }
