@@ -13,7 +13,11 @@ public struct ModelComparison: Sendable {
 
     /// Compares two models on a text. The logits of one window are held at a time.
     ///
-    /// - Parameter progress: called after every window with the result so far; may throw to end the comparison.
+    /// - Parameters:
+    ///   - teacher: the model that is held to be right.
+    ///   - student: the model that is held against it.
+    ///   - text: what both read.
+    ///   - progress: called after every window with the result so far; may throw to end the comparison.
     /// - Throws: ``WindowError``, ``ComparisonError/vocabulariesDiffer(teacher:student:)``, and what the models and
     ///   `progress` throw.
     public func evaluate(

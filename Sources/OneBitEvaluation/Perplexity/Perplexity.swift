@@ -18,7 +18,10 @@ public struct Perplexity: Sendable {
 
     /// Evaluates a model on a text.
     ///
-    /// - Parameter progress: called after every batch with the result so far; may throw to end the evaluation.
+    /// - Parameters:
+    ///   - model: the model that predicts.
+    ///   - text: what it predicts.
+    ///   - progress: called after every batch with the result so far; may throw to end the evaluation.
     /// - Throws: ``WindowError``, and what the model and `progress` throw.
     public func evaluate(
         _ model: any CausalLanguageModel,

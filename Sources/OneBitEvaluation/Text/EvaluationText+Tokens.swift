@@ -20,7 +20,9 @@ extension EvaluationText {
     /// The texts as one sequence of tokens.
     ///
     /// - Parameters:
+    ///   - tokenizer: the model's.
     ///   - beginOfSequence: the token that opens a sequence; nil puts none, whatever `placement` says.
+    ///   - placement: where that token goes.
     ///   - separator: what stands between joined texts.
     public func joined(
         tokenizer: any Tokenizer, beginOfSequence: Int?, placement: BeginOfSequencePlacement,

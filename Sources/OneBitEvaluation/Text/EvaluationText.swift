@@ -25,6 +25,7 @@ public struct EvaluationText: Sendable {
     public let name: String
 
     /// - Parameters:
+    ///   - file: plain or gzipped.
     ///   - format: how the texts of a file are told apart; nil is by the file's name.
     ///   - limit: most texts to take, from the front.
     /// - Throws: ``EvaluationTextError``, ``TaskDataError`` for a damaged gzip file, and `FileError`.

@@ -9,7 +9,11 @@ public struct TokenizedText: Sendable, Hashable {
     /// How much text its tokens spell, where all but the first of each sequence are text.
     public let extent: TextExtent?
 
-    /// - Parameter extent: nil where tokens other than the sequences' first are not the text's own.
+    /// - Parameters:
+    ///   - name: what it is called in print.
+    ///   - sequences: its pieces.
+    ///   - windowBegin: token that takes the place of every window's first; nil leaves that as it is.
+    ///   - extent: nil where tokens other than the sequences' first are not the text's own.
     public init(name: String, sequences: [[Int]], windowBegin: Int? = nil, extent: TextExtent? = nil) {
         self.name = name
         self.sequences = sequences

@@ -16,6 +16,7 @@ public struct DistillationRecipe: Sendable, Hashable, Codable {
     /// The training run that the recipe makes of a budget.
     ///
     /// - Parameters:
+    ///   - budget: Steps, batch and sequence length.
     ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - parameters: Parameters of the student.
     public func plan(budget: TrainingBudget, threads: Int?, parameters: Int) -> TrainingPlan {

@@ -11,6 +11,7 @@ public struct Distiller {
     /// - Parameters:
     ///   - teacher: The original checkpoint.
     ///   - start: The student before training, as `onebit init` writes it.
+    ///   - recipe: Loss, gradient and optimiser.
     /// - Throws: ``TrainingError`` where they are not a teacher and a student of one shape, and what reading throws.
     public init(teacher: Checkpoint, start: Checkpoint, recipe: DistillationRecipe) throws {
         try teacher.require(.dense)
@@ -39,6 +40,8 @@ public struct Distiller {
     ///   - budget: Steps, batch and sequence length.
     ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
+    ///   - overwrite: Whether a directory that stands there is replaced.
+    ///   - checkpoints: When the state is saved, and whether an earlier one is resumed; nil saves nothing.
     ///   - observe: Told of every step; when it throws, the state is saved for a resumption.
     /// - Returns: What every step did.
     @discardableResult

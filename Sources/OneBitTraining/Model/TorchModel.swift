@@ -2,7 +2,7 @@ import CLibTorch
 import ModelFiles
 import OneBitRuntime
 
-/// Teacher or float student as a ``CausalLanguageModel``, for evaluation and generation.
+/// Teacher or float student as a `CausalLanguageModel`, for evaluation and generation.
 public final class TorchModel: HiddenStateModel {
     public let model: Transformer
     public var configuration: ModelConfiguration { model.configuration }
@@ -12,8 +12,10 @@ public final class TorchModel: HiddenStateModel {
     /// How requests for scores are shared out.
     let parallelism: Parallelism
 
-    /// - Parameter threads: Threads in all; where nil, as many as there are cores, but one for the single sequence of a
-    ///   model that is too small to share.
+    /// - Parameters:
+    ///   - model: The weights.
+    ///   - threads: Threads in all; where nil, as many as there are cores, but one for the single sequence of a model that
+    ///     is too small to share.
     public init(_ model: Transformer, threads: Int? = nil) {
         self.model = model
         let parameters = model.configuration.parameterCount

@@ -7,7 +7,7 @@ extension Transformer {
     /// - Parameters:
     ///   - checkpoint: Not a packed one.
     ///   - signGradient: How a student's gradient passes through sign; immaterial for a teacher and for evaluation.
-    /// - Throws: ``CheckpointError`` for a packed checkpoint, and what reading throws.
+    /// - Throws: `CheckpointError` for a packed checkpoint, and what reading throws.
     public convenience init(checkpoint: Checkpoint, signGradient: SignGradient = .hard) throws {
         var linears = LinearForm.dense
         if checkpoint.kind != .dense {

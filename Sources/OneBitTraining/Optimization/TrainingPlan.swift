@@ -9,7 +9,11 @@ public struct TrainingPlan: Sendable, Hashable, Codable {
     /// Part of the plan, for the order in which gradients are added decides their last bits.
     public var parallelism: Parallelism
 
-    /// - Parameter warmupSteps: Cut down to a tenth of the run where they are more.
+    /// - Parameters:
+    ///   - budget: Steps, batch and sequence length.
+    ///   - warmupSteps: Cut down to a tenth of the run where they are more.
+    ///   - optimizer: AdamW's settings.
+    ///   - parallelism: How the cores are shared out.
     public init(
         budget: TrainingBudget, warmupSteps: Int, optimizer: OptimizerSettings, parallelism: Parallelism
     ) {

@@ -13,9 +13,12 @@ public enum Corpus {
     /// One stream of tokens, each document behind a BOS where the tokenizer has one. A document that ends with BOS, as
     /// some models mark the end, is not followed by a second.
     ///
-    /// - Parameter closesDocuments: Whether to put the tokenizer's end-of-sequence token behind each document, so that a
-    ///   model in the making learns to stop.
-    /// - Parameter includes: Which documents to take, by number.
+    /// - Parameters:
+    ///   - file: Lines of JSON, or plain text.
+    ///   - tokenizer: Cuts the texts of lines that hold no tokens.
+    ///   - closesDocuments: Whether to put the tokenizer's end-of-sequence token behind each document, so that a model in
+    ///     the making learns to stop.
+    ///   - includes: Which documents to take, by number.
     /// - Throws: ``TrainingError/malformedCorpus(file:line:reason:)``.
     public static func tokens(
         of file: URL, tokenizer: any Tokenizer, closesDocuments: Bool = false,

@@ -12,7 +12,11 @@ public struct CorpusSynthesizer {
     private let settings: SynthesisSettings
     private let parallelism: Parallelism
 
-    /// - Parameter threads: Threads in all; as many as there are cores where nil.
+    /// - Parameters:
+    ///   - model: Who writes.
+    ///   - tokenizer: The model's, which makes text of the tokens.
+    ///   - settings: How many samples, how long, and how they begin.
+    ///   - threads: Threads in all; as many as there are cores where nil.
     /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
     public init(
         model: Transformer, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int? = nil

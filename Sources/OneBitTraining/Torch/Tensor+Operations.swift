@@ -108,6 +108,8 @@ extension Tensor {
     ///   - latent: W [out, in]; only its signs matter forward.
     ///   - inputScale: g [in].
     ///   - outputScale: h [out].
+    ///   - layerNormEpsilon: ε of the LayerNorm; nil leaves it out.
+    ///   - gradient: How the gradient passes through sign.
     public func signLinear(
         latent: Tensor,
         inputScale: Tensor,

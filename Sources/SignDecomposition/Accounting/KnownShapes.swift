@@ -6,7 +6,7 @@ extension ModelConfiguration {
 
     /// A published shape, for sizes and speed without weights.
     ///
-    /// - Throws: ``ConfigurationError/unknownShape(found:known:)``.
+    /// - Throws: `ConfigurationError.unknownShape`.
     public init(shape: String) throws {
         guard let known = PublishedShape.all.first(where: { $0.name == shape.lowercased() }) else {
             throw ConfigurationError.unknownShape(found: shape, known: Self.knownShapes)
