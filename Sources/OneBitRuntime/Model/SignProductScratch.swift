@@ -41,9 +41,7 @@ final class SignProductScratch {
         tokenSlots = min(tokens, Self.tokensAtMost)
         let padding = Int(SIGN_KERNELS_INPUT_PADDING)
         inputStride = (widest + padding - 1) / padding * padding
-        let bytes =
-            precision == .bits8
-            ? kernels.pointee.table_bytes_int8(widest) : kernels.pointee.table_bytes_int16(widest)
+        let bytes = Self.tableBytes(inputs: widest, kernels: kernels, precision: precision)
         let alignment = Int(SIGN_KERNELS_ALIGNMENT)
         tableStride = (bytes + alignment - 1) / alignment * alignment
         let slots = Self.linearsPerGroup * tokenSlots
@@ -55,10 +53,16 @@ final class SignProductScratch {
 
     /// Tokens of layers with that many inputs that should be worked on at a time.
     func tokens(inputs: Int) -> Int {
-        let bytes =
-            precision == .bits8
-            ? kernels.pointee.table_bytes_int8(inputs) : kernels.pointee.table_bytes_int16(inputs)
+        let bytes = Self.tableBytes(inputs: inputs, kernels: kernels, precision: precision)
         return max(1, min(tokenSlots, Self.tableBudget / bytes))
+    }
+
+    /// Bytes of one token's tables for a layer.
+    private static func tableBytes(inputs: Int, kernels: Kernels, precision: InputPrecision) -> Int {
+        switch precision {
+        case .bits8: kernels.pointee.table_bytes_int8(inputs)
+        case .bits16: kernels.pointee.table_bytes_int16(inputs)
+        }
     }
 
     func slot(linear: Int, token: Int) -> Int { linear * tokenSlots + token }
