@@ -137,6 +137,12 @@ import Testing
             return y
         }
         expectClose(gated, zip(a, b).map { Double($0) / (1 + exp(-Double($0))) * Double($1) })
+        let rectified = everyVersion { kernels in
+            var y = a
+            kernels.relu(y, count, &y)
+            return y
+        }
+        #expect(rectified == a.map { max($0, 0) })
         let sum = everyVersion { kernels in
             var y = b
             kernels.add(a, count, &y)
@@ -167,8 +173,8 @@ import Testing
         expectClose(turned, expected)
     }
 
-    @Test("SwiGLU far from zero neither overflows nor loses NaN")
-    func swigluExtremes() {
+    @Test("SwiGLU and ReLU far from zero neither overflow nor lose NaN")
+    func activationExtremes() {
         let gate: [Float] = [-1000, 1000, -88, 88, .nan, 0]
         let y = everyVersion { kernels in
             var y = gate
@@ -177,6 +183,13 @@ import Testing
         }
         #expect(y[0].magnitude < 1e-30 && y[1] == 1000 && y[2].magnitude < 1e-30 && y[3] == 88)
         #expect(y[4].isNaN && y[5] == 0)
+        let rectified = everyVersion { kernels in
+            var y = [Float](repeating: 0, count: 6)
+            kernels.relu([-.infinity, .infinity, -0.0, -1e-40, .nan, 3], 6, &y)
+            return y.map { $0.isNaN ? .nan : $0 }
+        }
+        #expect(rectified[0] == 0 && rectified[1] == .infinity && rectified[3] == 0 && rectified[5] == 3)
+        #expect(rectified[2] == 0 && rectified[4].isNaN)
     }
 
     @Test("Every float narrows to the nearest half, ties to even, subnormals, infinities and NaN included")

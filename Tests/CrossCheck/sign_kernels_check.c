@@ -82,6 +82,7 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
     for (int i = 1; i <= count; i += 167) {
         portable->rms_norm(a, b, i, 1e-5f, x), kernels->rms_norm(a, b, i, 1e-5f, y), SAME("rms_norm", i);
         portable->layer_norm(a, i, 1e-5f, x), kernels->layer_norm(a, i, 1e-5f, y), SAME("layer_norm", i);
+        portable->relu(a, i, x), kernels->relu(a, i, y), SAME("relu", i);
         portable->swiglu(a, b, i, x), kernels->swiglu(a, b, i, y), SAME("swiglu", i);
         portable->narrow_float16(a, i, half_x), kernels->narrow_float16(a, i, half_y);
         expect(memcmp(half_x, half_y, i * sizeof *half_x) == 0, kernels->name, "narrow_float16", i, 0, 0);

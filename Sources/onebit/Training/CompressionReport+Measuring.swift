@@ -23,7 +23,9 @@ extension CompressionReport {
         let heldOut = TokenizedText(name: text.heldOutName, sequences: [text.heldOut])
         let windows = plan.windowCount(of: heldOut)
         let teacherModel = try TorchModel(checkpoint: teacher, threads: threads)
-        let packedModel = try PackedModel(checkpoint: packed, options: LoadOptions(threads: threads))
+        // The packed files are about to move: an order of their signs kept beside them would be stale there.
+        let packedModel = try PackedModel(
+            checkpoint: packed, options: LoadOptions(threads: threads, layoutPolicy: .memory))
 
         var meter = progress.meter("judge packed against teacher", total: windows, unit: "windows")
         let comparison = try ModelComparison(plan).evaluate(
