@@ -78,6 +78,44 @@ struct WholeRoadTests {
         }
     }
 
+    @Test("compress --eval-data puts the tasks of teacher and packed model into card and report")
+    func compressWithTasks() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let compression = [
+            "compress", path("teacher"), "--output", path("packed"), "--corpus", path("text.jsonl"), "--steps", "2",
+            "--batch-size", "2", "--sequence-length", "16", "--eval-data", folder.path,
+        ]
+        // Before anything is computed: hours of training must not end in this.
+        let missing = try await BuiltCommand.run(compression)
+        #expect(missing.exitCode == 1)
+        #expect(missing.errors.contains("winogrande.jsonl"))
+        #expect(contents(".") == ["teacher", "text.jsonl"])
+
+        let arc = #"{"question":"who ran","choices":{"text":["fox","cat"],"label":["A","B"]},"answerKey":"B"}"#
+        for (file, item) in [
+            (
+                "winogrande",
+                #"{"sentence":"the fox saw the cat and _ ran","option1":"fox","option2":"cat","answer":"1"}"#
+            ),
+            (
+                "hellaswag",
+                #"{"ind":1,"activity_label":"a","ctx_a":"the fox","ctx_b":"saw","ctx":"the fox saw","#
+                    + #""endings":["a","b","c","d"],"label":"2"}"#
+            ),
+            ("piqa", #"{"goal":"run home","sol1":"run","sol2":"sleep","label":0}"#),
+            ("boolq", #"{"passage":"the fox ran","question":"did the fox run","label":1}"#),
+            ("arc_easy", arc), ("arc_challenge", arc),
+        ] {
+            try Data((item + "\n").utf8).write(to: folder.appending(path: "\(file).jsonl"))
+        }
+        try await run(compression)
+        let card = try String(contentsOf: folder.appending(path: "packed/README.md"), encoding: .utf8)
+        #expect(card.contains("## Zero-shot tasks"))
+        #expect(card.contains("| Model   | WinoGrande |"))
+        let report = try String(contentsOf: folder.appending(path: "packed/compression_report.json"), encoding: .utf8)
+        #expect(report.contains("\"hellaswag\"") && report.contains("\"acc_norm\""))
+    }
+
     @Test("distill killed with SIGKILL at any moment and resumed ends in the bytes of an unbroken run")
     func killAndResume() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
