@@ -43,6 +43,11 @@ struct TinyFamily: CustomTestStringConvertible {
         opt("OPT, a wide embedding", isBefore: true, embeddingSize: 27),
     ]
 
+    /// LLaMA whose context of 40 is stretched to 80.
+    static let dynamic = rotary(
+        "dynamic scaling", "llama",
+        [("rope_scaling", .object(JSONObject([("type", .string("dynamic")), ("factor", .integer(2))])))])
+
     private static let sizes: [(String, JSONValue)] = [
         ("vocab_size", .integer(37)), ("hidden_size", .integer(20)), ("num_hidden_layers", .integer(2)),
         ("num_attention_heads", .integer(2)), ("max_position_embeddings", .integer(40)),
@@ -118,10 +123,7 @@ struct TinyFamily: CustomTestStringConvertible {
 
     @Test("Beyond its first context, dynamic scaling depends on the length of the sequence")
     func dynamicScaling() throws {
-        let scaling = JSONValue.object(JSONObject([("type", .string("dynamic")), ("factor", .integer(2))]))
-        let family = TinyFamily(
-            name: "dynamic", keys: TinyFamily.all[0].keys + [("rope_scaling", scaling)])
-        let tiny = try TinyPackedModel(family.configuration())
+        let tiny = try TinyPackedModel(TinyFamily.dynamic.configuration())
         #expect(tiny.configuration.maximumPositions == 80)
         let model = try tiny.model()
         let tokens = tiny.tokens(60)
@@ -158,6 +160,24 @@ struct TinyFamily: CustomTestStringConvertible {
         #expect(scores == (try Plain(model: model).scores(of: requests)))
         #expect(scores[0][0] == scores[0][4])
         for score in scores.joined() { #expect(score.logLikelihood < 0) }
+    }
+
+    @Test("Beyond the first context of dynamic scaling, each continuation has the score of the whole sequence")
+    func dynamicScaling() throws {
+        let tiny = try TinyPackedModel(TinyFamily.dynamic.configuration())
+        let model = try tiny.model()
+        let tokens = tiny.tokens(60)
+        let request = ContinuationRequest(
+            context: Array(tokens.prefix(50)), continuations: [Array(tokens.suffix(10)), [1, 2, 3]])
+        // The last token is predicted, not read.
+        let logits = try model.logits(of: Array(tokens.dropLast()))
+        let expected = (50..<60).reduce(0.0) { sum, position in
+            let row = Array(logits[(position - 1) * 37..<position * 37])
+            return sum
+                + row.withUnsafeBufferPointer { TokenPrediction(logits: $0, target: tokens[position]).logProbability }
+        }
+        #expect(try model.scores(of: [request])[0][0].logLikelihood == expected)
+        #expect(try model.scores(of: [request]) == Plain(model: model).scores(of: [request]))
     }
 
     @Test("What greedy decoding writes is greedy, and nothing else is")

@@ -58,6 +58,11 @@ public struct DecoderStructure: Sendable, Hashable {
 
     init(positions: Positions) { self.positions = positions }
 
+    /// Whether what a token's place means depends on the length of its sequence.
+    public var dependsOnLength: Bool {
+        if case .rotary(let rotary) = positions { rotary.dependsOnLength } else { false }
+    }
+
     /// Linears of a block in forward order.
     var linearRoles: [LinearRole] {
         LinearRole.allCases.filter { $0 != .gate || mlp == .gatedSiLU }

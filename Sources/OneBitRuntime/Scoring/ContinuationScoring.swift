@@ -65,6 +65,14 @@ struct ContinuationSum {
 extension CausalLanguageModel {
     /// One pass per continuation. Models that can read a context once for all of its continuations have their own way.
     public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+        try separateScores(of: requests)
+    }
+
+    /// Scores with one pass per continuation: what a model does whose positions depend on the length of the sequence,
+    /// since a context is then not the same before continuations of different lengths.
+    ///
+    /// - Throws: as ``scores(of:)``.
+    public func separateScores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
         try requests.map { request in
             try check(request)
             return try request.continuations.map { continuation in

@@ -2,6 +2,7 @@ extension PackedModel {
     /// Reads each context once: every continuation takes the place of the one before it in the cache. Continuations that
     /// differ in their last token alone, answers of one token say, are one row of logits.
     public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+        if configuration.structure.dependsOnLength { return try separateScores(of: requests) }
         for request in requests { try check(request) }
         guard let positions = requests.map(\.positions).max() else { return [] }
         let decoder = try PackedDecoder(model: self, contextLength: positions)

@@ -5,6 +5,7 @@ extension TorchModel {
     /// Reads each context once: the continuations of a request stand behind it in one row of a batch, each at the
     /// positions that follow the context, and a mask keeps them from seeing each other.
     public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+        if configuration.structure.dependsOnLength { return try separateScores(of: requests) }
         for request in requests { try check(request) }
         let workers = min(parallelism.workers, requests.count)
         guard workers > 0 else { return [] }

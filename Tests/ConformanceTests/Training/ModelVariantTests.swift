@@ -1,5 +1,6 @@
 import Foundation
 import ModelFiles
+import OneBitRuntime
 import OneBitTraining
 import Testing
 
@@ -49,10 +50,29 @@ struct ModelVariantTests {
         let logits = try model.logits(of: variant.tokens)
         #expect(relativeError(Array(logits.suffix(vocabulary)), variant.logits) < 1e-5)
         // Dynamic scaling turns earlier keys by other angles when it sees the tokens one by one; so does transformers.
-        if case .rotary(let rotary) = model.configuration.structure.positions, rotary.dependsOnLength { return }
+        if model.configuration.structure.dependsOnLength { return }
         let decoder = try model.makeDecoder()
         for token in variant.tokens { try decoder.advance(by: [token]) }
         #expect(try decoder.withLogits { relativeError(Array($0), variant.logits) } < 1e-5)
+    }
+
+    @Test("Scores of continuations, in any company, are those of each alone", arguments: variants)
+    func scores(variant: Variant) throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "onebit-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        try Self.write(variant, to: directory)
+        let model = try TorchModel(checkpoint: Checkpoint(directory: directory), threads: 1)
+        // Of the dynamic variant, one ends within its first context and the other beyond.
+        let requests = [
+            ContinuationRequest(
+                context: Array(variant.tokens.prefix(9)), continuations: [[1, 2, 3, 4], [5], [1, 7]]),
+            ContinuationRequest(context: Array(variant.tokens.dropLast(4)), continuations: [[8, 9], [3, 3, 3]]),
+        ]
+        let together = try model.scores(of: requests).joined().map(\.logLikelihood)
+        let alone = try model.separateScores(of: requests).joined().map(\.logLikelihood)
+        for (found, expected) in zip(together, alone) { #expect(abs(found - expected) < 1e-4 * abs(expected)) }
+        #expect(together.count == 5)
     }
 
     /// The checkpoint whose weights the script's formula gives.
