@@ -15,7 +15,8 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
-    .library(name: "ModelFiles", targets: ["ModelFiles"]),
+    .library(name: "TensorFiles", targets: ["TensorFiles"]),
+    .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
@@ -25,20 +26,27 @@ var products: [Product] = [
 
 var targets: [Target] = [
     .target(name: "CSignKernels"),
-    .target(name: "ModelFiles"),
+    .target(name: "JSON"),
+    .target(name: "TensorFiles", dependencies: ["JSON"]),
+    .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
         name: "Tokenization",
-        dependencies: ["ModelFiles", protobuf],
+        dependencies: ["JSON", "TensorFiles", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
-    .target(name: "SignDecomposition", dependencies: ["ModelFiles"]),
-    .target(name: "OneBitRuntime", dependencies: ["CSignKernels", "ModelFiles", "SignDecomposition", "Tokenization"]),
+    .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
+    .target(
+        name: "OneBitRuntime",
+        dependencies: ["CSignKernels", "JSON", "ModelDescription", "TensorFiles", "SignDecomposition", "Tokenization"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
-    .target(name: "OneBitEvaluation", dependencies: ["CZlib", "ModelFiles", "OneBitRuntime", "Tokenization"]),
+    .target(
+        name: "OneBitEvaluation",
+        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "ModelFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition", "Tokenization", argumentParser,
+            "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
+            "Tokenization", argumentParser,
             logging,
         ] + (training ? ["OneBitTraining"] : []),
         exclude: training ? [] : ["Training"],
@@ -49,18 +57,21 @@ var targets: [Target] = [
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
-    .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], exclude: ["Reference"]),
     .testTarget(
-        name: "TokenizationTests", dependencies: ["ModelFiles", "Tokenization"],
+        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles"], exclude: ["Reference"]),
+    .testTarget(
+        name: "TokenizationTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
     .testTarget(
-        name: "OneBitEvaluationTests", dependencies: ["CZlib", "ModelFiles", "OneBitEvaluation", "Tokenization"]),
+        name: "OneBitEvaluationTests",
+        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization"]),
     .testTarget(
-        name: "OneBitCommandTests", dependencies: ["ModelFiles", "OneBitRuntime", "Tokenization", "onebit"],
+        name: "OneBitCommandTests",
+        dependencies: ["JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit"],
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",

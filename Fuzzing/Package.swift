@@ -14,7 +14,8 @@ func fuzzTarget(_ name: String, _ dependencies: Target.Dependency...) -> Target 
     )
 }
 
-let modelFiles = Target.Dependency.product(name: "ModelFiles", package: "onebit-swift")
+let tensorFiles = Target.Dependency.product(name: "TensorFiles", package: "onebit-swift")
+let modelDescription = Target.Dependency.product(name: "ModelDescription", package: "onebit-swift")
 let tokenization = Target.Dependency.product(name: "Tokenization", package: "onebit-swift")
 
 let package = Package(
@@ -23,10 +24,10 @@ let package = Package(
     targets: [
         .target(name: "FuzzSupport"),
         .target(name: "TokenizerExercise", dependencies: ["FuzzSupport", tokenization]),
-        fuzzTarget("safetensors", modelFiles),
-        fuzzTarget("shard-index", modelFiles),
-        fuzzTarget("pytorch", modelFiles),
-        fuzzTarget("config", modelFiles),
+        fuzzTarget("safetensors", tensorFiles),
+        fuzzTarget("shard-index", modelDescription),
+        fuzzTarget("pytorch", tensorFiles),
+        fuzzTarget("config", modelDescription),
         fuzzTarget("tokenizer-json", tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", tokenization, "TokenizerExercise"),
         fuzzTarget("vocabulary-files", tokenization, "TokenizerExercise"),

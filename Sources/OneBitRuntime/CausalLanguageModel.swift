@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// A model that predicts the next token: the packed model here, teacher and float student in `OneBitTraining`.
 ///

@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// What a packed model refuses.
 public enum RuntimeError: LocalizedError, Sendable, Equatable {

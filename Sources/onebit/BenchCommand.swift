@@ -1,8 +1,9 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 import SignDecomposition
+import TensorFiles
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,8 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitEvaluation
+import TensorFiles
 import Tokenization
 
 struct EvaluateCommand: ParsableCommand {

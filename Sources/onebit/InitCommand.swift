@@ -1,7 +1,8 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import SignDecomposition
+import TensorFiles
 
 struct InitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,8 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import SignDecomposition
+import TensorFiles
 
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
 import OneBitRuntime
+import TensorFiles
 import Tokenization
 
 struct LogitsCommand: ParsableCommand {

@@ -1,7 +1,8 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
+import TensorFiles
 
 #if TRAINING
     import OneBitTraining

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// Tensors of a reference file, as numbers.
 struct ReferenceTensors {

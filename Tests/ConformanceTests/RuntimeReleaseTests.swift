@@ -1,7 +1,8 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 import SignDecomposition
+import TensorFiles
 import Testing
 
 /// The packed runtime against the reference implementation of the paper: the start student of stories260K, packed.

@@ -1,6 +1,7 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import SignDecomposition
+import TensorFiles
 import Testing
 
 /// scikit-learn's factorisations and the release's packing, on stories260K (shared/data/reference/onebit).

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
 
 struct CheckpointTests {
@@ -7,8 +8,8 @@ struct CheckpointTests {
 
     init() throws { directory = try TemporaryDirectory() }
 
-    private func error() -> CheckpointError? {
-        #expect(throws: CheckpointError.self) { try Checkpoint(directory: directory.url) }
+    private func error() -> (any Error)? {
+        #expect(throws: (any Error).self) { try Checkpoint(directory: directory.url) }
     }
 
     @Test("What is written is read back, in every float type", arguments: [ElementType.float32, .float16, .bfloat16])
@@ -50,7 +51,7 @@ struct CheckpointTests {
         try TinyModel.write(to: directory, shardByteLimit: 600)
         let name = try #require(try directory.entries.first { $0.hasPrefix("model-00002") })
         try FileManager.default.removeItem(at: directory.url.appending(path: name))
-        guard case .missingShard(_, name)? = error() else { return fail("another error") }
+        guard case .missingShard(_, name)? = error() as? TensorFileError else { return fail("another error") }
     }
 
     @Test("A tensor that its shard does not have is named")
@@ -65,7 +66,7 @@ struct CheckpointTests {
             options: .regularExpression
         )
         try Data(changed.utf8).write(to: url)
-        guard case .tensorNotInShard(_, "lm_head.weight", first)? = error() else {
+        guard case .tensorNotInShard(_, "lm_head.weight", first)? = error() as? TensorFileError else {
             return fail("another error")
         }
     }
@@ -77,7 +78,7 @@ struct CheckpointTests {
     func escapingShard(shard: String) throws {
         try directory.write(TinyModel.configuration(), as: "config.json")
         try directory.write("{\"weight_map\":{\"a\":\"\(shard)\"}}", as: "model.safetensors.index.json")
-        guard case .shardOutsideDirectory? = error() else { return fail("another error") }
+        guard case .shardOutsideDirectory? = error() as? TensorFileError else { return fail("another error") }
     }
 
     @Test(
@@ -90,14 +91,16 @@ struct CheckpointTests {
     func damagedIndex(text: String) throws {
         try directory.write(TinyModel.configuration(), as: "config.json")
         try directory.write(text, as: "model.safetensors.index.json")
-        guard case .malformedIndex? = error() else { return fail("another error") }
+        guard case .malformedIndex? = error() as? TensorFileError else { return fail("another error") }
     }
 
     @Test("A directory without configuration or weights says what is missing")
     func empty() throws {
-        guard case .notACheckpoint(_, "config.json")? = error() else { return fail("another error") }
+        guard case .notACheckpoint(_, "config.json")? = error() as? CheckpointError else {
+            return fail("another error")
+        }
         try directory.write(TinyModel.configuration(), as: "config.json")
-        guard case .notACheckpoint(_, let missing)? = error() else { return fail("another error") }
+        guard case .noWeights(_, let missing)? = error() as? TensorFileError else { return fail("another error") }
         #expect(missing.contains("model.safetensors"))
     }
 
@@ -105,17 +108,17 @@ struct CheckpointTests {
     func misfits() throws {
         let norm = "model.norm.weight"
         try TinyModel.write(to: directory) { $0.filter { $0.name != norm } }
-        guard case .missingTensor(_, norm)? = error() else { return fail("missing") }
+        guard case .missingTensor(_, norm)? = error() as? CheckpointError else { return fail("missing") }
         try TinyModel.write(to: directory) {
             $0 + [TensorDescription(name: "model.layers.0.self_attn.q_proj.bias", elementType: .float32, shape: [8])]
         }
-        guard case .unexpectedTensor(_, "model.layers.0.self_attn.q_proj.bias", _)? = error() else {
+        guard case .unexpectedTensor(_, "model.layers.0.self_attn.q_proj.bias", _)? = error() as? CheckpointError else {
             return fail("extra")
         }
         try TinyModel.write(to: directory) {
             $0.map { $0.name == norm ? TensorDescription(name: norm, elementType: .float32, shape: [9]) : $0 }
         }
-        guard case .wrongShape(_, norm, [8], [9])? = error() else { return fail("shape") }
+        guard case .wrongShape(_, norm, [8], [9])? = error() as? CheckpointError else { return fail("shape") }
         try TinyModel.write(to: directory)
         try directory.write(
             TinyModel.configuration([
@@ -125,7 +128,7 @@ struct CheckpointTests {
             ]),
             as: "config.json"
         )
-        guard case .wrongShape? = error() else { return fail("packed") }
+        guard case .wrongShape? = error() as? CheckpointError else { return fail("packed") }
     }
 
     @Test("A tied model may store its head, and old checkpoints their rotary frequencies: neither is loaded")
@@ -161,7 +164,7 @@ struct CheckpointTests {
         #expect(checkpoint.tensors["layers.1.mlp.up_proj.weight"] == nil)
 
         try TinyModel.write(to: directory) { $0 + $0.filter { $0.name == "model.norm.weight" }.map(bare) }
-        guard case .sameTensorTwice(_, "model.norm.weight", "norm.weight")? = error() else {
+        guard case .sameTensorTwice(_, "model.norm.weight", "norm.weight")? = error() as? CheckpointError else {
             return fail("another error")
         }
     }

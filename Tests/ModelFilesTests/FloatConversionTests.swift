@@ -1,6 +1,7 @@
 import Testing
 
-@testable import ModelFiles
+@testable import ModelDescription
+@testable import TensorFiles
 
 struct FloatConversionTests {
     @Test("Every half becomes the float that Swift's own conversion gives")

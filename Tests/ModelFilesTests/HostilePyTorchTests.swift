@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
 
 /// Files that a stranger wrote to hurt: each must give its own error, and nothing in it may run.

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
 import Testing
 
 @Suite("JSON reader")

@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// A zip archive laid out as `torch.save` does it, right or wrong: what the hostile tests change.
 struct PyTorchArchive {

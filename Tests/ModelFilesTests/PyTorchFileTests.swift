@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
 
 /// Files that PyTorch wrote: `scripts/reference/pytorch_checkpoints.py`, with 2.11.0.
@@ -38,10 +39,10 @@ struct PyTorchFileTests {
         #expect(try bytes("uint8", of: file) == [0, 128, 255])
         #expect(try bytes("int32", of: file) == [1, -2, 3, -4].flatMap { little(Int32($0)) })
         #expect(try bytes("int64", of: file) == little(-1 << 40))
-        #expect(throws: CheckpointError.notFloat(file: url.path, tensor: "int8", found: .int8)) {
+        #expect(throws: TensorFileError.notFloat(file: url.path, tensor: "int8", found: .int8)) {
             try file.floats(of: "int8")
         }
-        #expect(throws: CheckpointError.noSuchTensor(file: url.path, tensor: "x")) { try file.mapped("x") }
+        #expect(throws: TensorFileError.noSuchTensor(file: url.path, tensor: "x")) { try file.mapped("x") }
     }
 
     @Test("Tensors that share a storage, whole or in part, are read from it")
@@ -106,7 +107,7 @@ struct PyTorchFileTests {
         try directory.write("version https://git-lfs.github.com/spec/v1", as: shard)
         #expect(throws: PyTorchError.self) { try Checkpoint(directory: directory.url) }
         try FileManager.default.removeItem(at: directory.url.appending(path: shard))
-        let error = #expect(throws: CheckpointError.self) { try Checkpoint(directory: directory.url) }
+        let error = #expect(throws: TensorFileError.self) { try Checkpoint(directory: directory.url) }
         guard case .missingShard(_, shard)? = error else { return fail("another error") }
     }
 

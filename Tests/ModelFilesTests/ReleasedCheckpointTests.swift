@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
 
 /// Checkpoints in the form that the paper's authors released: `scripts/reference/pytorch_checkpoints.py`.

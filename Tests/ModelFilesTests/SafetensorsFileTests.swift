@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
 
 struct SafetensorsFileTests {
@@ -59,7 +60,7 @@ struct SafetensorsFileTests {
         #expect(try file.withUnsafeBytes(of: "scalar") { $0.loadUnaligned(as: Int64.self) } == 7)
         #expect(try file.floats(of: "empty").isEmpty)
         #expect(throws: CheckpointError.self) { try file.floats(of: "scalar") }
-        #expect(throws: CheckpointError.noSuchTensor(file: url.path, tensor: "x")) { try file.floats(of: "x") }
+        #expect(throws: TensorFileError.noSuchTensor(file: url.path, tensor: "x")) { try file.floats(of: "x") }
     }
 
     @Test(
@@ -70,7 +71,7 @@ struct SafetensorsFileTests {
         let data = [1, 2, value, 4].withUnsafeBytes { Array($0) }
         let header = #"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#
         let file = try SafetensorsFile(contentsOf: directory.write(safetensors(header: header, data: data), as: "m"))
-        let found = #expect(throws: CheckpointError.self) { try file.floats(of: "w") }
+        let found = #expect(throws: TensorFileError.self) { try file.floats(of: "w") }
         guard case .nonFinite(_, "w", 2, _)? = found else { return fail("\(String(describing: found))") }
     }
 

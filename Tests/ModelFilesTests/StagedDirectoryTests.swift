@@ -1,5 +1,7 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 import Testing
 
 struct StagedDirectoryTests {

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// A LLaMA checkpoint of a few hundred weights, written by hand: what the tests change and read.
 enum TinyModel {

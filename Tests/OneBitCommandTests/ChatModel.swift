@@ -1,6 +1,7 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
+import TensorFiles
 import Tokenization
 
 /// A packed model of random weights that speaks ChatML, in a directory that goes away with it. Its answers are nonsense

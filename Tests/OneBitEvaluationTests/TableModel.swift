@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 
 /// Predicts with fixed logits per last token, whatever came before.

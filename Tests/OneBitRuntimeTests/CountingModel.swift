@@ -1,7 +1,7 @@
-import ModelFiles
+import ModelDescription
 import Tokenization
-
 @testable import OneBitRuntime
+
 
 /// Counts: after token n comes n + 1, with certainty.
 struct CountingModel: CausalLanguageModel {

@@ -1,8 +1,9 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
 import Testing
-
 @testable import OneBitRuntime
+
 
 /// Families that differ in what they compute, at sizes that no vector width divides.
 struct TinyFamily: CustomTestStringConvertible {

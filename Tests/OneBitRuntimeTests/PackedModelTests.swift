@@ -1,8 +1,9 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
-
 @testable import OneBitRuntime
+
 
 @Suite struct PackedModelTests {
     struct Variant: CustomTestStringConvertible {

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// The forward pass of a packed model written down plainly, in double precision, a whole sequence at a time, with the
 /// formulas of the papers and nothing quantised: what the runtime is held against.

@@ -1,6 +1,6 @@
 import Foundation
-import ModelFiles
 import OneBitRuntime
+import TensorFiles
 import Testing
 
 struct ReleasedModelTests {

@@ -1,9 +1,10 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import Synchronization
+import TensorFiles
 import Tokenization
-
 @testable import OneBitRuntime
+
 
 /// A token for each printable ASCII character and the line end, and the two marks of ChatML.
 struct ChatTokenizer: Tokenizer {

@@ -1,9 +1,9 @@
 import Foundation
-import ModelFiles
 import Synchronization
+import TensorFiles
 import Testing
-
 @testable import OneBitRuntime
+
 
 /// The file that keeps the kernels' order of the signs: made once, checked always, trusted never.
 @Suite struct SignLayoutCacheTests {

@@ -1,7 +1,8 @@
 import Foundation
-import ModelFiles
-
+import ModelDescription
+import TensorFiles
 @testable import OneBitRuntime
+
 
 /// A random packed checkpoint in a directory that goes away with it.
 final class TinyPackedModel {

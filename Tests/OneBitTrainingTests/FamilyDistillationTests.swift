@@ -1,10 +1,12 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
 import OneBitRuntime
 import SignDecomposition
+import TensorFiles
 import Testing
-
 @testable import OneBitTraining
+
 
 @Suite("Students of every family")
 struct FamilyDistillationTests {

@@ -1,8 +1,8 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import Testing
-
 @testable import OneBitTraining
+
 
 /// Each fused autograd function against what libtorch derives from plain operations, or against finite differences.
 @Suite("Fused layers")

@@ -1,10 +1,11 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 import SignDecomposition
+import TensorFiles
 import Testing
-
 @testable import OneBitTraining
+
 
 @Suite("From student to packed model")
 struct PackingTests {

@@ -1,8 +1,9 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Testing
-
 @testable import OneBitTraining
+
 
 @Suite("Stopping and resuming")
 struct ResumptionTests {

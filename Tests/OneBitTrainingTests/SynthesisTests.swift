@@ -1,8 +1,8 @@
 import Foundation
-import ModelFiles
+import TensorFiles
 import Testing
-
 @testable import OneBitTraining
+
 
 @Suite("Corpus synthesis")
 struct SynthesisTests {

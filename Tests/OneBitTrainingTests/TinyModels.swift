@@ -1,8 +1,9 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Tokenization
-
 @testable import OneBitTraining
+
 
 /// Models and text small enough to train in a test.
 enum TinyModels {

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 import SignDecomposition
 import Testing
 

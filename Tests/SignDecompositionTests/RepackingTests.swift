@@ -1,6 +1,7 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import SignDecomposition
+import TensorFiles
 import Testing
 
 /// Students whose tensors have types of their own, vectors that half precision rounds among them, in the form that the

@@ -1,6 +1,7 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import SignDecomposition
+import TensorFiles
 import Testing
 
 /// The road from a dense teacher to a packed checkpoint and back, on a model of a few hundred weights.

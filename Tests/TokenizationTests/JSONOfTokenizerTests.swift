@@ -1,8 +1,10 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 import Testing
-
 @testable import Tokenization
+
 
 @Suite("JSON of a tokenizer")
 struct JSONOfTokenizerTests {

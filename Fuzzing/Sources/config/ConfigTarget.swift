@@ -1,6 +1,7 @@
 import Foundation
 import FuzzSupport
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 // The input is config.json, and behind a separator generation_config.json. What is accepted is written and read again,
 // which takes the JSON reader and writer along.

@@ -1,6 +1,7 @@
 import Foundation
 import FuzzSupport
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 // The input is a PyTorch checkpoint, or, where it does not begin like a zip archive, the pickle of one with a storage of
 // 64 bytes: mutated archives seldom get as far as their pickle.

@@ -1,6 +1,7 @@
 import Foundation
 import FuzzSupport
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 // The input is a safetensors file: opened alone, then as `model.safetensors` of a checkpoint of a tiny LLaMA.
 

@@ -1,6 +1,7 @@
 import Foundation
 import FuzzSupport
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 // The input is `model.safetensors.index.json` beside two shards, "a" and "b", of a checkpoint of a tiny LLaMA.
 

@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import TensorFiles
 
 /// A file of a data set, unzipped where it was zipped.
 struct DataFile {

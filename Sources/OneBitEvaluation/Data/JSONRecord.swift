@@ -1,5 +1,7 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 
 /// An object of a JSON lines file with the place where it stands, so that every complaint can name it.
 struct JSONRecord {

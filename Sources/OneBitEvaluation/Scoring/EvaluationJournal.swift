@@ -1,6 +1,8 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
 import OneBitRuntime
+import TensorFiles
 
 /// Keeps what a model scored, so that a killed run goes on where it stopped.
 ///

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// A user's own multiple-choice questions, described by a small JSON file:
 ///

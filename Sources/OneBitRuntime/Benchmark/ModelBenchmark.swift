@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// Speed of a packed model in llama-bench's terms: `pp`N, tokens of a prompt of N a second; `tg`N, tokens a second over N
 /// generated one by one from an empty context. Tokens are random, nothing is sampled.

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// A packed checkpoint of random weights, to measure a shape's speed without its files.
 public enum RandomCheckpoint {

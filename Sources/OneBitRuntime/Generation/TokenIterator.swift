@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// Continues a prompt token by token.
 public struct TokenIterator {

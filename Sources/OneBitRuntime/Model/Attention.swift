@@ -1,5 +1,5 @@
 import CSignKernels
-import ModelFiles
+import ModelDescription
 
 /// Grouped-query attention over a key/value cache:
 ///

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// One forward pass over rows of one or several sequences, walked through by all threads of the model's team:
 ///

@@ -1,4 +1,5 @@
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// What enters each block of a forward pass [rows, hiddenSize], and at last what the output head reads
 /// [rows, embeddingSize].

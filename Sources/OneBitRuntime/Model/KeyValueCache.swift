@@ -1,5 +1,5 @@
 import CSignKernels
-import ModelFiles
+import ModelDescription
 
 /// Keys and values of one sequence, for all layers, in 16-bit floats.
 ///

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// The perceptron of a block:
 ///

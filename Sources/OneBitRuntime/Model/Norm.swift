@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// A norm with weights:
 ///

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// From the residual stream to logits, for the rows that are wanted:
 ///

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// One sequence of a packed model: its keys and values, and room for the activations of one block of tokens.
 ///

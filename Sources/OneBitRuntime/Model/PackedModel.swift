@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// A packed OneBit model, run from its memory-mapped checkpoint without libtorch.
 ///

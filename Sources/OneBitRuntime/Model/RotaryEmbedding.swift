@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// Cosines and sines of rotary positions: channel i of a head is paired with channel i + d/2, and
 ///

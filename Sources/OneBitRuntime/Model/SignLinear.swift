@@ -1,5 +1,5 @@
 import CSignKernels
-import ModelFiles
+import ModelDescription
 
 /// A linear layer at one bit per weight (paper §3.1, eq. 3):
 ///

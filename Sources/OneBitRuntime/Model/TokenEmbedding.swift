@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// What enters the first block:
 ///

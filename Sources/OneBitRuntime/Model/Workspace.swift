@@ -1,5 +1,5 @@
 import CSignKernels
-import ModelFiles
+import ModelDescription
 
 /// The activations of one forward pass.
 final class Workspace {

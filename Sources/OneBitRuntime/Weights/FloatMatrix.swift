@@ -1,5 +1,6 @@
 import CSignKernels
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// A matrix of floats, where its file is mapped: the embeddings, projections and `lm_head`.
 struct FloatMatrix: Sendable {

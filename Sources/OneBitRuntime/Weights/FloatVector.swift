@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// Floats that never change: a norm's weights, value vectors.
 // Unchecked because of the pointer: nothing writes after `init`, and the buffer lives as long as this.

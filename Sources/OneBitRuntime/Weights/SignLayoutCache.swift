@@ -1,7 +1,8 @@
 import CSignKernels
 import Foundation
-import ModelFiles
+import ModelDescription
 import Synchronization
+import TensorFiles
 
 /// The sign matrices of a checkpoint in the order that the kernels want, kept in a file beside it:
 /// `.onebit/LAYOUT.safetensors`.

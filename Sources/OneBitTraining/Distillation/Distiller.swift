@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// Knowledge distillation from a dense teacher into its OneBit student (paper §3.4).
 public struct Distiller {

@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import Synchronization
 
 /// Cosines and sines of the rotary position embedding (Su et al. 2021): angle[p, i] = p · θ_i.

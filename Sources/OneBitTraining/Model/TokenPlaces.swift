@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// Where the tokens of a pass stand, and what each of them sees.
 struct TokenPlaces: Sendable {

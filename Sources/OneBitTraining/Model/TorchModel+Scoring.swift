@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 
 extension TorchModel {

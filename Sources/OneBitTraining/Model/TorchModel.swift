@@ -1,5 +1,5 @@
 import CLibTorch
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 
 /// Teacher or float student as a `CausalLanguageModel`, for evaluation and generation.

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 extension Transformer {
     /// Reads a dense model or a float student.

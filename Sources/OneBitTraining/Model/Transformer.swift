@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// A decoder on libtorch, of any family that `ModelConfiguration` describes. Teacher and student are the same model with
 /// other linear layers.

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 
 /// One transformer block, its norms before the sublayers or behind them:
 ///

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// The training checkpoints of one run: everything that a killed run needs to go on as if nothing had happened.
 ///

@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// Where a run keeps its checkpoints and how it goes on after a stop.
 public struct CheckpointPolicy: Sendable {

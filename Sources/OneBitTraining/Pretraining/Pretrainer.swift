@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// Shape of a LLaMA model to be made from nothing.
 public struct PretrainingShape: Sendable, Hashable, Codable {

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Tokenization
 
 /// One line of a corpus file: `{"text": …, "tokens": […]}`. Either may be missing; tokens count where both are there.

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 import Tokenization
 
 /// Lets the teacher write the corpus that it will be distilled on.

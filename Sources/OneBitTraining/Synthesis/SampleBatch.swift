@@ -1,5 +1,6 @@
-import ModelFiles
+import ModelDescription
 import SignDecomposition
+import TensorFiles
 
 /// One batch of samples that the teacher writes side by side.
 struct SampleBatch: Sendable {

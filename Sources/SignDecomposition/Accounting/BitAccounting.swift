@@ -1,4 +1,5 @@
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// What one linear layer takes, dense and as a one-bit layer.
 public struct LayerSize: Sendable, Hashable {

@@ -1,4 +1,5 @@
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// What stands in a checkpoint, counted from its headers.
 public struct CheckpointSummary: Sendable {

@@ -1,4 +1,5 @@
-import ModelFiles
+import JSON
+import ModelDescription
 
 extension ModelConfiguration {
     /// Names of the published shapes that can be asked for without their files.

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// Turns a float student into the packed checkpoint that is run, and back.
 ///

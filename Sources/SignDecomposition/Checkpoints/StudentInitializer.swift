@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 /// Makes the start checkpoint of a student from a dense teacher.
 ///

@@ -1,4 +1,5 @@
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 extension AddedToken {
     /// Reads a token that a file describes by a string or by an object with `content` and flags.

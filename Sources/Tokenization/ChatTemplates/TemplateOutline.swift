@@ -1,5 +1,7 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 
 /// What a template does in a plain conversation, step by step, in one way of writing: two templates with equal outlines
 /// write equal texts.

@@ -1,4 +1,5 @@
-import ModelFiles
+import JSON
+import TensorFiles
 
 /// Byte-level tokens to text. Bytes that are not UTF-8 become U+FFFD, one for each maximal part of a sequence.
 struct ByteLevelStage: DecoderStage {

@@ -1,4 +1,6 @@
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 
 /// Reads the `model` of `tokenizer.json`: the vocabulary and the merges straight into their tables.
 struct BytePairModelReader {

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import JSON
+import TensorFiles
 
 /// No tokenizer comes near this size; a larger file is refused before it is read.
 let maximumTokenizerFileBytes = 256 << 20

@@ -1,5 +1,7 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 
 /// A JSON value together with where it stands, so that every complaint can name file and key.
 struct JSONNode {

@@ -1,5 +1,7 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 
 extension BytePairTokenizer {
     /// Reads a `tokenizer.json` in the format of Hugging Face's `tokenizers`, with a BPE model.

@@ -1,4 +1,5 @@
-import ModelFiles
+import JSON
+import TensorFiles
 
 extension Vocabulary {
     /// Adds the tokens of the object that `reader` comes to: tokens and their ids. An error names `file` and `key`.

@@ -1,5 +1,6 @@
 import Foundation
-import ModelFiles
+import ModelDescription
+import TensorFiles
 
 extension AddedTokenEntry {
     /// The tokens that the files beside `vocab.json` add to it, and those of its own that they name as special ones.

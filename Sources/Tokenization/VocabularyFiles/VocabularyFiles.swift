@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 extension BytePairTokenizer {
     /// Reads `vocab.json` and `merges.txt`, which tokenizers of before `tokenizer.json` consist of: GPT-2's, and the

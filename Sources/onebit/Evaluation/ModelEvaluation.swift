@@ -1,7 +1,8 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitEvaluation
 import OneBitRuntime
+import TensorFiles
 import Tokenization
 
 /// A task whose items have been read.

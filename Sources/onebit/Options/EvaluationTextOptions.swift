@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitEvaluation
 import Tokenization
 

@@ -1,4 +1,4 @@
-import ModelFiles
+import ModelDescription
 import SignDecomposition
 
 /// What `onebit inspect` shows, as JSON and as text.

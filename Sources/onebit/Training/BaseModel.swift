@@ -1,5 +1,7 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
+import TensorFiles
 
 /// The model that a compression began with, as its card and the Hub know it.
 struct BaseModel {

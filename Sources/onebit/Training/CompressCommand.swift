@@ -1,9 +1,10 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitEvaluation
 import OneBitTraining
 import SignDecomposition
+import TensorFiles
 import Tokenization
 
 struct CompressCommand: ParsableCommand {

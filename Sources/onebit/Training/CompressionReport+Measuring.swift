@@ -1,8 +1,9 @@
-import ModelFiles
+import ModelDescription
 import OneBitEvaluation
 import OneBitRuntime
 import OneBitTraining
 import SignDecomposition
+import TensorFiles
 import Tokenization
 
 extension CompressionReport {

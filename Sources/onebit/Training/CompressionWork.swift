@@ -1,7 +1,7 @@
 import Foundation
-import ModelFiles
 import OneBitTraining
 import SignDecomposition
+import TensorFiles
 
 /// What a compression was asked to do; a resumed one must ask for the same.
 struct CompressionSettings: Codable, Hashable {

@@ -1,8 +1,9 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitTraining
 import SignDecomposition
+import TensorFiles
 import Tokenization
 
 struct DistillCommand: ParsableCommand {

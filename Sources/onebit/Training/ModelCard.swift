@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 
 /// `README.md` of a packed model: Hugging Face's front matter, what was measured, and what it was made with.
 ///

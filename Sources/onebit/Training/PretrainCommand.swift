@@ -1,7 +1,8 @@
 import ArgumentParser
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitTraining
+import TensorFiles
 import Tokenization
 
 struct PretrainCommand: ParsableCommand {

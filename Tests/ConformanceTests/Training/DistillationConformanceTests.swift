@@ -1,8 +1,8 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import Testing
-
 @testable import OneBitTraining
+
 
 @Suite("First distillation step against the paper's code", .enabled(if: SharedData.isPresent, "../shared is not there"))
 struct DistillationConformanceTests {

@@ -1,7 +1,9 @@
 import Foundation
-import ModelFiles
+import JSON
+import ModelDescription
 import OneBitRuntime
 import OneBitTraining
+import TensorFiles
 import Testing
 
 /// Settings of the families that no tiny model under ../shared has, against transformers: the logits of

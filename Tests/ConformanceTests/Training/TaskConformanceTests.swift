@@ -1,5 +1,5 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitEvaluation
 import OneBitRuntime
 import OneBitTraining

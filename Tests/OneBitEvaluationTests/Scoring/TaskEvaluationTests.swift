@@ -1,10 +1,11 @@
 import Foundation
-import ModelFiles
+import ModelDescription
 import OneBitRuntime
 import Synchronization
+import TensorFiles
 import Testing
-
 @testable import OneBitEvaluation
+
 
 /// Scores a continuation by arithmetic on its tokens, and keeps what it was asked.
 private final class RecordingModel: CausalLanguageModel {

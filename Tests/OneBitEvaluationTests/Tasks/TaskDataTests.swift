@@ -1,8 +1,8 @@
 import Foundation
-import ModelFiles
+import TensorFiles
 import Testing
-
 @testable import OneBitEvaluation
+
 
 @Suite("Reading the data of tasks")
 struct TaskDataTests {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// An output directory that appears whole or not at all.
 ///

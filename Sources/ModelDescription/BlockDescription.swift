@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// Tensors of a norm: weights [width], and a shift where the norm is a LayerNorm.
 public struct NormDescription: Sendable, Hashable {
     public let weight: TensorShape

@@ -22,13 +22,13 @@ extension TensorFile {
     var path: String { contents.file.path }
 
     /// Changes when the file is replaced or written to.
-    var identity: String { contents.file.identity }
+    package var identity: String { contents.file.identity }
 
     /// Calls `body` with a tensor's bytes, little-endian, at no particular alignment.
     ///
     /// The pointer is valid during the call only.
     ///
-    /// - Throws: ``CheckpointError/noSuchTensor(file:tensor:)``, and what `body` throws.
+    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``, and what `body` throws.
     public func withUnsafeBytes<R>(of name: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
         let range = try range(of: name)
         let file = contents.file
@@ -39,23 +39,23 @@ extension TensorFile {
 
     /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
     ///
-    /// - Throws: ``CheckpointError/noSuchTensor(file:tensor:)``.
+    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``.
     public func mapped(_ name: String) throws -> MappedTensor {
         MappedTensor(description: try description(of: name), range: try range(of: name), of: contents.file)
     }
 
     /// A float tensor's values.
     ///
-    /// - Throws: ``CheckpointError/noSuchTensor(file:tensor:)``, ``CheckpointError/notFloat(file:tensor:found:)``,
-    ///   ``CheckpointError/nonFinite(file:tensor:index:found:)``.
+    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``, ``TensorFileError/notFloat(file:tensor:found:)``,
+    ///   ``TensorFileError/nonFinite(file:tensor:index:found:)``.
     public func floats(of name: String) throws -> [Float] {
         let elementType = try description(of: name).elementType
         guard elementType.isFloat else {
-            throw CheckpointError.notFloat(file: path, tensor: name, found: elementType)
+            throw TensorFileError.notFloat(file: path, tensor: name, found: elementType)
         }
         let values = try withUnsafeBytes(of: name) { FloatConversion.floats(from: $0, elementType) }
         if let index = FloatConversion.firstNonFinite(values) {
-            throw CheckpointError.nonFinite(file: path, tensor: name, index: index, found: values[index])
+            throw TensorFileError.nonFinite(file: path, tensor: name, index: index, found: values[index])
         }
         return values
     }
@@ -67,14 +67,14 @@ extension TensorFile {
 
     private func description(of name: String) throws -> TensorDescription {
         guard let description = contents.descriptions[name] else {
-            throw CheckpointError.noSuchTensor(file: path, tensor: name)
+            throw TensorFileError.noSuchTensor(file: path, tensor: name)
         }
         return description
     }
 
     private func range(of name: String) throws -> Range<Int> {
         guard let range = contents.ranges[name] else {
-            throw CheckpointError.noSuchTensor(file: path, tensor: name)
+            throw TensorFileError.noSuchTensor(file: path, tensor: name)
         }
         return range
     }

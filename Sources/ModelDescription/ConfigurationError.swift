@@ -1,4 +1,5 @@
 import Foundation
+import TensorFiles
 
 /// What is wrong with a `config.json`. Every case names the file and the key.
 public enum ConfigurationError: LocalizedError, Sendable, Equatable {

@@ -1,4 +1,5 @@
 import Foundation
+import TensorFiles
 
 /// A model directory in Hugging Face layout: `config.json` and memory-mapped weights, safetensors or PyTorch's.
 ///
@@ -76,8 +77,8 @@ public final class Checkpoint: Sendable {
 
     /// A float tensor's values, in memory of their own.
     ///
-    /// - Throws: ``CheckpointError/notFloat(file:tensor:found:)``,
-    ///   ``CheckpointError/nonFinite(file:tensor:index:found:)`` on NaN or infinity.
+    /// - Throws: ``TensorFileError/notFloat(file:tensor:found:)``,
+    ///   ``TensorFileError/nonFinite(file:tensor:index:found:)`` on NaN or infinity.
     public func floats(of name: String) throws -> [Float] {
         let place = try place(of: name)
         return try place.file.floats(of: place.name)

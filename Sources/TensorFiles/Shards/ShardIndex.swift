@@ -1,7 +1,8 @@
 import Foundation
+import JSON
 
 /// Which file of a checkpoint holds which tensor: one file, or the shards that an index lists.
-struct ShardIndex {
+package struct ShardIndex {
     /// A format of weights: what its files are called, and what opens one.
     struct Format {
         let singleName: String
@@ -23,14 +24,14 @@ struct ShardIndex {
     private static let formats = [safetensors, pytorch]
 
     /// The open files by name.
-    private(set) var files: [String: any TensorFile] = [:]
+    package private(set) var files: [String: any TensorFile] = [:]
     /// Tensor to file name.
-    private(set) var shardOfTensor: [String: String] = [:]
+    package private(set) var shardOfTensor: [String: String] = [:]
 
     /// Opens every file of a checkpoint and checks that each has the tensors that the index puts there.
     ///
-    /// - Throws: ``CheckpointError``, ``SafetensorsError``, ``PyTorchError`` or ``FileError``.
-    init(directory: URL) throws {
+    /// - Throws: ``TensorFileError``, ``SafetensorsError``, ``PyTorchError`` or ``FileError``.
+    package init(directory: URL) throws {
         let exists = { (name: String) in FileManager.default.fileExists(atPath: directory.appending(path: name).path) }
         for format in Self.formats {
             if exists(format.singleName) {
@@ -44,9 +45,9 @@ struct ShardIndex {
                 return
             }
         }
-        throw CheckpointError.notACheckpoint(
+        throw TensorFileError.noWeights(
             directory: directory.path,
-            missing: Self.formats.flatMap { [$0.singleName, $0.indexName] }.joined(separator: " or ")
+            expected: Self.formats.flatMap { [$0.singleName, $0.indexName] }.joined(separator: " or ")
         )
     }
 
@@ -54,7 +55,7 @@ struct ShardIndex {
         let weightMap = try Self.readWeightMap(index)
         for member in weightMap.members {
             guard case .string(let shard) = member.value else {
-                throw CheckpointError.malformedIndex(
+                throw TensorFileError.malformedIndex(
                     file: index.path,
                     reason: "\"weight_map\": expected a file name for \"\(member.key)\", found \(member.value.summary)"
                 )
@@ -63,7 +64,7 @@ struct ShardIndex {
                 files[shard] = try format.open(Self.url(ofShard: shard, in: directory, index: index.path))
             }
             guard files[shard]?.tensors[member.key] != nil else {
-                throw CheckpointError.tensorNotInShard(file: index.path, tensor: member.key, shard: shard)
+                throw TensorFileError.tensorNotInShard(file: index.path, tensor: member.key, shard: shard)
             }
             shardOfTensor[member.key] = shard
         }
@@ -74,10 +75,10 @@ struct ShardIndex {
         do {
             guard case .object(let object) = try JSONValue.parse(data),
                 case .object(let weightMap)? = object["weight_map"]
-            else { throw CheckpointError.malformedIndex(file: index.path, reason: "expected an object \"weight_map\"") }
+            else { throw TensorFileError.malformedIndex(file: index.path, reason: "expected an object \"weight_map\"") }
             return weightMap
         } catch let error as JSONError {
-            throw CheckpointError.malformedIndex(file: index.path, reason: error.localizedDescription)
+            throw TensorFileError.malformedIndex(file: index.path, reason: error.localizedDescription)
         }
     }
 
@@ -86,11 +87,11 @@ struct ShardIndex {
         guard !shard.isEmpty, !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0),
             shard != ".", shard != ".."
         else {
-            throw CheckpointError.shardOutsideDirectory(file: index, shard: shard)
+            throw TensorFileError.shardOutsideDirectory(file: index, shard: shard)
         }
         let url = directory.appending(path: shard)
         guard FileManager.default.fileExists(atPath: url.path) else {
-            throw CheckpointError.missingShard(file: index, shard: shard)
+            throw TensorFileError.missingShard(file: index, shard: shard)
         }
         return url
     }

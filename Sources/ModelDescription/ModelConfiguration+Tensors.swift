@@ -1,3 +1,5 @@
+import TensorFiles
+
 extension ModelConfiguration {
     /// The parts of one block.
     public func block(_ layer: Int) -> BlockDescription {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// A file being written, every call checked.
 ///

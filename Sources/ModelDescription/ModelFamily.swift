@@ -1,3 +1,5 @@
+import JSON
+
 /// A model family: how its `config.json` reads, and what its tensors are called. One file each in `Families/`.
 ///
 /// To add a family is to describe it here; teacher, student, packed runtime, sizes and packing all go by the description.

@@ -1,3 +1,5 @@
+import JSON
+
 /// The header of a safetensors file, judged: unique names, known types, ranges that fit their shapes and cover the
 /// data without overlap or hole.
 ///

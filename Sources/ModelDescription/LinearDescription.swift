@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// One linear layer of a transformer block: what becomes a one-bit layer.
 public struct LinearDescription: Sendable, Hashable {
     /// Name without `.weight`, e.g. `model.layers.0.self_attn.q_proj`.

@@ -1,4 +1,5 @@
 import Foundation
+import TensorFiles
 
 extension Checkpoint {
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation

@@ -1,3 +1,5 @@
+import TensorFiles
+
 extension ModelFamily {
     /// Mistral (Jiang et al. 2023): LLaMA with a sliding attention window.
     static let mistral = ModelFamily(

@@ -1,3 +1,5 @@
+import JSON
+
 /// Where each tensor of one safetensors file goes.
 struct ShardPlan {
     let name: String

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// Writes a checkpoint's tensors as they come, one at a time, in the order of a plan made beforehand.
 ///
@@ -67,7 +68,7 @@ public final class CheckpointWriter {
 
     /// Writes the next tensor of the plan, converted to the planned element type (round to nearest even).
     ///
-    /// - Throws: ``CheckpointWriterError``, ``CheckpointError/nonFinite(file:tensor:index:found:)``, ``FileError``.
+    /// - Throws: ``CheckpointWriterError``, ``TensorFileError/nonFinite(file:tensor:index:found:)``, ``FileError``.
     public func write(_ name: String, floats: [Float]) throws {
         let (description, offset) = try next(name)
         let path = currentPath
@@ -83,7 +84,7 @@ public final class CheckpointWriter {
             )
         }
         if let index = FloatConversion.firstNonFinite(floats) {
-            throw CheckpointError.nonFinite(file: path, tensor: name, index: index, found: floats[index])
+            throw TensorFileError.nonFinite(file: path, tensor: name, index: index, found: floats[index])
         }
         var position = offset
         let outOfRange = try floats.withUnsafeBufferPointer { values in

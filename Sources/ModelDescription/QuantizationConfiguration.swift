@@ -1,3 +1,6 @@
+import JSON
+import TensorFiles
+
 /// How a OneBit checkpoint stores its linear layers: `quantization_config` of `config.json`.
 public struct QuantizationConfiguration: Sendable, Hashable {
     /// What stands in a linear's `weight`.

@@ -1,3 +1,5 @@
+import JSON
+
 /// Typed access to the keys of one JSON object, with errors that name file and key.
 struct ConfigurationReader {
     let file: String

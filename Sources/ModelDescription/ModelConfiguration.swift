@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import TensorFiles
 
 /// Shape and constants of a model: a validated `config.json`.
 ///

@@ -1,3 +1,5 @@
+import TensorFiles
+
 extension ModelConfiguration {
     /// Every tensor of a checkpoint of this model, in the order in which the model computes with them.
     ///

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// A safetensors file that is filled where it is mapped, in any order and from any thread, and put in its place at the
 /// end.
