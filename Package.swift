@@ -26,7 +26,8 @@ var products: [Product] = [
 
 var targets: [Target] = [
     .target(name: "CSignKernels"),
-    .target(name: "JSON"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
@@ -38,10 +39,9 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "ModelDescription", "TensorFiles", "SignDecomposition", "Tokenization"]),
-    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(
         name: "OneBitEvaluation",
-        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization"]),
+        dependencies: ["JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -57,12 +57,13 @@ var targets: [Target] = [
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
+    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
     .testTarget(
         name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),
-    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
