@@ -2,8 +2,8 @@ import Foundation
 import ModelDescription
 import TensorFiles
 import Testing
-@testable import OneBitRuntime
 
+@testable import OneBitRuntime
 
 @Suite struct PackedModelTests {
     struct Variant: CustomTestStringConvertible {
