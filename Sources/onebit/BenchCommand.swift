@@ -87,10 +87,10 @@ struct BenchCommand: ParsableCommand {
         var bandwidths = [benchmark.readBandwidth()]
         var results: [ModelBenchmark.Result] = []
         if pp > 0 {
-            results.append(try benchmark.prompt(pp, repetitions: repetitions, check: Interruption.check))
+            results.append(try benchmark.prompt(pp, repetitions: repetitions, check: Task.checkCancellation))
         }
         if tg > 0 {
-            results.append(try benchmark.generation(tg, repetitions: repetitions, check: Interruption.check))
+            results.append(try benchmark.generation(tg, repetitions: repetitions, check: Task.checkCancellation))
             bandwidths.append(benchmark.readBandwidth())
         }
         return BenchReport(

@@ -50,7 +50,7 @@ struct CompareCommand: ParsableCommand {
                     meter.update(
                         done: soFar.teacher.windows,
                         note: "KL \(Quantity.fixed(soFar.divergence.mean, digits: 3))")
-                    try Interruption.check()
+                    try Task.checkCancellation()
                 })
             meter.finish()
         }

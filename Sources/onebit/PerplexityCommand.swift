@@ -75,7 +75,7 @@ struct PerplexityCommand: ParsableCommand {
             results.append(
                 try perplexity.evaluate(model, text: tokens) { soFar in
                     meter.update(done: soFar.windows, note: Quantity.fixed(soFar.perplexity, digits: 3))
-                    try Interruption.check()
+                    try Task.checkCancellation()
                 })
             meter.finish()
         }

@@ -92,7 +92,7 @@ struct ModelEvaluation {
     private func run(_ loaded: LoadedTask, evaluation: TaskEvaluation) throws -> ModelResult.Task {
         var meter: ProgressMeter?
         let outcome = try evaluation.run(loaded.items.items, journal: journal) { state in
-            try Interruption.check()
+            try Task.checkCancellation()
             guard state.totalTokens > 0 else { return }
             let note = "\(Quantity.grouped(state.items)) of \(Quantity.grouped(state.totalItems)) items"
             if let meter {

@@ -28,7 +28,7 @@ struct PerplexityText {
         let meter = progress.meter(meterName, total: plan.windowCount(of: tokens), unit: "windows")
         let result = try Perplexity(plan).evaluate(model, text: tokens) { soFar in
             meter.update(done: soFar.windows, note: Quantity.fixed(soFar.perplexity, digits: 3))
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
         return result
