@@ -11,7 +11,6 @@ let training = Context.environment["ONEBIT_TRAINING"] == "1"
 let torch = Context.environment["ONEBIT_LIBTORCH"] ?? "\(Context.packageDirectory)/.deps/torch"
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
@@ -47,7 +46,6 @@ var targets: [Target] = [
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
             "Tokenization", argumentParser,
-            logging,
         ] + (training ? ["OneBitTraining"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -96,7 +94,7 @@ if training {
         ),
         .target(
             name: "OneBitTraining",
-            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition", logging]
+            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition"]
         ),
         .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining"]),
     ]
@@ -104,7 +102,6 @@ if training {
 
 var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
 ]
 

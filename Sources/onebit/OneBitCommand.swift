@@ -1,4 +1,5 @@
 import ArgumentParser
+import ModelDescription
 
 /// The command line: one subcommand per stage of the road, and one for the whole of it.
 ///
@@ -80,7 +81,9 @@ struct OneBitCommand: AsyncParsableCommand {
     /// Swift reads arguments with replacement characters in place of bytes that are not UTF-8: other text than was meant.
     private static func checkArguments() throws {
         for index in 1..<max(1, Int(CommandLine.argc)) {
-            guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else { continue }
+            guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else {
+                continue
+            }
             throw ValidationError("argument \(index) is not UTF-8 text.")
         }
     }

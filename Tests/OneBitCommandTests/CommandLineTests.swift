@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import ModelDescription
 import Testing
 
 @testable import onebit

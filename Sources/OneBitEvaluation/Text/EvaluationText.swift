@@ -50,7 +50,8 @@ public struct EvaluationText: Sendable {
             let text: String
         }
         let decoder = JSONDecoder()
-        return try lines(content).enumerated().filter { !$0.element.allSatisfy(\.isWhitespace) }.prefix(limit).map { index, line in
+        return try lines(content).enumerated().filter { !$0.element.allSatisfy(\.isWhitespace) }.prefix(limit).map {
+            index, line in
             do {
                 return try decoder.decode(Document.self, from: Data(line.utf8)).text
             } catch {

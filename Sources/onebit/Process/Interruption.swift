@@ -21,9 +21,11 @@ enum Interruption {
 
     /// Runs a command in a task that the first SIGINT or SIGTERM cancels. Once per process.
     static func run(_ command: @escaping @Sendable () async throws -> Void) async throws {
+        try catchSignals()
         let task = Task(operation: command)
         targets.withLock { $0.command = { task.cancel() } }
-        try catchSignals()
+        // A signal that came before there was anything to cancel.
+        if signalNumber.load(ordering: .relaxed) != 0 { task.cancel() }
         try await task.value
     }
 
@@ -34,7 +36,11 @@ enum Interruption {
         let task = Task(operation: part)
         targets.withLock { $0.part = { task.cancel() } }
         defer { targets.withLock { $0.part = nil } }
-        return try await withTaskCancellationHandler { try await task.value } onCancel: { task.cancel() }
+        return try await withTaskCancellationHandler {
+            try await task.value
+        } onCancel: {
+            task.cancel()
+        }
     }
 
     /// What shells report for a process that the signal killed.
