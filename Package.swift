@@ -54,26 +54,34 @@ var targets: [Target] = [
     .executableTarget(
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
-    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
+    // What the tests share: temporary directories, the place of the shared reference data.
+    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
     .testTarget(
-        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles"], exclude: ["Reference"]),
+        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
+        exclude: ["Reference"]),
     .testTarget(
-        name: "TokenizationTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization"],
+        name: "TokenizationTests",
+        dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
-    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
+    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime", "TestSupport"]),
     .testTarget(
         name: "OneBitEvaluationTests",
-        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization"]),
+        dependencies: [
+            "CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
+        ]),
     .testTarget(
         name: "OneBitCommandTests",
-        dependencies: ["JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit"],
+        dependencies: [
+            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit", "TestSupport",
+        ],
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
+        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"] + (training ? ["OneBitTraining"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
@@ -96,7 +104,7 @@ if training {
             name: "OneBitTraining",
             dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition"]
         ),
-        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining"]),
+        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining", "TestSupport"]),
     ]
 }
 
