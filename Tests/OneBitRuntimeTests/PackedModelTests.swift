@@ -177,7 +177,7 @@ import Testing
             let tiny = try TinyPackedModel { tensor, values in
                 if tensor == name { values[3] = value }
             }
-            let error = #expect(throws: CheckpointError.self) { try tiny.model() }
+            let error = #expect(throws: TensorFileError.self) { try tiny.model() }
             guard case .nonFinite(_, name, 3, _) = error else {
                 Issue.record("found \(String(describing: error))")
                 return
