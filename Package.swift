@@ -19,6 +19,7 @@ var products: [Product] = [
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
+    .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
     .executable(name: "onebit", targets: ["onebit"]),
@@ -35,13 +36,14 @@ var targets: [Target] = [
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
+    .target(name: "LanguageModel", dependencies: ["ModelDescription", "Tokenization"]),
     .target(
         name: "OneBitRuntime",
-        dependencies: ["CSignKernels", "JSON", "ModelDescription", "TensorFiles", "SignDecomposition", "Tokenization"]),
+        dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(
         name: "OneBitEvaluation",
-        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization"]),
+        dependencies: ["CZlib", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -65,7 +67,8 @@ var targets: [Target] = [
     .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime"]),
+    .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),
+    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime"]),
     .testTarget(
         name: "OneBitEvaluationTests",
         dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization"]),

@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 
 /// An item as the model is asked about it: choices that share a context are one request.
 struct EncodedItem {

@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 import Tokenization
 
 /// Where the tokens of an evaluation get a beginning-of-sequence token.

@@ -1,6 +1,6 @@
 import Foundation
 import ModelDescription
-import OneBitRuntime
+import LanguageModel
 import Synchronization
 import TensorFiles
 import Testing
