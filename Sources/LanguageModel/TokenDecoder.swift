@@ -19,7 +19,12 @@ public protocol TokenDecoder: AnyObject {
     func rewind(to position: Int)
 }
 
-extension CausalLanguageModel {
+/// A model that decodes with token decoders.
+public protocol TokenDecodingModel: CausalLanguageModel {
+    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder
+}
+
+extension TokenDecodingModel {
     /// A decoding state with room for the model's whole context.
     public func makeDecoder() throws -> any TokenDecoder { try makeDecoder(contextLength: nil) }
 

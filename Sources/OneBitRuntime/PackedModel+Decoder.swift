@@ -2,7 +2,7 @@
 
 import LanguageModel
 
-extension PackedModel {
+extension PackedModel: TokenDecodingModel {
     public func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
         let longest = configuration.maximumPositions
         return try ContextDecoder(self, contextLength: max(1, min(contextLength ?? longest, longest)))

@@ -150,8 +150,8 @@ struct TinyFamily: CustomTestStringConvertible {
         let model: PackedModel
         var configuration: ModelConfiguration { model.configuration }
         func logits(of tokens: [Int]) throws -> [Float] { try model.logits(of: tokens) }
-        func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
-            try model.makeDecoder(contextLength: contextLength)
+        func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
+            try model.makeDecodingContext(limits)
         }
     }
 

@@ -93,7 +93,7 @@ public final class GenerationEngine: Sendable {
 
     private func start(_ inbox: inout Inbox) {
         inbox.hasNews = true
-        if inbox.task == nil { inbox.task = Task(executorPreference: executor) { run() } }
+        if inbox.task == nil { inbox.task = Task(executorPreference: executor) { [self] in run() } }
     }
 
     private func run() {
@@ -113,7 +113,7 @@ public final class GenerationEngine: Sendable {
     private func takeNews(_ scheduler: inout GenerationScheduler, isBusy: Bool) -> Bool {
         inbox.withLock { inbox in
             if Task.isCancelled {
-                inbox.task = Task(executorPreference: executor) { run() }
+                inbox.task = Task(executorPreference: executor) { [self] in run() }
                 return false
             }
             guard inbox.hasNews || isBusy else {

@@ -3,7 +3,7 @@ import ModelDescription
 import OneBitRuntime
 
 /// Teacher or float student as a `CausalLanguageModel`, for evaluation and generation.
-public final class TorchModel: HiddenStateModel {
+public final class TorchModel: HiddenStateModel, TokenDecodingModel {
     public let model: Transformer
     public var configuration: ModelConfiguration { model.configuration }
 
