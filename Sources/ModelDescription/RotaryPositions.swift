@@ -34,7 +34,8 @@ public struct RotaryPositions: Sendable, Hashable {
     ///     ``Scaling/dynamic(factor:original:)`` alone.
     public func frequencies(headSize: Int, sequenceLength: Int) -> [Float] {
         [Float](unsafeUninitializedCapacity: headSize / 2) { buffer, count in
-            fillFrequencies(UnsafeMutableBufferPointer(rebasing: buffer[..<(headSize / 2)]), sequenceLength: sequenceLength)
+            fillFrequencies(
+                UnsafeMutableBufferPointer(rebasing: buffer[..<(headSize / 2)]), sequenceLength: sequenceLength)
             count = headSize / 2
         }
     }

@@ -12,8 +12,6 @@ public func loadModel(from directory: URL, options: LoadOptions = LoadOptions())
     }
 }
 
-import Foundation
-
 /// Where the sign matrices are kept in the order that the kernels want.
 public enum SignLayoutPolicy: Sendable, Hashable {
     /// In a file beside the checkpoint, `.onebit/LAYOUT.safetensors`, made at the first load and checked at every one. For

@@ -135,7 +135,8 @@ import Testing
         }
     }
 
-    @Test("Attention stays within queries, keys, values, scratch and outputs", arguments: [2, 6, 10, 14, 16, 22, 34, 80])
+    @Test(
+        "Attention stays within queries, keys, values, scratch and outputs", arguments: [2, 6, 10, 14, 16, 22, 34, 80])
     func attention(size: Int) {
         var generator = TestGenerator(state: UInt64(size))
         let stride = (size + 15) / 16 * 16
@@ -162,7 +163,8 @@ import Testing
     func reading(count: Int) {
         let bytes = GuardedMemory<UInt8>(count: max(count, 1), fill: 7)
         let same = [UInt8](repeating: 7, count: count)
-        #expect(sign_kernels_checksum(bytes.pointer + (bytes.count - count), count) == sign_kernels_checksum(same, count))
+        #expect(
+            sign_kernels_checksum(bytes.pointer + (bytes.count - count), count) == sign_kernels_checksum(same, count))
         let whole = GuardedMemory<UInt8>(count: 256 * (count / 64 + 1), fill: 7)
         for kernels in availableKernels() { _ = kernels.pointee.read(whole.pointer, whole.count) }
     }

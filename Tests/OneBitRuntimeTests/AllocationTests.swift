@@ -25,6 +25,32 @@ struct AllocationTests {
     }
 
     @Test(
+        "Decoding a batch allocates nothing, with one thread or two, dynamic rotary scaling included",
+        arguments: [1, 2])
+    func decoding(threads: Int) throws {
+        for tiny in [
+            try TinyPackedModel(maximumPositions: 80), try TinyPackedModel(TinyFamily.dynamic.configuration()),
+        ] {
+            let model = try tiny.model(threads: threads)
+            let context = try model.makeDecodingContext(
+                DecodingLimits(sequences: 2, positions: 80, batchTokens: 90, logitRows: 2))
+            let ids = [try context.makeSequence(capacity: 80), try context.makeSequence(capacity: 80)]
+            var batch = TokenBatch(capacity: 90)
+            for id in ids { batch.append(tiny.tokens(45), to: id, sequenceLength: 45, logits: .last) }
+            try context.decode(batch)
+            func step(_ length: Int) throws {
+                batch.removeAll()
+                for id in ids { batch.append(CollectionOfOne(7), to: id, sequenceLength: length, logits: .last) }
+                try context.decode(batch)
+            }
+            for length in 46..<50 { try step(length) }
+            let before = allocation_counter_value()
+            for length in 50..<70 { try step(length) }
+            #expect(allocation_counter_value() == before)
+        }
+    }
+
+    @Test(
         "Generating a token allocates nothing, greedily or with every filter, with one thread or two",
         arguments: [
             GenerateParameters.greedy,

@@ -1,8 +1,8 @@
 import ModelDescription
 import Tokenization
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// Counts: after token n comes n + 1, with certainty.
 struct CountingModel: CausalLanguageModel {

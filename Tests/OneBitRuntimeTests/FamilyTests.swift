@@ -2,9 +2,9 @@ import Foundation
 import JSON
 import ModelDescription
 import Testing
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// Families that differ in what they compute, at sizes that no vector width divides.
 struct TinyFamily: CustomTestStringConvertible {
@@ -91,10 +91,9 @@ struct TinyFamily: CustomTestStringConvertible {
         let model = try tiny.model()
         let tokens = tiny.tokens(13)
         let whole = try model.logits(of: tokens)
-        let decoder = try model.makeDecoder()
+        let sequence = try SingleSequence(model)
         for (position, token) in tokens.enumerated() {
-            try decoder.advance(by: [token])
-            #expect(try decoder.withLogits { Array($0) } == Array(whole[position * 37..<(position + 1) * 37]))
+            #expect(try sequence.read([token]) == Array(whole[position * 37..<(position + 1) * 37]))
         }
     }
 
@@ -132,10 +131,46 @@ struct TinyFamily: CustomTestStringConvertible {
         let short = try model.logits(of: Array(tokens.prefix(40)))
         #expect(try model.logits(of: Array(tokens.prefix(30))) == Array(short.prefix(30 * 37)))
         #expect(try model.logits(of: tokens).prefix(37 * 40) != short[...])
-        // The whole is given at once: how it is cut into blocks does not matter.
-        let decoder = try model.makeDecoder()
-        try decoder.advance(by: tokens)
-        #expect(try decoder.withLogits { Array($0) } == Array(model.logits(of: tokens).suffix(37)))
+        // The whole is given at once: how it is cut into chunks does not matter.
+        let expected = Array(try model.logits(of: tokens).suffix(37))
+        #expect(try SingleSequence(model).read(tokens) == expected)
+        let chunked = try SingleSequence(model)
+        for first in stride(from: 0, to: 55, by: 11) {
+            try chunked.read(Array(tokens[first..<first + 11]), sequenceLength: 60)
+        }
+        #expect(try chunked.read(Array(tokens[55...]), sequenceLength: 60) == expected)
+        // Given one by one, later tokens are rotated for the length that they make: another sequence.
+        let grown = try SingleSequence(model)
+        try grown.read(Array(tokens.prefix(50)))
+        for token in tokens[50..<59] { try grown.read([token]) }
+        #expect(try grown.read([tokens[59]]) != expected)
+    }
+
+    @Test("With dynamic scaling each sequence of a batch is rotated for its own length")
+    func dynamicScalingInBatches() throws {
+        let tiny = try TinyPackedModel(TinyFamily.dynamic.configuration())
+        let model = try tiny.model()
+        let sequences = [70, 30, 55].map { tiny.tokens($0, seed: UInt64($0)) }
+        let context = try model.makeDecodingContext(
+            DecodingLimits(sequences: 3, positions: 80, batchTokens: 155, logitRows: 3))
+        let ids = try sequences.map { _ in try context.makeSequence(capacity: 80) }
+        let alone = try sequences.map { _ in try SingleSequence(model) }
+        var batch = TokenBatch()
+        for (id, tokens) in zip(ids, sequences) {
+            batch.append(tokens, to: id, sequenceLength: tokens.count, logits: .last)
+        }
+        for step in 0..<4 {
+            try context.decode(batch)
+            for (index, sequence) in alone.enumerated() {
+                let expected = try sequence.read(step == 0 ? sequences[index] : [step])
+                #expect(try context.withLogits(row: index) { Array($0) } == expected)
+            }
+            batch.removeAll()
+            for (index, id) in ids.enumerated() {
+                batch.append(
+                    [step + 1], to: id, sequenceLength: sequences[index].count + step + 1, logits: .last)
+            }
+        }
     }
 }
 

@@ -3,9 +3,9 @@ import ModelDescription
 import Synchronization
 import TensorFiles
 import Tokenization
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// A token for each printable ASCII character and the line end, and the two marks of ChatML.
 struct ChatTokenizer: Tokenizer {

@@ -1,9 +1,9 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// A random packed checkpoint in a directory that goes away with it.
 final class TinyPackedModel {
@@ -97,5 +97,31 @@ final class TinyPackedModel {
             return (words.withUnsafeBytes(Array.init), words.map { Float(bitPattern: UInt32($0) << 16) })
         default: return (floats.withUnsafeBytes(Array.init), floats)
         }
+    }
+}
+
+/// One sequence of a decoding context of its own.
+struct SingleSequence {
+    let context: any DecodingContext
+    let id: SequenceID
+
+    var length: Int { context.length(of: id) }
+
+    init(_ model: PackedModel, capacity: Int? = nil) throws {
+        let capacity = capacity ?? model.configuration.maximumPositions
+        context = try model.makeDecodingContext(
+            DecodingLimits(sequences: 1, positions: capacity, batchTokens: capacity, logitRows: 1))
+        id = try context.makeSequence(capacity: capacity)
+    }
+
+    /// Reads tokens, and returns the logits that follow the last of them.
+    ///
+    /// - Parameter sequenceLength: nil: with these tokens the sequence is complete.
+    @discardableResult
+    func read(_ tokens: [Int], sequenceLength: Int? = nil) throws -> [Float] {
+        var batch = TokenBatch()
+        batch.append(tokens, to: id, sequenceLength: sequenceLength ?? length + tokens.count, logits: .last)
+        try context.decode(batch)
+        return try context.withLogits(row: 0) { Array($0) }
     }
 }

@@ -26,7 +26,8 @@ final class CPUBackEnd: BackEnd {
             checkpoint: checkpoint, layout: layout, pool: pool, userCache: options.cacheDirectory
         ).load(policy: options.layoutPolicy, report: options.report)
         transformer = try PackedTransformer(
-            of: checkpoint, signs: signs, headPrecision: options.headPrecision, instructionSet: instructionSet, pool: pool)
+            of: checkpoint, signs: signs, headPrecision: options.headPrecision, instructionSet: instructionSet,
+            pool: pool)
         bytesPerToken = configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
             let count = linear.inputs + linear.outputs * (linear.hasBias ? 2 : 1)
             let values = count * MemoryLayout<Float>.size

@@ -111,7 +111,9 @@ struct Attention: Sendable {
     private let groupSize: Int
 
     /// - Parameter linears: q, k, v and o.
-    init(_ block: BlockDescription, linears: ArraySlice<SignLinear>, layout: SignLayout, of checkpoint: Checkpoint) throws {
+    init(_ block: BlockDescription, linears: ArraySlice<SignLinear>, layout: SignLayout, of checkpoint: Checkpoint)
+        throws
+    {
         let configuration = checkpoint.configuration
         queryKeyValue = SignLinearGroup(Array(linears.prefix(3)), layout: layout)
         output = SignLinearGroup(Array(linears.suffix(1)), layout: layout)

@@ -53,7 +53,8 @@ struct SignLayoutCache {
         var failure = "its directory cannot be written"
         for file in files where Self.canBeWritten(file) {
             report(
-                reasons[file].map { .rebuildingLayout(file: file.path, reason: $0) } ?? .buildingLayout(file: file.path))
+                reasons[file].map { .rebuildingLayout(file: file.path, reason: $0) } ?? .buildingLayout(file: file.path)
+            )
             do {
                 try write(file, stamp: stamp)
                 return try open(file, stamp: stamp)
