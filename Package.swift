@@ -108,6 +108,13 @@ if training {
     ]
 }
 
+// The test targets to build, by name and separated by commas, where others and the command line are left out:
+// `make test-release` and `make sanitize` build only what they run.
+if let tests = Context.environment["ONEBIT_TESTS"]?.split(separator: ",").map(String.init) {
+    targets.removeAll { $0.type == .executable || $0.type == .test && !tests.contains($0.name) }
+    products.removeAll { $0.name == "onebit" }
+}
+
 var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
