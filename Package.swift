@@ -18,6 +18,7 @@ var products: [Product] = [
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
+    .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
     .executable(name: "onebit", targets: ["onebit"]),
@@ -25,7 +26,8 @@ var products: [Product] = [
 
 var targets: [Target] = [
     .target(name: "CSignKernels"),
-    .target(name: "JSON"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
@@ -34,13 +36,13 @@ var targets: [Target] = [
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
+    .target(name: "LanguageModel", dependencies: ["ModelDescription", "Tokenization"]),
     .target(
         name: "OneBitRuntime",
-        dependencies: ["CSignKernels", "JSON", "ModelDescription", "TensorFiles", "SignDecomposition", "Tokenization"]),
-    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+        dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
     .target(
         name: "OneBitEvaluation",
-        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization"]),
+        dependencies: ["JSON", "LanguageModel", "ModelDescription", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -57,6 +59,7 @@ var targets: [Target] = [
     // What the tests share: temporary directories, the place of the shared reference data.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
+    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
     .testTarget(
         name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
@@ -64,10 +67,13 @@ var targets: [Target] = [
         name: "TokenizationTests",
         dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
-    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition", "TestSupport"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "OneBitRuntime", "TestSupport"]),
+    .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),
+    .testTarget(
+        name: "OneBitRuntimeTests",
+        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),
     .testTarget(
         name: "OneBitEvaluationTests",
         dependencies: [

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import OneBitRuntime
+@testable import LanguageModel
 
 @Suite struct SamplerTests {
     private func frequencies(_ parameters: GenerateParameters, logits: [Float], draws: Int = 20_000) throws -> [Double]

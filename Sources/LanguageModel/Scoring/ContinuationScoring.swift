@@ -50,13 +50,15 @@ public struct ContinuationScore: Sendable, Hashable {
 }
 
 /// A continuation's score on the way, token by token.
-struct ContinuationSum {
+package struct ContinuationSum {
     private var logLikelihood = 0.0
     private var isGreedy = true
 
-    var score: ContinuationScore { ContinuationScore(logLikelihood: logLikelihood, isGreedy: isGreedy) }
+    package init() {}
 
-    mutating func add(_ prediction: TokenPrediction) {
+    package var score: ContinuationScore { ContinuationScore(logLikelihood: logLikelihood, isGreedy: isGreedy) }
+
+    package mutating func add(_ prediction: TokenPrediction) {
         logLikelihood += prediction.logProbability
         isGreedy = isGreedy && prediction.isLikeliest
     }
@@ -94,11 +96,11 @@ extension CausalLanguageModel {
     /// Checks that a request can be scored: tokens of the vocabulary, none of the parts empty, and within the context,
     /// which a continuation's last token needs no place in.
     ///
-    /// - Throws: ``RuntimeError``
+    /// - Throws: ``LanguageModelError``
     public func check(_ request: ContinuationRequest) throws {
         try check(request.context)
         for continuation in request.continuations {
-            guard let last = continuation.last else { throw RuntimeError.noTokens }
+            guard let last = continuation.last else { throw LanguageModelError.noTokens }
             try check([last])
             guard continuation.count > 1 else { continue }
             try check(Array(continuation.dropLast()), at: request.context.count)

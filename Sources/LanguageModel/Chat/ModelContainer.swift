@@ -33,14 +33,3 @@ public struct ModelContainer: Sendable {
         get throws { try template.get() }
     }
 }
-
-/// Loads the packed model of a directory, with its tokenizer and its chat template, on a thread of its own.
-///
-///     let model = try await loadModel(from: directory)
-///
-/// - Throws: `CheckpointError`, `TokenizerError`, ``RuntimeError``, ``InstructionSetError``.
-public func loadModel(from directory: URL, options: LoadOptions = LoadOptions()) async throws -> ModelContainer {
-    try await GenerationQueue().run {
-        try ModelContainer(model: PackedModel(directory: directory, options: options), directory: directory)
-    }
-}

@@ -1,3 +1,5 @@
+import LanguageModel
+
 extension PackedModel {
     /// Reads each context once: every continuation takes the place of the one before it in the cache. Continuations that
     /// differ in their last token alone, answers of one token say, are one row of logits.

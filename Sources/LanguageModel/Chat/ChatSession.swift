@@ -60,7 +60,7 @@ public final class ChatSession: Sendable {
 
     /// The answer to a question, when it is complete.
     ///
-    /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``, ``RuntimeError``, `CancellationError`.
+    /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``, ``LanguageModelError``, `CancellationError`.
     public func respond(to question: String) async throws -> String {
         try await queue.run { [self] in try answer(question) { _ in }.text }
     }

@@ -1,15 +1,15 @@
 import Foundation
 
 /// What the system can still give, asked before much is taken: a model that does not fit is refused, not killed.
-enum AvailableMemory {
-    /// - Throws: ``RuntimeError/notEnoughMemory(needed:available:purpose:)``
-    static func require(_ bytes: Int, for purpose: String) throws {
+package enum AvailableMemory {
+    /// - Throws: ``LanguageModelError/notEnoughMemory(needed:available:purpose:)``
+    package static func require(_ bytes: Int, for purpose: String) throws {
         guard let available = bytesAvailable, bytes > available else { return }
-        throw RuntimeError.notEnoughMemory(needed: bytes, available: available, purpose: purpose)
+        throw LanguageModelError.notEnoughMemory(needed: bytes, available: available, purpose: purpose)
     }
 
     /// Bytes that can be had without swapping, caches that can be dropped included; nil where the system does not say.
-    static var bytesAvailable: Int? {
+    package static var bytesAvailable: Int? {
         #if os(Linux)
             [machine(), container()].compactMap { $0 }.min()
         #else

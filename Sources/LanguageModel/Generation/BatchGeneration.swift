@@ -24,7 +24,7 @@ public struct BatchGeneration: Sendable {
 ///   - didGenerate: takes a prompt's number and a piece of its text; may throw to end the generation.
 /// - Returns: how each went. A prompt's time is what passed from its entering to its first token, and a step's time
 ///   that of the step of all.
-/// - Throws: ``GenerationError``, ``RuntimeError``, what `didGenerate` throws, and `CancellationError` when the task
+/// - Throws: ``GenerationError``, ``LanguageModelError``, what `didGenerate` throws, and `CancellationError` when the task
 ///   that it runs in is cancelled.
 public func generate(
     prompts: [[Int]],
@@ -49,7 +49,7 @@ public func generate(
 /// Continues several prompts at once in the background, as a stream of pieces of their texts in which each text ends
 /// with its ``Generation/info(_:)``.
 ///
-///     let prompts = ["Once upon", "The cat"].map { tokenizer.encode($0, addSpecialTokens: true) }
+///     let prompts = try ["Once upon", "The cat"].map { try tokenizer.encode($0, addSpecialTokens: true) }
 ///     for try await part in generate(prompts: prompts, model: model, tokenizer: tokenizer, parameters: .greedy) {
 ///         if case .chunk(let text) = part.generation { texts[part.index] += text }
 ///     }
@@ -85,7 +85,7 @@ private func generateBatch(
         do {
             try model.check(prompt)
         } catch {
-            throw GenerationError.prompt(index: index, reason: (error as? RuntimeError)?.errorDescription ?? "\(error)")
+            throw GenerationError.prompt(index: index, reason: (error as? LanguageModelError)?.errorDescription ?? "\(error)")
         }
     }
     func handText(_ text: String, of index: Int) throws {
@@ -96,40 +96,10 @@ private func generateBatch(
         own.seed &+= UInt64(index)
         return own
     }
-    guard let model = model as? PackedModel else {
-        for (index, prompt) in prompts.enumerated() {
-            let info = try generate(
-                prompt: prompt, model: model, tokenizer: tokenizer, parameters: ownParameters(index)
-            ) { try handText($0, of: index) }
-            try hand(BatchGeneration(index: index, generation: .info(info)))
-        }
-        return
-    }
-
-    let rooms = prompts.map { parameters.room(after: $0.count, maximum: model.configuration.maximumPositions) }
-    let largest = rooms.sorted(by: >).prefix(batchSize)
-    guard let positions = largest.first else { return }
-    try AvailableMemory.require(
-        largest.reduce(0) { $0 + KeyValueCache.byteCount(model.configuration, capacity: $1) },
-        for: "the keys and values of \(largest.count) sequences, of up to \(positions) tokens each,")
-    var batch = try SequenceBatch(model: model, size: largest.count, positions: positions)
-    var waiting = prompts.indices[...]
-    let endOfSequence = Set(model.configuration.endOfSequence)
-    while !waiting.isEmpty || !batch.sequences.isEmpty {
-        let entering = waiting.prefix(batchSize - batch.sequences.count)
-        waiting = waiting.dropFirst(entering.count)
-        try batch.admit(
-            entering.map { index in
-                try BatchSequence(
-                    index: index, prompt: prompts[index],
-                    cache: KeyValueCache(configuration: model.configuration, capacity: rooms[index]),
-                    tokenizer: tokenizer, endOfSequence: endOfSequence, parameters: ownParameters(index))
-            })
-        for sequence in batch.removeFinished() {
-            try handText(sequence.finish(), of: sequence.index)
-            try hand(BatchGeneration(index: sequence.index, generation: .info(sequence.info)))
-        }
-        if batch.sequences.isEmpty { continue }
-        try batch.advance { sequence, text in try handText(text, of: sequence.index) }
+    for (index, prompt) in prompts.enumerated() {
+        let info = try generate(
+            prompt: prompt, model: model, tokenizer: tokenizer, parameters: ownParameters(index)
+        ) { try handText($0, of: index) }
+        try hand(BatchGeneration(index: index, generation: .info(info)))
     }
 }

@@ -4,16 +4,18 @@ import Dispatch
 ///
 /// Computing takes seconds without a pause. Swift's own threads are as many as there are cores and must not be held up
 /// so long, nor may the caller's actor.
-final class GenerationQueue: TaskExecutor {
+package final class GenerationQueue: TaskExecutor {
     private let queue = DispatchQueue(label: "onebit.generation", qos: .userInitiated)
 
-    func enqueue(_ job: consuming ExecutorJob) {
+    package init() {}
+
+    package func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         queue.async { [self] in job.runSynchronously(on: asUnownedTaskExecutor()) }
     }
 
     /// Runs `work` when it is its turn, in the calling task: cancelling that cancels it.
-    func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+    package func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
         try await withTaskExecutorPreference(self) { try await self.perform(work) }
     }
 
