@@ -16,7 +16,7 @@ LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition On
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo example test test-release sanitize check-imports check-arm64 fuzz bench format lint docs clean
+.PHONY: help setup build demo example test test-release sanitize check-arm64 fuzz bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
@@ -72,8 +72,9 @@ bench: build ## run the benchmarks
 format: ## lay out the Swift sources as .swift-format says
 	$(SWIFT) format format --in-place --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 
-lint: ## check the layout of the Swift sources
+lint: ## check the layout of the Swift sources, and that modules import what they may
 	$(SWIFT) format lint --strict --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
+	scripts/check-imports.py
 
 docs: setup ## build the reference of every library into .docs; warnings are errors
 	@mkdir -p .docs
