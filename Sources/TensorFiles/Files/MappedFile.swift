@@ -8,8 +8,8 @@ import JSON
 final class MappedFile: @unchecked Sendable {
     let path: String
     let bytes: UnsafeRawBufferPointer
-    /// Size, inode and times of the last change of contents and of anything, in nanoseconds: another file, or the same
-    /// one written to, has another one.
+    /// Size and time of the last change of contents, in nanoseconds. A copy that keeps its times, a hard link and a change
+    /// of permissions keep it; a file that was written to has another one.
     let identity: String
 
     /// Maps a regular, non-empty file.
@@ -33,12 +33,11 @@ final class MappedFile: @unchecked Sendable {
 
     private static func identity(_ status: stat) -> String {
         #if canImport(Darwin)
-            let (modified, changed) = (status.st_mtimespec, status.st_ctimespec)
+            let modified = status.st_mtimespec
         #else
-            let (modified, changed) = (status.st_mtim, status.st_ctim)
+            let modified = status.st_mtim
         #endif
-        let times = [modified, changed].map { "\($0.tv_sec).\($0.tv_nsec)" }
-        return "\(status.st_size) bytes, inode \(status.st_ino), modified \(times[0]), changed \(times[1])"
+        return "\(status.st_size) bytes, modified \(modified.tv_sec).\(modified.tv_nsec)"
     }
 
     deinit {

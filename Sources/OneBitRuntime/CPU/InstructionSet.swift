@@ -1,6 +1,9 @@
 import CSignKernels
 import Foundation
 
+/// The dispatch table of one instruction set's kernels.
+typealias Kernels = UnsafePointer<sign_kernels_table>
+
 /// One instruction set's version of the kernels. Whichever is used, a packed model gives the same logits, bit for bit.
 // Unchecked because of the pointer: it leads to a constant table of functions.
 public struct InstructionSet: @unchecked Sendable, CustomStringConvertible {
@@ -55,7 +58,40 @@ public struct InstructionSet: @unchecked Sendable, CustomStringConvertible {
     }
 }
 
-/// An instruction set was asked for that cannot be had.
+/// The order in which an instruction set's kernels read the bits of a sign matrix.
+// Unchecked because of the pointer: it leads to constants and functions.
+struct SignLayout: @unchecked Sendable {
+    private let layout: UnsafePointer<sign_kernels_layout>
+
+    init(_ layout: UnsafePointer<sign_kernels_layout>) {
+        self.layout = layout
+    }
+
+    /// Names the order for good; cache files are named after it.
+    var name: String { String(cString: layout.pointee.name) }
+    /// Rows of a tile, the unit that kernels work on.
+    var tileRows: Int { layout.pointee.tile_rows }
+
+    func tileCount(rows: Int) -> Int { (rows + tileRows - 1) / tileRows }
+
+    /// Quadruples of column groups.
+    func quadCount(columns: Int) -> Int {
+        let columnsPerQuad = 4 * layout.pointee.group_columns
+        return (columns + columnsPerQuad - 1) / columnsPerQuad
+    }
+
+    /// Bytes of a whole matrix.
+    func byteCount(rows: Int, columns: Int) -> Int {
+        layout.pointee.byte_count(rows, columns, tileCount(rows: rows))
+    }
+
+    /// Writes some tiles of a matrix to their places in `packed`, the whole matrix's first byte.
+    func pack(_ matrix: sign_kernels_matrix, tiles: Range<Int>, to packed: UnsafeMutablePointer<UInt8>) {
+        layout.pointee.pack(matrix, tiles.lowerBound, tiles.upperBound, packed)
+    }
+}
+
+/// An instruction set was asked for that this machine does not have.
 public enum InstructionSetError: LocalizedError, Equatable {
     /// No kernels of this name were built.
     case unknown(name: String, known: [String])
