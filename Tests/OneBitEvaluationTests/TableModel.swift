@@ -1,5 +1,5 @@
 import ModelDescription
-import OneBitRuntime
+import LanguageModel
 
 /// Predicts with fixed logits per last token, whatever came before.
 struct TableModel: CausalLanguageModel {

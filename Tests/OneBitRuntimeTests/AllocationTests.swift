@@ -1,6 +1,7 @@
 import CAllocationCounter
 import Testing
 
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 #if DEBUG

@@ -2,6 +2,7 @@ import Foundation
 import Testing
 import Tokenization
 
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 @Suite("Generating several texts at once")

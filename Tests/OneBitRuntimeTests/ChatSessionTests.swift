@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 import Tokenization
 
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 @Suite("ChatSession")
@@ -185,10 +186,10 @@ struct ChatSessionTests {
                 calls += 1
                 return calls
             }
-            if call == 3 { throw RuntimeError.nonFiniteLogits(position: 3) }
+            if call == 3 { throw LanguageModelError.nonFiniteLogits(position: 3) }
         }
         let session = try ChatSession(.chatML(model), generateParameters: .greedy)
-        await #expect(throws: RuntimeError.nonFiniteLogits(position: 3)) { try await session.respond(to: "a?") }
+        await #expect(throws: LanguageModelError.nonFiniteLogits(position: 3)) { try await session.respond(to: "a?") }
         #expect(session.history.isEmpty)
         #expect(try await session.respond(to: "b?") == "Well.")
     }

@@ -1,5 +1,6 @@
 import ModelDescription
 import Tokenization
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 
@@ -50,7 +51,7 @@ final class PredictingDecoder: TokenDecoder {
     }
 
     func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-        guard isFed else { throw RuntimeError.noTokens }
+        guard isFed else { throw LanguageModelError.noTokens }
         var logits = [Float](repeating: 0, count: model.configuration.vocabularySize)
         logits[try next(tokens)] = 10
         return try logits.withUnsafeBufferPointer(body)

@@ -2,6 +2,7 @@ import Foundation
 import JSON
 import ModelDescription
 import Testing
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 
@@ -197,8 +198,8 @@ struct TinyFamily: CustomTestStringConvertible {
     @Test("A request that is empty, too long, or has tokens of another vocabulary is refused")
     func refusals() throws {
         let model = try TinyPackedModel(maximumPositions: 6).model()
-        func error(_ context: [Int], _ continuations: [[Int]]) -> RuntimeError? {
-            #expect(throws: RuntimeError.self) {
+        func error(_ context: [Int], _ continuations: [[Int]]) -> LanguageModelError? {
+            #expect(throws: LanguageModelError.self) {
                 try model.scores(of: [ContinuationRequest(context: context, continuations: continuations)])
             }
         }

@@ -1,6 +1,7 @@
 import Foundation
 import Testing
 
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 @Suite struct GenerateTests {
@@ -47,7 +48,7 @@ import Testing
         #expect(throws: GenerationError.promptTooLong(tokens: 7, maximum: 6)) {
             try run("abcdefg", .greedy, model: model)
         }
-        #expect(throws: RuntimeError.noTokens) { try run("", .greedy, model: model) }
+        #expect(throws: LanguageModelError.noTokens) { try run("", .greedy, model: model) }
     }
 
     @Test("A stop string ends the text before it, also when it spans tokens")
@@ -96,7 +97,7 @@ import Testing
     @Test("Errors come out of the stream")
     func streamError() async throws {
         let stream = generate(prompt: [], model: try CountingModel(), tokenizer: tokenizer, parameters: .greedy)
-        await #expect(throws: RuntimeError.noTokens) {
+        await #expect(throws: LanguageModelError.noTokens) {
             for try await _ in stream {}
         }
     }

@@ -1,5 +1,6 @@
 import Testing
 
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 @Suite struct MemoryTests {
@@ -10,7 +11,7 @@ import Testing
         let model = try tiny.model()
         let available = try #require(AvailableMemory.bytesAvailable)
         guard available < 128 * Int(Int32.max) else { return }
-        let error = #expect(throws: RuntimeError.self) { try model.makeDecoder() }
+        let error = #expect(throws: LanguageModelError.self) { try model.makeDecoder() }
         guard case .notEnoughMemory(let needed, _, _) = error else {
             Issue.record("found \(String(describing: error))")
             return

@@ -2,8 +2,9 @@ import Foundation
 import ModelDescription
 import TensorFiles
 import Testing
-@testable import OneBitRuntime
 
+@testable import LanguageModel
+@testable import OneBitRuntime
 
 @Suite struct PackedModelTests {
     struct Variant: CustomTestStringConvertible {
@@ -80,11 +81,11 @@ import Testing
         let model = try tiny.model()
         let decoder = try model.makeDecoder(contextLength: 12)
         #expect(decoder.contextLength == 12)
-        #expect(throws: RuntimeError.noTokens) { try decoder.withLogits { $0.count } }
+        #expect(throws: LanguageModelError.noTokens) { try decoder.withLogits { $0.count } }
         try decoder.advance(by: [1, 2, 3, 4, 5, 6])
         decoder.rewind(to: 3)
         #expect(decoder.position == 3)
-        #expect(throws: RuntimeError.noTokens) { try decoder.withLogits { $0.count } }
+        #expect(throws: LanguageModelError.noTokens) { try decoder.withLogits { $0.count } }
         try decoder.advance(by: [7, 8])
         let expected = Array(try model.logits(of: [1, 2, 3, 7, 8]).suffix(37))
         #expect(try decoder.withLogits { Array($0) } == expected)
@@ -146,18 +147,18 @@ import Testing
         let model = try tiny.model()
         let decoder = try model.makeDecoder()
         try decoder.advance(by: [1, 2, 3])
-        #expect(throws: RuntimeError.contextExceeded(tokens: 9, maximum: 8)) {
+        #expect(throws: LanguageModelError.contextExceeded(tokens: 9, maximum: 8)) {
             try decoder.advance(by: [1, 2, 3, 4, 5, 6])
         }
-        #expect(throws: RuntimeError.tokenOutOfRange(token: 37, position: 4, vocabularySize: 37)) {
+        #expect(throws: LanguageModelError.tokenOutOfRange(token: 37, position: 4, vocabularySize: 37)) {
             try decoder.advance(by: [0, 37])
         }
-        #expect(throws: RuntimeError.tokenOutOfRange(token: -1, position: 3, vocabularySize: 37)) {
+        #expect(throws: LanguageModelError.tokenOutOfRange(token: -1, position: 3, vocabularySize: 37)) {
             try decoder.advance(by: [-1])
         }
-        #expect(throws: RuntimeError.noTokens) { try decoder.advance(by: []) }
-        #expect(throws: RuntimeError.noTokens) { try model.logits(of: []) }
-        #expect(throws: RuntimeError.contextExceeded(tokens: 9, maximum: 8)) {
+        #expect(throws: LanguageModelError.noTokens) { try decoder.advance(by: []) }
+        #expect(throws: LanguageModelError.noTokens) { try model.logits(of: []) }
+        #expect(throws: LanguageModelError.contextExceeded(tokens: 9, maximum: 8)) {
             try model.logits(of: [Int](repeating: 0, count: 9))
         }
         #expect(decoder.position == 3)
@@ -191,7 +192,7 @@ import Testing
             if tensor == "model.embed_tokens.weight" { values[2 * 20] = .nan }
         }
         let model = try tiny.model()
-        #expect(throws: RuntimeError.nonFiniteLogits(position: 1)) { try model.logits(of: [1, 2, 3]) }
+        #expect(throws: LanguageModelError.nonFiniteLogits(position: 1)) { try model.logits(of: [1, 2, 3]) }
     }
 
     @Test("An instruction set of an unknown name is refused; the environment chooses a known one")

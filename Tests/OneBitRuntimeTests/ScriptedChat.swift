@@ -3,6 +3,7 @@ import ModelDescription
 import Synchronization
 import TensorFiles
 import Tokenization
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 

@@ -2,6 +2,7 @@ import Foundation
 import Synchronization
 import TensorFiles
 import Testing
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 

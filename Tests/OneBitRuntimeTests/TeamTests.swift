@@ -2,6 +2,7 @@ import Foundation
 import Synchronization
 import Testing
 
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 @Suite struct TeamTests {

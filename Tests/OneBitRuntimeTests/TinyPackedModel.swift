@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+@testable import LanguageModel
 @testable import OneBitRuntime
 
 

@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 import Tokenization
 
 /// What a student kept of its teacher: divergence of their predictions, agreement, and both perplexities, from one pass of

@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 
 /// Perplexity of texts under a model:
 ///

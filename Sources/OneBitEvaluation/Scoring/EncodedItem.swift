@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 
 /// An item as the model is asked about it: choices that share a context are one request.
 struct EncodedItem {
@@ -21,7 +21,7 @@ struct EncodedItem {
         var places: [(request: Int, continuation: Int)] = []
         var isTruncated = false
         var fingerprint = Fingerprint()
-        for (number, pair) in encoder.pairs(of: item.choices).enumerated() {
+        for (number, pair) in try encoder.pairs(of: item.choices).enumerated() {
             func unscorable(_ reason: String) -> UnscorableItemError {
                 UnscorableItemError(file: item.file, line: item.line, choice: number, reason: reason)
             }

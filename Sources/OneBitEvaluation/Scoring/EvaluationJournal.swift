@@ -1,7 +1,7 @@
 import Foundation
 import JSON
+import LanguageModel
 import ModelDescription
-import OneBitRuntime
 import TensorFiles
 
 /// Keeps what a model scored, so that a killed run goes on where it stopped.

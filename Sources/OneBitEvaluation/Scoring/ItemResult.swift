@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 
 /// What a model makes of an item.
 public struct ItemResult: Sendable {

@@ -1,4 +1,4 @@
-import OneBitRuntime
+import LanguageModel
 
 /// Asks a model about the items of a task.
 ///

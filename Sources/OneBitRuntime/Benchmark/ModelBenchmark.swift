@@ -1,4 +1,5 @@
 import Foundation
+import LanguageModel
 import ModelDescription
 
 /// Speed of a packed model in llama-bench's terms: `pp`N, tokens of a prompt of N a second; `tg`N, tokens a second over N

@@ -1,3 +1,4 @@
+import LanguageModel
 import ModelDescription
 
 /// One forward pass over rows of one or several sequences, walked through by all threads of the model's team:
@@ -68,7 +69,7 @@ final class ForwardPass: TeamTask {
     /// - Parameters:
     ///   - logitRows: rows whose logits are wanted.
     ///   - hiddenStates: takes the states of all rows; has room for as many rows as the pass.
-    /// - Throws: ``RuntimeError/nonFiniteLogits(position:)``
+    /// - Throws: `LanguageModelError.nonFiniteLogits`
     func run(logitRows: Range<Int>, hiddenStates: HiddenStates? = nil) throws {
         self.logitRows = logitRows
         self.hiddenStates = hiddenStates
@@ -124,7 +125,7 @@ final class ForwardPass: TeamTask {
             for token in 0..<vocabulary { isFinite = isFinite && values[token].bitPattern & 0x7f80_0000 != 0x7f80_0000 }
             guard isFinite else {
                 let segment = segments.first { $0.rows.contains(row) }!
-                throw RuntimeError.nonFiniteLogits(position: segment.position + row - segment.rows.lowerBound)
+                throw LanguageModelError.nonFiniteLogits(position: segment.position + row - segment.rows.lowerBound)
             }
         }
     }

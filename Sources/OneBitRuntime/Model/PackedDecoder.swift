@@ -1,3 +1,4 @@
+import LanguageModel
 import ModelDescription
 
 /// One sequence of a packed model: its keys and values, and room for the activations of one block of tokens.
@@ -19,7 +20,7 @@ final class PackedDecoder: TokenDecoder {
     private var lastRow = 0
 
     /// - Parameter contextLength: positions to make room for.
-    /// - Throws: ``RuntimeError/notEnoughMemory(needed:available:purpose:)``, ``RuntimeError/outOfMemory(bytes:)``
+    /// - Throws: `LanguageModelError.notEnoughMemory`, ``RuntimeError/outOfMemory(bytes:)``
     init(model: PackedModel, contextLength: Int) throws {
         self.model = model
         self.contextLength = contextLength
@@ -31,7 +32,7 @@ final class PackedDecoder: TokenDecoder {
     }
 
     /// - Throws: ``RuntimeError``; the sequence then stays as it was, but for
-    ///   ``RuntimeError/nonFiniteLogits(position:)``.
+    ///   `LanguageModelError.nonFiniteLogits`.
     func advance(by tokens: [Int]) throws {
         try check(tokens)
         if tokens.count == 1 {
@@ -47,7 +48,7 @@ final class PackedDecoder: TokenDecoder {
     }
 
     func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-        guard let last else { throw RuntimeError.noTokens }
+        guard let last else { throw LanguageModelError.noTokens }
         let vocabulary = model.configuration.vocabularySize
         return try body(UnsafeBufferPointer(start: last.logits.pointer + lastRow * vocabulary, count: vocabulary))
     }

@@ -1,4 +1,5 @@
 import Foundation
+import LanguageModel
 import ModelDescription
 
 /// A packed OneBit model, run from its memory-mapped checkpoint without libtorch.
@@ -29,7 +30,7 @@ public final class PackedModel: HiddenStateModel {
     /// want, which the first load of a checkpoint makes.
     ///
     /// - Throws: `CheckpointError` when the checkpoint is not a packed one or a scale is not finite,
-    ///   ``RuntimeError``, ``InstructionSetError``.
+    ///   `LanguageModelError`, ``RuntimeError``, ``InstructionSetError``.
     public init(checkpoint: Checkpoint, options: LoadOptions = LoadOptions()) throws {
         try checkpoint.require(.packed)
         let configuration = checkpoint.configuration
@@ -72,7 +73,7 @@ public final class PackedModel: HiddenStateModel {
 
     /// Logits of every position.
     ///
-    /// - Throws: ``RuntimeError``
+    /// - Throws: `LanguageModelError`, ``RuntimeError``
     public func logits(of tokens: [Int]) throws -> [Float] {
         try check(tokens)
         var logits: [Float] = []
@@ -81,7 +82,7 @@ public final class PackedModel: HiddenStateModel {
         return logits
     }
 
-    /// - Throws: ``RuntimeError``
+    /// - Throws: `LanguageModelError`, ``RuntimeError``
     public func states(of tokens: [Int]) throws -> ModelStates {
         try check(tokens)
         let states = try HiddenStates(configuration: configuration, rows: tokens.count)
@@ -95,7 +96,7 @@ public final class PackedModel: HiddenStateModel {
             hiddenStates: states.arrays)
     }
 
-    /// - Throws: ``RuntimeError``
+    /// - Throws: `LanguageModelError`, ``RuntimeError``
     public func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
         let longest = configuration.maximumPositions
         return try PackedDecoder(model: self, contextLength: max(1, min(contextLength ?? longest, longest)))

@@ -78,7 +78,7 @@ private final class TorchDecoder: TokenDecoder {
     }
 
     func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-        guard !logits.isEmpty else { throw RuntimeError.noTokens }
+        guard !logits.isEmpty else { throw LanguageModelError.noTokens }
         return try logits.withUnsafeBufferPointer(body)
     }
 

@@ -1,5 +1,5 @@
 import Foundation
-import OneBitRuntime
+import LanguageModel
 import Testing
 
 @testable import OneBitEvaluation

@@ -1,0 +1,109 @@
+/// A context and what may follow it: a question and its answers, or a window of a text behind its first tokens.
+public struct ContinuationRequest: Sendable, Hashable {
+    /// What the model reads first; at least one token.
+    public var context: [Int]
+    /// What may follow, each at least one token and scored as if it alone followed.
+    public var continuations: [[Int]]
+
+    public init(context: [Int], continuations: [[Int]]) {
+        self.context = context
+        self.continuations = continuations
+    }
+
+    /// Positions that scoring takes: a continuation's last token is predicted, not read.
+    public var positions: Int { context.count + (continuations.map(\.count).max() ?? 1) - 1 }
+
+    /// Continuations that are the same but for their last token: what is read for one of them is read for all.
+    public var groups: [ContinuationGroup] {
+        var groups: [ContinuationGroup] = []
+        for (index, continuation) in continuations.enumerated() {
+            let read = Array(continuation.dropLast())
+            if let known = groups.firstIndex(where: { $0.read == read }) {
+                groups[known].members.append(index)
+            } else {
+                groups.append(ContinuationGroup(read: read, members: [index]))
+            }
+        }
+        return groups
+    }
+}
+
+/// Continuations of a request that a model reads at the same cost as one of them.
+public struct ContinuationGroup: Sendable, Hashable {
+    /// Tokens that are read behind the context.
+    public let read: [Int]
+    /// Numbers of the continuations.
+    public fileprivate(set) var members: [Int]
+}
+
+/// How likely a model finds a continuation.
+public struct ContinuationScore: Sendable, Hashable {
+    /// Σ_i log P(t_i | context, t_1 … t_{i−1}) in nats.
+    public let logLikelihood: Double
+    /// Whether every token of it is the likeliest at its place: whether greedy decoding writes it.
+    public let isGreedy: Bool
+
+    public init(logLikelihood: Double, isGreedy: Bool) {
+        self.logLikelihood = logLikelihood
+        self.isGreedy = isGreedy
+    }
+}
+
+/// A continuation's score on the way, token by token.
+package struct ContinuationSum {
+    private var logLikelihood = 0.0
+    private var isGreedy = true
+
+    package init() {}
+
+    package var score: ContinuationScore { ContinuationScore(logLikelihood: logLikelihood, isGreedy: isGreedy) }
+
+    package mutating func add(_ prediction: TokenPrediction) {
+        logLikelihood += prediction.logProbability
+        isGreedy = isGreedy && prediction.isLikeliest
+    }
+}
+
+extension CausalLanguageModel {
+    /// One pass per continuation. Models that can read a context once for all of its continuations have their own way.
+    public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+        try separateScores(of: requests)
+    }
+
+    /// Scores with one pass per continuation: what a model does whose positions depend on the length of the sequence,
+    /// since a context is then not the same before continuations of different lengths.
+    ///
+    /// - Throws: as ``scores(of:)``.
+    public func separateScores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+        try requests.map { request in
+            try check(request)
+            return try request.continuations.map { continuation in
+                let logits = try logits(of: request.context + continuation.dropLast())
+                let vocabulary = configuration.vocabularySize
+                return logits.withUnsafeBufferPointer { logits in
+                    var sum = ContinuationSum()
+                    for (index, target) in continuation.enumerated() {
+                        let first = (request.context.count - 1 + index) * vocabulary
+                        let row = UnsafeBufferPointer(rebasing: logits[first..<first + vocabulary])
+                        sum.add(TokenPrediction(logits: row, target: target))
+                    }
+                    return sum.score
+                }
+            }
+        }
+    }
+
+    /// Checks that a request can be scored: tokens of the vocabulary, none of the parts empty, and within the context,
+    /// which a continuation's last token needs no place in.
+    ///
+    /// - Throws: ``LanguageModelError``
+    public func check(_ request: ContinuationRequest) throws {
+        try check(request.context)
+        for continuation in request.continuations {
+            guard let last = continuation.last else { throw LanguageModelError.noTokens }
+            try check([last])
+            guard continuation.count > 1 else { continue }
+            try check(Array(continuation.dropLast()), at: request.context.count)
+        }
+    }
+}
