@@ -1,5 +1,4 @@
 import JSON
-import ModelDescription
 
 extension ModelConfiguration {
     /// Names of the published shapes that can be asked for without their files.

@@ -7,18 +7,18 @@ package struct ShardIndex {
     struct Format {
         let singleName: String
         let indexName: String
-        let open: @Sendable (URL) throws -> any TensorFile
+        let open: @Sendable (URL, (String) -> Bool) throws -> any TensorFile
     }
 
     static let safetensors = Format(
         singleName: "model.safetensors",
         indexName: "model.safetensors.index.json",
-        open: SafetensorsFile.init(contentsOf:)
+        open: { try SafetensorsFile(contentsOf: $0, ignores: $1) }
     )
     static let pytorch = Format(
         singleName: "pytorch_model.bin",
         indexName: "pytorch_model.bin.index.json",
-        open: PyTorchFile.init(contentsOf:)
+        open: { try PyTorchFile(contentsOf: $0, ignores: $1) }
     )
     /// The first that a directory has is read: transformers prefers them in this order.
     private static let formats = [safetensors, pytorch]
@@ -28,20 +28,23 @@ package struct ShardIndex {
     /// Tensor to file name.
     package private(set) var shardOfTensor: [String: String] = [:]
 
-    /// Opens every file of a checkpoint and checks that each has the tensors that the index puts there.
+    /// Opens every file of a checkpoint and checks that each has the tensors that the index puts there. Of two equal names
+    /// in the index the later one counts, as in transformers.
     ///
-    /// - Throws: ``TensorFileError``, ``SafetensorsError``, ``PyTorchError`` or ``FileError``.
-    package init(directory: URL) throws {
+    /// - Parameter ignores: names of tensors that nothing is computed with; they need not be there, nor readable.
+    /// - Throws: ``TensorFileError``, ``SafetensorsError``, ``PyTorchError`` or `FileError`.
+    package init(directory: URL, ignores: (String) -> Bool = { _ in false }) throws {
         let exists = { (name: String) in FileManager.default.fileExists(atPath: directory.appending(path: name).path) }
         for format in Self.formats {
             if exists(format.singleName) {
-                let file = try format.open(directory.appending(path: format.singleName))
+                let file = try format.open(directory.appending(path: format.singleName), ignores)
                 files = [format.singleName: file]
                 shardOfTensor = file.tensors.mapValues { _ in format.singleName }
                 return
             }
             if exists(format.indexName) {
-                try open(index: directory.appending(path: format.indexName), of: format, in: directory)
+                try open(
+                    index: directory.appending(path: format.indexName), of: format, in: directory, ignores: ignores)
                 return
             }
         }
@@ -51,34 +54,19 @@ package struct ShardIndex {
         )
     }
 
-    private mutating func open(index: URL, of format: Format, in directory: URL) throws {
-        let weightMap = try Self.readWeightMap(index)
-        for member in weightMap.members {
-            guard case .string(let shard) = member.value else {
-                throw TensorFileError.malformedIndex(
-                    file: index.path,
-                    reason: "\"weight_map\": expected a file name for \"\(member.key)\", found \(member.value.summary)"
-                )
-            }
+    private mutating func open(
+        index: URL, of format: Format, in directory: URL, ignores: (String) -> Bool
+    ) throws {
+        let weightMap = try JSONNode(contentsOf: index, duplicateKeys: .lastCounts)["weight_map"]
+        for (name, node) in try weightMap.members() where !ignores(name) {
+            let shard = try node.string()
             if files[shard] == nil {
-                files[shard] = try format.open(Self.url(ofShard: shard, in: directory, index: index.path))
+                files[shard] = try format.open(Self.url(ofShard: shard, in: directory, index: index.path), ignores)
             }
-            guard files[shard]?.tensors[member.key] != nil else {
-                throw TensorFileError.tensorNotInShard(file: index.path, tensor: member.key, shard: shard)
+            guard files[shard]?.tensors[name] != nil else {
+                throw TensorFileError.tensorNotInShard(file: index.path, tensor: name, shard: shard)
             }
-            shardOfTensor[member.key] = shard
-        }
-    }
-
-    private static func readWeightMap(_ index: URL) throws -> JSONObject {
-        let data = try readSmallFile(index)
-        do {
-            guard case .object(let object) = try JSONValue.parse(data),
-                case .object(let weightMap)? = object["weight_map"]
-            else { throw TensorFileError.malformedIndex(file: index.path, reason: "expected an object \"weight_map\"") }
-            return weightMap
-        } catch let error as JSONError {
-            throw TensorFileError.malformedIndex(file: index.path, reason: error.localizedDescription)
+            shardOfTensor[name] = shard
         }
     }
 

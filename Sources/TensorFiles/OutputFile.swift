@@ -38,7 +38,7 @@ final class OutputFile {
 
     /// Brings the bytes to the disk and closes the file.
     func finish() throws {
-        // Character devices refuse fsync with EINVAL; what cannot be synchronised needs none.
+        // Character devices refuse fsync with EINVAL; what cannot be synchronized needs no synchronization.
         guard fsync(descriptor) == 0 || errno == EINVAL else { throw failure }
         let result = close(descriptor)
         descriptor = -1
@@ -54,7 +54,7 @@ final class OutputFile {
     }
 }
 
-/// Removes a plain file, and nothing else: a device that stands in its place stays.
+/// Removes a plain file, and nothing else: a device of that name stays.
 func removeIfRegular(_ path: String) {
     var status = stat()
     guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }

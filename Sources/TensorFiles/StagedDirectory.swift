@@ -4,7 +4,7 @@ import JSON
 /// An output directory that appears whole or not at all.
 ///
 /// Everything is written under a hidden sibling name and renamed at the end, so a stage that is killed leaves nothing
-/// that looks finished. The leavings of killed runs on this machine are removed when the same output is staged again.
+/// that looks finished. What killed runs on this machine left is removed when the same output is staged again.
 public struct StagedDirectory: Sendable {
     /// Where the result will stand.
     public let destination: URL
@@ -14,19 +14,19 @@ public struct StagedDirectory: Sendable {
 
     /// Makes the temporary directory, and the destination's parents.
     ///
-    /// - Throws: ``FileError/destinationExists(path:)`` when something stands at `destination` and `overwrite` is
-    ///   false; ``FileError`` when the directory cannot be made.
+    /// - Throws: `FileError`: `destinationExists` when there is something at `destination` and `overwrite` is false,
+    ///   `destinationNotADirectory` when it is no directory, be it a link to one; others when the directory cannot be made.
     public init(destination: URL, overwrite: Bool) throws {
         let destination = destination.absoluteURL.standardizedFileURL
         let parent = destination.deletingLastPathComponent()
-        if !overwrite, Self.exists(destination.path) { throw FileError.destinationExists(path: destination.path) }
+        _ = try Self.canReplace(destination, overwrite: overwrite)
         do {
             try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
         } catch {
             throw FileError.cannotWrite(file: parent.path, neededBytes: nil, reason: error.localizedDescription)
         }
         let prefix = Self.temporaryPrefix(of: destination)
-        Self.removeLeavings(in: parent, prefix: prefix)
+        Self.removeAbandoned(in: parent, prefix: prefix)
         self.destination = destination
         self.overwrite = overwrite
         url = parent.appending(
@@ -64,8 +64,7 @@ public struct StagedDirectory: Sendable {
     /// - Throws: ``FileError``; the destination is then as it was, and the staged directory still there.
     public func commit() throws {
         try synchronizeDirectory(url.path)
-        if Self.exists(destination.path) {
-            guard overwrite else { throw FileError.destinationExists(path: destination.path) }
+        if try Self.canReplace(destination, overwrite: overwrite) {
             try replace()
         } else {
             guard rename(url.path, destination.path) == 0 else { throw failure }
@@ -104,9 +103,20 @@ public struct StagedDirectory: Sendable {
     /// `renameat2`, which Swift's Glibc module hides behind `_GNU_SOURCE`; flag 2 is `RENAME_EXCHANGE`.
     private static let exchange: Rename? = dlsym(nil, "renameat2").map { unsafeBitCast($0, to: Rename.self) }
 
-    private static func exists(_ path: String) -> Bool {
+    /// Whether there is a directory to replace; false where there is nothing.
+    ///
+    /// A plain file is nothing that a directory could be a newer version of, and replacing a link would leave what it
+    /// points to as it was, while it looks replaced.
+    private static func canReplace(_ destination: URL, overwrite: Bool) throws -> Bool {
         var status = stat()
-        return lstat(path, &status) == 0
+        guard lstat(destination.path, &status) == 0 else { return false }
+        guard overwrite else { throw FileError.destinationExists(path: destination.path) }
+        switch status.st_mode & S_IFMT {
+        case S_IFDIR: return true
+        case S_IFLNK: throw FileError.destinationNotADirectory(path: destination.path, found: "a symbolic link")
+        case S_IFREG: throw FileError.destinationNotADirectory(path: destination.path, found: "a file")
+        default: throw FileError.destinationNotADirectory(path: destination.path, found: "a device, pipe or socket")
+        }
     }
 
     /// The host is part of the name, because a process number says nothing about another machine's processes.
@@ -117,7 +127,7 @@ public struct StagedDirectory: Sendable {
         return ".\(destination.lastPathComponent).partial-\(host)-"
     }
 
-    private static func removeLeavings(in parent: URL, prefix: String) {
+    private static func removeAbandoned(in parent: URL, prefix: String) {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
         for name in names where name.hasPrefix(prefix) {
             // "PID-RANDOM", or "PID-RANDOM-old" for a directory that was moved aside: that one is the user's, kept.

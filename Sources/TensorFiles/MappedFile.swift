@@ -8,9 +8,7 @@ import JSON
 final class MappedFile: @unchecked Sendable {
     let path: String
     let bytes: UnsafeRawBufferPointer
-    /// Size and time of the last change of contents, in nanoseconds. A copy that keeps its times, a hard link and a change
-    /// of permissions keep it; a file that was written to has another one.
-    let identity: String
+    private let modified: String
 
     /// Maps a regular, non-empty file.
     ///
@@ -19,7 +17,7 @@ final class MappedFile: @unchecked Sendable {
         self.path = path
         let (descriptor, status) = try openRegularFile(path)
         defer { close(descriptor) }
-        identity = Self.identity(status)
+        modified = Self.modificationTime(status)
         let count = Int(status.st_size)
         guard count > 0 else {
             bytes = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -31,13 +29,28 @@ final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: base, count: count)
     }
 
-    private static func identity(_ status: stat) -> String {
+    /// Computed anew at each call: a file that is written to while it is mapped has another one.
+    var identity: FileIdentity {
+        FileIdentity(byteCount: bytes.count, modified: modified, sample: FileIdentity.sample(of: bytes))
+    }
+
+    /// A checksum of all bytes, by way of checksums of pieces, between which cancellation is looked for.
+    func checksum() throws -> UInt64 {
+        var sums: [UInt64] = []
+        for start in stride(from: 0, to: bytes.count, by: 64 << 20) {
+            try Task.checkCancellation()
+            sums.append(xxHash64(UnsafeRawBufferPointer(rebasing: bytes[start..<min(bytes.count, start + 64 << 20)])))
+        }
+        return sums.withUnsafeBytes { xxHash64($0) }
+    }
+
+    private static func modificationTime(_ status: stat) -> String {
         #if canImport(Darwin)
-            let modified = status.st_mtimespec
+            let time = status.st_mtimespec
         #else
-            let modified = status.st_mtim
+            let time = status.st_mtim
         #endif
-        return "\(status.st_size) bytes, modified \(modified.tv_sec).\(modified.tv_nsec)"
+        return "\(time.tv_sec).\(time.tv_nsec)"
     }
 
     deinit {
@@ -46,7 +59,7 @@ final class MappedFile: @unchecked Sendable {
 
     /// Gives the pages of a range back to the system; they are read anew when touched again.
     ///
-    /// A walk over a model larger than memory so keeps only the tensor at hand resident.
+    /// So a pass over a model larger than memory keeps only the present tensor resident.
     func release(_ range: Range<Int>) {
         guard let base = bytes.baseAddress else { return }
         let page = Int(getpagesize())
