@@ -27,7 +27,8 @@ var products: [Product] = [
 
 var targets: [Target] = [
     .target(name: "CSignKernels"),
-    .target(name: "JSON"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
@@ -40,10 +41,9 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(
         name: "OneBitEvaluation",
-        dependencies: ["CZlib", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "Tokenization"]),
+        dependencies: ["JSON", "LanguageModel", "ModelDescription", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -59,12 +59,13 @@ var targets: [Target] = [
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
+    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
     .testTarget(
         name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization"],
         exclude: ["Reference/chat_templates.json"]),
-    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),

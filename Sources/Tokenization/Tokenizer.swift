@@ -8,9 +8,14 @@ public protocol Tokenizer: Sendable {
     var endOfSequence: Int? { get }
 
     /// Token ids of `text`; with `addSpecialTokens` the ones that the post-processor adds (a BOS, say) too.
-    func encode(_ text: String, addSpecialTokens: Bool) -> [Int]
+    ///
+    /// - Throws: `TokenizerError.expressionFailed` where a regular expression of the tokenizer's file takes too long on the
+    ///   text: no ids are given rather than wrong ones. `CancellationError` once the task is cancelled.
+    func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int]
     /// Token ids of a prompt, with nothing around it: its tokens, and its texts, whose special tokens are text like any other.
-    func encode(_ parts: [PromptPart]) -> [Int]
+    ///
+    /// - Throws: what `encode(_:addSpecialTokens:)` throws.
+    func encode(_ parts: [PromptPart]) throws -> [Int]
     /// Text of `ids`. Bytes that are not valid UTF-8 become U+FFFD; ids that no token has are left out.
     func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String
     /// The id of a whole token, as the vocabulary spells it.

@@ -12,6 +12,8 @@ public enum TokenizerError: LocalizedError, Sendable, Hashable {
     case malformed(file: String, key: String, reason: String)
     /// The file is well formed, but asks at `key` for something that this library does not do.
     case unsupported(file: String, key: String, found: String, supported: String)
+    /// The regular expression at `key` takes too many steps, or too much memory, on a text of so many bytes.
+    case expressionFailed(file: String, key: String, expression: String, textBytes: Int)
     /// A tokenizer of so few tokens cannot be trained.
     case vocabularyTooSmall(requested: Int, minimum: Int)
     /// A tokenizer of so many tokens cannot be trained.
@@ -30,6 +32,9 @@ public enum TokenizerError: LocalizedError, Sendable, Hashable {
             "\(file): \(key.isEmpty ? "" : "\(key): ")\(reason)"
         case .unsupported(let file, let key, let found, let supported):
             "\(file): \(key): \(found) is not supported; supported: \(supported)."
+        case .expressionFailed(let file, let key, let expression, let textBytes):
+            "\(file): \(key): the regular expression \(expression.prefix(200)) takes too long on a text of \(textBytes) bytes; "
+                + "encode shorter texts, or use an expression that does not backtrack so much."
         case .vocabularyTooSmall(let requested, let minimum):
             "A byte-level vocabulary of \(requested) tokens is too small; ask for \(minimum) or more."
         case .vocabularyTooLarge(let requested, let maximum):

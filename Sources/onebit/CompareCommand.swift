@@ -56,7 +56,7 @@ struct CompareCommand: ParsableCommand {
         }
         let report = ComparisonReport(
             results, teacher: self.teacher.lastPathComponent, student: self.student.lastPathComponent,
-            sequences: text.description(tokenizer: teacherTokenizer))
+            sequences: try text.description(tokenizer: teacherTokenizer))
         if json.json {
             try writeJSON(report)
         } else {

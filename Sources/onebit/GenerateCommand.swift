@@ -48,7 +48,7 @@ struct GenerateCommand: ParsableCommand {
         let model = try loadModel(directory: model, options: options)
         let tokenizer = try loadTokenizer(from: self.model)
         let prompt = try promptText()
-        let tokens = promptTokens(prompt, tokenizer: tokenizer, model: model)
+        let tokens = try promptTokens(prompt, tokenizer: tokenizer, model: model)
         var text = ""
         // With the first piece of text and not before: a prompt that is refused leaves nothing on standard output.
         var echo = json.json || noEcho ? "" : prompt
@@ -73,8 +73,8 @@ struct GenerateCommand: ParsableCommand {
 
     private func promptTokens(
         _ prompt: String, tokenizer: any Tokenizer, model: any CausalLanguageModel
-    ) -> [Int] {
-        let tokens = tokenizer.encode(prompt, addSpecialTokens: true)
+    ) throws -> [Int] {
+        let tokens = try tokenizer.encode(prompt, addSpecialTokens: true)
         guard tokens.isEmpty, let begin = tokenizer.beginOfSequence ?? model.configuration.beginOfSequence else {
             return tokens
         }

@@ -82,7 +82,7 @@ struct PerplexityCommand: ParsableCommand {
         guard let joint = PerplexityResult.joint(results) else { return }
         let report = PerplexityReport(
             joint: joint, files: results, tokenizer: self.model.lastPathComponent,
-            sequences: text.description(tokenizer: tokenizer),
+            sequences: try text.description(tokenizer: tokenizer),
             seconds: (ContinuousClock.now - start) / .seconds(1))
         if json.json {
             try writeJSON(report)

@@ -27,7 +27,7 @@ struct RuntimePerplexityTests {
             ("data/corpus/valid.jsonl", .jsonl, reference.corpusValid),
         ] {
             let text = try EvaluationText(file: SharedData.url(path), format: format)
-            let ids = text.joined(
+            let ids = try text.joined(
                 tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front
             ).sequences[0]
             #expect(ids.count == expected.tokens)

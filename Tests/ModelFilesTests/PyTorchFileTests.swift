@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import ModelDescription
 import TensorFiles
 import Testing
@@ -105,8 +106,11 @@ struct PyTorchFileTests {
         let directory = try checkpoint()
         let shard = "pytorch_model-00002-of-00002.bin"
         try directory.write("version https://git-lfs.github.com/spec/v1", as: shard)
+        let path = directory.url.appending(path: shard)
+        #expect(throws: FileError.gitLFSPointer(file: path.path)) { try Checkpoint(directory: directory.url) }
+        try directory.write("an error page", as: shard)
         #expect(throws: PyTorchError.self) { try Checkpoint(directory: directory.url) }
-        try FileManager.default.removeItem(at: directory.url.appending(path: shard))
+        try FileManager.default.removeItem(at: path)
         let error = #expect(throws: TensorFileError.self) { try Checkpoint(directory: directory.url) }
         guard case .missingShard(_, shard)? = error else { return fail("another error") }
     }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import ModelDescription
 import TensorFiles
 import Testing
@@ -59,7 +60,7 @@ struct SafetensorsFileTests {
         #expect(file.metadata == ["format": "pt"])
         #expect(try file.withUnsafeBytes(of: "scalar") { $0.loadUnaligned(as: Int64.self) } == 7)
         #expect(try file.floats(of: "empty").isEmpty)
-        #expect(throws: CheckpointError.self) { try file.floats(of: "scalar") }
+        #expect(throws: TensorFileError.self) { try file.floats(of: "scalar") }
         #expect(throws: TensorFileError.noSuchTensor(file: url.path, tensor: "x")) { try file.floats(of: "x") }
     }
 

@@ -2,9 +2,9 @@ import Foundation
 import ModelDescription
 import TensorFiles
 import Testing
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 @Suite struct PackedModelTests {
     struct Variant: CustomTestStringConvertible {

@@ -60,7 +60,7 @@ struct JSONOfTokenizerTests {
     func longPath() throws {
         let key = String(repeating: "k", count: 100_000)
         let value = JSONValue.object(JSONObject([(key, .array(Array(repeating: .integer(0), count: 100_000)))]))
-        let elements = try JSONNode(file: "f", path: "", value: value)[key].elements()
+        let elements = try Tokenization.JSONNode(file: "f", path: "", value: value)[key].elements()
         #expect(elements.count == 100_000)
         #expect(elements[7].path == "\(key)[7]")
     }
@@ -68,7 +68,7 @@ struct JSONOfTokenizerTests {
     @Test("A node's complaint names file, key and what stands there; of two equal keys the later one counts")
     func node() throws {
         let text = #"{"a": {"b": [1.5, "x"], "b": [2.5, "y"]}}"#
-        let node = JSONNode(file: "f", path: "", value: try read(text))
+        let node = Tokenization.JSONNode(file: "f", path: "", value: try read(text))
         let elements = try node["a"]["b"].elements()
         #expect(try elements[1].string() == "y")
         for (node, key, found) in [

@@ -61,10 +61,10 @@ struct SentencePieceTests {
     func merges() throws {
         let tokenizer = try Model(words).tokenizer()
         #expect(tokenizer.vocabularySize == 265)
-        #expect(tokenizer.encode("ab cab", addSpecialTokens: false) == [260, 261, 264, 259])
-        #expect(tokenizer.encode("é", addSpecialTokens: true) == [1, 261, 3 + 0xC3, 3 + 0xA9])
-        #expect(tokenizer.encode("", addSpecialTokens: true) == [1])
-        #expect(tokenizer.encode("<s>", addSpecialTokens: false).count == 4, "control pieces are not found in text")
+        #expect(try tokenizer.encode("ab cab", addSpecialTokens: false) == [260, 261, 264, 259])
+        #expect(try tokenizer.encode("é", addSpecialTokens: true) == [1, 261, 3 + 0xC3, 3 + 0xA9])
+        #expect(try tokenizer.encode("", addSpecialTokens: true) == [1])
+        #expect(try tokenizer.encode("<s>", addSpecialTokens: false).count == 4, "control pieces are not found in text")
         #expect(tokenizer.decode([1, 260, 261, 3 + 0xC3, 3 + 0xA9], skipSpecialTokens: true) == "ab é")
         #expect(tokenizer.beginOfSequence == 1)
         #expect(tokenizer.endOfSequence == 2)
@@ -91,7 +91,7 @@ struct SentencePieceTests {
     func boundaries() throws {
         let configuration = #"{"add_bos_token": false, "add_eos_token": true}"#
         let tokenizer = try Model(words).tokenizer(configuration: configuration)
-        #expect(tokenizer.encode("ab", addSpecialTokens: true) == [260, 2])
+        #expect(try tokenizer.encode("ab", addSpecialTokens: true) == [260, 2])
     }
 
     @Test("Models of other types, and broken ones, are refused by key")

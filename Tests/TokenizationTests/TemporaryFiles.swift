@@ -50,8 +50,15 @@ struct ByteLevelFile {
 }
 
 /// The pieces that a pre-tokenizer makes of a text.
-func pieces(_ text: String, by preTokenizer: PreTokenizer) -> [String] {
+func pieces(_ text: String, by preTokenizer: PreTokenizer) throws -> [String] {
     var text = PreTokenizedText(Array(text.utf8), startsText: true)
-    preTokenizer.apply(to: &text)
+    try preTokenizer.apply(to: &text)
     return text.pieces.map { String(decoding: text.bytes[$0], as: UTF8.self) }
+}
+
+/// A pattern that is not one of those that are scanned by hand.
+func regularExpression(_ pattern: String) throws -> SearchPattern {
+    .regularExpression(
+        RegularExpression(
+            try NSRegularExpression(pattern: pattern), file: "tokenizer.json", key: "pre_tokenizer.pattern.Regex"))
 }

@@ -64,7 +64,7 @@ struct TokenizerFileTests {
         file.vocabulary += ["\"\u{E9}\": 7", "\"e\": 8", "\"\u{301}\": 9", "\"e\u{301}\": 10"]
         file.merges.append("[\"e\", \"\u{301}\"]")
         let tokenizer = try file.tokenizer()
-        #expect(tokenizer.encode("\u{E9}e\u{301}", addSpecialTokens: false) == [7, 10])
+        #expect(try tokenizer.encode("\u{E9}e\u{301}", addSpecialTokens: false) == [7, 10])
         #expect(tokenizer.id(of: "\u{E9}") == 7)
         #expect(tokenizer.id(of: "e\u{301}") == 10)
     }
@@ -215,9 +215,9 @@ struct TokenizerFileTests {
         file.addedTokens = special
         file.postProcessor = template
         let tokenizer = try file.tokenizer()
-        #expect(tokenizer.encode("ab", addSpecialTokens: true) == [7, 3, 8])
-        #expect(tokenizer.encode("ab", addSpecialTokens: false) == [3])
-        #expect(tokenizer.encode("", addSpecialTokens: true) == [7, 8])
+        #expect(try tokenizer.encode("ab", addSpecialTokens: true) == [7, 3, 8])
+        #expect(try tokenizer.encode("ab", addSpecialTokens: false) == [3])
+        #expect(try tokenizer.encode("", addSpecialTokens: true) == [7, 8])
         #expect(tokenizer.beginOfSequence == 7)
         #expect(tokenizer.endOfSequence == 8)
         #expect(tokenizer.vocabularySize == 9)
@@ -258,7 +258,7 @@ struct TokenizerFileTests {
             "tokenizer.json": file.data,
             "tokenizer_config.json": Data(#"{"add_bos_token": false, "add_eos_token": false}"#.utf8),
         ]) { try loadTokenizer(from: $0) }
-        #expect(tokenizer.encode("ab", addSpecialTokens: true) == [7, 3, 8])
+        #expect(try tokenizer.encode("ab", addSpecialTokens: true) == [7, 3, 8])
     }
 
     @Test("A directory without a tokenizer is refused; its tokenizer's files are listed by name")

@@ -32,7 +32,7 @@ struct Conversation {
         self.contextLength = contextLength
         turns = history
         template = try container.chatTemplate
-        let end = template.answerEnd(tokenizer: container.tokenizer)
+        let end = try template.answerEnd(tokenizer: container.tokenizer)
         stopTokens = Set(end.tokens)
         var parameters = parameters
         parameters.stopStrings += end.strings

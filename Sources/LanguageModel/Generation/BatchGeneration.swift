@@ -49,7 +49,7 @@ public func generate(
 /// Continues several prompts at once in the background, as a stream of pieces of their texts in which each text ends
 /// with its ``Generation/info(_:)``.
 ///
-///     let prompts = ["Once upon", "The cat"].map { tokenizer.encode($0, addSpecialTokens: true) }
+///     let prompts = try ["Once upon", "The cat"].map { try tokenizer.encode($0, addSpecialTokens: true) }
 ///     for try await part in generate(prompts: prompts, model: model, tokenizer: tokenizer, parameters: .greedy) {
 ///         if case .chunk(let text) = part.generation { texts[part.index] += text }
 ///     }

@@ -28,7 +28,7 @@ public struct EvaluationText: Sendable {
     ///   - file: plain or gzipped.
     ///   - format: how the texts of a file are told apart; nil is by the file's name.
     ///   - limit: most texts to take, from the front.
-    /// - Throws: ``EvaluationTextError``, ``TaskDataError`` for a damaged gzip file, and `FileError`.
+    /// - Throws: ``EvaluationTextError``, and `FileError`.
     public init(file: URL, format: EvaluationTextFormat? = nil, limit: Int = .max) throws {
         texts = try Self.texts(of: file, format: format ?? EvaluationTextFormat(of: file), limit: limit)
         name = file.lastPathComponent

@@ -1,5 +1,6 @@
 import CSignKernels
 import Foundation
+import JSON
 import ModelDescription
 import Synchronization
 import TensorFiles
@@ -81,7 +82,7 @@ struct SignLayoutCache {
         do {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         } catch {
-            throw FileError.cannotWrite(file: directory.path, neededBytes: 0, reason: error.localizedDescription)
+            throw FileError.cannotWrite(file: directory.path, neededBytes: nil, reason: error.localizedDescription)
         }
         let byteCount = descriptions.reduce(0) { $0 + $1.byteCount }
         let pieces = (byteCount + Self.pieceSize - 1) / Self.pieceSize

@@ -30,7 +30,8 @@ public enum Corpus {
             func malformed(_ reason: String) -> TrainingError {
                 .malformedCorpus(file: file, line: index + 1, reason: reason)
             }
-            guard var ids = line.tokens ?? line.text.map({ tokenizer.encode($0, addSpecialTokens: false) }) else {
+            guard var ids = try line.tokens ?? line.text.map({ try tokenizer.encode($0, addSpecialTokens: false) })
+            else {
                 throw malformed("neither text nor tokens")
             }
             if let begin = tokenizer.beginOfSequence {

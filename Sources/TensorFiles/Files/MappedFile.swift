@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// A file's bytes in memory, read by the kernel as they are touched.
 ///
@@ -16,15 +17,8 @@ final class MappedFile: @unchecked Sendable {
     /// - Throws: ``FileError``.
     init(path: String) throws {
         self.path = path
-        // O_NONBLOCK: opening a pipe that nobody writes to must not hang.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else { throw FileError.cannotRead(file: path, reason: FileError.systemReason) }
+        let (descriptor, status) = try openRegularFile(path)
         defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else {
-            throw FileError.cannotRead(file: path, reason: FileError.systemReason)
-        }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw FileError.notARegularFile(file: path) }
         identity = Self.identity(status)
         let count = Int(status.st_size)
         guard count > 0 else {
@@ -63,15 +57,4 @@ final class MappedFile: @unchecked Sendable {
         guard start < end else { return }
         madvise(UnsafeMutableRawPointer(mutating: base + start), end - start, MADV_DONTNEED)
     }
-}
-
-/// Reads a small file whole: a configuration, an index.
-///
-/// - Throws: ``FileError`` when it is not a plain file, longer than `limit` bytes, or unreadable.
-package func readSmallFile(_ url: URL, limit: Int = 64 << 20) throws -> Data {
-    let file = try MappedFile(path: url.path)
-    guard file.bytes.count <= limit else {
-        throw FileError.tooLarge(file: url.path, bytes: file.bytes.count, limit: limit)
-    }
-    return Data(file.bytes)
 }

@@ -65,12 +65,12 @@ func removeIfRegular(_ path: String) {
 func synchronizeDirectory(_ path: String) throws {
     let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else {
-        throw FileError.cannotWrite(file: path, neededBytes: 0, reason: FileError.systemReason)
+        throw FileError.cannotWrite(file: path, neededBytes: nil, reason: FileError.systemReason)
     }
     defer { close(descriptor) }
     // Some network and memory file systems cannot; they answer EINVAL.
     guard fsync(descriptor) == 0 || errno == EINVAL else {
-        throw FileError.cannotWrite(file: path, neededBytes: 0, reason: FileError.systemReason)
+        throw FileError.cannotWrite(file: path, neededBytes: nil, reason: FileError.systemReason)
     }
 }
 

@@ -23,7 +23,7 @@ public struct StagedDirectory: Sendable {
         do {
             try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
         } catch {
-            throw FileError.cannotWrite(file: parent.path, neededBytes: 0, reason: error.localizedDescription)
+            throw FileError.cannotWrite(file: parent.path, neededBytes: nil, reason: error.localizedDescription)
         }
         let prefix = Self.temporaryPrefix(of: destination)
         Self.removeLeavings(in: parent, prefix: prefix)
@@ -34,7 +34,7 @@ public struct StagedDirectory: Sendable {
             directoryHint: .isDirectory
         )
         guard mkdir(url.path, 0o755) == 0 else {
-            throw FileError.cannotWrite(file: url.path, neededBytes: 0, reason: FileError.systemReason)
+            throw FileError.cannotWrite(file: url.path, neededBytes: nil, reason: FileError.systemReason)
         }
     }
 
@@ -79,7 +79,7 @@ public struct StagedDirectory: Sendable {
     }
 
     private var failure: FileError {
-        .cannotWrite(file: destination.path, neededBytes: 0, reason: FileError.systemReason)
+        .cannotWrite(file: destination.path, neededBytes: nil, reason: FileError.systemReason)
     }
 
     /// Swaps old and new in one step where the file system can, else in two with the way back kept open.

@@ -76,7 +76,7 @@ extension AddedTokens {
             guard contents.updateValue(token.id, forKey: content) == nil else { continue }
             ids[token.id] = token.content
             var spelling = content
-            if token.isNormalized { normalizer?.normalize(&spelling) }
+            if token.isNormalized { try normalizer?.normalize(&spelling) }
             guard spelling.count <= AddedTokenMatcher.maximumPatternBytes else {
                 throw entry.contentPlace.malformed(
                     "\(spelling.count) bytes long when it is normalized; an added token has at most "

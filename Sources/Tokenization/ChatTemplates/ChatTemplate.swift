@@ -65,7 +65,7 @@ public struct ChatTemplate: Sendable {
     public func tokens(
         of messages: [ChatMessage], addGenerationPrompt: Bool, tokenizer: any Tokenizer
     ) throws -> [Int] {
-        tokenizer.encode(try parts(of: messages, addGenerationPrompt: addGenerationPrompt))
+        try tokenizer.encode(parts(of: messages, addGenerationPrompt: addGenerationPrompt))
     }
 
     /// The ids that follow on an answer when the user goes on: what closes the answer, the user's message, and what asks for
@@ -99,18 +99,20 @@ public struct ChatTemplate: Sendable {
         let following = after.turns[count].suffix + after.turns[count + 1].parts + resolved(format.generationPrompt)
         // Behind an answer no tokenizer puts a space before a text: the letter stands for the answer.
         let anchor = PromptPart.text("x")
-        let anchored = tokenizer.encode([anchor] + following)
-        let anchorIDs = tokenizer.encode([anchor])
+        let anchored = try tokenizer.encode([anchor] + following)
+        let anchorIDs = try tokenizer.encode([anchor])
         return anchored.starts(with: anchorIDs) ? Array(anchored.dropFirst(anchorIDs.count)) : nil
     }
 
     /// What ends an answer: the first that stands behind one in the format, and EOS.
-    public func answerEnd(tokenizer: any Tokenizer) -> AnswerEnd {
+    ///
+    /// - Throws: what `Tokenizer.encode` throws.
+    public func answerEnd(tokenizer: any Tokenizer) throws -> AnswerEnd {
         var marks = format.assistant.suffix.compactMap { piece in
             if case .token(let content) = piece { content } else { nil }
         }
         if !endOfSequence.isEmpty, !marks.contains(endOfSequence) { marks.append(endOfSequence) }
-        let ids = marks.map { mark in tokenizer.encode([.token(mark)]) }
+        let ids = try marks.map { mark in try tokenizer.encode([.token(mark)]) }
         let tokens = zip(marks, ids).filter { tokenizer.id(of: $0) != nil && $1.count == 1 }
         let known = Set(tokens.map(\.0))
         var strings = marks.filter { !known.contains($0) }

@@ -16,16 +16,16 @@ public enum PromptPart: Sendable, Hashable {
 extension Tokenizer {
     /// Ids of a prompt, with nothing around it. This one serves tokenizers whose `encode` finds no special tokens in a text:
     /// the others have to bring their own.
-    public func encode(_ parts: [PromptPart]) -> [Int] {
-        encodeRuns(of: parts, idOfToken: id(of:)) { text, _ in encode(text, addSpecialTokens: false) }
+    public func encode(_ parts: [PromptPart]) throws -> [Int] {
+        try encodeRuns(of: parts, idOfToken: id(of:)) { text, _ in try encode(text, addSpecialTokens: false) }
     }
 
     /// Ids of tokens as they come, and of all text between two of them at once.
     func encodeRuns(
         of parts: [PromptPart],
         idOfToken: (String) -> Int?,
-        idsOfText: (_ run: String, _ startsPrompt: Bool) -> [Int]
-    ) -> [Int] {
+        idsOfText: (_ run: String, _ startsPrompt: Bool) throws -> [Int]
+    ) rethrows -> [Int] {
         var ids: [Int] = []
         var run = ""
         for part in parts {
@@ -33,11 +33,11 @@ extension Tokenizer {
                 run += part.content
                 continue
             }
-            if !run.isEmpty { ids += idsOfText(run, ids.isEmpty) }
+            if !run.isEmpty { ids += try idsOfText(run, ids.isEmpty) }
             run = ""
             ids.append(id)
         }
-        if !run.isEmpty { ids += idsOfText(run, ids.isEmpty) }
+        if !run.isEmpty { ids += try idsOfText(run, ids.isEmpty) }
         return ids
     }
 }

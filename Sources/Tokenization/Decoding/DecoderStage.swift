@@ -13,13 +13,13 @@ extension DecoderStage {
     mutating func finish(to output: inout [[UInt8]]) {}
 }
 
-/// Replaces a pattern in each token.
+/// Replaces a string in each token.
 struct ReplaceStage: DecoderStage {
-    let pattern: SearchPattern
+    let pattern: [UInt8]
     let content: [UInt8]
 
     mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
-        output.append(pattern.replaced(in: token, with: content))
+        output.append(SearchPattern.replacing(pattern, in: token, with: content))
     }
 }
 
@@ -33,7 +33,7 @@ struct MetaspaceStage: DecoderStage {
     mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
         let content: [UInt8] = isFirst && metaspace.scheme != .never ? [] : [UInt8(ascii: " ")]
         isFirst = false
-        output.append(SearchPattern.literal(metaspace.replacement).replaced(in: token, with: content))
+        output.append(SearchPattern.replacing(metaspace.replacement, in: token, with: content))
     }
 }
 

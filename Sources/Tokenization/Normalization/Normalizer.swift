@@ -14,14 +14,15 @@ indirect enum Normalizer: Sendable {
     /// SentencePiece's `remove_extra_whitespaces`: no spaces at the ends, single ones between words.
     case collapseSpaces
 
-    func normalize(_ text: inout [UInt8]) {
+    /// - Throws: what `SearchPattern.forEachMatch` throws.
+    func normalize(_ text: inout [UInt8]) throws {
         switch self {
         case .sequence(let normalizers):
-            for normalizer in normalizers { normalizer.normalize(&text) }
+            for normalizer in normalizers { try normalizer.normalize(&text) }
         case .prepend(let prefix):
             if !text.isEmpty { text.insert(contentsOf: prefix, at: 0) }
         case .replace(let pattern, let content):
-            text = pattern.replaced(in: text, with: content)
+            text = try pattern.replaced(in: text, with: content)
         case .canonicalComposition:
             text = CanonicalComposition.composed(text)
         case .lowercase:

@@ -22,18 +22,19 @@ indirect enum PreTokenizer: Sendable {
     /// Numbers apart from everything else, in runs or digit by digit.
     case digits(individually: Bool)
 
-    func apply(to text: inout PreTokenizedText) {
+    /// - Throws: what `SearchPattern.forEachMatch` throws.
+    func apply(to text: inout PreTokenizedText) throws {
         switch self {
         case .sequence(let steps):
-            for step in steps { step.apply(to: &text) }
+            for step in steps { try step.apply(to: &text) }
         case .split(let pattern, let behavior, let inverted):
-            Self.split(&text, by: pattern, behavior, inverted: inverted)
+            try Self.split(&text, by: pattern, behavior, inverted: inverted)
         case .byteLevel(let addsPrefixSpace, let splitsWords):
             if addsPrefixSpace { Self.prependSpaces(to: &text) }
-            if splitsWords { Self.split(&text, by: .gpt2Words, .isolated, inverted: false) }
+            if splitsWords { try Self.split(&text, by: .gpt2Words, .isolated, inverted: false) }
         case .metaspace(let metaspace, let splits):
             metaspace.apply(to: &text)
-            if splits { Self.split(&text, by: .literal(metaspace.replacement), .mergedWithNext, inverted: false) }
+            if splits { try Self.split(&text, by: .literal(metaspace.replacement), .mergedWithNext, inverted: false) }
         case .digits(let individually):
             Self.splitDigits(&text, individually: individually)
         }
@@ -44,15 +45,15 @@ indirect enum PreTokenizer: Sendable {
         by pattern: SearchPattern,
         _ behavior: SplitBehavior,
         inverted: Bool
-    ) {
+    ) throws {
         var pieces: [Range<Int>] = []
         pieces.reserveCapacity(text.bytes.count / 4)
-        text.bytes.withUnsafeBufferPointer { bytes in
+        try text.bytes.withUnsafeBufferPointer { bytes in
             for piece in text.pieces {
                 if behavior == .isolated {
                     // The usual case: match or not, every part is a piece.
                     var position = piece.lowerBound
-                    pattern.forEachMatch(in: bytes, range: piece) { match in
+                    try pattern.forEachMatch(in: bytes, range: piece) { match in
                         if position < match.lowerBound { pieces.append(position..<match.lowerBound) }
                         pieces.append(match)
                         position = match.upperBound
@@ -60,7 +61,7 @@ indirect enum PreTokenizer: Sendable {
                     if position < piece.upperBound { pieces.append(position..<piece.upperBound) }
                 } else {
                     var matches: [Range<Int>] = []
-                    pattern.forEachMatch(in: bytes, range: piece) { matches.append($0) }
+                    try pattern.forEachMatch(in: bytes, range: piece) { matches.append($0) }
                     behavior.appendPieces(of: piece, matches: matches, inverted: inverted, to: &pieces)
                 }
             }

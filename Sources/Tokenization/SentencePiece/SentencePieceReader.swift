@@ -182,7 +182,7 @@ struct SentencePieceReader {
     func decoder() -> TextDecoder {
         let space = [UInt8(ascii: " ")]
         var stages: [any DecoderStage] = [
-            ReplaceStage(pattern: .literal(Self.separator), content: space),
+            ReplaceStage(pattern: Self.separator, content: space),
             ByteFallbackStage(invalidRun: .replacedByByte),
         ]
         let spec = proto.normalizerSpec

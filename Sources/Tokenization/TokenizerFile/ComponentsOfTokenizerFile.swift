@@ -9,7 +9,7 @@ private let maximumExpansion = 1024.0
 /// A component of more steps than this is refused: each is a walk over the text. Those in use have fewer than ten.
 private let maximumSteps = 64
 
-/// A regular expression counts as so many steps: some take a quarter of a millisecond a byte before they are given up.
+/// A regular expression counts as so many steps: some take a quarter of a millisecond a byte before they are stopped.
 private let stepsOfExpression = 8
 
 /// Longer regular expressions are refused: to compile one can take time that grows with the square of its length. Those in
@@ -178,7 +178,9 @@ extension SearchPattern {
                 throw node["Regex"].malformed("more than \(maximumExpressionBytes) bytes")
             }
             do {
-                self = .regularExpression(try NSRegularExpression(pattern: pattern))
+                let expression = try NSRegularExpression(pattern: pattern)
+                self = .regularExpression(
+                    RegularExpression(expression, file: node.file, key: node["Regex"].path))
             } catch {
                 throw node["Regex"].malformed("not a regular expression: \(pattern.prefix(200))")
             }
@@ -261,9 +263,10 @@ extension TextDecoder {
             try Self.read(node, into: &stages, isFused: &isFused)
         }
         let replacements = stages.compactMap { $0 as? ReplaceStage }
-        let expansion = replacements.reduce(1) { $0 * $1.pattern.expansion(replacingWith: $1.content) }
-        let steps = stages.count + replacements.reduce(0) { $0 + $1.pattern.stepCount - 1 }
-        try check(steps: steps, expansion: expansion, of: node)
+        let expansion = replacements.reduce(1) {
+            $0 * SearchPattern.literal($1.pattern).expansion(replacingWith: $1.content)
+        }
+        try check(steps: stages.count, expansion: expansion, of: node)
         self.init(stages: stages)
     }
 
@@ -282,7 +285,12 @@ extension TextDecoder {
             isFused = true
         case "Replace":
             let content = Array(try node["content"].string().utf8)
-            append(ReplaceStage(pattern: try SearchPattern(node["pattern"]), content: content))
+            // Decoding never fails, which an expression might.
+            let pattern = node["pattern"]
+            guard pattern["Regex"].isNull else {
+                throw pattern["Regex"].unsupported("a regular expression in a decoder", supported: "String")
+            }
+            append(ReplaceStage(pattern: Array(try pattern["String"].string().utf8), content: content))
         case "ByteFallback":
             append(ByteFallbackStage(invalidRun: .replacedWhole))
         case "Fuse":

@@ -13,8 +13,8 @@ func readTokenizerFile(at url: URL, limit: Int = maximumTokenizerFileBytes) thro
         throw TokenizerError.tooLarge(file: file, bytes: bytes, limit: limit)
     } catch FileError.cannotRead(let file, let reason) {
         throw TokenizerError.unreadable(file: file, reason: reason)
-    } catch {
-        throw TokenizerError.unreadable(file: url.path, reason: "not a plain file")
+    } catch FileError.notARegularFile(let file) {
+        throw TokenizerError.unreadable(file: file, reason: "not a plain file")
     }
 }
 

@@ -21,9 +21,9 @@ struct PerplexityText {
     func measure(
         _ model: any CausalLanguageModel, tokenizer: any Tokenizer, meterName: String, progress: ProgressOptions
     ) throws -> PerplexityResult {
-        let tokens = text.joined(
+        let tokens = try text.joined(
             tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence ?? model.configuration.beginOfSequence,
-            placement: tokenizer.opensSequences ? .front : .none)
+            placement: try tokenizer.opensSequences ? .front : .none)
         let plan = try WindowPlan(length: min(2048, model.configuration.maximumPositions))
         let meter = progress.meter(meterName, total: plan.windowCount(of: tokens), unit: "windows")
         let result = try Perplexity(plan).evaluate(model, text: tokens) { soFar in

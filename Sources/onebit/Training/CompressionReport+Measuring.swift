@@ -80,7 +80,7 @@ extension CompressionReport {
     private static func tell(
         _ model: any CausalLanguageModel, tokenizer: any Tokenizer, prompt: String
     ) throws -> (text: String, tokensPerSecond: Double) {
-        var tokens = tokenizer.encode(prompt, addSpecialTokens: true)
+        var tokens = try tokenizer.encode(prompt, addSpecialTokens: true)
         if tokens.isEmpty { tokens = [tokenizer.beginOfSequence ?? 0] }
         var parameters = GenerateParameters.greedy
         parameters.maxTokens = 250

@@ -36,7 +36,7 @@ struct TeacherTextConformanceTests {
     func perplexity() throws {
         let expected = try reference(Perplexities.self, "perplexity").wikitext2Test
         let text = try EvaluationText(file: SharedData.url("data/eval/wikitext2_test.raw.txt"), format: .wikitext)
-        let tokens = text.joined(
+        let tokens = try text.joined(
             tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front)
         let found = try Perplexity(WindowPlan(length: expected.seqlen, limit: 20)).evaluate(model, text: tokens)
         #expect(abs(found.perplexity / expected.first20WindowsPpl - 1) < 1e-4)
