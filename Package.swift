@@ -50,7 +50,7 @@ var targets: [Target] = [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
             "Tokenization", argumentParser,
             logging,
-        ] + (training ? ["OneBitTraining"] : []),
+        ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
@@ -79,7 +79,7 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
+        dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
@@ -98,11 +98,15 @@ if training {
                 .linkedLibrary("c10"),
             ]
         ),
+        .target(name: "Torch", dependencies: ["CLibTorch"]),
         .target(
             name: "OneBitTraining",
-            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition", logging]
+            dependencies: [
+                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
+            ]
         ),
-        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining"]),
+        .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "Torch"]),
     ]
 }
 

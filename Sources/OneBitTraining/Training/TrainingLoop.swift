@@ -142,11 +142,13 @@ final class TrainingLoop {
     ///   - policy: Where to keep training checkpoints; none are kept where nil.
     ///   - observe: Receives every step. When it throws, the state is saved and the error passed on.
     ///   - loss: Loss of the model on a batch of tokens [B, T]; called from several threads.
+    ///   - finish: Receives the trained model and the events of all steps; when it throws, the last state is saved too.
     /// - Returns: The events of all steps, those before a resumption included.
     func run(
         policy: CheckpointPolicy?,
         observe: (TrainingEvent) throws -> Void,
-        loss: @Sendable (Transformer, Tensor) throws -> StepLoss
+        loss: @Sendable (Transformer, Tensor) throws -> StepLoss,
+        finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: &optimizer, model: model) ?? []
@@ -164,11 +166,12 @@ final class TrainingLoop {
                 try observe(event)
                 if let policy, event.step % policy.interval == 0, event.step < steps { try save() }
             }
+            model = try current(requiringGradient: false)
+            try finish(model, events)
         } catch {
             try save()
             throw error
         }
-        model = try current(requiringGradient: false)
         return events
     }
 
