@@ -11,7 +11,6 @@ let training = Context.environment["ONEBIT_TRAINING"] == "1"
 let torch = Context.environment["ONEBIT_LIBTORCH"] ?? "\(Context.packageDirectory)/.deps/torch"
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
@@ -49,7 +48,6 @@ var targets: [Target] = [
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
             "Tokenization", argumentParser,
-            logging,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -58,28 +56,39 @@ var targets: [Target] = [
     .executableTarget(
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
-    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
+    // What the tests share: temporary directories, the place of the shared reference data.
+    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
     .testTarget(
-        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles"], exclude: ["Reference"]),
+        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
+        exclude: ["Reference"]),
     .testTarget(
-        name: "TokenizationTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization"],
+        name: "TokenizationTests",
+        dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
-    .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime"]),
+    .testTarget(
+        name: "OneBitRuntimeTests",
+        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),
     .testTarget(
         name: "OneBitEvaluationTests",
-        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization"]),
+        dependencies: [
+            "CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
+        ]),
     .testTarget(
         name: "OneBitCommandTests",
-        dependencies: ["JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit"],
+        dependencies: [
+            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit", "TestSupport",
+        ],
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining", "Torch"] : []),
+        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+            + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
@@ -106,13 +115,13 @@ if training {
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
-        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "Torch"]),
+        .testTarget(
+            name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
 }
 
 var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
 ]
 

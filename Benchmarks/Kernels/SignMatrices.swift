@@ -66,7 +66,7 @@ final class QuantizedTokens {
         let padded = (columns + padding - 1) / padding * padding
         let quads =
             (columns + 4 * kernels.layout.pointee.group_columns - 1) / (4 * kernels.layout.pointee.group_columns)
-        let bytes = isWide ? kernels.table_bytes_int16(columns) : kernels.table_bytes_int8(columns)
+        let bytes = isWide ? kernels.lut_bytes_int16(columns) : kernels.lut_bytes_int8(columns)
         tableStride = (bytes + 63) / 64 * 64
         tables = alignedBytes(tableStride * count)
         outputs = .allocate(capacity: rows * count)
@@ -77,11 +77,11 @@ final class QuantizedTokens {
             if isWide {
                 var q = [Int16](repeating: 0, count: padded)
                 results.append(kernels.quantize_int16(x, ones, columns, &q, padded))
-                kernels.build_tables_int16(q, 0, quads, tables + token * tableStride)
+                kernels.build_luts_int16(q, 0, quads, tables + token * tableStride)
             } else {
                 var q = [Int8](repeating: 0, count: padded)
                 results.append(kernels.quantize_int8(x, ones, columns, &q, padded))
-                kernels.build_tables_int8(q, 0, quads, tables + token * tableStride)
+                kernels.build_luts_int8(q, 0, quads, tables + token * tableStride)
             }
         }
         quantized = results

@@ -124,15 +124,15 @@ INLINE void attend(const attention_row *rows, const int count, const uint16_t *k
 
 static void KERNEL(attention)(const float *q, size_t query_stride, size_t tokens, size_t heads, const uint16_t *keys,
                               const uint16_t *values, size_t stride, size_t positions, size_t size, float scale,
-                              float *weights, float *y) {
-    const size_t padded = (size + lanes - 1) / lanes * lanes, room = padded + positions + tokens;
+                              float *scratch, float *y) {
+    const size_t padded = (size + lanes - 1) / lanes * lanes, row_size = padded + positions + tokens;
     const size_t total = tokens * heads;
     for (size_t first = 0; first < total; first += attention_rows) {
         attention_row rows[attention_rows];
         const size_t count = total - first < attention_rows ? total - first : attention_rows;
         for (size_t r = 0; r < count; r++) {
             const size_t t = (first + r) / heads, offset = t * query_stride + (first + r) % heads * size;
-            float *query = weights + r * room;
+            float *query = scratch + r * row_size;
             memcpy(query, q + offset, size * sizeof *query);
             memset(query + size, 0, (padded - size) * sizeof *query);
             rows[r] = (attention_row){query, query + padded, y + offset, positions + t};

@@ -1,28 +1,13 @@
-// Quantisation, norms and pointwise kernels, written once and compiled for every instruction set, as are
-// float_products.h and attention.h, which build on this file. A file that includes them defines
-//   KERNEL(name)                   what a kernel is called in this version
-//   WIDEN_FLOAT16(halves, floats)  16 fp16 values (v16u16 *) to 16 floats (v16f *)
-//   NARROW_FLOAT16(floats, halves) and back, rounded to nearest, ties to even
-// and sets the target. Vectors are the compiler's own (16 floats), lowered to whatever the target has; since the order
-// of additions is written out and nothing is fused, every version returns the same bits.
+// Quantization, norms and pointwise kernels, written once and compiled for every instruction set, as are
+// float_products.h and attention.h, which build on this file. A file that includes them sets the target and defines
+//   KERNEL(name)                          what a kernel is called in this version
+//   widen_lanes(const v16u16 *, v16f *)   16 fp16 values to 16 floats
+//   narrow_lanes(const v16f *, v16u16 *)  and back, rounded to nearest, ties to even
+// Since the order of additions is written out and nothing is fused, every version returns the same bits.
 //
-// No include guard: it is a template. Include <math.h>, <string.h> and CSignKernels.h before it.
+// No include guard: it is a template. Include <math.h>, <string.h>, CSignKernels.h and vectors.h before it.
 
 #pragma STDC FP_CONTRACT OFF
-
-enum { lanes = 16 };
-
-typedef float v16f __attribute__((vector_size(64)));
-typedef float v8f __attribute__((vector_size(32)));
-typedef float v4f __attribute__((vector_size(16)));
-typedef int32_t v16i __attribute__((vector_size(64)));
-typedef uint32_t v16u __attribute__((vector_size(64)));
-typedef uint16_t v16u16 __attribute__((vector_size(32)));
-typedef int16_t v16i16 __attribute__((vector_size(32)));
-typedef int8_t v16i8 __attribute__((vector_size(16)));
-
-// Vectors travel by address: by value they would follow a calling convention that depends on the target.
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE void load(const float *x, v16f *y) { memcpy(y, x, sizeof *y); }
 INLINE void store(const v16f *x, float *y) { memcpy(y, x, sizeof *x); }
@@ -33,6 +18,17 @@ INLINE void copy_tail(const float *x, size_t count, float *y) {
     if (count & 8) memcpy(y, x, 8 * sizeof(float)), i = 8;
     if (count & 4) memcpy(y + i, x + i, 4 * sizeof(float)), i += 4;
     if (count & 2) memcpy(y + i, x + i, 2 * sizeof(float)), i += 2;
+    if (count & 1) y[i] = x[i];
+}
+
+// Copies fewer than 64 bytes in the same way.
+INLINE void copy_tail_bytes(const uint8_t *x, size_t count, uint8_t *y) {
+    size_t i = 0;
+    if (count & 32) memcpy(y, x, 32), i = 32;
+    if (count & 16) memcpy(y + i, x + i, 16), i += 16;
+    if (count & 8) memcpy(y + i, x + i, 8), i += 8;
+    if (count & 4) memcpy(y + i, x + i, 4), i += 4;
+    if (count & 2) memcpy(y + i, x + i, 2), i += 2;
     if (count & 1) y[i] = x[i];
 }
 
@@ -100,7 +96,7 @@ INLINE void exponential(const v16f *input, v16f *y) {
     *y = p * (v16f)(exponent << 23);
 }
 
-// MARK: Quantisation
+// MARK: Quantization
 
 // Largest magnitude of x ⊙ g, compared as bit patterns: they order as magnitudes do, infinity and NaN above all else.
 INLINE uint32_t largest_magnitude_bits(const float *x, const float *g, size_t columns) {
@@ -140,33 +136,17 @@ INLINE void quantize_lanes(const float *x, const float *g, size_t count, float i
 
 #define SMALLEST_INPUT 1e-30f
 
-#define DEFINE_QUANTIZE(name, element, vector, limit)                                                   \
-    static sign_kernels_quantized KERNEL(name)(const float *x, const float *g, size_t columns, element *q, \
-                                               size_t padded) {                                         \
-        const uint32_t bits = largest_magnitude_bits(x, g, columns);                                    \
-        float largest;                                                                                  \
-        memcpy(&largest, &bits, sizeof largest);                                                        \
-        if (!(largest >= SMALLEST_INPUT) || isinf(largest)) {                                           \
-            memset(q, 0, padded * sizeof *q);                                                           \
-            return (sign_kernels_quantized){largest < SMALLEST_INPUT ? 0.0f : NAN, 0};                  \
-        }                                                                                               \
-        const float inverse = limit / largest;                                                          \
-        v16i magnitudes = {0};                                                                          \
-        for (size_t c = 0; c < padded; c += lanes) {                                                    \
-            v16i wide = {0};                                                                            \
-            if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);                 \
-            const v16i sign = wide >> 31;                                                               \
-            magnitudes += (wide ^ sign) - sign;                                                         \
-            const vector narrow = __builtin_convertvector(wide, vector);                                \
-            memcpy(q + c, &narrow, sizeof narrow);                                                      \
-        }                                                                                               \
-        int32_t magnitude = 0;                                                                          \
-        for (int i = 0; i < lanes; i++) magnitude += magnitudes[i];                                     \
-        return (sign_kernels_quantized){largest / limit, magnitude};                                    \
-    }
+#define QUANTIZE KERNEL(quantize_int16)
+#define INTEGER int16_t
+#define INTEGERS v16i16
+#define LARGEST 32767.0f
+#include "quantize.h"
 
-DEFINE_QUANTIZE(quantize_int16, int16_t, v16i16, 32767.0f)
-DEFINE_QUANTIZE(quantize_int8, int8_t, v16i8, 127.0f)
+#define QUANTIZE KERNEL(quantize_int8)
+#define INTEGER int8_t
+#define INTEGERS v16i8
+#define LARGEST 127.0f
+#include "quantize.h"
 
 static void KERNEL(dequantize)(const int32_t *q, float s, const float *h, size_t count, float *y) {
     size_t i = 0;

@@ -4,21 +4,21 @@
 #include "layouts.h"
 
 // One version of everything that a product with sign matrices takes. Arguments as in `sign_kernels_table`.
-#define DECLARE_SIGN_PRODUCT(version)                                                                               \
-    size_t sign_kernels_table_bytes_int8__##version(size_t columns);                                                \
-    size_t sign_kernels_table_bytes_int16__##version(size_t columns);                                               \
-    void sign_kernels_build_tables_int8__##version(const int8_t *q, size_t quad_begin, size_t quad_end,             \
-                                                   uint8_t *tables);                                                \
-    void sign_kernels_build_tables_int16__##version(const int16_t *q, size_t quad_begin, size_t quad_end,           \
-                                                    uint8_t *tables);                                               \
-    void sign_kernels_product_int8__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end, \
-                                              const uint8_t *tables, size_t table_stride,                           \
-                                              const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,      \
-                                              size_t output_stride);                                                \
-    void sign_kernels_product_int16__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end, \
-                                               const uint8_t *tables, size_t table_stride,                          \
-                                               const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,     \
-                                               size_t output_stride);                                               \
+#define DECLARE_SIGN_PRODUCT(version)                                                                                  \
+    size_t sign_kernels_lut_bytes_int8__##version(size_t columns);                                                     \
+    size_t sign_kernels_lut_bytes_int16__##version(size_t columns);                                                    \
+    void sign_kernels_build_luts_int8__##version(const int8_t *q, size_t quad_begin, size_t quad_end,                  \
+                                                   uint8_t *luts);                                                     \
+    void sign_kernels_build_luts_int16__##version(const int16_t *q, size_t quad_begin, size_t quad_end,                \
+                                                    uint8_t *luts);                                                    \
+    void sign_kernels_product_int8__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,   \
+                                              const uint8_t *luts, size_t lut_stride,                                  \
+                                              const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,         \
+                                              size_t output_stride);                                                   \
+    void sign_kernels_product_int16__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,  \
+                                               const uint8_t *luts, size_t lut_stride,                                 \
+                                               const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,        \
+                                               size_t output_stride);                                                  \
     extern const sign_kernels_table sign_kernels_table_##version;
 
 DECLARE_SIGN_PRODUCT(portable)
@@ -33,29 +33,29 @@ DECLARE_SIGN_PRODUCT(neon)
 #undef DECLARE_SIGN_PRODUCT
 
 // A version: its sign products, and the float kernels of the file that this stands in.
-#define DEFINE_KERNEL_TABLE(version, layout_of_version)                          \
-    const sign_kernels_table sign_kernels_table_##version = {                    \
-        .name = #version,                                                        \
-        .layout = &layout_of_version,                                            \
-        .quantize_int8 = KERNEL(quantize_int8),                                  \
-        .quantize_int16 = KERNEL(quantize_int16),                                \
-        .table_bytes_int8 = sign_kernels_table_bytes_int8__##version,            \
-        .table_bytes_int16 = sign_kernels_table_bytes_int16__##version,          \
-        .build_tables_int8 = sign_kernels_build_tables_int8__##version,          \
-        .build_tables_int16 = sign_kernels_build_tables_int16__##version,        \
-        .sign_product_int8 = sign_kernels_product_int8__##version,               \
-        .sign_product_int16 = sign_kernels_product_int16__##version,             \
-        .dequantize = KERNEL(dequantize),                                        \
-        .float_product = KERNEL(float_product),                                  \
-        .widen = KERNEL(widen),                                                  \
-        .narrow_float16 = KERNEL(narrow_float16),                                \
-        .rms_norm = KERNEL(rms_norm),                                            \
-        .layer_norm = KERNEL(layer_norm),                                        \
-        .add = KERNEL(add),                                                      \
-        .scale = KERNEL(scale),                                                  \
-        .relu = KERNEL(relu),                                                    \
-        .swiglu = KERNEL(swiglu),                                                \
-        .rotate_half = KERNEL(rotate_half),                                      \
-        .attention = KERNEL(attention),                                          \
-        .read = KERNEL(read),                                                    \
+#define DEFINE_KERNEL_TABLE(version, layout_of_version)                                                                \
+    const sign_kernels_table sign_kernels_table_##version = {                                                          \
+        .name = #version,                                                                                              \
+        .layout = &layout_of_version,                                                                                  \
+        .quantize_int8 = KERNEL(quantize_int8),                                                                        \
+        .quantize_int16 = KERNEL(quantize_int16),                                                                      \
+        .lut_bytes_int8 = sign_kernels_lut_bytes_int8__##version,                                                      \
+        .lut_bytes_int16 = sign_kernels_lut_bytes_int16__##version,                                                    \
+        .build_luts_int8 = sign_kernels_build_luts_int8__##version,                                                    \
+        .build_luts_int16 = sign_kernels_build_luts_int16__##version,                                                  \
+        .sign_product_int8 = sign_kernels_product_int8__##version,                                                     \
+        .sign_product_int16 = sign_kernels_product_int16__##version,                                                   \
+        .dequantize = KERNEL(dequantize),                                                                              \
+        .float_product = KERNEL(float_product),                                                                        \
+        .widen = KERNEL(widen),                                                                                        \
+        .narrow_float16 = KERNEL(narrow_float16),                                                                      \
+        .rms_norm = KERNEL(rms_norm),                                                                                  \
+        .layer_norm = KERNEL(layer_norm),                                                                              \
+        .add = KERNEL(add),                                                                                            \
+        .scale = KERNEL(scale),                                                                                        \
+        .relu = KERNEL(relu),                                                                                          \
+        .swiglu = KERNEL(swiglu),                                                                                      \
+        .rotate_half = KERNEL(rotate_half),                                                                            \
+        .attention = KERNEL(attention),                                                                                \
+        .read = KERNEL(read),                                                                                          \
     };

@@ -6,29 +6,28 @@
 #include <string.h>
 
 #include "kernel_tables.h"
+#include "vectors.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
 
 #define KERNEL(name) name##_avx2
 
-#define WIDEN_FLOAT16(halves, floats)                                              \
-    do {                                                                           \
-        const __m256i packed = (__m256i) * (halves);                               \
-        const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));        \
-        const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(packed, 1));  \
-        memcpy((floats), &low, sizeof low);                                        \
-        memcpy((float *)(floats) + 8, &high, sizeof high);                         \
-    } while (0)
+INLINE void widen_lanes(const v16u16 *halves, v16f *floats) {
+    const __m256i packed = (__m256i)*halves;
+    const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+    const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(packed, 1));
+    memcpy(floats, &low, sizeof low);
+    memcpy((uint8_t *)floats + sizeof low, &high, sizeof high);
+}
 
-#define NARROW_FLOAT16(floats, halves)                                             \
-    do {                                                                           \
-        __m256 low, high;                                                          \
-        memcpy(&low, (floats), sizeof low);                                        \
-        memcpy(&high, (const float *)(floats) + 8, sizeof high);                   \
-        const __m128i first = _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT);     \
-        const __m128i second = _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT);   \
-        *(halves) = (v16u16)_mm256_set_m128i(second, first);                       \
-    } while (0)
+INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
+    __m256 low, high;
+    memcpy(&low, floats, sizeof low);
+    memcpy(&high, (const uint8_t *)floats + sizeof low, sizeof high);
+    const __m128i first = _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT);
+    const __m128i second = _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT);
+    *halves = (v16u16)_mm256_set_m128i(second, first);
+}
 
 #include "float_kernels.h"
 #include "float_products.h"

@@ -6,15 +6,17 @@
 #include <string.h>
 
 #include "kernel_tables.h"
+#include "vectors.h"
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,f16c"))), apply_to = function)
 
 #define KERNEL(name) name##_avx512
 
-#define WIDEN_FLOAT16(halves, floats) *(floats) = (v16f)_mm512_cvtph_ps((__m256i) * (halves))
+INLINE void widen_lanes(const v16u16 *halves, v16f *floats) { *floats = (v16f)_mm512_cvtph_ps((__m256i)*halves); }
 
-#define NARROW_FLOAT16(floats, halves) \
-    *(halves) = (v16u16)_mm512_cvtps_ph((__m512) * (floats), _MM_FROUND_TO_NEAREST_INT)
+INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
+    *halves = (v16u16)_mm512_cvtps_ph((__m512)*floats, _MM_FROUND_TO_NEAREST_INT);
+}
 
 #include "float_kernels.h"
 #include "float_products.h"

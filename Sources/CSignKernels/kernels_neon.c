@@ -6,28 +6,27 @@
 #include <string.h>
 
 #include "kernel_tables.h"
+#include "vectors.h"
 
 #define KERNEL(name) name##_neon
 
-#define WIDEN_FLOAT16(halves, floats)                                                            \
-    do {                                                                                         \
-        float16x8_t low, high;                                                                   \
-        memcpy(&low, (halves), sizeof low);                                                      \
-        memcpy(&high, (const uint16_t *)(halves) + 8, sizeof high);                              \
-        const float32x4_t quarters[4] = {vcvt_f32_f16(vget_low_f16(low)), vcvt_high_f32_f16(low), \
-                                         vcvt_f32_f16(vget_low_f16(high)), vcvt_high_f32_f16(high)}; \
-        memcpy((floats), quarters, sizeof quarters);                                             \
-    } while (0)
+INLINE void widen_lanes(const v16u16 *halves, v16f *floats) {
+    float16x8_t low, high;
+    memcpy(&low, halves, sizeof low);
+    memcpy(&high, (const uint8_t *)halves + sizeof low, sizeof high);
+    const float32x4_t quarters[4] = {vcvt_f32_f16(vget_low_f16(low)), vcvt_high_f32_f16(low),
+                                     vcvt_f32_f16(vget_low_f16(high)), vcvt_high_f32_f16(high)};
+    memcpy(floats, quarters, sizeof quarters);
+}
 
-#define NARROW_FLOAT16(floats, halves)                                                           \
-    do {                                                                                         \
-        float32x4_t quarters[4];                                                                 \
-        memcpy(quarters, (floats), sizeof quarters);                                             \
-        const float16x8_t low = vcvt_high_f16_f32(vcvt_f16_f32(quarters[0]), quarters[1]);       \
-        const float16x8_t high = vcvt_high_f16_f32(vcvt_f16_f32(quarters[2]), quarters[3]);      \
-        memcpy((halves), &low, sizeof low);                                                      \
-        memcpy((uint16_t *)(halves) + 8, &high, sizeof high);                                    \
-    } while (0)
+INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
+    float32x4_t quarters[4];
+    memcpy(quarters, floats, sizeof quarters);
+    const float16x8_t low = vcvt_high_f16_f32(vcvt_f16_f32(quarters[0]), quarters[1]);
+    const float16x8_t high = vcvt_high_f16_f32(vcvt_f16_f32(quarters[2]), quarters[3]);
+    memcpy(halves, &low, sizeof low);
+    memcpy((uint8_t *)halves + sizeof low, &high, sizeof high);
+}
 
 #include "float_kernels.h"
 #include "float_products.h"

@@ -4,22 +4,22 @@
 #include <string.h>
 
 #include "kernel_tables.h"
+#include "vectors.h"
 
 #define KERNEL(name) name##_portable
 
-// The fields of an fp16 value, moved into a float's places, are that value times 2^−112, subnormals included.
+// The fields of an fp16 value, moved to the positions of a float's, are that value times 2^−112, subnormals included.
 // Infinity and NaN have the exponent 31 and need a float's 255.
-#define WIDEN_FLOAT16(halves, floats)                                                            \
-    do {                                                                                         \
-        const v16u wide = __builtin_convertvector(*(halves), v16u);                              \
-        const v16f magnitude = (v16f)((wide & 0x7fffu) << 13) * 0x1p112f;                        \
-        const v16u special = (v16u)((wide & 0x7c00u) == 0x7c00u) & 0x7f800000u;                  \
-        *(floats) = (v16f)((v16u)magnitude | special | (wide & 0x8000u) << 16);                  \
-    } while (0)
+INLINE void widen_lanes(const v16u16 *halves, v16f *floats) {
+    const v16u wide = __builtin_convertvector(*halves, v16u);
+    const v16f magnitude = (v16f)((wide & 0x7fffu) << 13) * 0x1p112f;
+    const v16u special = (v16u)((wide & 0x7c00u) == 0x7c00u) & 0x7f800000u;
+    *floats = (v16f)((v16u)magnitude | special | (wide & 0x8000u) << 16);
+}
 
 // Half precision ends in units of 2^(e − 10), or 2^−24 below 2^−14. Adding 2^13 of these units rounds to them; what is
 // left of the constant are the bits of the result. Everything from 65520 on is infinity; NaN stays NaN, quiet.
-static inline __attribute__((always_inline)) uint16_t narrow_one_float16(float value) {
+INLINE uint16_t narrow_one_float16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     const uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
@@ -36,10 +36,9 @@ static inline __attribute__((always_inline)) uint16_t narrow_one_float16(float v
     return (uint16_t)(sign | (result - unit + ((exponent - 113) << 10)));
 }
 
-#define NARROW_FLOAT16(floats, halves)                                                           \
-    do {                                                                                         \
-        for (int i = 0; i < lanes; i++) (*(halves))[i] = narrow_one_float16((*(floats))[i]);     \
-    } while (0)
+INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
+    for (int i = 0; i < lanes; i++) (*halves)[i] = narrow_one_float16((*floats)[i]);
+}
 
 #include "float_kernels.h"
 #include "float_products.h"

@@ -8,20 +8,21 @@
 #include <string.h>
 
 #include "kernel_tables.h"
+#include "vectors.h"
 
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 
-#include "lookup_tables.h"
+#include "look_up_tables.h"
 
 #define VERSION avx2
 #define LAYOUT sign_kernels_layout_nibbles64
+#define GROUP_COLUMNS 4
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
 #define PIECE_AHEAD 32768
-#define TABLE_DIGIT_BYTES (groups_per_quad * 16)
+#define LUT_DIGIT_BYTES (groups_per_quad * 16)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
-#define INLINE static inline __attribute__((always_inline))
 #include "prefetch.h"
 
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit
@@ -35,7 +36,7 @@ INLINE void empty_sums(__m256i all, __m256i odd, const int digit, uint32_t *sums
     }
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
+INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
                        uint32_t *sums, const uint8_t *ahead) {
     (void)rows;
     const __m256i nibble = _mm256_set1_epi8(15);
@@ -51,8 +52,8 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
             if (g % 2 == 0) fetch(ahead + 32 * g, tile);
             const __m256i index[2] = {_mm256_and_si256(bits, nibble),
                                       _mm256_and_si256(_mm256_srli_epi16(bits, 4), nibble)};
-            for (int d = 0; d < digits; d++, tables += 16) {
-                const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)tables));
+            for (int d = 0; d < digits; d++, luts += 16) {
+                const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)luts));
                 for (int v = 0; v < 2; v++) {
                     const __m256i digit = _mm256_shuffle_epi8(table, index[v]);
                     bytes[v][d] = g == 0 ? digit : _mm256_add_epi8(bytes[v][d], digit);
@@ -73,15 +74,13 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
 }
 
 // Per group and digit 16 bytes.
-#define DEFINE_TABULATE_QUAD(precision, integer)                                                             \
-    INLINE void tabulate_quad_##precision(const integer *q, uint8_t *tables) {                               \
-        for (int g = 0; g < groups_per_quad; g++) {                                                          \
-            tabulate_##precision(q + 4 * g, 4, tables + g * digits_##precision * 16, 16);                    \
-        }                                                                                                    \
-    }
+INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_int8(q + 4 * g, 4, luts + g * digits_int8 * 16, 16);
+}
 
-DEFINE_TABULATE_QUAD(int8, int8_t)
-DEFINE_TABULATE_QUAD(int16, int16_t)
+INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_int16(q + 4 * g, 4, luts + g * digits_int16 * 16, 16);
+}
 
 #include "sign_product_walk.h"
 

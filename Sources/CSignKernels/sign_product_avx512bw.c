@@ -8,20 +8,21 @@
 #include <string.h>
 
 #include "kernel_tables.h"
+#include "vectors.h"
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl"))), apply_to = function)
 
-#include "lookup_tables.h"
+#include "look_up_tables.h"
 
 #define VERSION avx512bw
 #define LAYOUT sign_kernels_layout_nibbles64
+#define GROUP_COLUMNS 4
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
 #define PIECE_AHEAD 32768
-#define TABLE_DIGIT_BYTES (groups_per_quad * 32)
+#define LUT_DIGIT_BYTES (groups_per_quad * 32)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
-#define INLINE static inline __attribute__((always_inline))
 #include "prefetch.h"
 
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q) of either half, times 64^digit
@@ -37,7 +38,7 @@ INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums
     }
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
+INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
                        uint32_t *sums, const uint8_t *ahead) {
     (void)rows;
     const __m512i nibble = _mm512_set1_epi8(15);
@@ -58,8 +59,8 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
             ahead += 64;
             const __m512i index[2] = {_mm512_and_si512(bits, nibble),
                                       _mm512_and_si512(_mm512_srli_epi16(bits, 4), nibble)};
-            for (int d = 0; d < digits; d++, tables += 64) {
-                const __m512i table = _mm512_load_si512(tables);
+            for (int d = 0; d < digits; d++, luts += 64) {
+                const __m512i table = _mm512_load_si512(luts);
                 for (int v = 0; v < 2; v++) {
                     bytes[v][d] = _mm512_add_epi8(bytes[v][d], _mm512_shuffle_epi8(table, index[v]));
                 }
@@ -78,17 +79,21 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
 }
 
 // Per pair of groups and digit 64 bytes: the first group's table twice, then the second's.
-#define DEFINE_TABULATE_QUAD(precision, integer)                                                             \
-    INLINE void tabulate_quad_##precision(const integer *q, uint8_t *tables) {                               \
-        for (int g = 0; g < groups_per_quad; g++) {                                                          \
-            uint8_t *own = tables + g / 2 * digits_##precision * 64 + g % 2 * 32;                            \
-            tabulate_##precision(q + 4 * g, 4, own, 64);                                                     \
-            for (int d = 0; d < digits_##precision; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);        \
-        }                                                                                                    \
+INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) {
+        uint8_t *own = luts + g / 2 * digits_int8 * 64 + g % 2 * 32;
+        tabulate_int8(q + 4 * g, 4, own, 64);
+        for (int d = 0; d < digits_int8; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);
     }
+}
 
-DEFINE_TABULATE_QUAD(int8, int8_t)
-DEFINE_TABULATE_QUAD(int16, int16_t)
+INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) {
+        uint8_t *own = luts + g / 2 * digits_int16 * 64 + g % 2 * 32;
+        tabulate_int16(q + 4 * g, 4, own, 64);
+        for (int d = 0; d < digits_int16; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);
+    }
+}
 
 #include "sign_product_walk.h"
 

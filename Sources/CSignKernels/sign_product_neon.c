@@ -9,17 +9,18 @@
 #include <string.h>
 
 #include "kernel_tables.h"
-#include "lookup_tables.h"
+#include "vectors.h"
+#include "look_up_tables.h"
 
 #define VERSION neon
 #define LAYOUT sign_kernels_layout_nibbles64
+#define GROUP_COLUMNS 4
 #define TILE_ROWS 64
 #define TILE_GROUP_BYTES(rows) 32
 #define PIECE_AHEAD 32768
-#define TABLE_DIGIT_BYTES (groups_per_quad * 16)
+#define LUT_DIGIT_BYTES (groups_per_quad * 16)
 #define DIGITS_INT8 digits_int8
 #define DIGITS_INT16 digits_int16
-#define INLINE static inline __attribute__((always_inline))
 
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit; 16 lanes are j = 0 to 3.
 INLINE void empty_sums(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t *sums) {
@@ -31,7 +32,7 @@ INLINE void empty_sums(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t
     for (int q = 0; q < 4; q++) vst1q_u32(sums + 8 * q, vaddq_u32(vld1q_u32(sums + 8 * q), vshlq_u32(quarters[q], shift)));
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *tables, size_t quads,
+INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
                        uint32_t *sums, const uint8_t *ahead) {
     (void)rows;
     const uint8x16_t nibble = vdupq_n_u8(15);
@@ -46,8 +47,8 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
             const uint8x16_t first = vld1q_u8(tile), second = vld1q_u8(tile + 16);
             const uint8x16_t index[4] = {vandq_u8(first, nibble), vandq_u8(second, nibble), vshrq_n_u8(first, 4),
                                          vshrq_n_u8(second, 4)};
-            for (int d = 0; d < digits; d++, tables += 16) {
-                const uint8x16_t table = vld1q_u8(tables);
+            for (int d = 0; d < digits; d++, luts += 16) {
+                const uint8x16_t table = vld1q_u8(luts);
                 for (int v = 0; v < 4; v++) {
                     const uint8x16_t digit = vqtbl1q_u8(table, index[v]);
                     bytes[v][d] = g == 0 ? digit : vaddq_u8(bytes[v][d], digit);
@@ -70,15 +71,13 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
 }
 
 // Per group and digit 16 bytes.
-#define DEFINE_TABULATE_QUAD(precision, integer)                                                             \
-    INLINE void tabulate_quad_##precision(const integer *q, uint8_t *tables) {                               \
-        for (int g = 0; g < groups_per_quad; g++) {                                                          \
-            tabulate_##precision(q + 4 * g, 4, tables + g * digits_##precision * 16, 16);                    \
-        }                                                                                                    \
-    }
+INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_int8(q + 4 * g, 4, luts + g * digits_int8 * 16, 16);
+}
 
-DEFINE_TABULATE_QUAD(int8, int8_t)
-DEFINE_TABULATE_QUAD(int16, int16_t)
+INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_int16(q + 4 * g, 4, luts + g * digits_int16 * 16, 16);
+}
 
 #include "sign_product_walk.h"
 #endif

@@ -6,15 +6,16 @@
 // A file that includes this one defines
 //   VERSION                     of the instruction set, the end of every function's name
 //   LAYOUT                      the layout
+//   GROUP_COLUMNS               columns of a group
 //   TILE_ROWS                   rows of a tile
 //   TILE_GROUP_BYTES(rows)      bytes of a group in a tile of some rows
 //   PIECE_AHEAD                 bytes of a tile that one token fetches ahead
-//   TABLE_DIGIT_BYTES           bytes of the tables of a quad, per digit
+//   LUT_DIGIT_BYTES             bytes of the look-up tables of a quad, per digit
 //   DIGITS_INT8, DIGITS_INT16   digits of an entry
-//   accumulate(digits, tile, rows, tables, quads, sums, ahead)   sums[r] += Σ T[row r's bits] over some quads of groups;
+//   accumulate(digits, tile, rows, luts, quads, sums, ahead)   sums[r] += Σ T[row r's bits] over some quads of groups;
 //                               meanwhile fetches the `quads` quads at `ahead`, of as many bytes
-//   tabulate_quad_int8(q, tables), _int16                 the tables of one quad
-// No include guard: it is a template. Include <string.h> and kernel_tables.h before it.
+//   tabulate_quad_int8(q, luts), _int16                        the look-up tables of one quad
+// No include guard: it is a template. Include <string.h>, kernel_tables.h and vectors.h before it.
 
 enum {
     // Tokens that take turns.
@@ -23,13 +24,15 @@ enum {
     shared_piece = 12288,
     // Quads after which the 16-bit sums of the tile kernels must be emptied: 256 · 4 · 63 < 2^16.
     longest_run = 256,
+    quad_columns = GROUP_COLUMNS * groups_per_quad,
 };
 
-static inline __attribute__((always_inline)) void walk(const int digits, sign_kernels_packed_matrix matrix,
-                                                       size_t tile_begin, size_t tile_end, const uint8_t *tables,
-                                                       size_t table_stride, const sign_kernels_quantized *inputs,
-                                                       size_t tokens, int32_t *y, size_t output_stride) {
-    const size_t quads = rounded_up_quotient(matrix.columns, (LAYOUT).group_columns * groups_per_quad);
+INLINE size_t quad_count(size_t columns) { return rounded_up_quotient(columns, quad_columns); }
+
+INLINE void walk(const int digits, sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+                 const uint8_t *luts, size_t lut_stride, const sign_kernels_quantized *inputs, size_t tokens,
+                 int32_t *y, size_t output_stride) {
+    const size_t quads = quad_count(matrix.columns);
     for (size_t tile = tile_begin; tile < tile_end; tile++) {
         const size_t first = tile * TILE_ROWS;
         const size_t rows = matrix.rows - first < TILE_ROWS ? matrix.rows - first : TILE_ROWS;
@@ -45,10 +48,10 @@ static inline __attribute__((always_inline)) void walk(const int digits, sign_ke
                 const size_t length = quads - quad < run ? quads - quad : run;
                 const uint8_t *piece = bytes + quad * quad_bytes;
                 for (size_t i = 0; i < count; i++) {
-                    const uint8_t *own = tables + (t + i) * table_stride;
+                    const uint8_t *own = luts + (t + i) * lut_stride;
                     // The first token fetches the next piece, the others find everything there.
                     const uint8_t *ahead = i == 0 ? piece + length * quad_bytes : piece;
-                    accumulate(digits, piece, rows, own + quad * digits * TABLE_DIGIT_BYTES, length, sums[i], ahead);
+                    accumulate(digits, piece, rows, own + quad * digits * LUT_DIGIT_BYTES, length, sums[i], ahead);
                 }
             }
             for (size_t i = 0; i < count; i++) {
@@ -62,25 +65,32 @@ static inline __attribute__((always_inline)) void walk(const int digits, sign_ke
 }
 
 #define JOIN_NAMES(name, version) sign_kernels_##name##__##version
-#define VERSIONED(name, version) JOIN_NAMES(name, version)
+#define JOIN(name, version) JOIN_NAMES(name, version)
+#define VERSIONED(name) JOIN(name, VERSION)
 
-#define DEFINE_SIGN_PRODUCT(precision, integer, digits)                                                        \
-    size_t VERSIONED(table_bytes_##precision, VERSION)(size_t columns) {                                       \
-        return rounded_up_quotient(columns, (LAYOUT).group_columns * groups_per_quad) * (digits) * TABLE_DIGIT_BYTES; \
-    }                                                                                                          \
-    void VERSIONED(build_tables_##precision, VERSION)(const integer *q, size_t quad_begin, size_t quad_end,    \
-                                                      uint8_t *tables) {                                       \
-        const size_t quad_columns = (LAYOUT).group_columns * groups_per_quad;                                  \
-        for (size_t quad = quad_begin; quad < quad_end; quad++) {                                              \
-            tabulate_quad_##precision(q + quad * quad_columns, tables + quad * (digits) * TABLE_DIGIT_BYTES);  \
-        }                                                                                                      \
-    }                                                                                                          \
-    void VERSIONED(product_##precision, VERSION)(sign_kernels_packed_matrix matrix, size_t tile_begin,         \
-                                                 size_t tile_end, const uint8_t *tables, size_t table_stride,  \
-                                                 const sign_kernels_quantized *inputs, size_t tokens, int32_t *y, \
-                                                 size_t output_stride) {                                       \
-        walk(digits, matrix, tile_begin, tile_end, tables, table_stride, inputs, tokens, y, output_stride);    \
+size_t VERSIONED(lut_bytes_int8)(size_t columns) { return quad_count(columns) * DIGITS_INT8 * LUT_DIGIT_BYTES; }
+size_t VERSIONED(lut_bytes_int16)(size_t columns) { return quad_count(columns) * DIGITS_INT16 * LUT_DIGIT_BYTES; }
+
+void VERSIONED(build_luts_int8)(const int8_t *q, size_t quad_begin, size_t quad_end, uint8_t *luts) {
+    for (size_t quad = quad_begin; quad < quad_end; quad++) {
+        tabulate_quad_int8(q + quad * quad_columns, luts + quad * DIGITS_INT8 * LUT_DIGIT_BYTES);
     }
+}
 
-DEFINE_SIGN_PRODUCT(int8, int8_t, DIGITS_INT8)
-DEFINE_SIGN_PRODUCT(int16, int16_t, DIGITS_INT16)
+void VERSIONED(build_luts_int16)(const int16_t *q, size_t quad_begin, size_t quad_end, uint8_t *luts) {
+    for (size_t quad = quad_begin; quad < quad_end; quad++) {
+        tabulate_quad_int16(q + quad * quad_columns, luts + quad * DIGITS_INT16 * LUT_DIGIT_BYTES);
+    }
+}
+
+void VERSIONED(product_int8)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+                             const uint8_t *luts, size_t lut_stride, const sign_kernels_quantized *inputs,
+                             size_t tokens, int32_t *y, size_t output_stride) {
+    walk(DIGITS_INT8, matrix, tile_begin, tile_end, luts, lut_stride, inputs, tokens, y, output_stride);
+}
+
+void VERSIONED(product_int16)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+                              const uint8_t *luts, size_t lut_stride, const sign_kernels_quantized *inputs,
+                              size_t tokens, int32_t *y, size_t output_stride) {
+    walk(DIGITS_INT16, matrix, tile_begin, tile_end, luts, lut_stride, inputs, tokens, y, output_stride);
+}

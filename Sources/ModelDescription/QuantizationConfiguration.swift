@@ -31,7 +31,7 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         layerNormEpsilon: Float = 1e-5,
         valueType: ElementType,
         modulesToNotConvert: [String] = ["lm_head", "embed_tokens"],
-        quantizer: [String] = ["onebit-swift:0.1.0"]
+        quantizer: [String] = [OneBitVersion.quantizer]
     ) {
         self.checkpointFormat = checkpointFormat
         self.postLayerNorm = postLayerNorm

@@ -87,10 +87,10 @@ struct BenchCommand: ParsableCommand {
         var bandwidths = [benchmark.readBandwidth()]
         var results: [ModelBenchmark.Result] = []
         if pp > 0 {
-            results.append(try benchmark.prompt(pp, repetitions: repetitions, check: Interruption.check))
+            results.append(try benchmark.prompt(pp, repetitions: repetitions, check: Task.checkCancellation))
         }
         if tg > 0 {
-            results.append(try benchmark.generation(tg, repetitions: repetitions, check: Interruption.check))
+            results.append(try benchmark.generation(tg, repetitions: repetitions, check: Task.checkCancellation))
             bandwidths.append(benchmark.readBandwidth())
         }
         return BenchReport(
@@ -194,5 +194,20 @@ private struct BenchReport: Encodable {
             \(Quantity.bytes(loadPeakBytes)) (of the whole benchmark \(Quantity.bytes(peakBytes)))
 
             """
+    }
+}
+
+/// The most memory that this process has had in RAM, mapped files included.
+enum PeakMemory {
+    static var bytes: Int {
+        var usage = rusage()
+        #if canImport(Darwin)
+            getrusage(RUSAGE_SELF, &usage)
+            return usage.ru_maxrss
+        #else
+            // In kilobytes here, in bytes there.
+            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+            return usage.ru_maxrss * 1024
+        #endif
     }
 }

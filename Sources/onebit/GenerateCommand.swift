@@ -61,7 +61,7 @@ struct GenerateCommand: ParsableCommand {
         ) { chunk in
             text += chunk
             if !json.json { try show(chunk) }
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         if json.json {
             try writeJSON(GenerateReport(prompt: prompt, text: text, info: info, seed: sampling.seed.seed))
@@ -81,12 +81,22 @@ struct GenerateCommand: ParsableCommand {
         return [begin]
     }
 
-    /// The prompt. A file's or standard input's last line end, which editors and `echo` add, is not part of it.
+    /// The prompt. The last line end of a file or of standard input, LF or CRLF, which editors and `echo` add, is not part
+    /// of it.
+    ///
+    /// - Throws: ``TextInputError``
     private func promptText() throws -> String {
         if let prompt { return prompt }
-        let data = try file.map { try Data(contentsOf: $0) } ?? FileHandle.standardInput.readDataToEndOfFile()
-        let text = String(decoding: data, as: UTF8.self)
-        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+        var text: String
+        if let file {
+            text = try TextInputError.text(try Data(contentsOf: file), of: file.path)
+        } else {
+            var input = StandardInput()
+            text = try input.readToEnd()
+        }
+        // CRLF is one character.
+        if let last = text.last, last == "\n" || last == "\r\n" { text.removeLast() }
+        return text
     }
 }
 
@@ -110,5 +120,14 @@ private struct GenerateReport: Encodable {
         promptTokens = info.promptTokenCount
         promptTokensPerSecond = info.promptTokensPerSecond
         tokensPerSecond = info.tokensPerSecond
+    }
+}
+
+extension GenerateCompletionInfo {
+    /// How long it took and why it ended: a line for people.
+    var speeds: String {
+        "prompt \(Quantity.count(promptTokenCount)) tokens, \(Quantity.fixed(promptTokensPerSecond, digits: 1)) "
+            + "tokens/s; generated \(Quantity.count(tokens.count)) tokens, "
+            + "\(Quantity.fixed(tokensPerSecond, digits: 1)) tokens/s; ended by \(stopReason.rawValue)\n"
     }
 }

@@ -44,7 +44,7 @@ struct InitCommand: ParsableCommand {
             overwrite: output.overwrite
         ) { completed, _ in
             meter.update(done: completed)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
         let residuals = reports.map(\.relativeResidual)

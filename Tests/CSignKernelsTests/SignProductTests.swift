@@ -63,11 +63,11 @@ private protocol QuantizedInput: FixedWidthInteger {
 }
 
 extension Int8: QuantizedInput {
-    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int { kernels.table_bytes_int8(columns) }
+    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int { kernels.lut_bytes_int8(columns) }
     static func buildTables(
         _ kernels: sign_kernels_table, _ q: UnsafePointer<Int8>, _ quads: Range<Int>,
         _ tables: UnsafeMutablePointer<UInt8>
-    ) { kernels.build_tables_int8(q, quads.lowerBound, quads.upperBound, tables) }
+    ) { kernels.build_luts_int8(q, quads.lowerBound, quads.upperBound, tables) }
     static func product(
         _ kernels: sign_kernels_table
     ) -> (
@@ -77,11 +77,11 @@ extension Int8: QuantizedInput {
 }
 
 extension Int16: QuantizedInput {
-    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int { kernels.table_bytes_int16(columns) }
+    static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int { kernels.lut_bytes_int16(columns) }
     static func buildTables(
         _ kernels: sign_kernels_table, _ q: UnsafePointer<Int16>, _ quads: Range<Int>,
         _ tables: UnsafeMutablePointer<UInt8>
-    ) { kernels.build_tables_int16(q, quads.lowerBound, quads.upperBound, tables) }
+    ) { kernels.build_luts_int16(q, quads.lowerBound, quads.upperBound, tables) }
     static func product(
         _ kernels: sign_kernels_table
     ) -> (

@@ -1,5 +1,6 @@
 import Foundation
 import OneBitEvaluation
+import TestSupport
 import Testing
 import Tokenization
 

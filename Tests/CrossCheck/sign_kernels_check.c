@@ -33,7 +33,7 @@ static void check_product(const sign_kernels_table *kernels, size_t rows, size_t
     uint8_t *packed = aligned_alloc(64, rounded_up(layout->byte_count(rows, columns, tiles), 64));
     layout->pack((sign_kernels_matrix){bits, bytes_per_row, rows, columns}, 0, tiles, packed);
 
-    const size_t table_bytes = (wide ? kernels->table_bytes_int16 : kernels->table_bytes_int8)(columns);
+    const size_t table_bytes = (wide ? kernels->lut_bytes_int16 : kernels->lut_bytes_int8)(columns);
     const size_t stride = rounded_up(table_bytes, 64);
     const size_t quads = (columns + 4 * layout->group_columns - 1) / (4 * layout->group_columns);
     uint8_t *tables = aligned_alloc(64, stride * tokens);
@@ -45,10 +45,10 @@ static void check_product(const sign_kernels_table *kernels, size_t rows, size_t
         for (size_t c = 0; c < columns; c++) x[c] = next_float(), g[c] = next_float();
         if (wide) {
             inputs[t] = kernels->quantize_int16(x, g, columns, q16 + t * padded, padded);
-            kernels->build_tables_int16(q16 + t * padded, 0, quads, tables + t * stride);
+            kernels->build_luts_int16(q16 + t * padded, 0, quads, tables + t * stride);
         } else {
             inputs[t] = kernels->quantize_int8(x, g, columns, q8 + t * padded, padded);
-            kernels->build_tables_int8(q8 + t * padded, 0, quads, tables + t * stride);
+            kernels->build_luts_int8(q8 + t * padded, 0, quads, tables + t * stride);
         }
     }
     int32_t *y = malloc(rows * tokens * sizeof *y);

@@ -106,10 +106,16 @@ struct HostileSafetensorsTests {
 
     @Test(
         "A header that is not a JSON object is refused",
-        arguments: ["", "[]", "1", "{", "{\"a\"}", "{\"a\":1,}", "{} x", "nul", String(repeating: "[", count: 100_000)]
+        arguments: ["", "[]", "1", "{", "{\"a\"}", "{\"a\":1,}", "{} x", "nul"]
     )
     func notAnObject(header: String) throws {
         guard case .malformedHeader? = try error(header: header) else { return fail("another error") }
+    }
+
+    @Test("A header nested a hundred thousand deep is refused")
+    func nesting() throws {
+        // No argument of the test: the log would hold it.
+        try notAnObject(header: String(repeating: "[", count: 100_000))
     }
 
     @Test(

@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 @Suite("onebit pack")
@@ -19,9 +20,8 @@ struct PackCommandTests {
         ]
     )
     func valueTypes(form: String, options: [String], type: ElementType) async throws {
-        let folder = try BuiltCommand.temporaryFolder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let output = folder.appending(path: "packed")
+        let folder = try TemporaryDirectory()
+        let output = folder.file("packed")
         let outcome = try await BuiltCommand.run(
             ["pack", released(form).path, "--output", output.path] + options)
         #expect(outcome.exitCode == 0)

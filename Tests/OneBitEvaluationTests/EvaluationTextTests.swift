@@ -103,6 +103,23 @@ import Tokenization
         }
     }
 
+    @Test("A file with CRLF line ends gives the texts of the same file with LF", arguments: ["jsonl", "wikitext"])
+    func carriageReturns(format: String) throws {
+        let lines =
+            format == "jsonl"
+            ? ["{\"text\": \"a\"}", "", " ", "{\"text\": \"b\"}", ""] : [" ", " = Title = ", " ", " A text . ", " "]
+        func texts(_ lineEnd: String) throws -> [String] {
+            var texts: [String] = []
+            try withFile(Data(lines.map { $0 + lineEnd }.joined().utf8), name: "a.\(format)") { file in
+                texts = try EvaluationText(file: file, format: EvaluationTextFormat(rawValue: format)).texts
+            }
+            return texts
+        }
+        let unix = try texts("\n")
+        #expect(unix.count == (format == "jsonl" ? 2 : 5))
+        #expect(try texts("\r\n") == unix)
+    }
+
     @Test("A .jsonl file gives the text of every line; other line separators stay in the text")
     func jsonl() throws {
         let lines = "{\"text\": \"a\\nb\"}\n\n{\"tokens\": [1], \"text\": \"c\u{2028}d\"}\n{\"text\": \"\"}"

@@ -1,22 +1,24 @@
 // Products with ±1 matrices at one bit per weight, and the float arithmetic around them.
 //
-// The only header that Swift sees. A `sign_kernels_table` is one instruction set's version of every kernel; the
-// tables that this machine can run are found once, by asking the CPU. Whoever holds a table may call all of it.
+// The only header that Swift sees. A `sign_kernels_table` is a dispatch table: one instruction set's version of every
+// kernel. The CPU is asked once which of them it can run; whoever holds a table may call all of it.
 //
-// A product with a sign matrix looks sums up. Columns are taken in groups of n (4 or 6, the version's `layout` says). A
-// token's inputs are integers x; per group, the 2^n ways in which its signs can disagree with the signs of x are
-// tabulated once:
+// A product with a sign matrix is made of look-ups. Columns are taken in groups of n (4 or 6, as the version's `layout`
+// says). A token's inputs are integers x; per group, the 2^n ways in which its signs can disagree with the signs of x
+// are tabulated once, in a look-up table (LUT):
 //     T[i] = Σ_j |x_j| · [bit j of i ≠ (x_j < 0)]                     and then, for every row r,
 //     y[r] = Σ_c S[r][c] · x[c] = Σ_c |x_c| − 2 Σ_groups T[bits of row r]
 // One look-up stands for n products, and the bits of a row are the index as they are. The steps:
 //     quantize_int8 (or 16)   x ⊙ g to integers, their scale, Σ|x|    once per token
-//     build_tables_int8       the tables T                             once per token, any ranges of groups
+//     build_luts_int8         the look-up tables T                     once per token, any ranges of groups
 //     sign_product_int8       rows times tokens                        any ranges of tiles
 //
 // What every version promises, and the tests demand:
 //   * products with sign matrices are exact, so all versions return the same integers;
 //   * float reductions add in one fixed order (16 lanes, then a tree; no fused multiply-add), so all versions
-//     return the same bits, and a caller that splits rows, groups or tokens over threads changes no bit either.
+//     return the same bits, and a caller that splits rows, groups or tokens over threads changes no bit either;
+//   * a kernel touches the elements that its comment names and none beyond, whatever the width: only what says so wants
+//     padding or alignment. (Prefetches may go further; they cannot fault.)
 //
 // What these kernels are not: they don't check sizes, allocate, or start threads. The caller does.
 #pragma once
@@ -31,11 +33,11 @@ extern "C" {
 // Widest sign matrix. 65536 inputs of at most 32767 in magnitude sum to less than 2^31.
 #define SIGN_KERNELS_MAXIMUM_COLUMNS 65536
 
-// Quantised inputs are stored in rows whose length is a multiple of this, zero beyond `columns`: whole quadruples of
-// groups, in either layout.
+// `build_luts` reads quantized inputs in rows whose length is a multiple of this, zero beyond `columns`: whole quadruples
+// of groups, in either layout.
 #define SIGN_KERNELS_INPUT_PADDING 48
 
-// Alignment of tables and of packed matrices that costs no speed.
+// Alignment that look-up tables need and that packed matrices should have for speed.
 #define SIGN_KERNELS_ALIGNMENT 64
 
 // Query rows that `attention` works on at a time.
@@ -53,9 +55,9 @@ typedef struct sign_kernels_matrix {
     size_t columns;  // at most SIGN_KERNELS_MAXIMUM_COLUMNS
 } sign_kernels_matrix;
 
-// An order of a sign matrix's bits that kernels want: whole tiles of rows, one after the other.
+// The order in which a version's kernels read the bits of a sign matrix: whole tiles of rows, one after the other.
 typedef struct sign_kernels_layout {
-    // Names the order for ever: another order gets another name. Cache files go by it.
+    // Names the order for good: another order gets another name. Cache files are named after it.
     const char *_Nonnull name;
     // Columns of a group, n.
     size_t group_columns;
@@ -67,14 +69,14 @@ typedef struct sign_kernels_layout {
     void (*_Nonnull pack)(sign_kernels_matrix matrix, size_t tile_begin, size_t tile_end, uint8_t *_Nonnull packed);
 } sign_kernels_layout;
 
-// A matrix in a table's layout.
+// A matrix in the layout of a dispatch table.
 typedef struct sign_kernels_packed_matrix {
     const uint8_t *_Nonnull bytes;
     size_t rows;
     size_t columns;
 } sign_kernels_packed_matrix;
 
-// What quantising a token returns: x ⊙ g ≈ q · scale, and Σ|q|.
+// The result of quantizing a token beside its integers: x ⊙ g ≈ q · scale, and Σ|q|.
 typedef struct sign_kernels_quantized {
     float scale;
     int32_t magnitude;
@@ -94,7 +96,8 @@ typedef struct sign_kernels_table {
     const char *_Nonnull name;
     const sign_kernels_layout *_Nonnull layout;
 
-    // q = round((x ⊙ g) / s), s = max|x ⊙ g| / 127, ties to even. q is zero-filled up to `padded`.
+    // q = round((x ⊙ g) / s), s = max|x ⊙ g| / 127, ties to even. Writes `padded` ≥ columns elements of q, zeros from
+    // `columns` on.
     // An input with NaN or infinity gives q = 0 and s = NaN, so that the damage shows in everything downstream;
     // an input below 1e-30 throughout gives q = 0 and s = 0.
     sign_kernels_quantized (*_Nonnull quantize_int8)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
@@ -103,24 +106,24 @@ typedef struct sign_kernels_table {
     sign_kernels_quantized (*_Nonnull quantize_int16)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
                                                       int16_t *_Nonnull q, size_t padded);
 
-    // Bytes of one token's tables.
-    size_t (*_Nonnull table_bytes_int8)(size_t columns);
-    size_t (*_Nonnull table_bytes_int16)(size_t columns);
-    // Fills the tables of group quadruples quad_begin ≤ i < quad_end, of ceil(columns / (4 · group_columns)) in all.
-    // q is padded as SIGN_KERNELS_INPUT_PADDING says; `tables` is aligned to SIGN_KERNELS_ALIGNMENT.
-    void (*_Nonnull build_tables_int8)(const int8_t *_Nonnull q, size_t quad_begin, size_t quad_end,
-                                       uint8_t *_Nonnull tables);
-    void (*_Nonnull build_tables_int16)(const int16_t *_Nonnull q, size_t quad_begin, size_t quad_end,
-                                        uint8_t *_Nonnull tables);
+    // Bytes of one token's look-up tables.
+    size_t (*_Nonnull lut_bytes_int8)(size_t columns);
+    size_t (*_Nonnull lut_bytes_int16)(size_t columns);
+    // Fills the look-up tables of group quadruples quad_begin ≤ i < quad_end, of ceil(columns / (4 · group_columns)) in
+    // all. q is padded as SIGN_KERNELS_INPUT_PADDING says; `luts` is aligned to SIGN_KERNELS_ALIGNMENT.
+    void (*_Nonnull build_luts_int8)(const int8_t *_Nonnull q, size_t quad_begin, size_t quad_end,
+                                     uint8_t *_Nonnull luts);
+    void (*_Nonnull build_luts_int16)(const int16_t *_Nonnull q, size_t quad_begin, size_t quad_end,
+                                      uint8_t *_Nonnull luts);
     // y[t][r] = Σ_c S[r][c] · q[t][c]   for the rows of tiles tile_begin ≤ i < tile_end, 0 ≤ t < tokens; exact.
-    // tables: `tokens` of them, table_stride bytes apart (a multiple of the alignment).
+    // luts: those of `tokens` tokens, lut_stride bytes apart (a multiple of the alignment).
     // y: [tokens, output_stride], its first column the first row of tile_begin.
     void (*_Nonnull sign_product_int8)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
-                                       const uint8_t *_Nonnull tables, size_t table_stride,
+                                       const uint8_t *_Nonnull luts, size_t lut_stride,
                                        const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
                                        int32_t *_Nonnull y, size_t output_stride);
     void (*_Nonnull sign_product_int16)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
-                                        const uint8_t *_Nonnull tables, size_t table_stride,
+                                        const uint8_t *_Nonnull luts, size_t lut_stride,
                                         const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
                                         int32_t *_Nonnull y, size_t output_stride);
     // y = q · s ⊙ h
@@ -152,18 +155,19 @@ typedef struct sign_kernels_table {
     // Rotates the pairs (x[i], x[i + size/2]) of one head by the angles whose cosines and sines are given, [size/2].
     void (*_Nonnull rotate_half)(float *_Nonnull x, size_t size, const float *_Nonnull cosine,
                                  const float *_Nonnull sine);
-    // Attention of some query heads that share one key/value head, for consecutive tokens of one sequence:
+    // Attention of the query heads that share one key/value head, for consecutive tokens of one sequence:
     //     y[t][h] = Σ_{p < positions + t} softmax_p(q[t][h] · k_p · scale) v_p      0 ≤ t < tokens, 0 ≤ h < heads
     // q, y: [tokens, query_stride], the heads side by side, `size` floats each. keys, values: 16-bit floats, one row per
-    // position, `stride` elements apart, zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING.
-    // room: SIGN_KERNELS_ATTENTION_ROWS · (positions + tokens + size + 15) floats to work with.
+    // position, `stride` elements apart, zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING, which
+    // are read too, of the last row as well.
+    // scratch: SIGN_KERNELS_ATTENTION_ROWS · (positions + tokens + size + 15) floats to work with.
     void (*_Nonnull attention)(const float *_Nonnull q, size_t query_stride, size_t tokens, size_t heads,
                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values, size_t stride,
-                               size_t positions, size_t size, float scale, float *_Nonnull room,
+                               size_t positions, size_t size, float scale, float *_Nonnull scratch,
                                float *_Nonnull y);
 
-    // Reads whole multiples of 256 bytes and returns something that depends on all of them: what a benchmark holds
-    // decoding against.
+    // Reads `count` bytes, a multiple of 256, and returns something that depends on all of them: the reading rate that
+    // a benchmark compares decoding with.
     uint64_t (*_Nonnull read)(const uint8_t *_Nonnull bytes, size_t count);
 } sign_kernels_table;
 
@@ -175,7 +179,7 @@ const char *_Nullable sign_kernels_known_name(size_t index);
 // the CPU (or the operating system, which has to save the registers) lacks what it needs.
 const sign_kernels_table *_Nullable sign_kernels_find(const char *_Nullable name);
 
-// A checksum of bytes, the same on every machine: finds damage, not malice.
+// A checksum of bytes, the same on every machine: detects damage, not tampering.
 uint64_t sign_kernels_checksum(const uint8_t *_Nonnull bytes, size_t count);
 
 // Tells the CPU that this thread waits in a loop.

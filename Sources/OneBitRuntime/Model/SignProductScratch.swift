@@ -60,8 +60,8 @@ final class SignProductScratch {
     /// Bytes of one token's tables for a layer.
     private static func tableBytes(inputs: Int, kernels: Kernels, precision: InputPrecision) -> Int {
         switch precision {
-        case .bits8: kernels.pointee.table_bytes_int8(inputs)
-        case .bits16: kernels.pointee.table_bytes_int16(inputs)
+        case .bits8: kernels.pointee.lut_bytes_int8(inputs)
+        case .bits16: kernels.pointee.lut_bytes_int16(inputs)
         }
     }
 
@@ -85,8 +85,8 @@ final class SignProductScratch {
     func buildTables(quads: Range<Int>, slot: Int) {
         let target = tables.pointer + slot * tableStride
         switch precision {
-        case .bits8: kernels.pointee.build_tables_int8(int8(slot), quads.lowerBound, quads.upperBound, target)
-        case .bits16: kernels.pointee.build_tables_int16(int16(slot), quads.lowerBound, quads.upperBound, target)
+        case .bits8: kernels.pointee.build_luts_int8(int8(slot), quads.lowerBound, quads.upperBound, target)
+        case .bits16: kernels.pointee.build_luts_int16(int16(slot), quads.lowerBound, quads.upperBound, target)
         }
     }
 

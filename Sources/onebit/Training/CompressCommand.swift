@@ -160,7 +160,7 @@ struct CompressCommand: ParsableCommand {
         try StudentInitializer(recipe: work.settings.start, seed: seed.seed)
             .run(teacher: teacher, destination: work.start) { done, _ in
                 meter.update(done: done)
-                try Interruption.check()
+                try Task.checkCancellation()
             }
         meter.finish()
     }
@@ -190,7 +190,7 @@ struct CompressCommand: ParsableCommand {
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "parameters")
         try CheckpointPacker().pack(student: student, destination: work.packed) { done, _ in
             meter.update(done: done)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
     }

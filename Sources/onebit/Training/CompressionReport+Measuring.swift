@@ -33,7 +33,7 @@ extension CompressionReport {
             teacher: teacherModel, student: packedModel, text: heldOut
         ) { soFar in
             meter.update(done: soFar.teacher.windows)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
 
@@ -41,7 +41,7 @@ extension CompressionReport {
         meter = progress.meter("judge start", total: windows, unit: "windows")
         let startResult = try Perplexity(plan).evaluate(startModel, text: heldOut) { soFar in
             meter.update(done: soFar.windows)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
 
@@ -87,7 +87,7 @@ extension CompressionReport {
         var story = prompt
         let info = try generate(prompt: tokens, model: model, tokenizer: tokenizer, parameters: parameters) {
             story += $0
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         return (story, info.tokensPerSecond)
     }

@@ -75,7 +75,7 @@ func distill(
             directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
     ) { event in
         meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
-        try Interruption.check()
+        try Task.checkCancellation()
     }
     meter.finish()
     if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }

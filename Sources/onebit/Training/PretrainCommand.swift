@@ -96,7 +96,7 @@ struct PretrainCommand: ParsableCommand {
                     directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
             ) { event in
                 meter.update(done: event.step * tokensPerStep, note: event.summary)
-                try Interruption.check()
+                try Task.checkCancellation()
             }
             meter.finish(note: "\(pretrainer.parameterCount) parameters")
         }

@@ -85,7 +85,7 @@ func writeCorpus(
     let meter = progress.meter("synthesize", total: settings.samples, unit: "samples")
     try synthesizer.write(to: output, resumes: resumes) { state in
         meter.update(done: state.samples, note: "\(state.tokens) tokens")
-        try Interruption.check()
+        try Task.checkCancellation()
     }
     meter.finish()
 }

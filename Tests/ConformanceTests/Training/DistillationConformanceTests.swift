@@ -1,8 +1,9 @@
 import Foundation
 import ModelDescription
+import TestSupport
 import Testing
-@testable import OneBitTraining
 
+@testable import OneBitTraining
 
 @Suite("First distillation step against the paper's code", .enabled(if: SharedData.isPresent, "../shared is not there"))
 struct DistillationConformanceTests {

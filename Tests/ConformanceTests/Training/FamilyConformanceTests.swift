@@ -3,6 +3,7 @@ import ModelDescription
 import OneBitRuntime
 import OneBitTraining
 import SignDecomposition
+import TestSupport
 import Testing
 
 /// Random models of every family, with logits that transformers computed: `models/tiny-*`.

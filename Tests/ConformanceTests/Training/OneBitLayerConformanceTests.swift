@@ -1,5 +1,6 @@
 import Foundation
 import OneBitTraining
+import TestSupport
 import Testing
 
 @Suite("OneBit layer against the paper's code", .enabled(if: SharedData.isPresent, "../shared is not there"))

@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import OneBitTraining
+import TestSupport
 import Testing
 
 @Suite("Teacher against transformers", .enabled(if: SharedData.isPresent, "../shared is not there"))
