@@ -48,7 +48,7 @@ var targets: [Target] = [
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
             "Tokenization", argumentParser,
-        ] + (training ? ["OneBitTraining"] : []),
+        ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
@@ -87,7 +87,8 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"] + (training ? ["OneBitTraining"] : []),
+        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+            + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
@@ -106,11 +107,16 @@ if training {
                 .linkedLibrary("c10"),
             ]
         ),
+        .target(name: "Torch", dependencies: ["CLibTorch"]),
         .target(
             name: "OneBitTraining",
-            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition"]
+            dependencies: [
+                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
+            ]
         ),
-        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining", "TestSupport"]),
+        .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+        .testTarget(
+            name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
 }
 

@@ -1,4 +1,5 @@
 import SignDecomposition
+import Torch
 
 /// A long stream of token ids cut into segments of equal length, served in an order that only the seed decides.
 ///
@@ -24,7 +25,7 @@ struct TokenSegments: Sendable {
     }
 
     /// Segments `start ..< start + batch` of the endless sequence of shuffled epochs, [batch, length].
-    func batch(from start: Int, count batch: Int) throws -> Tensor {
+    func batch(from start: Int, count batch: Int, device: Device = .cpu) throws -> Tensor {
         var ids: [Int] = []
         ids.reserveCapacity(batch * length)
         var epoch = -1
@@ -37,7 +38,7 @@ struct TokenSegments: Sendable {
             let offset = order[position % count] * length
             for id in tokens[offset..<(offset + length)] { ids.append(Int(id)) }
         }
-        return try Tensor(integers: ids, shape: [batch, length])
+        return try .integers(ids, shape: [batch, length], device: device)
     }
 
     private func permutation(ofEpoch epoch: Int) -> [Int] {
