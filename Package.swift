@@ -57,7 +57,7 @@ var targets: [Target] = [
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
     // What the tests share: temporary directories, the place of the shared reference data.
-    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
     .testTarget(
@@ -70,7 +70,8 @@ var targets: [Target] = [
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),
+    .testTarget(
+        name: "LanguageModelTests", dependencies: ["LanguageModel", "ModelDescription", "TestSupport", "Tokenization"]),
     .testTarget(
         name: "OneBitRuntimeTests",
         dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),

@@ -5,16 +5,21 @@ import Tokenization
 ///
 /// Immutable: any number of sessions and generations may share it, at the same time too.
 public struct ModelContainer: Sendable {
-    public let model: any CausalLanguageModel
-    public let tokenizer: any Tokenizer
+    public var model: any CausalLanguageModel { engine.model }
+    public var tokenizer: any Tokenizer { engine.tokenizer }
     /// Generates what is asked of this model: its chats, and whatever else wants to share its batches.
     public let engine: GenerationEngine
     private let template: Result<ChatTemplate, any Error>
 
     /// Puts together what is loaded already. Without a chat template there are no chats.
     public init(model: any CausalLanguageModel, tokenizer: any Tokenizer, chatTemplate: ChatTemplate? = nil) {
-        self.init(
-            model, tokenizer, template: chatTemplate.map { .success($0) } ?? .failure(ChatSessionError.noChatTemplate))
+        self.init(engine: GenerationEngine(model: model, tokenizer: tokenizer), chatTemplate: chatTemplate)
+    }
+
+    /// Puts together a model whose engine has limits of its own.
+    public init(engine: GenerationEngine, chatTemplate: ChatTemplate? = nil) {
+        self.engine = engine
+        template = chatTemplate.map { .success($0) } ?? .failure(ChatSessionError.noChatTemplate)
     }
 
     /// A loaded model with the tokenizer and the chat template of its directory. A template that is missing or unknown
@@ -22,17 +27,8 @@ public struct ModelContainer: Sendable {
     ///
     /// - Throws: `TokenizerError`
     public init(model: any CausalLanguageModel, directory: URL) throws {
-        self.init(
-            model, try loadTokenizer(from: directory), template: Result { try ChatTemplate(directory: directory) })
-    }
-
-    private init(
-        _ model: any CausalLanguageModel, _ tokenizer: any Tokenizer, template: Result<ChatTemplate, any Error>
-    ) {
-        self.model = model
-        self.tokenizer = tokenizer
-        self.template = template
-        engine = GenerationEngine(model: model, tokenizer: tokenizer)
+        engine = GenerationEngine(model: model, tokenizer: try loadTokenizer(from: directory))
+        template = Result { try ChatTemplate(directory: directory) }
     }
 
     /// The format of the model's conversations.

@@ -1,8 +1,8 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import LanguageModel
-@testable import OneBitRuntime
 
 @Suite struct GenerateTests {
     private let tokenizer = LetterTokenizer()
@@ -108,7 +108,7 @@ import Testing
         let tokenizer = tokenizer
         // On a thread of its own: it would hold up one of the few that tests share.
         let task = Task {
-            try await GenerationQueue().run {
+            try await SerialTaskExecutor().run {
                 try generate(prompt: [0], model: model, tokenizer: tokenizer, parameters: .greedy) { _ in }
             }
         }

@@ -2,7 +2,6 @@ import ModelDescription
 import Tokenization
 
 @testable import LanguageModel
-@testable import OneBitRuntime
 
 /// Counts: after token n comes n + 1, with certainty.
 struct CountingModel: CausalLanguageModel {
@@ -85,18 +84,4 @@ final class PredictingContext: DecodingContext {
         logits[try next(rows[row])] = 10
         return try logits.withUnsafeBufferPointer(body)
     }
-}
-
-/// One letter a token: a, b, c, …
-struct LetterTokenizer: Tokenizer {
-    let vocabularySize = 30
-    let beginOfSequence: Int? = nil
-    let endOfSequence: Int? = nil
-
-    func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
-        text.unicodeScalars.map { Int($0.value) - 97 }
-    }
-    func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String { ids.compactMap(token(of:)).joined() }
-    func id(of token: String) -> Int? { encode(token, addSpecialTokens: false).first }
-    func token(of id: Int) -> String? { UnicodeScalar(97 + id).map { String(Character($0)) } }
 }
