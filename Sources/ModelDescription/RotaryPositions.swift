@@ -34,33 +34,42 @@ public struct RotaryPositions: Sendable, Hashable {
     ///   - sequenceLength: tokens of the sequence, those yet to be read of the pass included; matters to
     ///     ``Scaling/dynamic(factor:original:)`` alone.
     public func frequencies(headSize: Int, sequenceLength: Int) -> [Float] {
-        switch scaling {
-        case .none: return unscaled(headSize: headSize, base: base)
-        case .linear(let factor): return unscaled(headSize: headSize, base: base).map { $0 / factor }
-        case .dynamic(let factor, let original):
-            guard sequenceLength > original, headSize > 2 else { return unscaled(headSize: headSize, base: base) }
+        [Float](unsafeUninitializedCapacity: headSize / 2) { buffer, count in
+            fillFrequencies(UnsafeMutableBufferPointer(rebasing: buffer[..<(headSize / 2)]), sequenceLength: sequenceLength)
+            count = headSize / 2
+        }
+    }
+
+    /// As ``frequencies(headSize:sequenceLength:)``, into memory that is there: d is twice its count.
+    package func fillFrequencies(_ frequencies: UnsafeMutableBufferPointer<Float>, sequenceLength: Int) {
+        let headSize = 2 * frequencies.count
+        var base = base
+        if case .dynamic(let factor, let original) = scaling, sequenceLength > original, headSize > 2 {
             let stretch = factor * Float(sequenceLength) / Float(original) - (factor - 1)
-            let exponent = Float(headSize) / Float(headSize - 2)
-            return unscaled(headSize: headSize, base: base * pow(stretch, exponent))
+            base *= pow(stretch, Float(headSize) / Float(headSize - 2))
+        }
+        for i in frequencies.indices {
+            // θ_i = base^(−2i/d)
+            frequencies.initializeElement(at: i, to: scaled(1 / pow(base, Float(2 * i) / Float(headSize))))
+        }
+    }
+
+    private func scaled(_ frequency: Float) -> Float {
+        switch scaling {
+        case .none, .dynamic: return frequency
+        case .linear(let factor): return frequency / factor
         case .llama3(let factor, let low, let high, let original):
-            return unscaled(headSize: headSize, base: base).map { frequency in
-                let wavelength = 2 * Float.pi / frequency
-                if wavelength < Float(original) / high { return frequency }
-                if wavelength > Float(original) / low { return frequency / factor }
-                let smooth = (Float(original) / wavelength - low) / (high - low)
-                return (1 - smooth) * frequency / factor + smooth * frequency
-            }
+            let wavelength = 2 * Float.pi / frequency
+            if wavelength < Float(original) / high { return frequency }
+            if wavelength > Float(original) / low { return frequency / factor }
+            let smooth = (Float(original) / wavelength - low) / (high - low)
+            return (1 - smooth) * frequency / factor + smooth * frequency
         }
     }
 
     /// Whether the frequencies depend on the length of the sequence.
     public var dependsOnLength: Bool {
         if case .dynamic = scaling { true } else { false }
-    }
-
-    /// θ_i = base^(−2i/d)
-    private func unscaled(headSize: Int, base: Float) -> [Float] {
-        (0..<headSize / 2).map { 1 / pow(base, Float(2 * $0) / Float(headSize)) }
     }
 }
 

@@ -143,14 +143,22 @@ package final class InPlaceSafetensors: @unchecked Sendable {
         UnsafeMutableRawBufferPointer(start: base + plan.offsets[index].offset, count: tensors[index].byteCount)
     }
 
+    /// Bytes that are brought to the disk between two looks at the task's cancellation.
+    private static let syncPiece = 64 << 20
+
     /// Writes the header, brings everything to the disk and puts the file in its place.
     ///
-    /// - Throws: ``FileError``
+    /// - Throws: ``FileError``, `CancellationError`
     package func commit(metadata: [String: String]) throws {
         let header = ShardPlan(name: plan.name, tensors: tensors, metadata: metadata, alignment: alignment).header
         precondition(header.count == plan.header.count, "the header's length was fixed by init")
         header.withUnsafeBytes { base.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-        guard msync(base, plan.byteCount, MS_SYNC) == 0, rename(temporary, destination.path) == 0 else {
+        var succeeded = true
+        for offset in stride(from: 0, to: plan.byteCount, by: Self.syncPiece) where succeeded {
+            try Task.checkCancellation()
+            succeeded = msync(base + offset, min(Self.syncPiece, plan.byteCount - offset), MS_SYNC) == 0
+        }
+        guard succeeded, rename(temporary, destination.path) == 0 else {
             throw FileError.cannotWrite(
                 file: destination.path, neededBytes: plan.byteCount, reason: FileError.systemReason)
         }
