@@ -59,9 +59,11 @@ var targets: [Target] = [
     // What the tests share: temporary directories, the place of the shared reference data.
     .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
-    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
+    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON", "TestSupport"]),
     .testTarget(
-        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
+        name: "TensorFilesTests", dependencies: ["JSON", "TensorFiles", "TestSupport"], exclude: ["Reference"]),
+    .testTarget(
+        name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",

@@ -17,7 +17,7 @@ public struct QuantizationConfiguration: Sendable, Hashable {
     public var postLayerNorm: Bool
     /// Epsilon of that LayerNorm.
     public var layerNormEpsilon: Float
-    /// Element type of the value vectors.
+    /// Element type that holds every value vector exactly: theirs, or float32 where they differ.
     public var valueType: ElementType
     /// Linear layers that stay in float.
     public var modulesToNotConvert: [String]

@@ -1,5 +1,4 @@
 import Foundation
-import ModelDescription
 
 /// A zip archive laid out as `torch.save` does it, right or wrong: what the hostile tests change.
 struct PyTorchArchive {

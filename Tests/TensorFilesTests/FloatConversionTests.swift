@@ -1,6 +1,5 @@
 import Testing
 
-@testable import ModelDescription
 @testable import TensorFiles
 
 struct FloatConversionTests {
@@ -27,5 +26,18 @@ struct FloatConversionTests {
         #expect(FloatConversion.half(65519) == 0x7BFF)
         #expect(FloatConversion.half(.leastNonzeroMagnitude) == 0)
         #expect(FloatConversion.half(-0.0) == 0x8000)
+    }
+}
+
+struct ChecksumTests {
+    @Test(
+        "The checksum is XXH64",
+        arguments: [
+            ("", 0xEF46_DB37_51D8_E999), ("a", 0xD24E_C4F1_A98C_6E5B), ("abc", 0x44BC_2CF5_AD77_0999),
+            ("Nobody inspects the spammish repetition", 0xFBCE_A83C_8A37_8BF1),
+        ] as [(String, UInt64)]
+    )
+    func reference(text: String, expected: UInt64) {
+        #expect(Array(text.utf8).withUnsafeBytes { xxHash64($0) } == expected)
     }
 }

@@ -2,6 +2,7 @@ import Foundation
 import JSON
 import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 struct CheckpointTests {
@@ -86,13 +87,108 @@ struct CheckpointTests {
         "A damaged index is refused",
         arguments: [
             "", "[]", "{}", "{\"weight_map\":[]}", "{\"weight_map\":{\"a\":1}}",
-            "{\"weight_map\":{\"a\":\"x\",\"a\":\"y\"}}",
         ]
     )
     func damagedIndex(text: String) throws {
         try directory.write(TinyModel.configuration(), as: "config.json")
         try directory.write(text, as: "model.safetensors.index.json")
-        guard case .malformedIndex? = error() as? TensorFileError else { return fail("another error") }
+        let found = error() as? JSONNodeError
+        #expect(found?.file.hasSuffix("model.safetensors.index.json") == true)
+    }
+
+    @Test("Of two equal names in the index the later one counts, as in transformers")
+    func nameTwiceInIndex() throws {
+        try TinyModel.write(to: directory)
+        try FileManager.default.moveItem(
+            at: directory.file("model.safetensors"), to: directory.file("model-00001-of-00001.safetensors"))
+        let plan = try ModelConfiguration(contentsOf: directory.file("config.json"))
+            .tensorPlan(kind: .dense, weightType: .float32, valueType: .float32) { _ in .float32 }
+        func index(_ shards: [String]) throws {
+            let members = plan.flatMap { tensor in shards.map { "\"\(tensor.name)\": \"\($0)\"" } }
+            try directory.write(
+                "{\"weight_map\": {\(members.joined(separator: ", "))}}", as: "model.safetensors.index.json")
+        }
+        let shard = "model-00001-of-00001.safetensors"
+        try index([shard, shard])
+        #expect(try Checkpoint(directory: directory.url).tensors.count == plan.count)
+        try index(["missing.safetensors", shard])
+        #expect(try Checkpoint(directory: directory.url).tensors.count == plan.count)
+        try index([shard, "missing.safetensors"])
+        guard case .missingShard(_, "missing.safetensors")? = error() as? TensorFileError else {
+            return fail("another error")
+        }
+    }
+
+    @Test(
+        "A tensor that nothing is computed with may have any type, be of any shape, and be listed without being there")
+    func ignoredTensors() throws {
+        let ignored = "model.layers.0.self_attn.rotary_emb.inv_freq"
+        try TinyModel.write(to: directory)
+        let file = try SafetensorsFile(contentsOf: directory.file("model.safetensors"))
+        let names = file.tensors.keys.sorted()
+        var data: [UInt8] = []
+        var entries: [String] = []
+        for name in names {
+            let bytes = try file.withUnsafeBytes(of: name, Array.init)
+            let range = "[\(data.count), \(data.count + bytes.count)]"
+            entries.append(
+                "\"\(name)\": {\"dtype\": \"F32\", \"shape\": \(file.tensors[name]!.shape), \"data_offsets\": \(range)}"
+            )
+            data += bytes
+        }
+        for (name, isIgnored) in [(ignored, true), ("model.norm.scale", false)] {
+            let range = "[\(data.count), \(data.count + 16)]"
+            let entry = "\"\(name)\": {\"dtype\": \"F64\", \"shape\": [2], \"data_offsets\": \(range)}"
+            let header = "{\((entries + [entry]).joined(separator: ", "))}"
+            try directory.write(
+                safetensors(header: header, data: data + [UInt8](repeating: 0, count: 16)), as: "model.safetensors")
+            if isIgnored {
+                #expect(try Checkpoint(directory: directory.url).tensors.count == names.count)
+            } else {
+                guard case .unsupportedElementType(_, name, "F64")? = error() as? SafetensorsError else {
+                    return fail("another error")
+                }
+            }
+        }
+        try TinyModel.write(to: directory, shardByteLimit: 600)
+        try FileManager.default.removeItem(at: directory.file("model.safetensors"))
+        let url = directory.file("model.safetensors.index.json")
+        let index = try String(contentsOf: url, encoding: .utf8)
+            .replacing("\"weight_map\": {", with: "\"weight_map\": {\"\(ignored)\": \"not-there.safetensors\",")
+        try directory.write(index, as: url.lastPathComponent)
+        #expect(try Checkpoint(directory: directory.url).tensors.count == names.count)
+    }
+
+    @Test(
+        "What a checkpoint is told from others by survives chmod, copies that keep times, and hard links; new bytes do not"
+    )
+    func identity() throws {
+        try TinyModel.write(to: directory)
+        let file = directory.file("model.safetensors")
+        let original = try Checkpoint(directory: directory.url)
+        let (identity, checksum) = (original.identity, try original.contentChecksum())
+        try FileManager.default.setAttributes([.posixPermissions: 0o444], ofItemAtPath: file.path)
+        #expect(try Checkpoint(directory: directory.url).identity == identity)
+
+        let copy = try TemporaryDirectory()
+        try copy.write(TinyModel.configuration(), as: "config.json")
+        try FileManager.default.linkItem(at: file, to: copy.file("model.safetensors"))
+        #expect(try Checkpoint(directory: copy.url).identity == identity)
+        try FileManager.default.removeItem(at: copy.file("model.safetensors"))
+        var bytes = try Data(contentsOf: file)
+        try bytes.write(to: copy.file("model.safetensors"))
+        // A copy that has another time is known by its contents.
+        var times = try FileManager.default.attributesOfItem(atPath: file.path)
+        try FileManager.default.setAttributes(
+            [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: copy.file("model.safetensors").path)
+        #expect(try Checkpoint(directory: copy.url).identity != identity)
+        #expect(try Checkpoint(directory: copy.url).contentChecksum() == checksum)
+        times = times.filter { $0.key == .modificationDate }
+        bytes[bytes.count - 1] ^= 1
+        try bytes.write(to: copy.file("model.safetensors"))
+        try FileManager.default.setAttributes(times, ofItemAtPath: copy.file("model.safetensors").path)
+        #expect(try Checkpoint(directory: copy.url).identity != identity)
+        #expect(try Checkpoint(directory: copy.url).contentChecksum() != checksum)
     }
 
     @Test("A directory without configuration or weights says what is missing")

@@ -4,18 +4,18 @@ import TensorFiles
 
 /// Makes the start checkpoint of a student from a dense teacher.
 ///
-/// Tensor by tensor: read, decompose, write, let go. Memory is bounded by the largest tensor, not by the model.
+/// Tensor by tensor: read, decompose, write, released. Memory is bounded by the largest tensor, not by the model.
 public struct StudentInitializer: Sendable {
     /// What to make of each linear.
     public var recipe: StartRecipe
     /// Of NMF's random starts; each layer draws its own numbers from it.
     public var seed: UInt64
-    /// When a factorisation stops.
+    /// When a factorization stops.
     public var limits: DecompositionLimits
     /// Data bytes per file of the result.
     public var shardByteLimit: Int
 
-    /// An initialiser with a recipe.
+    /// An initializer with a recipe.
     public init(
         recipe: StartRecipe,
         seed: UInt64 = 0,
@@ -34,14 +34,14 @@ public struct StudentInitializer: Sendable {
         public let name: String
         /// ‖|W| − a bᵀ‖_F / ‖W‖_F; also the relative distance of sign(W) ⊙ a bᵀ from W.
         public let relativeResidual: Double
-        /// Rounds of the factorisation.
+        /// Rounds of the factorization.
         public let iterations: Int
     }
 
     /// Reads `teacher`, writes the float student to `destination`; nothing stands there until it is whole.
     ///
     /// - Returns: a report for every linear.
-    /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
+    /// - Throws: ``DecompositionError``, the errors of checkpoints and their files, `CancellationError`; the destination is then untouched.
     @discardableResult
     public func run(
         teacher: Checkpoint,
@@ -82,6 +82,7 @@ public struct StudentInitializer: Sendable {
         var completed = 0
         var reports: [LayerReport] = []
         for part in configuration.parts {
+            try Task.checkCancellation()
             switch part {
             case .float(let tensor):
                 // By way of floats, which refuses NaN and infinity; exact for every float type.
@@ -106,7 +107,7 @@ public struct StudentInitializer: Sendable {
         with writer: CheckpointWriter
     ) throws -> LayerReport {
         var weight = try teacher.floats(of: linear.weightName)
-        let result = try naming(tensor: linear.weightName, of: teacher.directory) {
+        let result = try attributingErrors(to: linear.weightName, of: teacher.directory) {
             try decompose(
                 weight,
                 rows: linear.outputs,
@@ -133,3 +134,61 @@ public struct StudentInitializer: Sendable {
         )
     }
 }
+
+/// What the student's latent weight starts from.
+public enum LatentWeight: String, Sendable, CaseIterable, Codable {
+    /// 0.01 · sign(W): the paper's.
+    case sign
+    /// W itself: its distance from zero then says how certain a sign is.
+    case weight
+}
+
+/// The choices that make a start checkpoint, and the two presets of the design.
+public struct StartRecipe: Sendable, Hashable, Codable {
+    /// How |W| becomes g and h.
+    public var method: DecompositionMethod
+    /// What the latent weight is.
+    public var latent: LatentWeight
+    /// How g and h share the scale.
+    public var scaleSplit: ScaleSplit
+    /// Whether a LayerNorm follows every one-bit linear.
+    public var postLayerNorm: Bool
+
+    /// A recipe of its own.
+    public init(method: DecompositionMethod, latent: LatentWeight, scaleSplit: ScaleSplit, postLayerNorm: Bool) {
+        self.method = method
+        self.latent = latent
+        self.scaleSplit = scaleSplit
+        self.postLayerNorm = postLayerNorm
+    }
+
+    /// The paper's (§3.2 and its released code).
+    public static let paper = StartRecipe(method: .nmf, latent: .sign, scaleSplit: .nmf, postLayerNorm: true)
+    /// The best that this project has measured; see dev/LOG.md.
+    public static let standard = StartRecipe(
+        method: .nmf,
+        latent: .weight,
+        scaleSplit: .balanced,
+        postLayerNorm: false
+    )
+
+    /// Magnitude of the latent weight where it is made of signs alone.
+    public static let signMagnitude: Float = 0.01
+}
+
+/// Names of the presets, as `--recipe` takes them.
+public enum RecipeName: String, Sendable, CaseIterable, Codable {
+    case paper
+    case `default`
+
+    /// The start recipe of that name.
+    public var start: StartRecipe {
+        switch self {
+        case .paper: .paper
+        case .default: .standard
+        }
+    }
+}
+
+/// Called after each tensor with the work done and the whole, both in weights.
+public typealias ProgressCallback = (_ completed: Int, _ total: Int) throws -> Void

@@ -1,7 +1,7 @@
 import Foundation
 import JSON
-import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 struct CheckpointWriterTests {

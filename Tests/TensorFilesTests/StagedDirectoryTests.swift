@@ -1,7 +1,7 @@
 import Foundation
 import JSON
-import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 struct StagedDirectoryTests {
@@ -44,6 +44,45 @@ struct StagedDirectoryTests {
         #expect(try parent.entries == ["student"])
     }
 
+    @Test("A file or a link in the destination's place is never replaced by a directory, nor is what a link points to")
+    func notADirectory() throws {
+        let target = try TemporaryDirectory()
+        try target.write("kept", as: "a")
+        for isLink in [false, true] {
+            if isLink {
+                try FileManager.default.createSymbolicLink(at: destination, withDestinationURL: target.url)
+            } else {
+                try Data("kept".utf8).write(to: destination)
+            }
+            let found = isLink ? "a symbolic link" : "a file"
+            #expect(throws: FileError.destinationNotADirectory(path: destination.path, found: found)) {
+                try StagedDirectory(destination: destination, overwrite: true)
+            }
+            #expect(try parent.entries == ["student"])
+            #expect(try String(contentsOf: isLink ? target.file("a") : destination, encoding: .utf8) == "kept")
+            try FileManager.default.removeItem(at: destination)
+        }
+        let staged = try StagedDirectory(destination: destination, overwrite: true)
+        try Data("kept".utf8).write(to: destination)
+        #expect(throws: FileError.destinationNotADirectory(path: destination.path, found: "a file")) {
+            try staged.commit()
+        }
+        #expect(try String(contentsOf: destination, encoding: .utf8) == "kept")
+        staged.discard()
+    }
+
+    @Test("A write that fails says how many bytes it was of, or nothing where that is not the matter")
+    func failedWrite() {
+        let missing = parent.file("missing/file")
+        let error = #expect(throws: FileError.self) { try writeAtomically(Data([1, 2, 3]), to: missing) }
+        #expect(error?.localizedDescription.contains("(3 bytes)") == true)
+        try? Data().write(to: destination)
+        let found = #expect(throws: FileError.self) {
+            try StagedDirectory(destination: destination.appending(path: "student"), overwrite: false)
+        }
+        #expect(found?.localizedDescription.contains("bytes") == false)
+    }
+
     @Test("A stage that fails leaves what was there, and nothing of its own")
     func failure() throws {
         struct Failure: Error {}
@@ -68,7 +107,7 @@ struct StagedDirectoryTests {
         #expect(try parent.entries == ["student"])
     }
 
-    @Test("The leavings of a killed process are hidden, never look finished, and go with the next run")
+    @Test("What a killed process left is hidden, never looks finished, and goes with the next run")
     func killed() throws {
         // A child that stages and dies as by kill -9: its directory stays behind under the temporary name.
         let staged = try StagedDirectory(destination: destination, overwrite: false)

@@ -1,6 +1,6 @@
 import Foundation
-import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 /// Files that a stranger wrote to hurt: each must give its own error, and nothing in it may run.

@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import TestSupport
 
 /// A LLaMA checkpoint of a few hundred weights, written by hand: what the tests change and read.
 enum TinyModel {

@@ -1,7 +1,7 @@
 import Foundation
 import JSON
-import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 /// Files that a stranger wrote to hurt: each must give its own error and do nothing else.

@@ -23,7 +23,7 @@ public struct CheckpointPacker: Sendable {
 
     /// Packs a float student, or writes a packed checkpoint anew: the paper's own in the form that this project writes.
     ///
-    /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
+    /// - Throws: ``DecompositionError``, the errors of checkpoints and their files, `CancellationError`; the destination is then untouched.
     public func pack(
         student: Checkpoint,
         destination: URL,
@@ -39,7 +39,7 @@ public struct CheckpointPacker: Sendable {
 
     /// Unpacks a packed checkpoint into a float student whose latent weights are 0.01 · sign.
     ///
-    /// - Throws: ``DecompositionError``, and `ModelFiles`' errors; the destination is then untouched.
+    /// - Throws: ``DecompositionError``, the errors of checkpoints and their files, `CancellationError`; the destination is then untouched.
     public func unpack(
         packed: Checkpoint,
         destination: URL,
@@ -79,6 +79,7 @@ public struct CheckpointPacker: Sendable {
             let total = configuration.parameterCount
             var completed = 0
             for part in configuration.parts {
+                try Task.checkCancellation()
                 switch part {
                 case .float(let tensor):
                     try copy(tensor.name)
@@ -95,7 +96,8 @@ public struct CheckpointPacker: Sendable {
             try writer.finish()
             var quantization = configuration.quantization
             quantization?.checkpointFormat = kind == .packed ? .packed : .float
-            quantization?.valueType = try type(configuration.linears[0].outputScaleName)
+            quantization?.valueType = try commonType(
+                configuration.linears.flatMap { [try type($0.outputScaleName), try type($0.inputScaleName)] })
             try writeAtomically(
                 configuration.jsonData(quantization: quantization),
                 to: directory.appending(path: "config.json")
@@ -105,20 +107,25 @@ public struct CheckpointPacker: Sendable {
     }
 }
 
+/// The element type that holds the values of all of these exactly.
+private func commonType(_ types: [ElementType]) -> ElementType {
+    Set(types).count == 1 ? types[0] : .float32
+}
+
 extension Checkpoint {
     /// The signs of one latent weight of a float student.
     fileprivate func latentSigns(of linear: LinearDescription) throws -> SignMatrix {
         let weight = try floats(of: linear.weightName)
-        return try naming(tensor: linear.weightName, of: directory) {
+        return try attributingErrors(to: linear.weightName, of: directory) {
             try SignMatrix(signsOf: weight, rows: linear.outputs, columns: linear.inputs)
         }
     }
 
     /// The packed signs of one linear of a packed checkpoint.
     ///
-    /// - Throws: ``DecompositionError`` naming the tensor, and `ModelFiles`' errors.
+    /// - Throws: ``DecompositionError`` naming the tensor, and the errors of checkpoints.
     public func signs(of linear: LinearDescription) throws -> SignMatrix {
-        try naming(tensor: linear.weightName, of: directory) {
+        try attributingErrors(to: linear.weightName, of: directory) {
             try withUnsafeBytes(of: linear.weightName) {
                 try SignMatrix(packed: $0, rows: linear.outputs, columns: linear.inputs)
             }
