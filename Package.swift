@@ -48,7 +48,7 @@ var targets: [Target] = [
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
             "Tokenization", argumentParser,
-        ] + (training ? ["OneBitTraining"] : []),
+        ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
@@ -87,7 +87,8 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"] + (training ? ["OneBitTraining"] : []),
+        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+            + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
@@ -106,12 +107,24 @@ if training {
                 .linkedLibrary("c10"),
             ]
         ),
+        .target(name: "Torch", dependencies: ["CLibTorch"]),
         .target(
             name: "OneBitTraining",
-            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition"]
+            dependencies: [
+                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
+            ]
         ),
-        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining", "TestSupport"]),
+        .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+        .testTarget(
+            name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
+}
+
+// The test targets to build, by name and separated by commas, where others and the command line are left out:
+// `make test-release` and `make sanitize` build only what they run.
+if let tests = Context.environment["ONEBIT_TESTS"]?.split(separator: ",").map(String.init) {
+    targets.removeAll { $0.type == .executable || $0.type == .test && !tests.contains($0.name) }
+    products.removeAll { $0.name == "onebit" }
 }
 
 var dependencies: [Package.Dependency] = [

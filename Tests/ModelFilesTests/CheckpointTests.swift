@@ -186,9 +186,9 @@ struct CheckpointTests {
         defer { try? FileManager.default.removeItem(at: link) }
         let checkpoint = try Checkpoint(directory: directory.url)
         for url in [directory.url, link, directory.url.deletingLastPathComponent()] {
-            #expect(throws: FileError.self) { try checkpoint.requireOutside(url) }
+            #expect(throws: FileError.self) { try checkpoint.validateOutput(url) }
         }
-        try checkpoint.requireOutside(directory.url.appending(path: "student"))
+        try checkpoint.validateOutput(directory.url.appending(path: "student"))
     }
 
     @Test("Auxiliary files are copied, and nothing else")

@@ -17,9 +17,10 @@ struct CountingModel: CausalLanguageModel {
 
     func logits(of tokens: [Int]) throws -> [Float] { tokens.flatMap(logits(after:)) }
 
-    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
-        let longest = configuration.maximumPositions
-        return PredictingDecoder(model: self, contextLength: min(contextLength ?? longest, longest)) { tokens in
+    func cacheByteCount(positions: Int) -> Int { positions }
+
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
+        PredictingContext(limits: limits, vocabularySize: configuration.vocabularySize) { tokens in
             (tokens.last! + 1) % configuration.vocabularySize
         }
     }
@@ -29,37 +30,60 @@ struct CountingModel: CausalLanguageModel {
     }
 }
 
-/// A decoder of which a closure says what token comes next.
-final class PredictingDecoder: TokenDecoder {
-    let contextLength: Int
-    var position: Int { tokens.count }
-    private let model: any CausalLanguageModel
+/// A context of which a closure says what token comes next.
+final class PredictingContext: DecodingContext {
+    let limits: DecodingLimits
+    private let vocabularySize: Int
+    private let willDecode: (TokenBatch) throws -> Void
     private let next: ([Int]) throws -> Int
-    private var tokens: [Int] = []
-    private var isFed = false
+    private var sequences: [(tokens: [Int], capacity: Int)?]
+    private var rows: [[Int]] = []
 
-    init(model: any CausalLanguageModel, contextLength: Int, next: @escaping ([Int]) throws -> Int) {
-        self.model = model
-        self.contextLength = contextLength
+    init(
+        limits: DecodingLimits, vocabularySize: Int, willDecode: @escaping (TokenBatch) throws -> Void = { _ in },
+        next: @escaping ([Int]) throws -> Int
+    ) {
+        self.limits = limits
+        self.vocabularySize = vocabularySize
+        self.willDecode = willDecode
         self.next = next
+        sequences = Array(repeating: nil, count: limits.sequences)
     }
 
-    func advance(by new: [Int]) throws {
-        try model.check(new, at: position, contextLength: contextLength)
-        tokens += new
-        isFed = true
+    func makeSequence(capacity: Int) throws -> SequenceID {
+        guard let slot = sequences.firstIndex(where: { $0 == nil }) else {
+            throw LanguageModelError.tooManySequences(maximum: limits.sequences)
+        }
+        sequences[slot] = ([], capacity)
+        return SequenceID(index: slot)
     }
 
-    func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-        guard isFed else { throw LanguageModelError.noTokens }
-        var logits = [Float](repeating: 0, count: model.configuration.vocabularySize)
-        logits[try next(tokens)] = 10
+    func removeSequence(_ id: SequenceID) { sequences[id.index] = nil }
+    func length(of id: SequenceID) -> Int { sequences[id.index]!.tokens.count }
+    func truncate(_ id: SequenceID, to length: Int) {
+        let tokens = sequences[id.index]!.tokens
+        sequences[id.index]!.tokens.removeLast(max(0, tokens.count - length))
+    }
+
+    func decode(_ batch: TokenBatch) throws {
+        try batch.validate(limits, vocabularySize: vocabularySize) { id in
+            sequences[id.index].map { ($0.tokens.count, $0.capacity) }
+        }
+        try Task.checkCancellation()
+        try willDecode(batch)
+        rows = []
+        for slice in batch.slices {
+            for row in slice.rows {
+                sequences[slice.sequence.index]!.tokens.append(batch.tokens[row])
+                if slice.wantedRows.contains(row) { rows.append(sequences[slice.sequence.index]!.tokens) }
+            }
+        }
+    }
+
+    func withLogits<Result>(row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
+        var logits = [Float](repeating: 0, count: vocabularySize)
+        logits[try next(rows[row])] = 10
         return try logits.withUnsafeBufferPointer(body)
-    }
-
-    func rewind(to position: Int) {
-        tokens.removeLast(tokens.count - position)
-        isFed = false
     }
 }
 

@@ -54,8 +54,15 @@ final class ScriptedModel: CausalLanguageModel {
 
     func logits(of tokens: [Int]) throws -> [Float] { [] }
 
-    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
-        Decoder(model: self, contextLength: contextLength ?? configuration.maximumPositions)
+    func cacheByteCount(positions: Int) -> Int { positions }
+
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
+        PredictingContext(
+            limits: limits, vocabularySize: configuration.vocabularySize,
+            willDecode: { batch in
+                self.log.withLock { log in log += batch.slices.map { Array(batch.tokens[$0.rows]) } }
+            },
+            next: { try self.next(after: $0) })
     }
 
     private func next(after tokens: [Int]) throws -> Int {
@@ -65,28 +72,6 @@ final class ScriptedModel: CausalLanguageModel {
         try beforeToken(spoken)
         let answer = ChatTokenizer().encode(answers[starts.count - 1], addSpecialTokens: false)
         return spoken < answer.count ? answer[spoken] : ChatTokenizer.end
-    }
-
-    /// A `PredictingDecoder` that keeps what it is fed.
-    private final class Decoder: TokenDecoder {
-        let model: ScriptedModel
-        let inner: PredictingDecoder
-        var position: Int { inner.position }
-        var contextLength: Int { inner.contextLength }
-
-        init(model: ScriptedModel, contextLength: Int) {
-            self.model = model
-            inner = PredictingDecoder(model: model, contextLength: contextLength) { try model.next(after: $0) }
-        }
-
-        func advance(by tokens: [Int]) throws {
-            try inner.advance(by: tokens)
-            model.log.withLock { $0.append(tokens) }
-        }
-        func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-            try inner.withLogits(body)
-        }
-        func rewind(to position: Int) { inner.rewind(to: position) }
     }
 }
 

@@ -212,7 +212,7 @@ struct StudentCheckpointTests {
                 written.append(files.count)
             }
             // One file after a tensor that stays, three after a linear.
-            let expected = teacher.configuration.tensorSlots.reduce(into: [0]) { counts, slot in
+            let expected = teacher.configuration.parts.reduce(into: [0]) { counts, slot in
                 let files = if case .linear = slot { 3 } else { 1 }
                 counts.append(counts[counts.count - 1] + files)
             }

@@ -61,7 +61,7 @@ public struct CheckpointPacker: Sendable {
         _ progress: ProgressCallback,
         weight: (LinearDescription, CheckpointWriter) throws -> Void
     ) throws {
-        try source.requireOutside(destination)
+        try source.validateOutput(destination)
         let configuration = source.configuration
         let type = { (name: String) in try valueType ?? source.description(of: name).elementType }
         let weightNames = Set(configuration.linears.map(\.weightName))
@@ -78,8 +78,8 @@ public struct CheckpointPacker: Sendable {
             }
             let total = configuration.parameterCount
             var completed = 0
-            for slot in configuration.tensorSlots {
-                switch slot {
+            for part in configuration.parts {
+                switch part {
                 case .float(let tensor):
                     try copy(tensor.name)
                     completed += tensor.elementCount

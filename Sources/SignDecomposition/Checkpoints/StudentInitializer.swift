@@ -50,7 +50,7 @@ public struct StudentInitializer: Sendable {
         progress: ProgressCallback = { _, _ in }
     ) throws -> [LayerReport] {
         try teacher.require(.dense)
-        try teacher.requireOutside(destination)
+        try teacher.validateOutput(destination)
         return try StagedDirectory.write(to: destination, overwrite: overwrite) { directory in
             let reports = try writeTensors(of: teacher, to: directory, progress: progress)
             let quantization = QuantizationConfiguration(
@@ -81,8 +81,8 @@ public struct StudentInitializer: Sendable {
         let total = configuration.parameterCount
         var completed = 0
         var reports: [LayerReport] = []
-        for slot in configuration.tensorSlots {
-            switch slot {
+        for part in configuration.parts {
+            switch part {
             case .float(let tensor):
                 // By way of floats, which refuses NaN and infinity; exact for every float type.
                 try writer.write(tensor.name, floats: teacher.floats(of: tensor.name))
