@@ -38,17 +38,3 @@ public struct StartRecipe: Sendable, Hashable, Codable {
     /// Magnitude of the latent weight where it is made of signs alone.
     public static let signMagnitude: Float = 0.01
 }
-
-/// Names of the presets, as `--recipe` takes them.
-public enum RecipeName: String, Sendable, CaseIterable, Codable {
-    case paper
-    case `default`
-
-    /// The start recipe of that name.
-    public var start: StartRecipe {
-        switch self {
-        case .paper: .paper
-        case .default: .standard
-        }
-    }
-}

@@ -34,7 +34,8 @@ enum ErrorReport {
     static func text(of error: any Error) -> String {
         let localized = error as? any LocalizedError
         let description = localized?.errorDescription ?? fallbackDescription(of: error)
-        guard let suggestion = localized?.recoverySuggestion, !suggestion.isEmpty else { return prefix + description }
+        let advice = (error as? any CommandLineAdvice)?.commandLineAdvice ?? localized?.recoverySuggestion
+        guard let suggestion = advice, !suggestion.isEmpty else { return prefix + description }
         // Two sentences, whether or not the first ends as one.
         let separator = description.last.map { ".!?".contains($0) } == true ? " " : ". "
         return prefix + description + separator + suggestion
@@ -53,4 +54,10 @@ enum ErrorReport {
         guard let path = foundation.userInfo[NSFilePathErrorKey] as? String else { return reason }
         return "\(path): \(reason)"
     }
+}
+
+/// A library's error for which the command line knows the option that helps; libraries do not speak of options.
+protocol CommandLineAdvice: Error {
+    /// What to do, in place of the error's own suggestion; nil keeps that.
+    var commandLineAdvice: String? { get }
 }
