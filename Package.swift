@@ -11,7 +11,6 @@ let training = Context.environment["ONEBIT_TRAINING"] == "1"
 let torch = Context.environment["ONEBIT_LIBTORCH"] ?? "\(Context.packageDirectory)/.deps/torch"
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
@@ -27,7 +26,8 @@ var products: [Product] = [
 
 var targets: [Target] = [
     .target(name: "CSignKernels"),
-    .target(name: "JSON"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
@@ -40,17 +40,15 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(
         name: "OneBitEvaluation",
-        dependencies: ["CZlib", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "Tokenization"]),
+        dependencies: ["JSON", "LanguageModel", "ModelDescription", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
             "Tokenization", argumentParser,
-            logging,
-        ] + (training ? ["OneBitTraining"] : []),
+        ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
@@ -58,27 +56,42 @@ var targets: [Target] = [
     .executableTarget(
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
-    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels"]),
+    // What the tests share: temporary directories, the place of the shared reference data.
+    .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
+    .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
+    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON", "TestSupport"]),
     .testTarget(
-        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles"], exclude: ["Reference"]),
+        name: "TensorFilesTests", dependencies: ["JSON", "TensorFiles", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
-        name: "TokenizationTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization"],
+        name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
+        exclude: ["Reference"]),
+    .testTarget(
+        name: "TokenizationTests",
+        dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
-    .testTarget(name: "SignDecompositionTests", dependencies: ["SignDecomposition"]),
+    .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),
-    .testTarget(name: "OneBitRuntimeTests", dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime"]),
+    .testTarget(
+        name: "LanguageModelTests", dependencies: ["LanguageModel", "ModelDescription", "TestSupport", "Tokenization"]),
+    .testTarget(
+        name: "OneBitRuntimeTests",
+        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),
     .testTarget(
         name: "OneBitEvaluationTests",
-        dependencies: ["CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization"]),
+        dependencies: [
+            "CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
+        ]),
     .testTarget(
         name: "OneBitCommandTests",
-        dependencies: ["JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit"],
+        dependencies: [
+            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit", "TestSupport",
+        ],
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime"] + (training ? ["OneBitTraining"] : []),
+        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+            + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
 ]
@@ -97,17 +110,29 @@ if training {
                 .linkedLibrary("c10"),
             ]
         ),
+        .target(name: "Torch", dependencies: ["CLibTorch"]),
         .target(
             name: "OneBitTraining",
-            dependencies: ["CLibTorch", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition", logging]
+            dependencies: [
+                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization",
+                "Torch",
+            ]
         ),
-        .testTarget(name: "OneBitTrainingTests", dependencies: ["OneBitTraining"]),
+        .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+        .testTarget(
+            name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
+}
+
+// The test targets to build, by name and separated by commas, where others and the command line are left out:
+// `make test-release` and `make sanitize` build only what they run.
+if let tests = Context.environment["ONEBIT_TESTS"]?.split(separator: ",").map(String.init) {
+    targets.removeAll { $0.type == .executable || $0.type == .test && !tests.contains($0.name) }
+    products.removeAll { $0.name == "onebit" }
 }
 
 var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
 ]
 

@@ -44,7 +44,8 @@ for directory in directories {
     let loads = try (0..<rounds).map { _ in try seconds { try loadTokenizer(from: directory) } }
     let tokenizer = loads[0].result
     for (name, text) in texts {
-        let encodings = (0..<rounds).map { _ in seconds { tokenizer.encode(text, addSpecialTokens: false) } }
+        let encodings = try (0..<rounds).map { _ in try seconds { try tokenizer.encode(text, addSpecialTokens: false) }
+        }
         let byteCount = Double(text.utf8.count)
         let ids = encodings[0].result
         print(

@@ -17,6 +17,9 @@ namespace onebit {
 
 void set_last_error(const std::string &message);
 
+/// Throws where this thread's stop test says true.
+void throw_if_stopped();
+
 /// Runs `body`; a throw becomes `failure` and a message in `lt_last_error`.
 template <typename Result, typename Body>
 Result guarded(Result failure, Body &&body) {

@@ -30,6 +30,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &latent,
                               const at::Tensor &input_scale, const at::Tensor &output_scale, double layer_norm_epsilon,
                               int64_t sign_gradient) {
+        onebit::throw_if_stopped();
         at::Tensor y = at::linear(x, effective_weight(latent, input_scale, output_scale));
         at::Tensor reciprocal_deviation;
         if (layer_norm_epsilon >= 0) {
@@ -43,6 +44,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
+        onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
         const at::Tensor &x = saved[0], &latent = saved[1], &input_scale = saved[2], &output_scale = saved[3];
         at::Tensor dy = upstream[0];
@@ -82,12 +84,14 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
 ///   dx = r (dy ⊙ w − x̂ mean(dy ⊙ w ⊙ x̂)),   dw = Σ_rows dy ⊙ x̂.
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, double epsilon) {
+        onebit::throw_if_stopped();
         at::Tensor r = x.square().mean(-1, true).add_(epsilon).rsqrt_();
         context->save_for_backward({x, weight, r});
         return (x * r).mul_(weight);
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
+        onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
         const at::Tensor &x = saved[0], &weight = saved[1], &r = saved[2], &dy = upstream[0];
         at::Tensor normalised = x * r;
@@ -105,11 +109,13 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
 /// z = silu(gate) ⊙ up. Saved: gate, up; silu(gate) is computed again.
 struct SwiGLU : torch::autograd::Function<SwiGLU> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &gate, const at::Tensor &up) {
+        onebit::throw_if_stopped();
         context->save_for_backward({gate, up});
         return at::silu(gate).mul_(up);
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
+        onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
         const at::Tensor &gate = saved[0], &up = saved[1], &dz = upstream[0];
         return {at::silu_backward(dz * up, gate), at::silu(gate).mul_(dz)};
@@ -132,11 +138,13 @@ at::Tensor rotated(const at::Tensor &x, const at::Tensor &cosines, const at::Ten
 struct Rotary : torch::autograd::Function<Rotary> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &cosines,
                               const at::Tensor &sines) {
+        onebit::throw_if_stopped();
         context->save_for_backward({cosines, sines});
         return rotated(x, cosines, sines, 1);
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
+        onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
         return {rotated(upstream[0], saved[0], saved[1], -1), at::Tensor(), at::Tensor()};
     }

@@ -26,6 +26,7 @@ struct KLDivergence : torch::autograd::Function<KLDivergence> {
         at::Tensor total = at::zeros({}, s.options().dtype(at::kFloat));
         int64_t block = std::max<int64_t>(1, (1 << 20) / vocabulary);
         for (int64_t row = 0; row < s.size(0); row += block) {
+            onebit::throw_if_stopped();
             int64_t count = std::min(block, s.size(0) - row);
             at::Tensor log_t = at::log_softmax(t.narrow(0, row, count), -1, at::kFloat);
             at::Tensor log_s = at::log_softmax(s.narrow(0, row, count), -1, at::kFloat);

@@ -6,6 +6,8 @@
 #include <c10/core/GradMode.h>
 
 #include <cstring>
+#include <limits>
+#include <stdexcept>
 #include <vector>
 
 #include "handle.h"
@@ -21,19 +23,26 @@ struct lt_generator {
 namespace {
 
 thread_local std::string last_error;
+thread_local lt_stop_test stop_test = nullptr;
+thread_local void *stop_context = nullptr;
 
-at::ScalarType scalar_type(lt_type type) {
-    switch (type) {
-        case LT_FLOAT32: return at::kFloat;
-        case LT_FLOAT16: return at::kHalf;
-        case LT_BFLOAT16: return at::kBFloat16;
-        case LT_INT64: return at::kLong;
-    }
-    throw std::invalid_argument("unknown element type");
+constexpr at::ScalarType scalar_types[] = {at::kFloat, at::kHalf, at::kBFloat16, at::kLong};
+
+at::TensorOptions options(lt_type type, lt_device device) {
+    at::Device place = device.kind == LT_CPU ? at::Device(at::kCPU)
+                                             : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
+    return at::TensorOptions().dtype(scalar_types[type]).device(place);
 }
 
 at::IntArrayRef dimensions(const int64_t *shape, int rank) {
     return {shape, static_cast<size_t>(rank)};
+}
+
+std::vector<at::Tensor> values(lt_tensor *const *tensors, int count) {
+    std::vector<at::Tensor> result;
+    result.reserve(count);
+    for (int i = 0; i < count; ++i) result.push_back(tensors[i]->value);
+    return result;
 }
 
 template <typename Element>
@@ -49,6 +58,10 @@ int read_elements(const lt_tensor *tensor, at::ScalarType type, Element *out, si
 
 void onebit::set_last_error(const std::string &message) { last_error = message; }
 
+void onebit::throw_if_stopped() {
+    if (lt_is_stopped()) throw std::runtime_error("stopped");
+}
+
 const char *lt_last_error(void) { return last_error.c_str(); }
 
 void lt_set_threads(int count) { at::set_num_threads(count); }
@@ -59,26 +72,66 @@ bool lt_set_gradient_recording(bool enabled) {
     return previous;
 }
 
+void lt_set_stop_test(lt_stop_test test, void *context) {
+    stop_test = test;
+    stop_context = context;
+}
+
+bool lt_is_stopped(void) { return stop_test && stop_test(stop_context); }
+
 // MARK: Handles, creation, reading
 
 void lt_release(lt_tensor *tensor) { delete tensor; }
 
-lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank) {
+lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank, lt_device device) {
     return guarded_tensor([&] {
-        at::Tensor result = at::empty(dimensions(shape, rank), at::TensorOptions().dtype(scalar_type(type)));
+        at::Tensor result = at::empty(dimensions(shape, rank), options(type, {LT_CPU, 0}));
         std::memcpy(result.mutable_data_ptr(), data, result.nbytes());
-        return result;
+        return result.to(options(type, device));
     });
 }
 
-lt_tensor *lt_zeros(lt_type type, const int64_t *shape, int rank) {
+lt_tensor *lt_full(double value, lt_type type, const int64_t *shape, int rank, lt_device device) {
+    return guarded_tensor([&] { return at::full(dimensions(shape, rank), value, options(type, device)); });
+}
+
+lt_tensor *lt_empty(lt_type type, const int64_t *shape, int rank, lt_device device) {
+    return guarded_tensor([&] { return at::empty(dimensions(shape, rank), options(type, device)); });
+}
+
+lt_tensor *lt_randn(lt_type type, const int64_t *shape, int rank, lt_device device, lt_generator *generator) {
     return guarded_tensor([&] {
-        return at::zeros(dimensions(shape, rank), at::TensorOptions().dtype(scalar_type(type)));
+        return at::randn(dimensions(shape, rank), generator->value, options(LT_FLOAT32, {LT_CPU, 0}))
+            .to(options(type, device));
     });
 }
 
-lt_tensor *lt_randn(const int64_t *shape, int rank, lt_generator *generator) {
-    return guarded_tensor([&] { return at::randn(dimensions(shape, rank), generator->value); });
+lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t window, lt_device device) {
+    return guarded_tensor([&] {
+        at::Tensor columns = at::arange(start + length, options(LT_INT64, device));
+        at::Tensor positions = at::arange(start, start + length, options(LT_INT64, device)).unsqueeze(-1);
+        at::Tensor hidden = columns.gt(positions).logical_or_(columns.le(positions - window));
+        return at::zeros({length, start + length}, options(type, device))
+            .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+    });
+}
+
+lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device) {
+    return guarded_tensor([&] { return tensor->value.to(options(type, device)); });
+}
+
+lt_type lt_type_of(const lt_tensor *tensor) {
+    switch (tensor->value.scalar_type()) {
+        case at::kHalf: return LT_FLOAT16;
+        case at::kBFloat16: return LT_BFLOAT16;
+        case at::kLong: return LT_INT64;
+        default: return LT_FLOAT32;
+    }
+}
+
+lt_device lt_device_of(const lt_tensor *tensor) {
+    at::Device device = tensor->value.device();
+    return {device.is_cuda() ? LT_CUDA : LT_CPU, device.has_index() ? device.index() : 0};
 }
 
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count) {
@@ -96,6 +149,15 @@ int64_t lt_size(const lt_tensor *tensor, int dimension) {
 }
 
 int64_t lt_element_count(const lt_tensor *tensor) { return tensor->value.numel(); }
+
+int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        at::Tensor place = tensor->value.narrow(dimension, start, source->value.size(dimension));
+        TORCH_CHECK(place.sizes() == source->value.sizes(), "writing ", source->value.sizes(), " over ", place.sizes());
+        place.copy_(source->value);
+    });
+}
 
 lt_generator *lt_generator_new(uint64_t seed) {
     return guarded(static_cast<lt_generator *>(nullptr), [&] {
@@ -127,21 +189,16 @@ lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dime
     return guarded_tensor([&] { return tensor->value.repeat_interleave(times, dimension); });
 }
 
+lt_tensor *lt_concatenate(lt_tensor *const *tensors, int count, int dimension) {
+    return guarded_tensor([&] { return at::cat(values(tensors, count), dimension); });
+}
+
+lt_tensor *lt_stack(lt_tensor *const *tensors, int count) {
+    return guarded_tensor([&] { return at::stack(values(tensors, count)); });
+}
+
 lt_tensor *lt_detach(const lt_tensor *tensor) {
     return guarded_tensor([&] { return tensor->value.detach(); });
-}
-
-lt_tensor *lt_clone(const lt_tensor *tensor) {
-    return guarded_tensor([&] { return tensor->value.clone(); });
-}
-
-int lt_copy(lt_tensor *tensor, const lt_tensor *source) {
-    return guarded_effect([&] {
-        TORCH_CHECK(tensor->value.sizes() == source->value.sizes(), "copying ", source->value.sizes(), " over ",
-                    tensor->value.sizes());
-        c10::NoGradGuard unrecorded;
-        tensor->value.copy_(source->value);
-    });
 }
 
 // MARK: Arithmetic
@@ -164,10 +221,6 @@ lt_tensor *lt_scale(const lt_tensor *a, double factor) {
 
 lt_tensor *lt_sum(const lt_tensor *a) {
     return guarded_tensor([&] { return a->value.sum(); });
-}
-
-int lt_item(const lt_tensor *a, double *out) {
-    return guarded_effect([&] { *out = a->value.item().toDouble(); });
 }
 
 // MARK: Decoding

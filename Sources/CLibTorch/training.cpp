@@ -1,75 +1,59 @@
-// Backward pass, gradient clipping and the optimiser's step.
+// Gradients and the optimizer's step. Nothing is written in place: what changes is returned as new tensors.
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
 
-#include <cmath>
+#include <algorithm>
 #include <vector>
 
 #include "handle.h"
 
-using onebit::guarded;
 using onebit::guarded_effect;
 using onebit::guarded_tensor;
 
-int lt_set_requires_gradient(lt_tensor *tensor, bool required) {
-    return guarded_effect([&] { tensor->value.set_requires_grad(required); });
+namespace {
+
+std::vector<at::Tensor> values(lt_tensor *const *tensors, int count) {
+    std::vector<at::Tensor> result;
+    result.reserve(count);
+    for (int i = 0; i < count; ++i) result.push_back(tensors[i]->value);
+    return result;
 }
 
-int lt_backward(const lt_tensor *loss) {
-    return guarded_effect([&] { loss->value.backward(); });
+}  // namespace
+
+lt_tensor *lt_requiring_gradient(const lt_tensor *tensor) {
+    return guarded_tensor([&] { return tensor->value.detach().set_requires_grad(true); });
 }
 
-lt_tensor *lt_gradient(const lt_tensor *tensor) {
-    const at::Tensor &gradient = tensor->value.grad();
-    if (!gradient.defined()) return nullptr;
-    return guarded_tensor([&] { return gradient; });
-}
-
-void lt_clear_gradient(lt_tensor *tensor) { tensor->value.mutable_grad().reset(); }
-
-int lt_move_gradient(lt_tensor *source, lt_tensor *target) {
+int lt_gradients(const lt_tensor *loss, lt_tensor *const *leaves, int count, lt_tensor **gradients) {
     return guarded_effect([&] {
-        at::Tensor &from = source->value.mutable_grad(), &to = target->value.mutable_grad();
-        if (!from.defined()) return;
-        if (to.defined()) {
-            to.add_(from);
-        } else {
-            to = from;
-        }
-        from.reset();
+        std::vector<at::Tensor> found = torch::autograd::grad({loss->value}, values(leaves, count), {}, std::nullopt,
+                                                              /*create_graph=*/false, /*allow_unused=*/true);
+        for (int i = 0; i < count; ++i) gradients[i] = found[i].defined() ? new lt_tensor{found[i]} : nullptr;
     });
 }
 
-int lt_clip_gradients(lt_tensor *const *parameters, int count, double maximum, double *norm) {
+int lt_joint_norm(lt_tensor *const *tensors, int count, double *norm) {
     return guarded_effect([&] {
-        std::vector<at::Tensor> gradients;
-        for (int i = 0; i < count; ++i) {
-            if (parameters[i]->value.grad().defined()) gradients.push_back(parameters[i]->value.grad());
-        }
         *norm = 0;
-        if (gradients.empty()) return;
-        *norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2))).item().toDouble();
-        if (std::isfinite(*norm) && *norm > maximum) at::_foreach_mul_(gradients, maximum / *norm);
+        if (count == 0) return;
+        c10::NoGradGuard unrecorded;
+        *norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(values(tensors, count), 2))).item().toDouble();
     });
 }
 
-int lt_adamw(lt_tensor *const *parameters, lt_tensor *const *first_moments, lt_tensor *const *second_moments, int count,
-             int64_t step, double learning_rate, double beta1, double beta2, double epsilon, double weight_decay) {
+int lt_adamw(const lt_tensor *value, const lt_tensor *gradient, const lt_tensor *first_moment,
+             const lt_tensor *second_moment, lt_adamw_settings settings, lt_tensor *result[3]) {
     return guarded_effect([&] {
         c10::NoGradGuard unrecorded;
-        std::vector<at::Tensor> values, gradients, first, second, steps;
-        at::Tensor step_count = at::scalar_tensor(static_cast<double>(step), at::TensorOptions().dtype(at::kFloat));
-        for (int i = 0; i < count; ++i) {
-            if (!parameters[i]->value.grad().defined()) continue;
-            values.push_back(parameters[i]->value);
-            gradients.push_back(parameters[i]->value.grad());
-            first.push_back(first_moments[i]->value);
-            second.push_back(second_moments[i]->value);
-            steps.push_back(step_count);
-        }
-        if (values.empty()) return;
-        at::_fused_adamw_(values, gradients, first, second, {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon,
-                          /*amsgrad=*/false, /*maximize=*/false);
+        at::Tensor w = value->value.detach().clone(), m = first_moment->value.clone(), v = second_moment->value.clone();
+        at::Tensor d = settings.gradient_factor == 1 ? gradient->value : gradient->value * settings.gradient_factor;
+        at::Tensor step = at::scalar_tensor(static_cast<double>(settings.step), w.options().dtype(at::kFloat));
+        at::_fused_adamw_({w}, {d}, {m}, {v}, {}, {step}, settings.learning_rate, settings.beta1, settings.beta2,
+                          settings.weight_decay, settings.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+        const at::Tensor updated[3] = {w, m, v};
+        for (int i = 0; i < 3; ++i) result[i] = new lt_tensor{updated[i]};
     });
 }

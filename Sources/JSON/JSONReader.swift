@@ -289,7 +289,7 @@ package struct JSONReader {
         }
     }
 
-    private static func validPrefixLength(of bytes: UnsafeBufferPointer<UInt8>) -> Int {
+    static func validPrefixLength(of bytes: UnsafeBufferPointer<UInt8>) -> Int {
         var parser = Unicode.UTF8.ForwardParser()
         var rest = bytes.makeIterator()
         var length = 0

@@ -13,7 +13,7 @@ package enum JSONValue: Sendable, Hashable {
 
     /// The value in JSON's own words, shortened for an error message.
     package var summary: String {
-        let text = serialized()
+        let text = serialized(stoppingAfter: 80)
         return text.count > 80 ? text.prefix(77) + "..." : text
     }
 }

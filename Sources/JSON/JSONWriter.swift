@@ -6,30 +6,37 @@ extension JSONValue {
         return text
     }
 
-    private func write(to text: inout String, indentation: Int?, level: Int) {
+    /// The value as compact JSON text, or the beginning of it: at least so many bytes, where there are as many.
+    func serialized(stoppingAfter byteCount: Int) -> String {
+        var text = ""
+        write(to: &text, indentation: nil, level: 0, stoppingAfter: byteCount)
+        return text
+    }
+
+    private func write(to text: inout String, indentation: Int?, level: Int, stoppingAfter limit: Int = .max) {
         switch self {
         case .null: text += "null"
         case .boolean(let value): text += value ? "true" : "false"
         case .integer(let value): text += String(value)
         case .number(let value): text += value.description
-        case .string(let value): Self.writeQuoted(value, to: &text)
+        case .string(let value): Self.writeQuoted(limit == .max ? value : String(value.prefix(limit)), to: &text)
         case .array(let elements):
             text += "["
-            for (index, element) in elements.enumerated() {
+            for (index, element) in elements.enumerated() where text.utf8.count <= limit {
                 if index > 0 { text += "," }
                 Self.breakLine(&text, indentation, level + 1)
-                element.write(to: &text, indentation: indentation, level: level + 1)
+                element.write(to: &text, indentation: indentation, level: level + 1, stoppingAfter: limit)
             }
             if !elements.isEmpty { Self.breakLine(&text, indentation, level) }
             text += "]"
         case .object(let object):
             text += "{"
-            for (index, member) in object.members.enumerated() {
+            for (index, member) in object.members.enumerated() where text.utf8.count <= limit {
                 if index > 0 { text += "," }
                 Self.breakLine(&text, indentation, level + 1)
                 Self.writeQuoted(member.key, to: &text)
                 text += indentation == nil ? ":" : ": "
-                member.value.write(to: &text, indentation: indentation, level: level + 1)
+                member.value.write(to: &text, indentation: indentation, level: level + 1, stoppingAfter: limit)
             }
             if !object.members.isEmpty { Self.breakLine(&text, indentation, level) }
             text += "}"

@@ -5,9 +5,9 @@ import Foundation
 ///
 ///     let model = try await loadModel(from: directory)
 ///
-/// - Throws: `CheckpointError`, `TokenizerError`, ``LanguageModelError``, ``InstructionSetError``.
+/// - Throws: `CheckpointError`, `TokenizerError`, `LanguageModelError`, ``InstructionSetError``.
 public func loadModel(from directory: URL, options: LoadOptions = LoadOptions()) async throws -> ModelContainer {
-    try await GenerationQueue().run {
+    try await SerialTaskExecutor().run {
         try ModelContainer(model: PackedModel(directory: directory, options: options), directory: directory)
     }
 }

@@ -3,9 +3,9 @@ import Foundation
 /// Why a training stage cannot go on.
 public enum TrainingError: LocalizedError, Sendable, Hashable {
     case shapesDiffer(teacher: URL, student: URL)
-    case contextExceeded(tokens: Int, maximum: Int)
     case corpusTooShort(tokens: Int, segment: Int)
-    case malformedCorpus(file: URL, line: Int, reason: String)
+    /// `line` is nil for a file that is one document.
+    case malformedCorpus(file: URL, line: Int?, reason: String)
     case notFinite(step: Int, quantity: String)
     case settingsChanged(directory: URL, key: String, saved: String, given: String)
     case damagedTrainingCheckpoint(directory: URL, reason: String)
@@ -16,16 +16,14 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         switch self {
         case .shapesDiffer(let teacher, let student):
             "\(student.path): its shape or vocabulary is not that of the teacher \(teacher.path)."
-        case .contextExceeded(let tokens, let maximum):
-            "\(tokens) tokens are more than the model's context of \(maximum)."
         case .corpusTooShort(let tokens, let segment):
             "The corpus has \(tokens) tokens, fewer than one segment of \(segment)."
         case .malformedCorpus(let file, let line, let reason):
-            "\(file.path), line \(line): \(reason)."
+            "\(file.path)\(line.map { ", line \($0)" } ?? ""): \(reason)."
         case .notFinite(let step, let quantity):
             "Step \(step): \(quantity) is not a finite number."
         case .settingsChanged(let directory, let key, let saved, let given):
-            "\(directory.path): begun with \(key) = \(saved), now given \(given)."
+            "\(directory.path): started with \(key) = \(saved), now given \(given)."
         case .damagedTrainingCheckpoint(let directory, let reason):
             "\(directory.path): damaged training checkpoint: \(reason)."
         case .workExists(let directory):
@@ -37,14 +35,13 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
 
     public var recoverySuggestion: String? {
         switch self {
-        case .shapesDiffer: "Make the start checkpoint from this teacher with `onebit init`."
-        case .contextExceeded: "Shorten the prompt or ask for fewer tokens."
-        case .corpusTooShort: "Synthesise more text, or give a shorter --sequence-length."
-        case .malformedCorpus: "Each line must be a JSON object with \"text\" or \"tokens\"."
-        case .notFinite: "Lower the learning rate, and check the teacher with `onebit perplexity`."
-        case .settingsChanged: "Resume with the settings of the first run, or delete that directory."
+        case .shapesDiffer: "Make the start checkpoint from this teacher."
+        case .corpusTooShort: "Take more text, or shorter sequences."
+        case .malformedCorpus: "Each line must be a JSON object with \"text\" or \"tokens\" of this model."
+        case .notFinite: "Lower the learning rate, and check that the teacher predicts text."
+        case .settingsChanged: "Resume with the settings of the first run, or delete what it left there."
         case .damagedTrainingCheckpoint: "Delete that directory and resume from the one before."
-        case .workExists: "Continue it with --resume, or delete that directory."
+        case .workExists: "Resume it, or delete it."
         case .invalidSetting: nil
         }
     }

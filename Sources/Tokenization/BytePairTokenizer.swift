@@ -10,32 +10,35 @@ public struct BytePairTokenizer: Tokenizer {
     let decoder: TextDecoder
     let addedTokens: AddedTokens
 
+    /// So many words take a few milliseconds.
+    private static let piecesBetweenChecks = 4096
+
     public let beginOfSequence: Int?
     public let endOfSequence: Int?
 
     /// One more than the largest id, added tokens included.
     public var vocabularySize: Int { max(model.vocabulary.upperBound, addedTokens.upperBound) }
 
-    public func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
+    public func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int] {
         var ids: [Int] = addSpecialTokens ? postProcessor.prefix : []
         var text = text
-        text.withUTF8 { appendIDs(of: $0, findsSpecialTokens: true, startsPrompt: true, to: &ids) }
+        try text.withUTF8 { try appendIDs(of: $0, findsSpecialTokens: true, startsPrompt: true, to: &ids) }
         if addSpecialTokens { ids += postProcessor.suffix }
         return ids
     }
 
-    public func encode(_ parts: [PromptPart]) -> [Int] {
-        encodeRuns(of: parts, idOfToken: addedTokens.id(of:)) { run, startsPrompt in
+    public func encode(_ parts: [PromptPart]) throws -> [Int] {
+        try encodeRuns(of: parts, idOfToken: addedTokens.id(of:)) { run, startsPrompt in
             var ids: [Int] = []
             var run = run
-            run.withUTF8 { appendIDs(of: $0, findsSpecialTokens: false, startsPrompt: startsPrompt, to: &ids) }
+            try run.withUTF8 { try appendIDs(of: $0, findsSpecialTokens: false, startsPrompt: startsPrompt, to: &ids) }
             return ids
         }
     }
 
     private func appendIDs(
         of text: UnsafeBufferPointer<UInt8>, findsSpecialTokens: Bool, startsPrompt: Bool, to ids: inout [Int]
-    ) {
+    ) throws {
         var merger = WordMerger()
         let verbatim = findsSpecialTokens ? addedTokens.verbatim : addedTokens.verbatimWords
         let normalizedTokens = findsSpecialTokens ? addedTokens.normalized : addedTokens.normalizedWords
@@ -44,14 +47,16 @@ public struct BytePairTokenizer: Tokenizer {
             case .token(let token): ids.append(token.id)
             case .text(let range):
                 var normalized = Array(text[range])
-                normalizer?.normalize(&normalized)
-                normalized.withUnsafeBufferPointer { bytes in
+                let startsText = startsPrompt && range.lowerBound == 0
+                try normalizer?.normalize(&normalized, startsText: startsText)
+                try normalized.withUnsafeBufferPointer { bytes in
                     for part in normalizedTokens.split(bytes) {
                         switch part {
                         case .token(let token): ids.append(token.id)
                         case .text(let piece):
-                            let startsText = startsPrompt && range.lowerBound == 0 && piece.lowerBound == 0
-                            appendIDs(of: Array(bytes[piece]), startsText: startsText, with: &merger, to: &ids)
+                            try appendIDs(
+                                of: Array(bytes[piece]), startsText: startsText && piece.lowerBound == 0, with: &merger,
+                                to: &ids)
                         }
                     }
                 }
@@ -64,12 +69,13 @@ public struct BytePairTokenizer: Tokenizer {
         startsText: Bool,
         with merger: inout WordMerger,
         to ids: inout [Int]
-    ) {
+    ) throws {
         var text = PreTokenizedText(bytes, startsText: startsText)
-        preTokenizer?.apply(to: &text)
-        text.bytes.withUnsafeBufferPointer { bytes in
-            for piece in text.pieces {
-                model.encode(UnsafeBufferPointer(rebasing: bytes[piece]), with: &merger, into: &ids)
+        try preTokenizer?.apply(to: &text)
+        try text.bytes.withUnsafeBufferPointer { bytes in
+            for (index, piece) in text.pieces.enumerated() {
+                if index.isMultiple(of: Self.piecesBetweenChecks) { try Task.checkCancellation() }
+                try model.encode(UnsafeBufferPointer(rebasing: bytes[piece]), with: &merger, into: &ids)
             }
         }
     }
@@ -114,4 +120,10 @@ public struct BytePairTokenizer: Tokenizer {
 
         mutating func finish() -> String { String(decoding: decoder.finish(), as: UTF8.self) }
     }
+}
+
+/// The special tokens that stand around an encoded text.
+struct PostProcessor: Sendable, Hashable {
+    var prefix: [Int] = []
+    var suffix: [Int] = []
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import OneBitRuntime
 
 struct ChatCommand: AsyncParsableCommand {
@@ -57,5 +58,125 @@ struct ChatCommand: AsyncParsableCommand {
                     + "\(session.contextLength) tokens of context. /help lists commands.\n")
         }
         try await loop.run()
+    }
+}
+
+/// Questions from standard input, answers to standard output, until there are no more.
+private struct ChatLoop: Sendable {
+    let session: ChatSession
+    let printsJSON: Bool
+    let isQuiet: Bool
+    /// Whether a person reads and types: who sees prompts, and whose Ctrl-C stops an answer and not the program.
+    let isTerminal = isatty(STDIN_FILENO) == 1
+
+    /// - Throws: `CancellationError` for a Ctrl-C at the prompt, and for any without a terminal; what the session throws,
+    ///   except that a terminal is told of a full context and of a line that is not UTF-8, and goes on.
+    func run() async throws {
+        let input = TextInput()
+        while true {
+            if isTerminal { StandardStreams.writeError("> ") }
+            do {
+                // Waits on one of Swift's threads, and nothing else has to run meanwhile.
+                guard let line = try input.nextLine() else { break }
+                switch ChatInput(line) {
+                case .nothing: continue
+                case .help: StandardStreams.writeError(ChatInput.commands)
+                case .clear: await session.clear()
+                case .exit: return
+                case .unknown(let word):
+                    StandardStreams.writeError("There is no \(word). /help lists what there is.\n")
+                case .question(let question): try await answer(question)
+                }
+            } catch let error as FileError {
+                guard isTerminal, case .notUTF8 = error else { throw error }
+                StandardStreams.writeError(ErrorReport.text(of: error) + "\n")
+            } catch let error as ChatSessionError where isTerminal {
+                StandardStreams.writeError(ErrorReport.text(of: error) + " /clear starts over.\n")
+            }
+        }
+        if isTerminal { StandardStreams.writeError("\n") }
+    }
+
+    private func answer(_ question: String) async throws {
+        let (text, info) =
+            isTerminal
+            ? try await Interruption.interruptible { try await show(question) } : try await show(question)
+        // Cancelled itself, and not the answer alone.
+        try Task.checkCancellation()
+        if printsJSON {
+            let report = ChatReport(question: question, answer: text, info: info)
+            try StandardStreams.writeLine(jsonText(report, onOneLine: true))
+        } else {
+            try StandardStreams.writeLine()
+        }
+        if !isQuiet { StandardStreams.writeError(info?.speeds ?? "stopped\n") }
+    }
+
+    /// Prints an answer as it comes. A cancelled one has no figures.
+    private func show(_ question: String) async throws -> (text: String, info: GenerateCompletionInfo?) {
+        var text = ""
+        do {
+            for try await part in session.streamDetails(to: question) {
+                switch part {
+                case .chunk(let piece):
+                    text += piece
+                    if !printsJSON { try StandardStreams.write(piece) }
+                case .info(let info): return (text, info)
+                }
+            }
+        } catch is CancellationError {}
+        return (text, nil)
+    }
+}
+
+/// What a line of a chat asks for.
+enum ChatInput: Equatable {
+    case question(String)
+    case help
+    case clear
+    case exit
+    /// A word behind a slash that is no command.
+    case unknown(String)
+    case nothing
+
+    static let commands = """
+        /clear   start over; the system message stays
+        /exit    end, as Ctrl-D does
+        /help    this list
+        Ctrl-C   stop the answer; at the prompt, end
+
+        """
+
+    init(_ line: String) {
+        switch line.trimmingCharacters(in: .whitespaces) {
+        case "": self = .nothing
+        case "/help": self = .help
+        case "/clear": self = .clear
+        case "/exit": self = .exit
+        case let word where word.wholeMatch(of: /\/[a-z]+/) != nil: self = .unknown(word)
+        default: self = .question(line)
+        }
+    }
+}
+
+/// What `chat --json` prints of an answer.
+private struct ChatReport: Encodable {
+    let question: String
+    let answer: String
+    /// Why it ended; `interrupted` for an answer that Ctrl-C stopped, which has no figures.
+    let stopReason: String
+    let tokens: [Int]?
+    let promptTokens: Int?
+    let promptTokensPerSecond: Double?
+    let tokensPerSecond: Double?
+
+    init(question: String, answer: String, info: GenerateCompletionInfo?) {
+        self.question = question
+        self.answer = answer
+        stopReason = info?.stopReason.rawValue ?? "interrupted"
+        tokens = info?.tokens
+        promptTokens = info?.promptTokenCount
+        promptTokensPerSecond = info?.promptTokensPerSecond
+        tokensPerSecond = info?.tokensPerSecond
     }
 }

@@ -48,7 +48,7 @@ struct GenerateCommand: ParsableCommand {
         let model = try loadModel(directory: model, options: options)
         let tokenizer = try loadTokenizer(from: self.model)
         let prompt = try promptText()
-        let tokens = promptTokens(prompt, tokenizer: tokenizer, model: model)
+        let tokens = try promptTokens(prompt, tokenizer: tokenizer, model: model)
         var text = ""
         // With the first piece of text and not before: a prompt that is refused leaves nothing on standard output.
         var echo = json.json || noEcho ? "" : prompt
@@ -61,7 +61,7 @@ struct GenerateCommand: ParsableCommand {
         ) { chunk in
             text += chunk
             if !json.json { try show(chunk) }
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         if json.json {
             try writeJSON(GenerateReport(prompt: prompt, text: text, info: info, seed: sampling.seed.seed))
@@ -73,20 +73,24 @@ struct GenerateCommand: ParsableCommand {
 
     private func promptTokens(
         _ prompt: String, tokenizer: any Tokenizer, model: any CausalLanguageModel
-    ) -> [Int] {
-        let tokens = tokenizer.encode(prompt, addSpecialTokens: true)
+    ) throws -> [Int] {
+        let tokens = try tokenizer.encode(prompt, addSpecialTokens: true)
         guard tokens.isEmpty, let begin = tokenizer.beginOfSequence ?? model.configuration.beginOfSequence else {
             return tokens
         }
         return [begin]
     }
 
-    /// The prompt. A file's or standard input's last line end, which editors and `echo` add, is not part of it.
+    /// The prompt. The last line end of a file or of standard input, LF or CRLF, which editors and `echo` add, is not part
+    /// of it.
+    ///
+    /// - Throws: `FileError`
     private func promptText() throws -> String {
         if let prompt { return prompt }
-        let data = try file.map { try Data(contentsOf: $0) } ?? FileHandle.standardInput.readDataToEndOfFile()
-        let text = String(decoding: data, as: UTF8.self)
-        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+        var text = try file.map { try TextInput(file: $0) }?.readToEnd() ?? TextInput().readToEnd()
+        // CRLF is one character.
+        if let last = text.last, last == "\n" || last == "\r\n" { text.removeLast() }
+        return text
     }
 }
 
@@ -110,5 +114,14 @@ private struct GenerateReport: Encodable {
         promptTokens = info.promptTokenCount
         promptTokensPerSecond = info.promptTokensPerSecond
         tokensPerSecond = info.tokensPerSecond
+    }
+}
+
+extension GenerateCompletionInfo {
+    /// How long it took and why it ended: a line for people.
+    var speeds: String {
+        "prompt \(Quantity.count(promptTokenCount)) tokens, \(Quantity.fixed(promptTokensPerSecond, digits: 1)) "
+            + "tokens/s; generated \(Quantity.count(tokens.count)) tokens, "
+            + "\(Quantity.fixed(tokensPerSecond, digits: 1)) tokens/s; ended by \(stopReason.rawValue)\n"
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import OneBitRuntime
 import TensorFiles
 import Tokenization
@@ -64,7 +65,7 @@ struct LogitsCommand: ParsableCommand {
         }
         let model = try loadModel(directory: model, options: options)
         let tokenizer = tokens == nil || (output == nil && !json.json) ? try loadTokenizer(from: self.model) : nil
-        let tokens = tokens ?? tokenizer?.encode(text ?? "", addSpecialTokens: true) ?? []
+        let tokens = try tokens ?? tokenizer?.encode(text ?? "", addSpecialTokens: true) ?? []
         try model.check(tokens)
         let states =
             hiddenStates

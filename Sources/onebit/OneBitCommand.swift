@@ -1,4 +1,5 @@
 import ArgumentParser
+import ModelDescription
 
 /// The command line: one subcommand per stage of the road, and one for the whole of it.
 ///
@@ -62,16 +63,32 @@ struct OneBitCommand: AsyncParsableCommand {
 
     static func main() async {
         StandardStreams.prepare()
-        Interruption.install()
         do {
-            var command = try await asyncParseAsRoot()
-            if var asyncCommand = command as? any AsyncParsableCommand {
-                try await asyncCommand.run()
-            } else {
-                try command.run()
+            try await Interruption.run {
+                try checkArguments()
+                var command = try await asyncParseAsRoot()
+                do {
+                    if var command = command as? any AsyncParsableCommand {
+                        try await command.run()
+                    } else {
+                        try command.run()
+                    }
+                } catch {
+                    ErrorReport.exit(after: error, of: type(of: command))
+                }
             }
         } catch {
             ErrorReport.exit(after: error)
+        }
+    }
+
+    /// Swift reads arguments with replacement characters in place of bytes that are not UTF-8: other text than was meant.
+    private static func checkArguments() throws {
+        for index in 1..<max(1, Int(CommandLine.argc)) {
+            guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else {
+                continue
+            }
+            throw ValidationError("argument \(index) is not UTF-8 text.")
         }
     }
 }

@@ -62,7 +62,7 @@ struct PackCommand: ParsableCommand {
             overwrite: output.overwrite
         ) { completed, _ in
             meter.update(done: completed)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
         let summary = try CheckpointSummary(Checkpoint(directory: output.output))

@@ -8,7 +8,7 @@ static _Thread_local uint64_t count;
 
 uint64_t allocation_counter_value(void) { return count; }
 
-// Sanitizers replace these functions themselves.
+// AddressSanitizer and ThreadSanitizer replace malloc themselves.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define SANITIZED

@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import TestSupport
 
 /// Tensors of a reference file, as numbers.
 struct ReferenceTensors {

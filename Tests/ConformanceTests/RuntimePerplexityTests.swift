@@ -1,5 +1,6 @@
 import Foundation
 import OneBitEvaluation
+import TestSupport
 import Testing
 import Tokenization
 
@@ -27,7 +28,7 @@ struct RuntimePerplexityTests {
             ("data/corpus/valid.jsonl", .jsonl, reference.corpusValid),
         ] {
             let text = try EvaluationText(file: SharedData.url(path), format: format)
-            let ids = text.joined(
+            let ids = try text.joined(
                 tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front
             ).sequences[0]
             #expect(ids.count == expected.tokens)

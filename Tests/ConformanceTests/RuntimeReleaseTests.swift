@@ -3,6 +3,7 @@ import ModelDescription
 import OneBitRuntime
 import SignDecomposition
 import TensorFiles
+import TestSupport
 import Testing
 
 /// The packed runtime against the reference implementation of the paper: the start student of stories260K, packed.

@@ -2,6 +2,7 @@ import Foundation
 import ModelDescription
 import SignDecomposition
 import TensorFiles
+import TestSupport
 import Testing
 
 /// scikit-learn's factorisations and the release's packing, on stories260K (shared/data/reference/onebit).

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// The command line as it was built, run as users run it.
 struct BuiltCommand {
@@ -85,11 +86,9 @@ struct BuiltCommand {
         afterStart: (Process, URL) async throws -> Void = { _, _ in }
     ) async throws -> Outcome {
         // Files and not pipes: nobody has to read along.
-        let folder = try temporaryFolder()
-        defer { try? FileManager.default.removeItem(at: folder) }
+        let folder = try TemporaryDirectory()
         let streams = try ["output", "errors"].map { name in
-            let url = folder.appending(path: name)
-            try Data().write(to: url)
+            let url = try folder.write("", as: name)
             return (url, try FileHandle(forWritingTo: url))
         }
         let process = Process()
@@ -99,7 +98,7 @@ struct BuiltCommand {
         process.standardOutput = streams[0].1
         process.standardError = streams[1].1
         try process.run()
-        try await afterStart(process, folder)
+        try await afterStart(process, folder.url)
         while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
         return Outcome(
             exitCode: process.terminationStatus,
@@ -115,4 +114,29 @@ struct BuiltCommand {
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
         return url
     }
+}
+
+/// A terminal that a command reads from and a test types on.
+final class Terminal {
+    /// The command's end.
+    let input: FileHandle
+    private let keyboard: FileHandle
+
+    // Of Linux's <asm/ioctls.h>; Glibc's module does not have them, nor posix_openpt().
+    private static let unlock: UInt = 0x4004_5431
+    private static let number: UInt = 0x8004_5430
+
+    init() throws {
+        let descriptor = open("/dev/ptmx", O_RDWR | O_NOCTTY)
+        keyboard = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        var lock: Int32 = 0
+        var index: Int32 = 0
+        guard descriptor >= 0, ioctl(descriptor, Self.unlock, &lock) == 0, ioctl(descriptor, Self.number, &index) == 0
+        else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .ENOTTY) }
+        let other = open("/dev/pts/\(index)", O_RDWR | O_NOCTTY)
+        guard other >= 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .ENOTTY) }
+        input = FileHandle(fileDescriptor: other, closeOnDealloc: true)
+    }
+
+    func type(_ text: String) throws { try keyboard.write(contentsOf: Data(text.utf8)) }
 }

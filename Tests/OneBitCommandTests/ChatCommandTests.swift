@@ -91,7 +91,7 @@ struct ChatCommandTests {
         ) { chat in
             try await chat.wait { chat.errors.hasSuffix("> ") }
             try terminal.type(String(repeating: "long ", count: 30) + "\n")
-            try await chat.wait { chat.errors.hasSuffix("/clear begins anew.\n> ") }
+            try await chat.wait { chat.errors.hasSuffix("/clear starts over.\n> ") }
             try terminal.type("Hm\n")
             try await chat.wait { chat.errors.hasSuffix("ended by length\n> ") }
             try terminal.type("\u{04}")
@@ -143,5 +143,44 @@ struct GenerateCommandTests {
         #expect(both.exitCode == 64)
         let missing = try await BuiltCommand.run(["generate", path, "--file", "/nowhere/prompt"])
         #expect(missing.exitCode == 1 && missing.errors.hasPrefix("error: /nowhere/prompt: "))
+    }
+
+    @Test("The last line end of a prompt file is not part of the prompt, be it LF or CRLF")
+    func lineEnds() async throws {
+        let model = try ChatModel(template: nil)
+        let options = "--max-tokens 1 --json --greedy --threads 1"
+        for (content, prompt) in [
+            ("a story\r\n", "a story"), ("a\r\nstory\n", "a\r\nstory"), ("a story\n\n", "a story\n"),
+            ("a story\r\n\r\n", "a story\r\n"), ("a story", "a story"),
+        ] {
+            let file = model.directory.appending(path: "prompt.txt")
+            try Data(content.utf8).write(to: file)
+            for source in ["--file '\(file.path)'", "< '\(file.path)'"] {
+                let outcome = try await BuiltCommand.shell(
+                    "onebit generate '\(model.directory.path)' \(options) \(source)")
+                let report = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any]
+                #expect(report?["prompt"] as? String == prompt, "\(content.debugDescription) \(source)")
+            }
+        }
+    }
+
+    @Test("Text that is not UTF-8 is refused, naming where: a prompt's file, standard input, a question, an argument")
+    func notUTF8() async throws {
+        let model = try ChatModel()
+        let path = model.directory.path
+        let file = model.directory.appending(path: "prompt.txt")
+        try Data("caf\u{E9}".unicodeScalars.map { UInt8($0.value) }).write(to: file)
+        for (call, source) in [
+            ("onebit generate '\(path)' --file '\(file.path)'", "\(file.path), line 1"),
+            ("onebit generate '\(path)' --file <(printf 'a\\n\\n'; cat '\(file.path)')", "/dev/fd/63, line 3"),
+            ("onebit generate '\(path)' < '\(file.path)'", "standard input, line 1"),
+            ("(echo 'Who?'; cat '\(file.path)') | onebit chat '\(path)' -n 1", "standard input, line 2"),
+        ] {
+            let outcome = try await BuiltCommand.shell(call + " --threads 1")
+            #expect(outcome.exitCode == 1)
+            #expect(outcome.errors.contains("error: \(source): not UTF-8 text"), "\(outcome.errors)")
+        }
+        let argument = try await BuiltCommand.shell("onebit generate '\(path)' --prompt \"$(cat '\(file.path)')\"")
+        #expect(argument.exitCode == 64 && argument.errors.contains("argument 4 is not UTF-8 text"))
     }
 }

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Foundation
+import ModelDescription
+import TestSupport
 import Testing
 
 @testable import onebit
@@ -62,16 +64,15 @@ struct CommandLineTests {
         arguments: callsWithoutModel
     )
     func missingModel(call: [String]) async throws {
-        let folder = try BuiltCommand.temporaryFolder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let output = folder.appending(path: "output").path
+        let folder = try TemporaryDirectory()
+        let output = folder.file("output").path
         let outcome = try await BuiltCommand.run(call.map { $0 == "OUT" ? output : $0 })
         #expect(outcome.exitCode == 1)
         #expect(outcome.output.isEmpty)
         #expect(outcome.errors.hasPrefix("error: "))
         #expect(outcome.errors.contains("/nowhere/model"))
         #expect(outcome.errors.count { $0.isNewline } == 1)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+        #expect(try folder.entries.isEmpty)
     }
 
     @Test("A reader that closes standard output early ends the command quietly")
@@ -92,14 +93,12 @@ struct CommandLineTests {
         .enabled(if: subcommands.contains("pretrain"), "this build has no training")
     )
     func interruptedTraining() async throws {
-        let folder = try BuiltCommand.temporaryFolder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let text = folder.appending(path: "text.txt")
+        let folder = try TemporaryDirectory()
         let words = ["the", "cat", "sat", "on", "a", "mat", "and", "slept"]
         let story = (0..<4000).map { words[($0 * $0 + $0 / 7) % words.count] }.joined(separator: " ")
-        try Data(story.utf8).write(to: text)
-        let output = folder.appending(path: "model")
-        let checkpoints = folder.appending(path: "model.training")
+        let text = try folder.write(story, as: "text.txt")
+        let output = folder.file("model")
+        let checkpoints = folder.file("model.training")
         let outcome = try await BuiltCommand.interrupt([
             "pretrain", text.path, "--output", output.path, "--vocabulary-size", "270", "--hidden-size", "16",
             "--layers", "1", "--heads", "2", "--context", "16", "--batch-size", "2", "--steps", "100000000",
@@ -108,8 +107,6 @@ struct CommandLineTests {
         #expect(outcome.exitCode == 130)
         #expect(!outcome.wasKilled)
         #expect(outcome.errors.hasSuffix("interrupted\n"))
-        #expect(
-            try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["model.training", "text.txt"]
-        )
+        #expect(try folder.entries == ["model.training", "text.txt"])
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("onebit evaluate")
@@ -6,11 +7,12 @@ struct EvaluateCommandTests {
     /// A model of random weights, and data sets of `count` items beside it.
     private final class Setting {
         let model: ChatModel
-        let data: URL
+        private let folder: TemporaryDirectory
+        var data: URL { folder.url }
 
         init(count: Int = 5) throws {
             model = try ChatModel(template: nil)
-            data = try BuiltCommand.temporaryFolder()
+            folder = try TemporaryDirectory()
             try write("piqa.jsonl", (0..<count).map(Self.piqa))
             try write(
                 "own.jsonl",
@@ -21,14 +23,12 @@ struct EvaluateCommandTests {
             try write("lambada_openai.jsonl", (0..<count).map { #"{"text": "a story of \#($0) words"}"# })
         }
 
-        deinit { try? FileManager.default.removeItem(at: data) }
-
         static func piqa(_ number: Int) -> String {
             #"{"goal": "count to \#(number)", "sol1": "slowly", "sol2": "at once", "label": \#(number % 2)}"#
         }
 
         func write(_ name: String, _ lines: [String]) throws {
-            try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: data.appending(path: name))
+            try folder.write(lines.joined(separator: "\n") + "\n", as: name)
         }
 
         func path(_ name: String) -> String { data.appending(path: name).path }

@@ -1,14 +1,15 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import TestSupport
 import Testing
 
 @Suite("onebit pack")
 struct PackCommandTests {
-    /// Checkpoints in the form of the paper's authors, PyTorch's files: ModelFilesTests has them.
+    /// Checkpoints in the form of the paper's authors, PyTorch's files: ModelDescriptionTests has them.
     private func released(_ form: String) -> URL {
         URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .appending(path: "ModelFilesTests/Reference/release-\(form)")
+            .appending(path: "ModelDescriptionTests/Reference/release-\(form)")
     }
 
     @Test(
@@ -19,9 +20,8 @@ struct PackCommandTests {
         ]
     )
     func valueTypes(form: String, options: [String], type: ElementType) async throws {
-        let folder = try BuiltCommand.temporaryFolder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let output = folder.appending(path: "packed")
+        let folder = try TemporaryDirectory()
+        let output = folder.file("packed")
         let outcome = try await BuiltCommand.run(
             ["pack", released(form).path, "--output", output.path] + options)
         #expect(outcome.exitCode == 0)

@@ -12,25 +12,25 @@
             var errorDescription: String? { "model.safetensors: lost" }
         }
 
-        /// Sends `signal` to this process and waits until it has had time to act: the threads that tests run on block
-        /// signals, so another one takes it.
-        private static func send(_ signal: Int32) {
-            let wasRequested = Interruption.isRequested
-            kill(getpid(), signal)
-            for _ in 0..<100 where wasRequested || !Interruption.isRequested { usleep(10_000) }
+        /// Runs a command and ends the process with what it throws, as `main` does.
+        private static func run(_ command: @escaping @Sendable () async throws -> Void) async {
+            do { try await Interruption.run(command) } catch { ErrorReport.exit(after: error) }
         }
 
-        @Test("The first Ctrl-C is a request that stages see; a stage that stops for it exits with 130")
+        /// Sends `signal` to this process and waits until the calling task is cancelled.
+        private static func sendAndWait(_ signal: Int32) throws {
+            kill(getpid(), signal)
+            for _ in 0..<200 where !Task.isCancelled { usleep(10_000) }
+        }
+
+        @Test("The first Ctrl-C cancels the command's task, which exits with 130")
         func firstInterrupt() async {
             await #expect(processExitsWith: .exitCode(130)) {
                 signal(SIGINT, SIG_DFL)
-                Interruption.install()
-                try Interruption.check()
-                Self.send(SIGINT)
-                do {
-                    try Interruption.check()
-                } catch {
-                    ErrorReport.exit(after: error)
+                await Self.run {
+                    try Task.checkCancellation()
+                    try Self.sendAndWait(SIGINT)
+                    try Task.checkCancellation()
                 }
             }
         }
@@ -39,19 +39,54 @@
         func secondInterrupt() async {
             await #expect(processExitsWith: .signal(SIGINT)) {
                 signal(SIGINT, SIG_DFL)
-                Interruption.install()
-                Self.send(SIGINT)
-                Self.send(SIGINT)
+                await Self.run {
+                    try Self.sendAndWait(SIGINT)
+                    kill(getpid(), SIGINT)
+                    usleep(1_000_000)
+                }
             }
         }
 
-        @Test("kill (SIGTERM) is a request too, and exits with 143")
+        @Test("kill (SIGTERM) cancels too, and exits with 143")
         func termination() async {
             await #expect(processExitsWith: .exitCode(143)) {
                 signal(SIGTERM, SIG_DFL)
-                Interruption.install()
-                Self.send(SIGTERM)
-                ErrorReport.exit(after: CancellationError())
+                await Self.run {
+                    try Self.sendAndWait(SIGTERM)
+                    try Task.checkCancellation()
+                }
+            }
+        }
+
+        @Test("Ctrl-C ends an interruptible part, the command goes on, and the next Ctrl-C is a first one again")
+        func interruptiblePart() async {
+            await #expect(processExitsWith: .exitCode(130)) {
+                signal(SIGINT, SIG_DFL)
+                await Self.run {
+                    for _ in 1...2 {
+                        let wasCancelled = try await Interruption.interruptible {
+                            try Self.sendAndWait(SIGINT)
+                            return Task.isCancelled
+                        }
+                        if !wasCancelled || Task.isCancelled { exit(1) }
+                    }
+                    try Self.sendAndWait(SIGINT)
+                    try Task.checkCancellation()
+                }
+            }
+        }
+
+        @Test("kill during an interruptible part cancels the command and the part")
+        func terminationOfPart() async {
+            await #expect(processExitsWith: .exitCode(143)) {
+                signal(SIGTERM, SIG_DFL)
+                await Self.run {
+                    try await Interruption.interruptible {
+                        try Self.sendAndWait(SIGTERM)
+                        if !Task.isCancelled { exit(1) }
+                    }
+                    try Task.checkCancellation()
+                }
             }
         }
 
@@ -59,10 +94,11 @@
         func ignoredInterrupt() async {
             await #expect(processExitsWith: .exitCode(0)) {
                 signal(SIGINT, SIG_IGN)
-                Interruption.install()
-                kill(getpid(), SIGINT)
-                usleep(100_000)
-                exit(Interruption.isRequested ? 1 : 0)
+                await Self.run {
+                    kill(getpid(), SIGINT)
+                    usleep(100_000)
+                    try Task.checkCancellation()
+                }
             }
         }
 

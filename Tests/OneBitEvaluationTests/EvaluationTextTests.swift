@@ -28,21 +28,21 @@ import Tokenization
     func joined() throws {
         try withFile(Data("{\"text\": \"a\"}\n{\"text\": \"b\"}".utf8), name: "a.jsonl") { file in
             let text = try EvaluationText(file: file)
-            func joined(_ placement: BeginOfSequencePlacement, begin: Int? = 299) -> TokenizedText {
-                text.joined(tokenizer: ByteTokenizer(), beginOfSequence: begin, placement: placement)
+            func joined(_ placement: BeginOfSequencePlacement, begin: Int? = 299) throws -> TokenizedText {
+                try text.joined(tokenizer: ByteTokenizer(), beginOfSequence: begin, placement: placement)
             }
-            #expect(joined(.front).sequences == [[299, 97, 10, 10, 98]])
-            #expect(joined(.window).sequences == joined(.front).sequences)
-            #expect(joined(.window).windowBegin == 299 && joined(.front).windowBegin == nil)
-            #expect(joined(.each).sequences == [[299, 97, 299, 98]])
-            #expect(joined(.none).sequences == [[97, 10, 10, 98]])
-            #expect(joined(.each, begin: nil).sequences == joined(.none).sequences)
-            let spaced = text.joined(
+            #expect(try joined(.front).sequences == [[299, 97, 10, 10, 98]])
+            #expect(try joined(.window).sequences == joined(.front).sequences)
+            #expect(try joined(.window).windowBegin == 299 && joined(.front).windowBegin == nil)
+            #expect(try joined(.each).sequences == [[299, 97, 299, 98]])
+            #expect(try joined(.none).sequences == [[97, 10, 10, 98]])
+            #expect(try joined(.each, begin: nil).sequences == joined(.none).sequences)
+            let spaced = try text.joined(
                 tokenizer: ByteTokenizer(), beginOfSequence: 299, placement: .front, separator: " ")
             #expect(spaced.sequences == [[299, 97, 32, 98]])
             // Words and bytes are known where the tokens behind the first are the text and nothing else.
-            #expect(joined(.front).extent == TextExtent(of: ["a\n\nb"]))
-            #expect(joined(.each).extent == nil && joined(.none).extent == nil)
+            #expect(try joined(.front).extent == TextExtent(of: ["a\n\nb"]))
+            #expect(try joined(.each).extent == nil && joined(.none).extent == nil)
         }
     }
 
@@ -101,6 +101,23 @@ import Tokenization
             let text = try EvaluationText(file: file, limit: 2)
             #expect(text.texts == ["a", "b"])
         }
+    }
+
+    @Test("A file with CRLF line ends gives the texts of the same file with LF", arguments: ["jsonl", "wikitext"])
+    func carriageReturns(format: String) throws {
+        let lines =
+            format == "jsonl"
+            ? ["{\"text\": \"a\"}", "", " ", "{\"text\": \"b\"}", ""] : [" ", " = Title = ", " ", " A text . ", " "]
+        func texts(_ lineEnd: String) throws -> [String] {
+            var texts: [String] = []
+            try withFile(Data(lines.map { $0 + lineEnd }.joined().utf8), name: "a.\(format)") { file in
+                texts = try EvaluationText(file: file, format: EvaluationTextFormat(rawValue: format)).texts
+            }
+            return texts
+        }
+        let unix = try texts("\n")
+        #expect(unix.count == (format == "jsonl" ? 2 : 5))
+        #expect(try texts("\r\n") == unix)
     }
 
     @Test("A .jsonl file gives the text of every line; other line separators stay in the text")

@@ -86,7 +86,7 @@ import Testing
         }
         func common(_ student: ByteTokenizer) throws -> TokenizedText {
             try ModelComparison.commonTokens(teacher: ByteTokenizer(), student: student) { tokenizer in
-                TokenizedText(name: "a.txt", sequences: [[0], tokenizer.encode("ab", addSpecialTokens: false)])
+                TokenizedText(name: "a.txt", sequences: [[0], try tokenizer.encode("ab", addSpecialTokens: false)])
             }
         }
         #expect(try common(ByteTokenizer()).sequences == [[0], [97, 98]])

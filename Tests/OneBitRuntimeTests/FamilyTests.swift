@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import ModelDescription
+import TestSupport
 import Testing
 
 @testable import LanguageModel
@@ -180,24 +181,11 @@ struct TinyFamily: CustomTestStringConvertible {
         ContinuationRequest(context: [3], continuations: [[1, 1, 1, 1, 1, 1]]),
     ]
 
-    /// One pass per continuation, by the default of the protocol.
-    private struct Plain: CausalLanguageModel {
-        let model: PackedModel
-        var configuration: ModelConfiguration { model.configuration }
-        func logits(of tokens: [Int]) throws -> [Float] { try model.logits(of: tokens) }
-        func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
-            try model.makeDecodingContext(limits)
-        }
-        func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
-            try model.makeDecoder(contextLength: contextLength)
-        }
-    }
-
     @Test("Continuations that share a context score as each does alone", arguments: TinyFamily.all)
     func sharedContext(family: TinyFamily) throws {
         let model = try TinyPackedModel(family.configuration()).model()
         let scores = try model.scores(of: requests)
-        #expect(scores == (try Plain(model: model).scores(of: requests)))
+        #expect(scores == (try model.separateScores(of: requests)))
         #expect(scores[0][0] == scores[0][4])
         for score in scores.joined() { #expect(score.logLikelihood < 0) }
     }
@@ -217,7 +205,7 @@ struct TinyFamily: CustomTestStringConvertible {
                 + row.withUnsafeBufferPointer { TokenPrediction(logits: $0, target: tokens[position]).logProbability }
         }
         #expect(try model.scores(of: [request])[0][0].logLikelihood == expected)
-        #expect(try model.scores(of: [request]) == Plain(model: model).scores(of: [request]))
+        #expect(try model.scores(of: [request]) == model.separateScores(of: [request]))
     }
 
     @Test("What greedy decoding writes is greedy, and nothing else is")

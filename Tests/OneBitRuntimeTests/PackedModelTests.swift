@@ -2,6 +2,7 @@ import Foundation
 import ModelDescription
 import Synchronization
 import TensorFiles
+import TestSupport
 import Testing
 
 @testable import LanguageModel

@@ -99,29 +99,3 @@ final class TinyPackedModel {
         }
     }
 }
-
-/// One sequence of a decoding context of its own.
-struct SingleSequence {
-    let context: any DecodingContext
-    let id: SequenceID
-
-    var length: Int { context.length(of: id) }
-
-    init(_ model: PackedModel, capacity: Int? = nil) throws {
-        let capacity = capacity ?? model.configuration.maximumPositions
-        context = try model.makeDecodingContext(
-            DecodingLimits(sequences: 1, positions: capacity, batchTokens: capacity, logitRows: 1))
-        id = try context.makeSequence(capacity: capacity)
-    }
-
-    /// Reads tokens, and returns the logits that follow the last of them.
-    ///
-    /// - Parameter sequenceLength: nil: with these tokens the sequence is complete.
-    @discardableResult
-    func read(_ tokens: [Int], sequenceLength: Int? = nil) throws -> [Float] {
-        var batch = TokenBatch()
-        batch.append(tokens, to: id, sequenceLength: sequenceLength ?? length + tokens.count, logits: .last)
-        try context.decode(batch)
-        return try context.withLogits(row: 0) { Array($0) }
-    }
-}

@@ -48,15 +48,16 @@ struct FamilyDistillationTests {
         try FileManager.default.createDirectory(at: url("teacher"), withIntermediateDirectories: true)
         try configuration.jsonData(quantization: nil).write(to: url("teacher/config.json"))
         try Pretrainer(configuration: configuration, elementType: .float32, seed: 5).run(
-            tokens: TinyModels.tokens, plan: TinyModels.plan(steps: 150), into: url("teacher"), checkpoints: nil,
-            observe: { _ in })
+            tokens: TinyModels.tokens, configuration: TinyModels.pretraining(steps: 150), into: url("teacher"),
+            checkpoints: nil, observe: { _ in })
         let teacher = try Checkpoint(directory: url("teacher"))
-        try StudentInitializer(recipe: RecipeName.default.start).run(teacher: teacher, destination: url("start"))
+        try StudentInitializer(recipe: .standard).run(teacher: teacher, destination: url("start"))
         let events = try Distiller(
-            teacher: teacher, start: try Checkpoint(directory: url("start")), recipe: RecipeName.default.distillation
+            teacher: teacher, start: try Checkpoint(directory: url("start")),
+            configuration: TinyModels.distillation(.default(for: configuration), steps: 60),
+            execution: Execution(threads: 2, microBatchSize: 2)
         ).run(
-            corpus: TinyModels.tokens, budget: TinyModels.plan(steps: 60).budget, threads: 2, output: url("student"),
-            overwrite: false, checkpoints: nil, observe: { _ in })
+            corpus: TinyModels.tokens, output: url("student"), overwrite: false, checkpoints: nil, observe: { _ in })
         let divergence = events.compactMap { $0.parts["kl_per_token"] }
         let (first, last) = (divergence.prefix(5).reduce(0, +), divergence.suffix(5).reduce(0, +))
         #expect(last < first / 2, "KL per token: \(first / 5) at first, \(last / 5) at last")

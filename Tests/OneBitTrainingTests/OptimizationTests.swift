@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import Torch
 
 @testable import OneBitTraining
 
@@ -19,17 +20,17 @@ struct OptimizationTests {
 
     @Test("AdamW moves a parameter as Loshchilov & Hutter's equations say")
     func adamW() throws {
-        let tensor = try Tensor([1, -2], shape: [2])
-        try tensor.setRequiresGradient(true)
+        let tensor = try Tensor.floats([1, -2], shape: [1, 2])
         var settings = OptimizerSettings(learningRates: LearningRates(all: 0.1))
         settings.gradientClip = 1e9
-        let optimizer = try AdamW([Parameter(name: "w", tensor: tensor, group: .latent)], settings: settings)
+        var optimizer = try AdamW([Parameter(name: "w", tensor: tensor, group: .latent)], settings: settings)
         var (w, m, v) = ([1.0, -2.0], [0.0, 0.0], [0.0, 0.0])
         let scale: [Float] = [3, 0.5]
         for step in 1...3 {
             // loss = Σ scale · w², gradient 2 · scale · w
-            try (tensor * tensor * Tensor(scale, shape: [2])).sum().backward()
-            _ = try optimizer.step(step, factor: 1)
+            let leaf = try optimizer.states[0].value.requiringGradient()
+            let loss = try (leaf * leaf * .floats(scale, shape: [1, 2])).sum()
+            _ = try optimizer.step(step, gradients: loss.gradients(by: [leaf]), factor: 1)
             for i in 0..<2 {
                 let d = 2 * Double(scale[i]) * w[i]
                 m[i] = 0.9 * m[i] + 0.1 * d
@@ -37,43 +38,60 @@ struct OptimizationTests {
                 let (mean, variance) = (m[i] / (1 - pow(0.9, Double(step))), v[i] / (1 - pow(0.98, Double(step))))
                 w[i] -= 0.1 * (0.01 * w[i] + mean / (variance.squareRoot() + 1e-8))
             }
-            let found = try tensor.floats()
+            let found = try optimizer.states[0].value.floats()
             #expect(abs(Double(found[0]) - w[0]) < 1e-5 && abs(Double(found[1]) - w[1]) < 1e-5, "step \(step)")
+        }
+    }
+
+    @Test("Weight decay shrinks matrices and leaves vectors: norms, biases, g and h")
+    func decayedParameters() throws {
+        let parameters = try [ParameterGroup.latent, .scales, .embedding, .norm].map { group in
+            let shape = [.latent, .embedding].contains(group) ? [2, 2] : [2]
+            return Parameter(name: group.rawValue, tensor: try .full(1, shape: shape), group: group)
+        }
+        var optimizer = try AdamW(parameters, settings: OptimizerSettings(learningRates: LearningRates(all: 0.5)))
+        _ = try optimizer.step(1, gradients: parameters.map { try .zeros($0.tensor.shape) }, factor: 1)
+        for (parameter, state) in zip(parameters, optimizer.states) {
+            let expected: Float = parameter.tensor.shape.count == 2 ? 1 - 0.5 * 0.01 : 1
+            #expect(try state.value.floats().allSatisfy { abs($0 - expected) < 1e-6 }, "\(parameter.name)")
         }
     }
 
     @Test("A group without a learning rate is frozen")
     func frozenGroup() throws {
-        let (latent, norm) = (try Tensor([1], shape: [1]), try Tensor([1], shape: [1]))
         let optimizer = try AdamW(
             [
-                Parameter(name: "latent", tensor: latent, group: .latent),
-                Parameter(name: "norm", tensor: norm, group: .norm),
+                Parameter(name: "latent", tensor: .full(1, shape: [1]), group: .latent),
+                Parameter(name: "norm", tensor: .full(1, shape: [1]), group: .norm),
             ],
             settings: OptimizerSettings(learningRates: LearningRates(latent: 0.1, scales: 0, embedding: 0, norm: 0)))
-        for tensor in [latent, norm] { try tensor.setRequiresGradient(true) }
-        try (latent * norm).sum().backward()
-        _ = try optimizer.step(1, factor: 1)
-        #expect(try norm.floats() == [1])
-        #expect(try latent.floats() != [1])
+        #expect(optimizer.parameters.map(\.name) == ["latent"])
     }
 
-    @Test("Clipping scales the joint norm to the limit, leaves smaller ones and infinite ones alone")
+    @Test("Clipping scales the joint norm to the limit and leaves smaller ones; an infinite one moves nothing")
     func clipping() throws {
-        let tensors = try [Tensor([3], shape: [1]), Tensor([4], shape: [1])]
-        for tensor in tensors { try tensor.setRequiresGradient(true) }
-        func backward(_ factor: Double) throws {
-            for tensor in tensors { tensor.clearGradient() }
-            try ((tensors[0] * tensors[0] + tensors[1] * tensors[1]) * (0.5 * factor)).sum().backward()
+        let parameters = try ["a", "b"].map { Parameter(name: $0, tensor: try .full(1, shape: [1]), group: .scales) }
+        func firstMoments(_ factor: Double) throws -> (norm: Double, moments: [Double]) {
+            var optimizer = try AdamW(parameters, settings: OptimizerSettings(learningRates: LearningRates(all: 1)))
+            let gradients = try [3, 4].map { try Tensor.full($0 * factor, shape: [1]) }
+            let norm = try optimizer.step(1, gradients: gradients, factor: 1)
+            return (norm, try optimizer.states.map { try $0.firstMoment.item() / (1 - optimizer.settings.beta1) })
         }
-        try backward(1)  // gradients 3 and 4, norm 5
-        #expect(abs(try clipGradients(of: tensors, to: 1) - 5) < 1e-5)
-        #expect(abs(try #require(try tensors[0].gradient()).item() - 0.6) < 1e-5)
-        try backward(0.1)
-        #expect(abs(try clipGradients(of: tensors, to: 1) - 0.5) < 1e-5)
-        #expect(abs(try #require(try tensors[0].gradient()).item() - 0.3) < 1e-5)
-        try backward(.infinity)
-        #expect(!(try clipGradients(of: tensors, to: 1)).isFinite)
+        for (factor, norm, gradients) in [(1.0, 5.0, [0.6, 0.8]), (0.1, 0.5, [0.3, 0.4])] {
+            let found = try firstMoments(factor)
+            #expect(abs(found.norm - norm) < 1e-5)
+            for (one, other) in zip(found.moments, gradients) { #expect(abs(one - other) < 1e-5) }
+        }
+        let infinite = try firstMoments(.infinity)
+        #expect(!infinite.norm.isFinite && infinite.moments == [0, 0])
+    }
+
+    @Test("A step's micro-batches depend on the batch, not on the machine, and cover it once")
+    func microBatches() {
+        #expect(Execution(threads: 1).microBatches(of: 8, sequenceLength: 256) == [0..<4, 4..<8])
+        #expect(Execution(threads: 7).microBatches(of: 8, sequenceLength: 256) == [0..<4, 4..<8])
+        #expect(Execution().microBatches(of: 3, sequenceLength: 4096) == [0..<1, 1..<2, 2..<3])
+        #expect(Execution(microBatchSize: 2).microBatches(of: 5, sequenceLength: 8) == [0..<2, 2..<4, 4..<5])
     }
 
     @Test("Segments: every epoch serves each segment once, and the order depends on the seed and position only")

@@ -10,8 +10,8 @@ import Testing
 @Suite("From student to packed model")
 struct PackingTests {
     /// Distils a few steps, packs, and compares libtorch's student with the runtime's packed model.
-    @Test("Packed logits equal the float student's within 1e-3 relative", arguments: RecipeName.allCases)
-    func packedLogits(recipe: RecipeName) throws {
+    @Test("Packed logits equal the float student's within 1e-3 relative", arguments: ["paper", "default"])
+    func packedLogits(preset: String) throws {
         let folder = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: folder) }
         func url(_ name: String) -> URL { folder.appending(path: name) }
@@ -20,14 +20,17 @@ struct PackingTests {
         try TinyModels.shape.configuration(beginOfSequence: 1, endOfSequence: 2)
             .write(to: url("teacher/config.json"))
         let teacher = try Checkpoint(directory: url("teacher"))
-        try StudentInitializer(recipe: recipe.start).run(teacher: teacher, destination: url("start"))
-        var distillation = recipe.distillation
+        let presets: [String: DistillationConfiguration] = [
+            "paper": .paper(for: teacher.configuration), "default": .default(for: teacher.configuration),
+        ]
+        var distillation = TinyModels.distillation(try #require(presets[preset]), steps: 20)
+        try StudentInitializer(recipe: distillation.start).run(teacher: teacher, destination: url("start"))
         distillation.optimizer.learningRates.latent = 1e-2
         let events = try Distiller(
-            teacher: teacher, start: try Checkpoint(directory: url("start")), recipe: distillation
+            teacher: teacher, start: try Checkpoint(directory: url("start")), configuration: distillation,
+            execution: Execution(threads: 2, microBatchSize: 2)
         ).run(
-            corpus: TinyModels.tokens, budget: TinyModels.plan(steps: 20).budget, threads: 2, output: url("student"),
-            overwrite: false, checkpoints: nil, observe: { _ in })
+            corpus: TinyModels.tokens, output: url("student"), overwrite: false, checkpoints: nil, observe: { _ in })
         #expect(events.count == 20)
 
         let student = try Checkpoint(directory: url("student"))

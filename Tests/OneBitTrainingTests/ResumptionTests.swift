@@ -1,9 +1,12 @@
 import Foundation
 import ModelDescription
+import SignDecomposition
+import Synchronization
 import TensorFiles
 import Testing
-@testable import OneBitTraining
+import Torch
 
+@testable import OneBitTraining
 
 @Suite("Stopping and resuming")
 struct ResumptionTests {
@@ -14,37 +17,46 @@ struct ResumptionTests {
         let length = tokens.shape[1]
         let logits = try model(tokens).logits.narrowed(1, from: 0, length: length - 1)
         let loss = try logits.crossEntropy(try tokens.narrowed(1, from: 1, length: length - 1))
-        return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])
+        return StepLoss(total: loss, parts: [("cross_entropy", loss)])
+    }
+
+    private func loop(
+        _ model: Transformer, steps: Int, tokens: [Int32] = TinyModels.tokens,
+        execution: Execution = Execution(threads: 2, microBatchSize: 1)
+    ) throws -> TrainingLoop {
+        let configuration = TinyModels.pretraining(steps: steps)
+        return try TrainingLoop(
+            model: model, tokens: tokens, budget: configuration.budget, optimizer: configuration.optimizer,
+            seed: configuration.seed, settings: configuration, execution: execution)
     }
 
     private func weights(_ model: Transformer) throws -> [[Float]] {
         try model.parameters.map { try $0.tensor.floats() }
     }
 
-    @Test("A run stopped at any step and resumed by a fresh process ends in the same bits", arguments: [1, 3, 4, 6])
+    @Test(
+        "A run stopped at any step and resumed by a fresh process with another number of threads ends in the same bits",
+        arguments: [1, 3, 4, 6])
     func resume(stop: Int) throws {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let unbroken = try TinyModels.random(seed: 1)
-        let expectedEvents = try TrainingLoop(
-            model: unbroken, plan: TinyModels.plan(steps: 8), tokens: TinyModels.tokens
-        ).run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss)
+        let unbroken = try loop(TinyModels.random(seed: 1), steps: 8)
+        let expectedEvents = try unbroken.run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss)
 
         // A kill leaves what the last checkpoint saved (interval 2); an interruption saves its own step.
-        let broken = try TinyModels.random(seed: 1)
         #expect(throws: Stop.self) {
-            try TrainingLoop(model: broken, plan: TinyModels.plan(steps: 8), tokens: TinyModels.tokens).run(
+            try loop(TinyModels.random(seed: 1), steps: 8).run(
                 policy: CheckpointPolicy(directory: directory, interval: 2, resumes: false),
                 observe: { if $0.step == stop { throw Stop() } },
                 loss: Self.nextTokenLoss)
         }
-        let resumed = try TinyModels.random(seed: 99)  // its own weights must not matter
-        let events = try TrainingLoop(
-            model: resumed, plan: TinyModels.plan(steps: 8), tokens: TinyModels.tokens
-        ).run(
+        let resumed = try loop(
+            TinyModels.random(seed: 99),  // its own weights must not matter
+            steps: 8, execution: Execution(threads: 3, microBatchSize: 1))
+        let events = try resumed.run(
             policy: CheckpointPolicy(directory: directory, interval: 2, resumes: true), observe: { _ in },
             loss: Self.nextTokenLoss)
-        #expect(try weights(resumed) == weights(unbroken))
+        #expect(try weights(resumed.model) == weights(unbroken.model))
         #expect(events == expectedEvents)
         #expect(events.last!.loss < events.first!.loss)
     }
@@ -53,28 +65,166 @@ struct ResumptionTests {
     func settingsChanged() throws {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
-        func run(_ plan: TrainingPlan, tokens: [Int32] = TinyModels.tokens, resumes: Bool) throws {
-            let model = try TinyModels.random(seed: 1)
-            _ = try TrainingLoop(model: model, plan: plan, tokens: tokens).run(
+        func run(steps: Int, tokens: [Int32] = TinyModels.tokens, resumes: Bool) throws {
+            _ = try loop(TinyModels.random(seed: 1), steps: steps, tokens: tokens).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: resumes),
                 observe: { if $0.step == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
         }
-        #expect(throws: Stop.self) { try run(TinyModels.plan(steps: 8), resumes: false) }
-        #expect(throws: TrainingError.workExists(directory: directory)) {
-            try run(TinyModels.plan(steps: 8), resumes: false)
+        #expect(throws: Stop.self) { try run(steps: 8, resumes: false) }
+        #expect(throws: TrainingError.workExists(directory: directory)) { try run(steps: 8, resumes: false) }
+        #expect(
+            throws: TrainingError.settingsChanged(
+                directory: directory, key: "budget.length.steps", saved: "8", given: "9")
+        ) {
+            try run(steps: 9, resumes: true)
         }
         #expect {
-            try run(TinyModels.plan(steps: 9), resumes: true)
-        } throws: { error in
-            guard case .settingsChanged(_, let key, "8", "9")? = error as? TrainingError else { return false }
-            return key == "plan.budget.steps"
-        }
-        #expect {
-            try run(TinyModels.plan(steps: 8), tokens: TinyModels.tokens.reversed(), resumes: true)
+            try run(steps: 8, tokens: TinyModels.tokens.reversed(), resumes: true)
         } throws: { error in
             guard case .settingsChanged(_, "corpus", _, _)? = error as? TrainingError else { return false }
             return true
         }
+    }
+
+    @Test("A distillation is not resumed with another loss, sign gradient, teacher or start; with other threads it is")
+    func identity() throws {
+        let folder = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func url(_ name: String) -> URL { folder.appending(path: name) }
+        func makeTeacher(_ name: String, seed: UInt64) throws -> Checkpoint {
+            try FileManager.default.createDirectory(at: url(name), withIntermediateDirectories: true)
+            try TinyModels.shape.configuration(beginOfSequence: 1, endOfSequence: 2)
+                .write(to: url("\(name)/config.json"))
+            let configuration = try ModelConfiguration(contentsOf: url("\(name)/config.json"))
+            try Pretrainer(configuration: configuration, elementType: .float32, seed: seed).evaluated.model
+                .write(to: url(name), elementType: .float32)
+            return try Checkpoint(directory: url(name))
+        }
+        func makeStart(_ name: String, of teacher: Checkpoint, recipe: StartRecipe = .standard) throws -> Checkpoint {
+            try StudentInitializer(recipe: recipe).run(teacher: teacher, destination: url(name))
+            return try Checkpoint(directory: url(name))
+        }
+        let teacher = try makeTeacher("teacher", seed: 1)
+        let start = try makeStart("start", of: teacher)
+        let configuration = TinyModels.distillation(.default(for: teacher.configuration), steps: 4)
+        func resume(
+            _ configuration: DistillationConfiguration, teacher: Checkpoint, start: Checkpoint, threads: Int = 1,
+            resumes: Bool = true, stop: Int? = nil
+        ) throws {
+            try Distiller(
+                teacher: teacher, start: start, configuration: configuration, execution: Execution(threads: threads)
+            ).run(
+                corpus: TinyModels.tokens, output: url("student"), overwrite: true,
+                checkpoints: CheckpointPolicy(directory: url("work"), interval: 1, resumes: resumes),
+                observe: { if $0.step == stop { throw Stop() } })
+        }
+        #expect(throws: Stop.self) {
+            try resume(configuration, teacher: teacher, start: start, resumes: false, stop: 2)
+        }
+        func expectRefusal(_ key: String, _ body: () throws -> Void) {
+            #expect {
+                try body()
+            } throws: { error in
+                guard case .settingsChanged(_, key, let saved, let given)? = error as? TrainingError else {
+                    return false
+                }
+                return saved != given
+            }
+        }
+        let changes: [(String, (inout DistillationConfiguration) -> Void)] = [
+            ("loss.sign_gradient", { $0.loss.signGradient = .tanh }),
+            ("loss.weights.kl_divergence", { $0.loss.weights.klDivergence = 0.02 }),
+            ("loss.weights.language_model", { $0.loss.weights.languageModel = 1 }),
+            ("optimizer.learning_rates.norm", { $0.optimizer.learningRates.norm = 0 }),
+            ("optimizer.weight_decay", { $0.optimizer.weightDecay = 0 }),
+            ("optimizer.warmup_steps", { $0.optimizer.warmupSteps = 0 }),
+            ("budget.batch_size", { $0.budget.batchSize = 2 }),
+            ("seed", { $0.seed = 4 }),
+        ]
+        for (key, change) in changes {
+            var changed = configuration
+            change(&changed)
+            expectRefusal(key) { try resume(changed, teacher: teacher, start: start) }
+        }
+        let other = try makeTeacher("other", seed: 2)
+        expectRefusal("teacher") { try resume(configuration, teacher: other, start: start) }
+        // The same tensors, read with another number of heads.
+        let heads = try makeTeacher("heads", seed: 1)
+        let file = url("heads/config.json")
+        var keys = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+        (keys["num_attention_heads"], keys["num_key_value_heads"], keys["head_dim"]) = (8, 4, 2)
+        try JSONSerialization.data(withJSONObject: keys).write(to: file)
+        let split = try Checkpoint(directory: heads.directory)
+        #expect {
+            try resume(configuration, teacher: split, start: makeStart("start2", of: split))
+        } throws: { error in
+            guard case .settingsChanged? = error as? TrainingError else { return false }
+            return true
+        }
+        expectRefusal("start") {
+            try resume(configuration, teacher: teacher, start: makeStart("start3", of: teacher, recipe: .paper))
+        }
+        try resume(configuration, teacher: teacher, start: start, threads: 3)
+    }
+
+    @Test("The log grows by a line per step beside the checkpoints, and a resumption cuts it back to its step")
+    func eventLog() throws {
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let log = directory.appending(path: "events.jsonl")
+        func lines() throws -> Int { try Data(contentsOf: log).split(separator: 10).count }
+        func run(resumes: Bool, stop: Int) throws {
+            _ = try loop(TinyModels.random(seed: 1), steps: 8).run(
+                policy: CheckpointPolicy(directory: directory, interval: 2, resumes: resumes),
+                observe: { if $0.step == stop { throw Stop() } }, loss: Self.nextTokenLoss)
+        }
+        #expect(throws: Stop.self) { try run(resumes: false, stop: 5) }
+        #expect(try lines() == 5)
+        func stateSize(_ step: Int) throws -> Int {
+            try Data(contentsOf: directory.appending(path: "step-\(step)/state.json")).count
+        }
+        #expect(try stateSize(4) == stateSize(5), "a checkpoint's state does not grow with the steps")
+        // As a kill leaves it: steps behind the checkpoint, the last line torn.
+        try FileManager.default.removeItem(at: directory.appending(path: "step-5"))
+        let handle = try FileHandle(forWritingTo: log)
+        try handle.seekToEnd()
+        try handle.write(contentsOf: Data("{\"step\":6,".utf8))
+        try handle.close()
+        #expect(throws: Stop.self) { try run(resumes: true, stop: 6) }
+        #expect(try lines() == 6)
+        // A log without the checkpoint's steps is damaged.
+        try Data("{}\n".utf8).write(to: log)
+        #expect {
+            try run(resumes: true, stop: 7)
+        } throws: { error in
+            guard case .damagedTrainingCheckpoint? = error as? TrainingError else { return false }
+            return true
+        }
+    }
+
+    @Test("A cancelled task stops within a step, backward pass included; the last whole step is saved and resumed from")
+    func cancellation() async throws {
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let model = try TinyModels.random(seed: 1)
+        let steps = Atomic<Int>(0)
+        let task = Task {
+            try self.loop(model, steps: 100_000).run(
+                policy: CheckpointPolicy(directory: directory, interval: 1_000_000, resumes: false),
+                observe: { steps.store($0.step, ordering: .relaxed) }, loss: Self.nextTokenLoss)
+        }
+        while steps.load(ordering: .relaxed) < 3 { try await Task.sleep(for: .milliseconds(2)) }
+        task.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await task.value }
+        let made = steps.load(ordering: .relaxed)
+        #expect(FileManager.default.fileExists(atPath: directory.appending(path: "step-\(made)").path))
+        var resumed: [Int] = []
+        #expect(throws: Stop.self) {
+            try loop(TinyModels.random(seed: 1), steps: 100_000).run(
+                policy: CheckpointPolicy(directory: directory, interval: 1_000_000, resumes: true),
+                observe: { resumed.append($0.step); if resumed.count == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
+        }
+        #expect(resumed == [made + 1, made + 2])
     }
 
     @Test("A damaged training checkpoint is named, not trusted")
@@ -82,8 +232,7 @@ struct ResumptionTests {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
         func run() throws {
-            let model = try TinyModels.random(seed: 1)
-            _ = try TrainingLoop(model: model, plan: TinyModels.plan(steps: 4), tokens: TinyModels.tokens).run(
+            _ = try loop(TinyModels.random(seed: 1), steps: 4).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: true),
                 observe: { if $0.step == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
         }
@@ -98,49 +247,55 @@ struct ResumptionTests {
         }
     }
 
-    @Test("A loss that is not finite stops the run and names step and part")
+    @Test("A loss that is not finite stops the run, names step and part, and moves and saves nothing")
     func notFinite() throws {
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
         let model = try TinyModels.random(seed: 1)
-        let loop = try TrainingLoop(model: model, plan: TinyModels.plan(steps: 4), tokens: TinyModels.tokens)
-        let poison = try Tensor([Float.nan], shape: [1]).sum()
+        let poison = try Tensor.full(.nan, shape: [1]).sum()
         #expect(throws: TrainingError.notFinite(step: 1, quantity: "the loss (poison)")) {
-            _ = try loop.run(
-                policy: nil, observe: { _ in },
-                loss: { _, _ in StepLoss(total: poison, parts: [LossPart(name: "poison", value: .nan)]) })
+            _ = try loop(model, steps: 4).run(
+                policy: CheckpointPolicy(directory: directory, interval: 1, resumes: false), observe: { _ in },
+                loss: { model, tokens in
+                    let loss = try Self.nextTokenLoss(model, tokens)
+                    return StepLoss(total: try loss.total * .nan, parts: [("poison", poison)])
+                })
         }
+        #expect(!(try FileManager.default.contentsOfDirectory(atPath: directory.path)).contains { $0.hasPrefix("step") })
     }
 
     @Test("Settings out of range are refused by name before anything is computed")
-    func invalidPlan() throws {
+    func invalidSettings() throws {
         let model = try TinyModels.random(seed: 1)
-        var plan = TinyModels.plan(steps: 4)
-        plan.budget.sequenceLength = 33
+        func make(sequenceLength: Int = 8, batchSize: Int = 4, microBatchSize: Int? = nil) throws {
+            _ = try TrainingLoop(
+                model: model, tokens: TinyModels.tokens,
+                budget: TrainingBudget(length: .steps(4), batchSize: batchSize, sequenceLength: sequenceLength),
+                optimizer: TinyModels.optimizer, seed: 0, settings: "", execution: Execution(microBatchSize: microBatchSize))
+        }
         #expect {
-            try TrainingLoop(model: model, plan: plan, tokens: TinyModels.tokens)
+            try make(sequenceLength: 33)
         } throws: { error in
             guard case .invalidSetting("sequence length", "33", _)? = error as? TrainingError else { return false }
             return true
         }
-        plan.budget.sequenceLength = 8
-        plan.budget.accumulation = 3
-        #expect(throws: TrainingError.self) { try TrainingLoop(model: model, plan: plan, tokens: TinyModels.tokens) }
+        #expect(throws: TrainingError.self) { try make(batchSize: 0) }
+        #expect(throws: TrainingError.self) { try make(microBatchSize: 0) }
     }
 
-    @Test("Splitting a batch into passes, or over workers, changes nothing but rounding")
+    @Test("Splitting a batch into micro-batches changes nothing but rounding; sharing these out changes nothing at all")
     func splitting() throws {
-        func losses(passes: Int, workers: Int) throws -> [Double] {
-            let model = try TinyModels.random(seed: 1)
-            var plan = TinyModels.plan(steps: 5)
-            plan.budget.accumulation = passes
-            plan.parallelism.workers = workers
-            return try TrainingLoop(model: model, plan: plan, tokens: TinyModels.tokens)
-                .run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss).map(\.loss)
+        func losses(microBatch: Int, threads: Int) throws -> [Double] {
+            try loop(
+                TinyModels.random(seed: 1), steps: 5,
+                execution: Execution(threads: threads, microBatchSize: microBatch)
+            ).run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss).map(\.loss)
         }
-        let whole = try losses(passes: 1, workers: 1)
-        for (passes, workers) in [(4, 1), (1, 2), (1, 3), (2, 2)] {
-            for (one, other) in zip(whole, try losses(passes: passes, workers: workers)) {
-                #expect(abs(one - other) < 1e-3, "\(passes) passes, \(workers) workers")
-            }
+        let whole = try losses(microBatch: 4, threads: 1)
+        for microBatch in [1, 2, 3] {
+            let alone = try losses(microBatch: microBatch, threads: 1)
+            for threads in [2, 3, 4] { #expect(try losses(microBatch: microBatch, threads: threads) == alone) }
+            for (one, other) in zip(whole, alone) { #expect(abs(one - other) < 1e-3, "\(microBatch)") }
         }
     }
 }

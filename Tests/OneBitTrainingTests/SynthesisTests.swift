@@ -1,6 +1,9 @@
 import Foundation
+import JSON
+import Synchronization
 import TensorFiles
 import Testing
+import Tokenization
 @testable import OneBitTraining
 
 
@@ -26,21 +29,22 @@ struct SynthesisTests {
         let count = try synthesizer.write(to: output, resumes: false) { _ in }
         let samples = try lines(output)
         #expect(samples.count == 10)
-        #expect(samples.reduce(0) { $0 + ($1.tokens?.count ?? 0) } == count)
+        #expect(samples.reduce(0) { $0 + $1.tokens.count } == count)
         for sample in samples {
-            let tokens = try #require(sample.tokens)
+            let tokens = sample.tokens
             #expect((1...12).contains(tokens.count))
             #expect(tokens.dropLast().allSatisfy { $0 != 2 }, "nothing behind the stop token")
             #expect(sample.text == LetterTokenizer().decode(tokens.filter { $0 != 2 }, skipSpecialTokens: true))
         }
-        #expect(Set(samples.map { $0.tokens ?? [] }).count > 1)
+        #expect(Set(samples.map { $0.tokens }).count > 1)
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["corpus.jsonl"])
     }
 
     @Test("The first tokens behind a uniform one are the model's most likely ones")
     func greedyStart() throws {
         let model = try TinyModels.random(seed: 2)
-        let batch = SampleBatch(model: model, settings: settings(), beginOfSequence: 1, stops: [2])
+        let batch = SampleBatch(
+            model: model, settings: settings(), beginOfSequence: 1, stops: [2], firstTokens: 32)
         for sample in try batch.write(0..<4) where sample.count >= 4 {
             for position in 1..<4 {
                 let prefix = [1] + sample.prefix(position)
@@ -51,18 +55,19 @@ struct SynthesisTests {
         }
     }
 
-    @Test("A run stopped after any batch, even in the middle of a line, resumes to the same bytes")
-    func resume() throws {
+    @Test("A run stopped after any token, even in the middle of a line, resumes to the same bytes", arguments: [3, 40, 90])
+    func resume(stop: Int) throws {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
         let synthesizer = try CorpusSynthesizer(
-            model: try TinyModels.random(seed: 2), tokenizer: LetterTokenizer(), settings: settings())
+            model: try TinyModels.random(seed: 2), tokenizer: LetterTokenizer(), settings: settings(), threads: 2)
         let whole = directory.appending(path: "whole.jsonl")
-        try synthesizer.write(to: whole, resumes: false) { _ in }
+        let count = try synthesizer.write(to: whole, resumes: false) { _ in }
+        try #require(count > 90)
 
         let broken = directory.appending(path: "broken.jsonl")
         #expect(throws: Stop.self) {
-            try synthesizer.write(to: broken, resumes: false) { if $0.samples == 8 { throw Stop() } }
+            try synthesizer.write(to: broken, resumes: false) { if $0.tokens >= stop { throw Stop() } }
         }
         #expect(!FileManager.default.fileExists(atPath: broken.path))
         let partial = broken.appendingPathExtension("partial")
@@ -77,6 +82,107 @@ struct SynthesisTests {
         #expect(try Data(contentsOf: broken) == Data(contentsOf: whole))
     }
 
+    @Test("A cancelled task stops between tokens and keeps the whole batches")
+    func cancellation() async throws {
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let output = directory.appending(path: "corpus.jsonl")
+        let model = try TinyModels.random(seed: 2)
+        let seen = Mutex(0)
+        let task = Task {
+            let synthesizer = try CorpusSynthesizer(
+                model: model, tokenizer: LetterTokenizer(),
+                settings: SynthesisSettings(samples: 1_000_000, maximumLength: 12, batchSize: 4, seed: 7), threads: 2)
+            try synthesizer.write(to: output, resumes: false) { now in seen.withLock { $0 = now.tokens } }
+        }
+        while seen.withLock({ $0 }) < 300 { try await Task.sleep(for: .milliseconds(5)) }
+        task.cancel()
+        await #expect(throws: CancellationError.self) { try await task.value }
+        let kept = try lines(output.appendingPathExtension("partial"))
+        #expect(!kept.isEmpty && kept.count % 4 == 0)
+    }
+
+    @Test("With leave to overwrite, the old corpus stands until the new one is whole, and nothing else is left")
+    func overwrite() throws {
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let output = directory.appending(path: "corpus.jsonl")
+        try Data("old".utf8).write(to: output)
+        let synthesizer = try CorpusSynthesizer(
+            model: try TinyModels.random(seed: 2), tokenizer: LetterTokenizer(), settings: settings())
+        #expect(throws: FileError.destinationExists(path: output.path)) {
+            try synthesizer.write(to: output, resumes: false) { _ in }
+        }
+        #expect(throws: Stop.self) {
+            try synthesizer.write(to: output, resumes: false, overwrite: true) { _ in throw Stop() }
+        }
+        #expect(try Data(contentsOf: output) == Data("old".utf8))
+        try synthesizer.write(to: output, resumes: true, overwrite: true) { _ in }
+        #expect(try lines(output).count == 10)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["corpus.jsonl"])
+        try FileManager.default.createDirectory(
+            at: directory.appending(path: "folder.jsonl"), withIntermediateDirectories: true)
+        #expect(throws: FileError.self) {
+            try synthesizer.write(
+                to: directory.appending(path: "folder.jsonl"), resumes: false, overwrite: true) { _ in }
+        }
+    }
+
+    @Test("Rows that pad a model's table are written and read, but no sample begins with one")
+    func paddedVocabulary() throws {
+        struct SmallTokenizer: Tokenizer {
+            var vocabularySize: Int { 8 }
+            var beginOfSequence: Int? { 1 }
+            var endOfSequence: Int? { 2 }
+            func encode(_ text: String, addSpecialTokens: Bool) -> [Int] { [] }
+            func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String { "" }
+            func id(of token: String) -> Int? { nil }
+            func token(of id: Int) -> String? { nil }
+        }
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let output = directory.appending(path: "corpus.jsonl")
+        try CorpusSynthesizer(
+            model: try TinyModels.random(seed: 2), tokenizer: SmallTokenizer(),
+            settings: SynthesisSettings(samples: 40, maximumLength: 12, batchSize: 20, seed: 7)
+        ).write(to: output, resumes: false) { _ in }
+        let samples = try lines(output).map(\.tokens)
+        #expect(samples.allSatisfy { $0[0] < 8 })
+        #expect(samples.joined().contains { $0 >= 8 })
+        let stream = try Corpus.tokens(of: output, tokenizer: SmallTokenizer(), vocabularySize: 32)
+        #expect(stream.contains { $0 >= 8 })
+        #expect {
+            try Corpus.tokens(of: output, tokenizer: SmallTokenizer(), vocabularySize: 8)
+        } throws: { error in
+            guard case .malformedCorpus(output, .some, let reason)? = error as? TrainingError else { return false }
+            return reason.contains("vocabulary of 8")
+        }
+    }
+
+    @Test("Errors name the line that an editor shows, blank lines and CRLF counted, in a plain and in a gzipped file")
+    func lineNumbers() throws {
+        let directory = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let text = "\r\n{\"text\":\"ab\"}\r\n\n \r\n{\"tokens\":[99]}\r\n"
+        let plain = directory.appending(path: "corpus.jsonl")
+        try Data(text.utf8).write(to: plain)
+        let zip = Process()
+        zip.executableURL = URL(filePath: "/usr/bin/env")
+        zip.arguments = ["gzip", "-k", plain.path]
+        try zip.run()
+        zip.waitUntilExit()
+        for file in [plain, directory.appending(path: "corpus.jsonl.gz")] {
+            #expect {
+                try Corpus.tokens(of: file, tokenizer: LetterTokenizer(), vocabularySize: 32)
+            } throws: { error in
+                guard case .malformedCorpus(file, 5, let reason)? = error as? TrainingError else { return false }
+                return reason.contains("99")
+            }
+            #expect(
+                try Corpus.tokens(of: file, tokenizer: LetterTokenizer(), vocabularySize: 100) == [1, 3, 4, 1, 99])
+        }
+    }
+
     @Test("Resuming with other settings is refused")
     func settingsChanged() throws {
         let directory = try TinyModels.temporaryDirectory()
@@ -89,8 +195,19 @@ struct SynthesisTests {
         #expect(throws: Stop.self) {
             try synthesizer(settings()).write(to: output, resumes: false) { _ in throw Stop() }
         }
-        #expect(throws: TrainingError.self) {
+        #expect {
             try synthesizer(settings(batch: 5)).write(to: output, resumes: true) { _ in }
+        } throws: { error in
+            guard case .settingsChanged(_, "batch_size", "4", "5")? = error as? TrainingError else { return false }
+            return true
+        }
+        #expect {
+            try CorpusSynthesizer(
+                model: model, tokenizer: LetterTokenizer(), settings: settings(), teacher: ContentDigest(of: [1])
+            ).write(to: output, resumes: true) { _ in }
+        } throws: { error in
+            guard case .settingsChanged(_, "teacher", _, _)? = error as? TrainingError else { return false }
+            return true
         }
     }
 
@@ -101,7 +218,8 @@ struct SynthesisTests {
         let file = directory.appending(path: "corpus.jsonl")
         func tokens(_ text: String, closes: Bool = false) throws -> [Int32] {
             try Data(text.utf8).write(to: file)
-            return try Corpus.tokens(of: file, tokenizer: LetterTokenizer(), closesDocuments: closes)
+            return try Corpus.tokens(
+                of: file, tokenizer: LetterTokenizer(), vocabularySize: 32, closesDocuments: closes)
         }
         #expect(try tokens("{\"text\":\"ab\"}\n{\"tokens\":[5,6],\"text\":\"zz\"}\n") == [1, 3, 4, 1, 5, 6])
         #expect(try tokens("{\"tokens\":[1,5,1]}\n{\"tokens\":[6]}\n") == [1, 5, 1, 6])
@@ -109,7 +227,7 @@ struct SynthesisTests {
         #expect(throws: TrainingError.malformedCorpus(file: file, line: 2, reason: "neither text nor tokens")) {
             try tokens("{\"text\":\"ab\"}\n{}\n")
         }
-        #expect(throws: TrainingError.self) { try tokens("{\"text\":\"ab\"}\n[1,2]\n") }
+        #expect(throws: JSONNodeError.self) { try tokens("{\"text\":\"ab\"}\n[1,2]\n") }
         #expect(throws: TrainingError.self) { try tokens("{\"tokens\":[32]}\n") }
         #expect(throws: TrainingError.self) { try tokens("{\"tokens\":[-1]}\n") }
     }

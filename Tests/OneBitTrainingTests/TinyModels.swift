@@ -2,8 +2,8 @@ import Foundation
 import ModelDescription
 import TensorFiles
 import Tokenization
-@testable import OneBitTraining
 
+@testable import OneBitTraining
 
 /// Models and text small enough to train in a test.
 enum TinyModels {
@@ -23,11 +23,25 @@ enum TinyModels {
         try Pretrainer(configuration: configuration(), elementType: .float32, seed: seed).evaluated.model
     }
 
-    static func plan(steps: Int, seed: UInt64 = 3) -> TrainingPlan {
-        TrainingPlan(
-            budget: TrainingBudget(steps: steps, batchSize: 4, accumulation: 2, sequenceLength: 8, seed: seed),
-            warmupSteps: 2, optimizer: OptimizerSettings(learningRates: LearningRates(all: 1e-2)),
-            parallelism: Parallelism(threads: 2, parameters: 0))
+    /// Four sequences of eight tokens a step.
+    static func budget(steps: Int) -> TrainingBudget {
+        TrainingBudget(length: .steps(steps), batchSize: 4, sequenceLength: 8)
+    }
+
+    static let optimizer = OptimizerSettings(learningRates: LearningRates(all: 1e-2), warmupSteps: 2)
+
+    static func pretraining(steps: Int) -> PretrainingConfiguration {
+        PretrainingConfiguration(shape: shape, budget: budget(steps: steps), optimizer: optimizer, seed: 3)
+    }
+
+    /// A preset with the tiny budget.
+    static func distillation(
+        _ preset: DistillationConfiguration, steps: Int
+    ) -> DistillationConfiguration {
+        var configuration = preset
+        configuration.budget = budget(steps: steps)
+        configuration.seed = 3
+        return configuration
     }
 
     /// A stream with structure: the next token is the last one plus one, mostly.

@@ -25,12 +25,12 @@ struct ByteLevelTests {
         ]
     )
     func scanners(scanner: SearchPattern, pattern: String) throws {
-        let expression = SearchPattern.regularExpression(try NSRegularExpression(pattern: pattern))
+        let expression = try regularExpression(pattern)
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<500 {
             let text = Self.randomText(using: &generator)
-            let scanned = pieces(text, by: .split(scanner, .isolated, inverted: false))
-            let expected = pieces(text, by: .split(expression, .isolated, inverted: false))
+            let scanned = try pieces(text, by: .split(scanner, .isolated, inverted: false))
+            let expected = try pieces(text, by: .split(expression, .isolated, inverted: false))
             #expect(scanned.map { Array($0.utf8) } == expected.map { Array($0.utf8) }, "\(text.debugDescription)")
             #expect(scanned.joined().utf8.elementsEqual(text.utf8))
         }
@@ -53,10 +53,11 @@ struct ByteLevelTests {
     @Test("Merges go by rank, then from the left; what no merge reaches stays")
     func merges() throws {
         let tokenizer = try ByteLevelFile().tokenizer()
-        #expect(tokenizer.encode("abc ab", addSpecialTokens: false) == [4, 6])
-        #expect(tokenizer.encode("aabcb", addSpecialTokens: false) == [0, 4, 1])
-        #expect(tokenizer.encode("", addSpecialTokens: false) == [])
-        #expect(tokenizer.encode("xax", addSpecialTokens: false) == [0], "unknown bytes are left out without unk_token")
+        #expect(try tokenizer.encode("abc ab", addSpecialTokens: false) == [4, 6])
+        #expect(try tokenizer.encode("aabcb", addSpecialTokens: false) == [0, 4, 1])
+        #expect(try tokenizer.encode("", addSpecialTokens: false) == [])
+        #expect(
+            try tokenizer.encode("xax", addSpecialTokens: false) == [0], "unknown bytes are left out without unk_token")
         #expect(tokenizer.decode([4, 6], skipSpecialTokens: false) == "abc ab")
         #expect(tokenizer.vocabularySize == 7)
         #expect(tokenizer.id(of: "Ġab") == 6)
@@ -86,7 +87,7 @@ struct ByteLevelTests {
     @Test("A word of 200,000 bytes is merged in O(n log n): at once, not in hours")
     func longWord() throws {
         let tokenizer = try ByteLevelFile().tokenizer()
-        let ids = tokenizer.encode(String(repeating: "abcab", count: 40_000), addSpecialTokens: false)
+        let ids = try tokenizer.encode(String(repeating: "abcab", count: 40_000), addSpecialTokens: false)
         #expect(ids.count == 80_000)
         #expect(ids.prefix(4) == [4, 3, 4, 3])
     }

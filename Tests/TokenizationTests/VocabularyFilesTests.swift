@@ -47,27 +47,27 @@ struct VocabularyFilesTests {
     @Test("OPT's files: BOS in front, byte-level merges, and the named tokens found in texts")
     func opt() throws {
         let tokenizer = try load()
-        #expect(tokenizer.encode("abc ab", addSpecialTokens: true) == [2, Self.abc, Self.spaceAB])
-        #expect(tokenizer.encode("", addSpecialTokens: true) == [2])
-        #expect(tokenizer.encode("<pad>ab</s>", addSpecialTokens: false) == [1, Self.ab, 2])
+        #expect(try tokenizer.encode("abc ab", addSpecialTokens: true) == [2, Self.abc, Self.spaceAB])
+        #expect(try tokenizer.encode("", addSpecialTokens: true) == [2])
+        #expect(try tokenizer.encode("<pad>ab</s>", addSpecialTokens: false) == [1, Self.ab, 2])
         // "<s>" is in the vocabulary, but nobody names it: a text that spells it is text.
-        #expect(tokenizer.encode("<s>", addSpecialTokens: false).count == 3)
+        #expect(try tokenizer.encode("<s>", addSpecialTokens: false).count == 3)
         #expect(tokenizer.beginOfSequence == 2)
         #expect(tokenizer.endOfSequence == 2)
         #expect(tokenizer.vocabularySize == 262)
         let text = "ab\n\u{E9}\u{1F600} abc"
-        #expect(tokenizer.decode(tokenizer.encode(text, addSpecialTokens: true), skipSpecialTokens: true) == text)
+        #expect(try tokenizer.decode(tokenizer.encode(text, addSpecialTokens: true), skipSpecialTokens: true) == text)
     }
 
     @Test("Without the files beside them they are GPT-2's: nothing around a text, and <|endoftext|> where there is one")
     func gpt2() throws {
         let files: [String: String?] = ["tokenizer_config.json": nil, "special_tokens_map.json": nil]
         let plain = try load(files)
-        #expect(plain.encode("abc</s>", addSpecialTokens: true).count == 5)
+        #expect(try plain.encode("abc</s>", addSpecialTokens: true).count == 5)
         #expect(plain.beginOfSequence == nil)
         let vocabulary = Self.vocabulary.dropLast() + #", "<|endoftext|>": 262}"#
         let tokenizer = try load(files.merging(["vocab.json": String(vocabulary)]) { $1 })
-        #expect(tokenizer.encode("ab<|endoftext|>", addSpecialTokens: true) == [Self.ab, 262])
+        #expect(try tokenizer.encode("ab<|endoftext|>", addSpecialTokens: true) == [Self.ab, 262])
         #expect(tokenizer.beginOfSequence == 262)
         #expect(tokenizer.endOfSequence == 262)
     }
@@ -76,7 +76,7 @@ struct VocabularyFilesTests {
     func flags() throws {
         let configuration = #"{"eos_token": "</s>", "add_eos_token": true, "add_prefix_space": true}"#
         let tokenizer = try load(["tokenizer_config.json": configuration])
-        #expect(tokenizer.encode("ab", addSpecialTokens: true) == [Self.spaceAB, 2])
+        #expect(try tokenizer.encode("ab", addSpecialTokens: true) == [Self.spaceAB, 2])
     }
 
     @Test("Qwen2's class brings its normal form and its words")
@@ -87,22 +87,22 @@ struct VocabularyFilesTests {
             "vocab.json": String(vocabulary), "merges.txt": Self.merges + "1 2\n",
             "tokenizer_config.json": configuration,
         ])
-        #expect(tokenizer.encode("12", addSpecialTokens: true).count == 2)
-        let composed = tokenizer.encode("\u{E9}", addSpecialTokens: false)
-        #expect(tokenizer.encode("e\u{301}", addSpecialTokens: false) == composed)
+        #expect(try tokenizer.encode("12", addSpecialTokens: true).count == 2)
+        let composed = try tokenizer.encode("\u{E9}", addSpecialTokens: false)
+        #expect(try tokenizer.encode("e\u{301}", addSpecialTokens: false) == composed)
         #expect(tokenizer.beginOfSequence == nil)
     }
 
     @Test("added_tokens.json gives tokens ids, and added_tokens_decoder in its place")
     func addedTokens() throws {
         let beside = try load(["added_tokens.json": #"{"<x>": 262, "<pad>": 1}"#])
-        #expect(beside.encode("<x>ab<pad>", addSpecialTokens: false) == [262, Self.ab, 1])
+        #expect(try beside.encode("<x>ab<pad>", addSpecialTokens: false) == [262, Self.ab, 1])
         #expect(beside.decode([262, Self.ab, 1], skipSpecialTokens: true) == "<x>ab")
         let decoder =
             #"{"add_bos_token": true, "bos_token": "<y>", "added_tokens_decoder": {"#
             + #""262": {"content": "<x>", "special": true}, "263": {"content": "<y>", "lstrip": true}}}"#
         let inside = try load(["tokenizer_config.json": decoder, "added_tokens.json": #"{"<z>": 264}"#])
-        #expect(inside.encode("ab <y><x><z>", addSpecialTokens: true).starts(with: [263, Self.ab, 263, 262]))
+        #expect(try inside.encode("ab <y><x><z>", addSpecialTokens: true).starts(with: [263, Self.ab, 263, 262]))
         #expect(inside.decode([262, 263], skipSpecialTokens: true).isEmpty)
         #expect(inside.vocabularySize == 264)
     }
@@ -114,7 +114,7 @@ struct VocabularyFilesTests {
             String(Self.merges.drop { $0 != "\n" }.dropFirst()),
         ] {
             let tokenizer = try load(["merges.txt": merges])
-            #expect(tokenizer.encode("abc ab", addSpecialTokens: false) == [Self.abc, Self.spaceAB])
+            #expect(try tokenizer.encode("abc ab", addSpecialTokens: false) == [Self.abc, Self.spaceAB])
         }
     }
 
@@ -132,7 +132,6 @@ struct VocabularyFilesTests {
         #expect(refusal(["vocab.json": Self.vocabulary + "x"]).file == "vocab.json")
         #expect(
             refusal(["tokenizer_config.json": #"{"tokenizer_class": "RobertaTokenizer"}"#]).key == "tokenizer_class")
-        #expect(refusal(["special_tokens_map.json": #"{"mask_token": "<mask>"}"#]).key == "mask_token")
         #expect(refusal(["added_tokens.json": #"{"<x>": 3}"#]).text.contains("added_tokens.json: <x>:"))
         #expect(refusal(["added_tokens.json": #"{"<x>": -1}"#]).key == "<x>")
         #expect(refusal(["added_tokens.json": #"{"<x>": "1"}"#]).key == "<x>")
@@ -153,7 +152,7 @@ struct VocabularyFilesTests {
     func choice() throws {
         let tokenizer = try load([
             "tokenizer.json": String(decoding: ByteLevelFile.bytes.data, as: UTF8.self),
-            "tokenizer_config.json": nil,
+            "tokenizer_config.json": nil, "special_tokens_map.json": nil,
         ])
         #expect(tokenizer.vocabularySize == 256)
         for missing in ["vocab.json", "merges.txt"] {

@@ -14,7 +14,8 @@ public func exercise(_ tokenizer: BytePairTokenizer, text: String) {
 }
 
 private func encodeAndDecode(_ text: String, with tokenizer: BytePairTokenizer) {
-    let ids = tokenizer.encode(text, addSpecialTokens: true)
+    // A file may ask for an expression that is stopped on a text, which is an error that says so.
+    guard let ids = try? tokenizer.encode(text, addSpecialTokens: true) else { return }
     for id in Set(ids) { require(tokenizer.token(of: id) != nil, "encoded to an id that no token has: \(id)") }
     decode(ids, with: tokenizer)
 }

@@ -1,12 +1,13 @@
 #pragma once
-// The only door to libtorch: opaque tensors, the operations that a transformer and its distillation need, and the
+// The only interface to libtorch: opaque tensors, the operations that a transformer and its distillation need, and the
 // autograd functions of the OneBit layer. No policy, no model code.
 //
 // Conventions
 // * A function that makes a tensor returns a handle that the caller releases with `lt_release`, or NULL on failure;
 //   the message is then in `lt_last_error`, which belongs to the calling thread.
 // * A function that returns int returns 0 on success and -1 on failure.
-// * Handles are never shared between threads that write; reading one tensor from many threads is libtorch's own promise.
+// * No function writes to a tensor that a handle was returned for, except `lt_write`. Any number of threads may therefore
+//   use one handle, as long as none of them writes to its storage; libtorch's reference counts are atomic.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,11 @@ typedef struct lt_tensor lt_tensor;
 typedef struct lt_generator lt_generator;
 
 typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64 = 3 } lt_type;
+typedef enum lt_device_kind { LT_CPU = 0, LT_CUDA = 1 } lt_device_kind;
+typedef struct lt_device {
+    lt_device_kind kind;
+    int index;
+} lt_device;
 
 /// Message of this thread's last failure.
 const char *lt_last_error(void);
@@ -28,20 +34,38 @@ void lt_set_threads(int count);
 /// Whether this thread records operations for the backward pass. Returns the previous setting.
 bool lt_set_gradient_recording(bool enabled);
 
+/// True when the work of a thread should stop.
+typedef bool (*lt_stop_test)(void *context);
+/// Sets what the fused layers ask, on the calling thread, before each forward and backward pass through one of them; they
+/// fail once it says true. NULL removes it. libtorch runs the backward pass of CPU tensors on the thread that asks for it.
+void lt_set_stop_test(lt_stop_test test, void *context);
+/// Whether the calling thread's stop test says true; false without one.
+bool lt_is_stopped(void);
+
 // MARK: Handles, creation, reading
 
 void lt_release(lt_tensor *tensor);
 /// Copies `data`, which holds the product of `shape` elements of `type`.
-lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank);
-lt_tensor *lt_zeros(lt_type type, const int64_t *shape, int rank);
-/// Standard normal numbers from `generator`, float32.
-lt_tensor *lt_randn(const int64_t *shape, int rank, lt_generator *generator);
+lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank, lt_device device);
+lt_tensor *lt_full(double value, lt_type type, const int64_t *shape, int rank, lt_device device);
+/// Elements of any value: for storage that is written before it is read.
+lt_tensor *lt_empty(lt_type type, const int64_t *shape, int rank, lt_device device);
+/// Standard normal numbers from `generator`, drawn on the CPU in float32.
+lt_tensor *lt_randn(lt_type type, const int64_t *shape, int rank, lt_device device, lt_generator *generator);
+/// [length, start + length]: 0 where token start + i sees token j, which is j <= start + i < j + window; -inf elsewhere.
+lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t window, lt_device device);
+/// The same elements in another type or on another device; the tensor itself where it has both already.
+lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device);
+lt_type lt_type_of(const lt_tensor *tensor);
+lt_device lt_device_of(const lt_tensor *tensor);
 /// Copies all elements, in row-major order, as float32 (or int64) into `out`, which has room for `count` of them.
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count);
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count);
 int lt_rank(const lt_tensor *tensor);
 int64_t lt_size(const lt_tensor *tensor, int dimension);
 int64_t lt_element_count(const lt_tensor *tensor);
+/// Writes `source` into `length` slices from `start` along `dimension`, outside the backward pass.
+int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
 
 lt_generator *lt_generator_new(uint64_t seed);
 void lt_generator_release(lt_generator *generator);
@@ -54,11 +78,12 @@ lt_tensor *lt_narrow(const lt_tensor *tensor, int dimension, int64_t start, int6
 lt_tensor *lt_index_select(const lt_tensor *tensor, int dimension, const lt_tensor *indices);
 /// Each slice along `dimension` repeated `times` times in place: a, a, b, b, …
 lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dimension);
+/// Tensors one behind the other along a dimension that they have.
+lt_tensor *lt_concatenate(lt_tensor *const *tensors, int count, int dimension);
+/// Tensors of one shape one behind the other along a new first dimension.
+lt_tensor *lt_stack(lt_tensor *const *tensors, int count);
 /// The same values, cut off from the backward pass.
 lt_tensor *lt_detach(const lt_tensor *tensor);
-lt_tensor *lt_clone(const lt_tensor *tensor);
-/// Writes `source` over `tensor`; shapes must agree.
-int lt_copy(lt_tensor *tensor, const lt_tensor *source);
 
 // MARK: Arithmetic
 
@@ -67,8 +92,6 @@ lt_tensor *lt_subtract(const lt_tensor *a, const lt_tensor *b);
 lt_tensor *lt_multiply(const lt_tensor *a, const lt_tensor *b);
 lt_tensor *lt_scale(const lt_tensor *a, double factor);
 lt_tensor *lt_sum(const lt_tensor *a);
-/// One-element tensor as a number.
-int lt_item(const lt_tensor *a, double *out);
 
 // MARK: Layers
 
@@ -116,19 +139,23 @@ lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator);
 
 // MARK: Training
 
-int lt_set_requires_gradient(lt_tensor *tensor, bool required);
-int lt_backward(const lt_tensor *loss);
-/// The accumulated gradient, or NULL without an error where there is none.
-lt_tensor *lt_gradient(const lt_tensor *tensor);
-void lt_clear_gradient(lt_tensor *tensor);
-/// Adds the gradient of `source` to that of `target` and forgets it there.
-int lt_move_gradient(lt_tensor *source, lt_tensor *target);
-/// Scales all gradients so that their joint 2-norm is at most `maximum`; stores the norm before. A norm that is not
-/// finite leaves the gradients as they are.
-int lt_clip_gradients(lt_tensor *const *parameters, int count, double maximum, double *norm);
-/// One AdamW step (Loshchilov & Hutter 2019) on parameters with gradients; `step` counts from 1.
-int lt_adamw(lt_tensor *const *parameters, lt_tensor *const *first_moments, lt_tensor *const *second_moments, int count,
-             int64_t step, double learning_rate, double beta1, double beta2, double epsilon, double weight_decay);
+/// The same values as a leaf that gradients are wanted of.
+lt_tensor *lt_requiring_gradient(const lt_tensor *tensor);
+/// Gradients of the scalar `loss` by each of the leaves, into `gradients`; NULL there for a leaf that it does not depend on.
+int lt_gradients(const lt_tensor *loss, lt_tensor *const *leaves, int count, lt_tensor **gradients);
+/// The joint 2-norm of all tensors.
+int lt_joint_norm(lt_tensor *const *tensors, int count, double *norm);
+
+typedef struct lt_adamw_settings {
+    /// Counts from 1.
+    int64_t step;
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    /// What the gradient is multiplied by first.
+    double gradient_factor;
+} lt_adamw_settings;
+/// One AdamW step (Loshchilov & Hutter 2019) of one parameter: its new value and moments, in that order, into `result`.
+int lt_adamw(const lt_tensor *value, const lt_tensor *gradient, const lt_tensor *first_moment,
+             const lt_tensor *second_moment, lt_adamw_settings settings, lt_tensor *result[3]);
 
 #ifdef __cplusplus
 }

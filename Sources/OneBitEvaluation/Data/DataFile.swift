@@ -1,5 +1,5 @@
 import Foundation
-import TensorFiles
+import JSON
 
 /// A file of a data set, unzipped where it was zipped.
 struct DataFile {
@@ -12,8 +12,7 @@ struct DataFile {
     /// - Throws: ``TaskDataError``, `FileError`
     init(contentsOf url: URL) throws {
         self.url = url
-        let data = try readSmallFile(url, limit: Self.limit)
-        contents = isGzip(data) ? try unzipped(data, file: url.path, limit: Self.limit) : data
+        contents = try readContents(of: url, limit: Self.limit)
     }
 
     /// The first of the files that is there, as it is or with `.gz`; nil where none is.

@@ -8,10 +8,6 @@ public enum TaskDataError: LocalizedError, Sendable, Equatable {
     case malformedItem(file: String, line: Int, key: String, reason: String)
     /// A file without one item.
     case noItems(file: String)
-    /// A gzip file that breaks off, or that its checksum does not fit.
-    case damagedGzip(file: String, reason: String)
-    /// More text than any of the data sets has.
-    case unzippedTooLarge(file: String, limit: Int)
     /// A subject with fewer examples than are to be shown.
     case tooFewExamples(file: String, subject: String, wanted: Int, found: Int)
 
@@ -24,10 +20,6 @@ public enum TaskDataError: LocalizedError, Sendable, Equatable {
             "\(file), line \(line)\(key.isEmpty ? "" : ", key \"\(key)\""): \(reason)."
         case .noItems(let file):
             "\(file): no items."
-        case .damagedGzip(let file, let reason):
-            "\(file): damaged gzip: \(reason). Fetch the file anew."
-        case .unzippedTooLarge(let file, let limit):
-            "\(file): more than \(limit) bytes unzipped, which none of the data sets has."
         case .tooFewExamples(let file, let subject, let wanted, let found):
             "\(file): \(found) examples of \(subject), and \(wanted) are to be shown. Ask for fewer shots."
         }
@@ -35,6 +27,6 @@ public enum TaskDataError: LocalizedError, Sendable, Equatable {
 
     public var recoverySuggestion: String? {
         guard case .malformedItem = self else { return nil }
-        return "Mend the item, or leave out what is malformed with --skip-malformed"
+        return "Correct the item, or leave malformed ones out."
     }
 }

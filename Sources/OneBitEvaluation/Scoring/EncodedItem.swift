@@ -21,7 +21,7 @@ struct EncodedItem {
         var places: [(request: Int, continuation: Int)] = []
         var isTruncated = false
         var fingerprint = Fingerprint()
-        for (number, pair) in encoder.pairs(of: item.choices).enumerated() {
+        for (number, pair) in try encoder.pairs(of: item.choices).enumerated() {
             func unscorable(_ reason: String) -> UnscorableItemError {
                 UnscorableItemError(file: item.file, line: item.line, choice: number, reason: reason)
             }

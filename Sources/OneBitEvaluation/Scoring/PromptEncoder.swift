@@ -33,31 +33,32 @@ public struct PromptEncoder: Sendable {
     /// context alone end. An empty context is the prefix token.
     ///
     /// - Returns: a pair per choice. Either part may be empty, where a tokenizer makes no token of it.
-    public func pairs(of choices: [TaskItem.Choice]) -> [Pair] {
+    /// - Throws: what `Tokenizer.encode` throws.
+    public func pairs(of choices: [TaskItem.Choice]) throws -> [Pair] {
         // Most items have one context for all of their choices.
         var encoded: (text: String, tokens: [Int])?
-        return choices.map { choice in
+        return try choices.map { choice in
             let (context, space) = PythonText.splittingTrailingSpace(choice.context)
-            guard !choice.context.isEmpty else { return pairWithoutContext(choice.continuation) }
-            if encoded?.text != context { encoded = (context, encode(context)) }
+            guard !choice.context.isEmpty else { return try pairWithoutContext(choice.continuation) }
+            if encoded?.text != context { encoded = (context, try encode(context)) }
             let tokens = encoded?.tokens ?? []
-            let whole = encode(context + space + choice.continuation)
+            let whole = try encode(context + space + choice.continuation)
             let continuation = Array(whole.dropFirst(tokens.count))
             return Pair(context: tokens.isEmpty ? prefix.map { [$0] } ?? [] : tokens, continuation: continuation)
         }
     }
 
-    private func pairWithoutContext(_ text: String) -> Pair {
-        let tokens = tokenizer.encode(text, addSpecialTokens: false)
+    private func pairWithoutContext(_ text: String) throws -> Pair {
+        let tokens = try tokenizer.encode(text, addSpecialTokens: false)
         guard let prefix, tokens.first != prefix else {
             return Pair(context: Array(tokens.prefix(1)), continuation: Array(tokens.dropFirst()))
         }
         return Pair(context: [prefix], continuation: tokens)
     }
 
-    private func encode(_ text: String) -> [Int] {
+    private func encode(_ text: String) throws -> [Int] {
         let hasPrefix = prefixText.map { text.utf8.starts(with: $0.utf8) } ?? false
-        return tokenizer.encode(text, addSpecialTokens: addsSpecialTokens && !hasPrefix)
+        return try tokenizer.encode(text, addSpecialTokens: addsSpecialTokens && !hasPrefix)
     }
 }
 

@@ -24,22 +24,23 @@ extension EvaluationText {
     ///   - beginOfSequence: the token that opens a sequence; nil puts none, whatever `placement` says.
     ///   - placement: where that token goes.
     ///   - separator: what stands between joined texts.
+    /// - Throws: what `Tokenizer.encode` throws.
     public func joined(
         tokenizer: any Tokenizer, beginOfSequence: Int?, placement: BeginOfSequencePlacement,
         separator: String = emptyLine
-    ) -> TokenizedText {
+    ) throws -> TokenizedText {
         guard let beginOfSequence, placement != .none else {
-            let tokens = tokenizer.encode(texts.joined(separator: separator), addSpecialTokens: false)
+            let tokens = try tokenizer.encode(texts.joined(separator: separator), addSpecialTokens: false)
             return TokenizedText(name: name, sequences: [tokens])
         }
         if placement == .each, texts.count > 1 {
-            let tokens = texts.flatMap { [beginOfSequence] + tokenizer.encode($0, addSpecialTokens: false) }
+            let tokens = try texts.flatMap { try [beginOfSequence] + tokenizer.encode($0, addSpecialTokens: false) }
             return TokenizedText(name: name, sequences: [tokens])
         }
         let text = texts.joined(separator: separator)
         return TokenizedText(
             name: name,
-            sequences: [[beginOfSequence] + tokenizer.encode(text, addSpecialTokens: false)],
+            sequences: [try [beginOfSequence] + tokenizer.encode(text, addSpecialTokens: false)],
             windowBegin: placement == .window ? beginOfSequence : nil,
             extent: TextExtent(of: [text]))
     }
@@ -54,7 +55,7 @@ extension EvaluationText {
         }
         return TokenizedText(
             name: name,
-            sequences: texts.map { [prefix] + tokenizer.encode($0, addSpecialTokens: false) },
+            sequences: try texts.map { try [prefix] + tokenizer.encode($0, addSpecialTokens: false) },
             extent: TextExtent(of: texts))
     }
 
@@ -79,7 +80,7 @@ extension EvaluationText {
                 }
                 let index = random.integer(below: texts.count)
                 guard !tooShort.contains(index) else { continue }
-                let text = begin + tokenizer.encode(texts[index], addSpecialTokens: false)
+                let text = try begin + tokenizer.encode(texts[index], addSpecialTokens: false)
                 if text.count > length {
                     let first = random.integer(below: text.count - length)
                     tokens += text[first..<first + length]

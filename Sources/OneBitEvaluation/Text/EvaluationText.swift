@@ -28,7 +28,7 @@ public struct EvaluationText: Sendable {
     ///   - file: plain or gzipped.
     ///   - format: how the texts of a file are told apart; nil is by the file's name.
     ///   - limit: most texts to take, from the front.
-    /// - Throws: ``EvaluationTextError``, ``TaskDataError`` for a damaged gzip file, and `FileError`.
+    /// - Throws: ``EvaluationTextError``, and `FileError`.
     public init(file: URL, format: EvaluationTextFormat? = nil, limit: Int = .max) throws {
         texts = try Self.texts(of: file, format: format ?? EvaluationTextFormat(of: file), limit: limit)
         name = file.lastPathComponent
@@ -50,7 +50,8 @@ public struct EvaluationText: Sendable {
             let text: String
         }
         let decoder = JSONDecoder()
-        return try lines(content).enumerated().filter { !$0.element.isEmpty }.prefix(limit).map { index, line in
+        return try lines(content).enumerated().filter { !$0.element.allSatisfy(\.isWhitespace) }.prefix(limit).map {
+            index, line in
             do {
                 return try decoder.decode(Document.self, from: Data(line.utf8)).text
             } catch {
@@ -59,10 +60,11 @@ public struct EvaluationText: Sendable {
         }
     }
 
-    /// Pieces between line feeds; Swift's own idea of a line would also break at other separators inside a text.
+    /// Pieces between line ends, LF or CRLF: both formats of lines mean the same on every system. Swift's own idea of a line
+    /// would also break at other separators inside a text.
     private static func lines(_ content: String) -> [String] {
         var lines = content.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-            .map { String(Substring($0)) }
+            .map { String(Substring($0.last == UInt8(ascii: "\r") ? $0.dropLast() : $0)) }
         if lines.last?.isEmpty == true { lines.removeLast() }
         return lines
     }

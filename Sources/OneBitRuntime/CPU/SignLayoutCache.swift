@@ -1,5 +1,6 @@
 import CSignKernels
 import Foundation
+import JSON
 import ModelDescription
 import Synchronization
 import TensorFiles

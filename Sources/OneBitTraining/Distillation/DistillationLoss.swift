@@ -1,3 +1,5 @@
+import Torch
+
 /// Weights of the parts of the distillation loss (paper §3.4).
 public struct LossWeights: Sendable, Hashable, Codable {
     /// Factor of the KL divergence, summed over tokens and divided by the number of sequences ("kdScale").
@@ -31,35 +33,20 @@ struct DistillationLoss: Sendable {
 
         let kl = try student.logits.klDivergence(fromTeacher: teacher.logits)
         var total = try kl * (weights.klDivergence / Double(batch))
-        var parts = [LossPart(name: "kl_per_token", value: try kl.item() / Double(batch * length))]
+        var parts = [(name: "kl_per_token", value: try kl.detached() * (1 / Double(batch * length)))]
 
         if weights.hiddenStates != 0 {
-            var sum = 0.0
-            for (t, s) in zip(teacher.hiddenStates, student.hiddenStates) {
-                let term = try s.directionLoss(fromTeacher: t)
-                sum += try term.item()
-                total = try total + term * weights.hiddenStates
-            }
-            parts.append(LossPart(name: "hidden", value: sum))
+            let terms = try zip(teacher.hiddenStates, student.hiddenStates).map { try $1.directionLoss(fromTeacher: $0) }
+            let sum = try Tensor.stacked(terms).sum()
+            total = try total + sum * weights.hiddenStates
+            parts.append(("hidden", sum))
         }
         if weights.languageModel != 0 {
             let predictions = try student.logits.narrowed(1, from: 0, length: length - 1)
             let term = try predictions.crossEntropy(try tokens.narrowed(1, from: 1, length: length - 1))
-            parts.append(LossPart(name: "language_model", value: try term.item()))
             total = try total + term * weights.languageModel
+            parts.append(("language_model", term))
         }
         return StepLoss(total: total, parts: parts)
     }
-}
-
-/// One summand of a loss, before its weight.
-public struct LossPart: Sendable, Hashable {
-    public let name: String
-    public let value: Double
-}
-
-/// Loss of one batch: the scalar to go backward from, and what it is made of.
-struct StepLoss: Sendable {
-    let total: Tensor
-    let parts: [LossPart]
 }

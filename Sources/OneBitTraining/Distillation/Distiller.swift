@@ -1,79 +1,91 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import Torch
 
 /// Knowledge distillation from a dense teacher into its OneBit student (paper §3.4).
 public struct Distiller {
     private let teacher: Transformer
     private let student: Transformer
     private let start: Checkpoint
-    private let recipe: DistillationRecipe
+    private let configuration: DistillationConfiguration
+    private let execution: Execution
+    /// Digests of teacher and start.
+    private let inputs: [String: ContentDigest]
 
     /// - Parameters:
     ///   - teacher: The original checkpoint.
-    ///   - start: The student before training, as `onebit init` writes it.
-    ///   - recipe: Loss, gradient and optimiser.
+    ///   - start: The student before training, as `StudentInitializer` writes it.
+    ///   - configuration: Loss, optimizer, budget and seed.
+    ///   - execution: Threads, device, precision.
     /// - Throws: ``TrainingError`` where they are not a teacher and a student of one shape, and what reading throws.
-    public init(teacher: Checkpoint, start: Checkpoint, recipe: DistillationRecipe) throws {
+    public init(
+        teacher: Checkpoint, start: Checkpoint, configuration: DistillationConfiguration,
+        execution: Execution = Execution()
+    ) throws {
         try teacher.require(.dense)
         try start.require(.floatStudent)
         let (t, s) = (teacher.configuration, start.configuration)
         guard t.structure == s.structure, t.linears == s.linears, t.floatTensors == s.floatTensors else {
             throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
         }
-        self.teacher = try Transformer(checkpoint: teacher)
-        student = try Transformer(checkpoint: start, signGradient: recipe.signGradient)
+        self.teacher = try Transformer(checkpoint: teacher, execution: execution)
+        student = try Transformer(
+            checkpoint: start, signGradient: configuration.loss.signGradient, execution: execution)
+        inputs = ["teacher": try ContentDigest(of: teacher), "start": try ContentDigest(of: start)]
         self.start = start
-        self.recipe = recipe
+        self.configuration = configuration
+        self.execution = execution
     }
 
     /// Bytes of teacher, student, gradients and AdamW's moments, all float32. Activations come on top, and another copy of
     /// the gradients for each further worker of a small model.
     public var stateBytes: Int { 4 * (teacher.parameterCount + 4 * student.parameterCount) }
 
-    /// Bytes of one training checkpoint: weights and both moments.
-    public var checkpointBytes: Int { 4 * 3 * student.parameterCount }
+    /// Bytes of one training checkpoint: trained weights and both moments.
+    public var checkpointBytes: Int {
+        let trained = student.parameters.filter { configuration.optimizer.learningRates[$0.group] > 0 }
+        return 4 * 3 * trained.reduce(0) { $0 + $1.tensor.elementCount }
+    }
 
     /// Trains the student and writes it as a float checkpoint.
     ///
     /// - Parameters:
     ///   - corpus: One stream of tokens.
-    ///   - budget: Steps, batch and sequence length.
-    ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
     ///   - overwrite: Whether a directory that stands there is replaced.
     ///   - checkpoints: When the state is saved, and whether an earlier one is resumed; nil saves nothing.
-    ///   - observe: Told of every step; when it throws, the state is saved for a resumption.
+    ///   - observe: Receives every step; when it throws, the state is saved for a resumption.
     /// - Returns: What every step did.
+    /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
         corpus: [Int32],
-        budget: TrainingBudget,
-        threads: Int? = nil,
         output: URL,
         overwrite: Bool,
         checkpoints: CheckpointPolicy?,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let plan = recipe.plan(
-                budget: budget, threads: threads, parameters: student.configuration.parameterCount)
+            let loop = try TrainingLoop(
+                model: student, tokens: corpus, budget: configuration.budget, optimizer: configuration.optimizer,
+                seed: configuration.seed, settings: configuration.training, inputs: inputs, execution: execution)
+            let weights = configuration.loss.weights
+            let loss = DistillationLoss(weights: weights)
+            let keepsStates = weights.hiddenStates != 0
             let teacher = teacher
-            let loop = try TrainingLoop(model: student, plan: plan, tokens: corpus)
-            let loss = DistillationLoss(weights: recipe.lossWeights)
-            let keepsStates = recipe.lossWeights.hiddenStates != 0
-            let events = try loop.run(policy: checkpoints, observe: observe) { student, tokens in
+            return try loop.run(policy: checkpoints, observe: observe) { student, tokens in
                 let target = try withoutGradient { try teacher(tokens, hiddenStates: keepsStates) }
                 return try loss(teacher: target, student: student(tokens, hiddenStates: keepsStates), tokens: tokens)
+            } finish: { student, events in
+                try student.write(to: directory, elementType: .float32, packsLossless: true)
+                let configuration = start.configuration
+                try writeAtomically(
+                    try configuration.jsonData(quantization: configuration.quantization),
+                    to: directory.appending(path: "config.json"))
+                try start.copyAuxiliaryFiles(to: directory)
+                try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
             }
-            try student.write(to: directory, elementType: .float32, packsLossless: true)
-            let configuration = start.configuration
-            try writeAtomically(
-                try configuration.jsonData(quantization: configuration.quantization),
-                to: directory.appending(path: "config.json"))
-            try start.copyAuxiliaryFiles(to: directory)
-            try writeTrainingLog(events, to: directory)
-            return events
         }
     }
 }

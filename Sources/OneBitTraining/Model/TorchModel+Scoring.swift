@@ -1,5 +1,6 @@
+import LanguageModel
 import ModelDescription
-import OneBitRuntime
+import Torch
 
 extension TorchModel {
     /// Reads each context once: the continuations of a request stand behind it in one row of a batch, each at the
@@ -7,12 +8,13 @@ extension TorchModel {
     public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
         if configuration.structure.dependsOnLength { return try separateScores(of: requests) }
         for request in requests { try check(request) }
-        let workers = min(parallelism.workers, requests.count)
-        guard workers > 0 else { return [] }
-        let share = (requests.count + workers - 1) / workers
-        let parts = try parallelism.map((requests.count + share - 1) / share) { worker in
+        guard !requests.isEmpty else { return [] }
+        let share = (requests.count + collective.workers - 1) / collective.workers
+        let parts = try collective.map((requests.count + share - 1) / share) { worker in
             let part = requests[worker * share..<min((worker + 1) * share, requests.count)]
-            return try withoutGradient { try ScoringBatch(Array(part), configuration: configuration).scores(model) }
+            return try withoutGradient {
+                try ScoringBatch(Array(part), configuration: self.configuration).scores(self.model)
+            }
         }
         return parts.flatMap(\.self)
     }
@@ -40,13 +42,16 @@ private struct ScoringBatch {
         // Where no request has two continuations that are read, each row is one sequence, and what fills it up comes
         // after all that is looked at.
         let isPlain = requests.allSatisfy { $0.groups.filter { !$0.read.isEmpty }.count < 2 }
-        let places =
+        let positions =
             try isPlain
-            ? model.places(of: length, after: 0)
-            : model.places(
-                of: layout.positions, batch: requests.count, mask: mask(window: nil),
-                windowMask: configuration.structure.slidingWindow.map { try mask(window: $0) } ?? .causal)
-        let x = try model.residual(Tensor(integers: layout.tokens, shape: shape), places: places)
+            ? model.positions(length: length)
+            : model.positions(
+                layout.positions, batch: requests.count,
+                masks: AttentionMasks(
+                    full: mask(window: nil, device: model.device),
+                    windowed: configuration.structure.slidingWindow.map { try mask(window: $0, device: model.device) }
+                        ?? .causal))
+        let x = try model.residual(.integers(layout.tokens, shape: shape, device: model.device), at: positions)
         let states = try x.reshaped([requests.count * length, configuration.hiddenSize])
         return try scores(model, states: states, predictions: layout.predictions)
     }
@@ -91,14 +96,16 @@ private struct ScoringBatch {
     }
 
     /// A token of the context sees what precedes it; one of a continuation sees the context and its own continuation.
-    private func mask(window: Int?) throws -> AttentionMask {
-        var mask = MaskRows(rows: requests.count * length, columns: length)
+    private func mask(window: Int?, device: Device) throws -> AttentionMask {
+        var mask = [Float](repeating: -.infinity, count: requests.count * length * length)
+        func allow(_ range: Range<Int>, in row: Int) {
+            for column in range { mask[row * length + column] = 0 }
+        }
         let window = window ?? .max
         for (index, (request, groups)) in requests.enumerated() {
             let context = request.context.count
             for position in 0..<context {
-                mask.show(
-                    max(0, position + 1 - min(window, position + 1))..<position + 1, to: index * length + position)
+                allow(position + 1 - min(window, position + 1)..<position + 1, in: index * length + position)
             }
             var start = context
             for group in groups {
@@ -107,15 +114,15 @@ private struct ScoringBatch {
                     let seen = min(window, position + 1)
                     let own = min(seen, offset + 1)
                     let row = index * length + start + offset
-                    mask.show(start + offset + 1 - own..<start + offset + 1, to: row)
-                    mask.show(context - (seen - own)..<context, to: row)
+                    allow(start + offset + 1 - own..<start + offset + 1, in: row)
+                    allow(context - (seen - own)..<context, in: row)
                 }
                 start += group.read.count
             }
-            // What fills the row up sees something, lest its softmax be 0 / 0.
-            for position in start..<length { mask.show(0..<1, to: index * length + position) }
+            // Padding sees one token: the softmax of a row that sees nothing is 0 / 0.
+            for position in start..<length { allow(0..<1, in: index * length + position) }
         }
-        return .matrix(try mask.tensor(shape: [requests.count, 1, length, length]))
+        return .matrix(try .floats(mask, shape: [requests.count, 1, length, length], device: device))
     }
 
     private func scores(
@@ -141,10 +148,10 @@ private struct ScoringBatch {
                 indices.append((rowOfState[state] ?? 0) * configuration.vocabularySize + predictions[end].target)
                 end += 1
             }
-            let selected = try states.selecting(Tensor(integers: wanted, shape: [wanted.count]), along: 0)
+            let selected = try states.selecting(.integers(wanted, shape: [wanted.count], device: states.device), along: 0)
             let logits = try model.logits(of: model.headInput(selected))
             let likeliest = try logits.argmax().integers()
-            let found = try logits.logSoftmax().taking(Tensor(integers: indices, shape: [indices.count])).floats()
+            let found = try logits.logSoftmax().taking(.integers(indices, shape: [indices.count], device: states.device)).floats()
             for (prediction, logProbability) in zip(predictions[start..<end], found) {
                 sums[prediction.request][prediction.continuation] += Double(logProbability)
                 if likeliest[rowOfState[prediction.state] ?? 0] != prediction.target {

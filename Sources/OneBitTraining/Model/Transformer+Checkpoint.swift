@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import Torch
 
 extension Transformer {
     /// Reads a dense model or a float student.
@@ -8,21 +9,25 @@ extension Transformer {
     /// - Parameters:
     ///   - checkpoint: Not a packed one.
     ///   - signGradient: How a student's gradient passes through sign; immaterial for a teacher and for evaluation.
-    /// - Throws: `CheckpointError` for a packed checkpoint, and what reading throws.
-    public convenience init(checkpoint: Checkpoint, signGradient: SignGradient = .hard) throws {
-        var linears = LinearForm.dense
+    ///   - execution: Device and precision.
+    /// - Throws: `CheckpointError` for a packed checkpoint, `CancellationError`, and what reading throws.
+    public convenience init(
+        checkpoint: Checkpoint, signGradient: SignGradient = .hard, execution: Execution = Execution()
+    ) throws {
+        var oneBit: OneBitSettings?
         if checkpoint.kind != .dense {
             try checkpoint.require(.floatStudent)
-            linears = .oneBit(
+            oneBit = OneBitSettings(
                 layerNormEpsilon: checkpoint.configuration.quantization.flatMap {
                     $0.postLayerNorm ? $0.layerNormEpsilon : nil
                 },
-                signGradient: signGradient
-            )
+                signGradient: signGradient)
         }
-        try self.init(configuration: checkpoint.configuration, linears: linears) { name in
-            let shape = try checkpoint.description(of: name).shape
-            return try Tensor(try checkpoint.floats(of: name), shape: shape)
+        try self.init(configuration: checkpoint.configuration, oneBit: oneBit) { name in
+            try checkCancellation()
+            return try .floats(
+                try checkpoint.floats(of: name), shape: try checkpoint.description(of: name).shape,
+                dtype: execution.precision.dtype, device: execution.device)
         }
     }
 
@@ -38,6 +43,7 @@ extension Transformer {
             }
         )
         for parameter in parameters {
+            try checkCancellation()
             var floats = try parameter.tensor.floats()
             if packsLossless, parameter.group != .latent { floats = floats.map(roundedToHalf) }
             try writer.write(parameter.name, floats: floats)
@@ -50,14 +56,4 @@ extension Transformer {
 private func roundedToHalf(_ value: Float) -> Float {
     let half = Float(Float16(value))
     return half.isFinite ? half : value
-}
-
-/// One line per step, without times: the same run gives the same bytes.
-func writeTrainingLog(_ events: [TrainingEvent], to directory: URL) throws {
-    var log = Data()
-    for event in events {
-        log.append(try JSONEncoder.sorted.encode(event))
-        log.append(UInt8(ascii: "\n"))
-    }
-    try writeAtomically(log, to: directory.appending(path: "training_log.jsonl"))
 }

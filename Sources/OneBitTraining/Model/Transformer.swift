@@ -1,7 +1,8 @@
 import ModelDescription
+import Torch
 
 /// A decoder on libtorch, of any family that `ModelConfiguration` describes. Teacher and student are the same model with
-/// other linear layers.
+/// different linear layers. An immutable value: a training step makes the next model (``with(_:)``).
 ///
 /// Shapes: B sequences, T tokens, C hidden size, E embedding size, H query heads and K key/value heads of size D, V
 /// vocabulary.
@@ -9,8 +10,9 @@ public final class Transformer: Sendable {
     public let configuration: ModelConfiguration
     /// Every tensor of the checkpoint, in checkpoint order.
     public let parameters: [Parameter]
+    /// How the linear layers of a student compute; nil for a dense model.
+    let oneBit: OneBitSettings?
 
-    private let linears: LinearForm
     private let embedding: Tensor  // [V, E]
     private let positionEmbedding: Tensor?  // [positions + offset, C]
     private let inputProjection: Tensor?  // [C, E]
@@ -18,10 +20,19 @@ public final class Transformer: Sendable {
     private let finalNorm: Norm?
     private let outputProjection: Tensor?  // [E, C]
     private let head: Tensor  // [V, E]; the embedding again where they are tied
-    private let rotary: RotaryTable?
+    private let positionTables: PositionTables
 
-    /// - Parameter tensors: Gives each parameter by its checkpoint name.
-    init(configuration: ModelConfiguration, linears: LinearForm, tensors: (_ name: String) throws -> Tensor) throws {
+    /// - Parameter tensors: Gives the parameters by their checkpoint names, in checkpoint order.
+    convenience init(
+        configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, tensors: (_ name: String) throws -> Tensor
+    ) throws {
+        try self.init(configuration: configuration, oneBit: oneBit, positionTables: nil, tensors: tensors)
+    }
+
+    private init(
+        configuration: ModelConfiguration, oneBit: OneBitSettings?, positionTables: PositionTables?,
+        tensors: (_ name: String) throws -> Tensor
+    ) throws {
         var parameters: [Parameter] = []
         func parameter(_ name: String, _ group: ParameterGroup) throws -> Tensor {
             let tensor = try tensors(name)
@@ -29,20 +40,13 @@ public final class Transformer: Sendable {
             return tensor
         }
         func linear(_ linear: LinearDescription) throws -> LinearLayer {
-            let group: ParameterGroup = if case .dense = linears { .dense } else { .latent }
-            let weight = try parameter(linear.weightName, group)
-            guard case .oneBit(let layerNormEpsilon, let signGradient) = linears else {
-                return .dense(weight: weight, bias: try linear.bias.map { try parameter($0.name, .norm) })
-            }
+            let weight = try parameter(linear.weightName, oneBit == nil ? .dense : .latent)
+            let inputScale = try oneBit.map { _ in try parameter(linear.inputScaleName, .scales) }
+            let outputScale = try oneBit.map { _ in try parameter(linear.outputScaleName, .scales) }
+            let bias = try linear.bias.map { try parameter($0.name, .norm) }
+            guard let oneBit, let inputScale, let outputScale else { return .dense(weight: weight, bias: bias) }
             return .oneBit(
-                OneBitLayer(
-                    latent: weight,
-                    inputScale: try parameter(linear.inputScaleName, .scales),
-                    outputScale: try parameter(linear.outputScaleName, .scales),
-                    bias: try linear.bias.map { try parameter($0.name, .norm) },
-                    layerNormEpsilon: layerNormEpsilon,
-                    signGradient: signGradient
-                ))
+                latent: weight, inputScale: inputScale, outputScale: outputScale, bias: bias, settings: oneBit)
         }
         func norm(_ norm: NormDescription) throws -> Norm {
             Norm(
@@ -59,8 +63,11 @@ public final class Transformer: Sendable {
             return TransformerBlock(
                 attentionNorm: try norm(block.attentionNorm),
                 attention: Attention(
-                    block: block,
-                    configuration: configuration,
+                    layer: layer,
+                    headCount: configuration.attentionHeadCount,
+                    keyValueHeadCount: configuration.keyValueHeadCount,
+                    headSize: configuration.headSize,
+                    slidingWindow: block.slidingWindow,
                     query: try linear(block.query),
                     key: try linear(block.key),
                     value: try linear(block.value),
@@ -76,31 +83,31 @@ public final class Transformer: Sendable {
         finalNorm = try configuration.finalNorm.map(norm)
         outputProjection = try configuration.outputProjection.map { try parameter($0.name, .embedding) }
         head = configuration.tiedEmbeddings ? embedding : try parameter(configuration.head.name, .embedding)
-        if case .rotary(let positions) = configuration.structure.positions {
-            rotary = RotaryTable(positions, headSize: configuration.headSize)
-        } else {
-            rotary = nil
-        }
         self.configuration = configuration
-        self.linears = linears
+        self.oneBit = oneBit
         self.parameters = parameters
+        self.positionTables =
+            positionTables ?? PositionTables(configuration, dtype: embedding.dtype, device: embedding.device)
     }
 
     /// Numbers in all parameters.
     public var parameterCount: Int { parameters.reduce(0) { $0 + $1.tensor.elementCount } }
 
-    /// The same weights, in tensors that gather gradients of their own.
-    func replica() throws -> Transformer {
-        let tensors = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.tensor) })
-        return try Transformer(configuration: configuration, linears: linears) { name in
-            guard let tensor = tensors[name] else {
-                throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
-            }
-            return try tensor.detached()
+    var device: Device { positionTables.device }
+
+    /// The same model with other values.
+    ///
+    /// - Parameter tensors: One per parameter, in their order.
+    func with(_ tensors: [Tensor]) throws -> Transformer {
+        precondition(tensors.count == parameters.count, "\(tensors.count) tensors for \(parameters.count) parameters")
+        var index = 0
+        return try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) { _ in
+            defer { index += 1 }
+            return tensors[index]
         }
     }
 
-    /// What a pass through the model leaves.
+    /// What a pass through the model gives.
     public struct Output: Sendable {
         /// [B, T, V].
         public let logits: Tensor
@@ -111,51 +118,50 @@ public final class Transformer: Sendable {
     /// - Parameters:
     ///   - tokens: [B, T] ids.
     ///   - hiddenStates: Whether to keep the states that enter each block.
+    /// - Throws: `CancellationError` between two blocks once the task is cancelled, ``TorchError``.
     public func callAsFunction(_ tokens: Tensor, hiddenStates: Bool = false) throws -> Output {
         var states: [Tensor] = []
-        let places = try places(of: tokens.shape[1], after: 0)
-        let x = try residual(tokens, places: places) { if hiddenStates { states.append($0) } }
+        let x = try residual(tokens, at: positions(length: tokens.shape[1])) { if hiddenStates { states.append($0) } }
         return Output(logits: try logits(of: headInput(x)), hiddenStates: states)
     }
 
-    /// Feeds `tokens` [B, T] behind the ones in `cache` and returns the logits [B, V] that follow the last.
+    /// Reads `tokens` [B, T] behind those in `cache` and returns the logits [B, V] that follow the last.
     func decode(_ tokens: Tensor, cache: KeyValueCache) throws -> Tensor {
         let length = tokens.shape[1]
-        let places = try places(of: length, after: cache.length)
-        let x = try residual(tokens, places: places, cache: cache).narrowed(1, from: length - 1, length: 1)
+        let positions = try positions(of: [
+            DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
+        ])
+        let x = try residual(tokens, at: positions).narrowed(1, from: length - 1, length: 1)
         cache.advance(by: length)
         return try logits(of: headInput(x)).reshaped([tokens.shape[0], configuration.vocabularySize])
     }
 
     func makeCache(batch: Int, capacity: Int) throws -> KeyValueCache {
         try KeyValueCache(
-            layers: configuration.layerCount,
-            batch: batch,
-            heads: configuration.keyValueHeadCount,
-            headSize: configuration.headSize,
-            capacity: capacity
-        )
+            layers: configuration.layerCount, batch: batch, heads: configuration.keyValueHeadCount,
+            headSize: configuration.headSize, capacity: capacity, dtype: embedding.dtype, device: device)
     }
 
     // MARK: The parts of a pass
 
     /// The residual stream [B, T, C] behind the last block.
     ///
-    /// - Parameter observe: Told of what enters each block.
+    /// - Parameter observe: Receives what enters each block.
     func residual(
-        _ tokens: Tensor, places: TokenPlaces, cache: KeyValueCache? = nil, observe: (Tensor) -> Void = { _ in }
+        _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
         var x = try embedding.embedding(tokens)  // [B, T, E]
         if let inputProjection { x = try x.linear(inputProjection) }
-        if let positions = places.embedding { x = try x + positions }
+        if let learned = positions.learned { x = try x + learned }
         for block in blocks {
+            try checkCancellation()
             observe(x)
-            x = try block(x, places: places, cache: cache)
+            x = try block(x, at: positions)
         }
         return x
     }
 
-    /// What the output head reads of rows [.., C] of the residual stream: normalised, and [.., E] wide.
+    /// What the output head reads of rows [.., C] of the residual stream: normalized, and [.., E] wide.
     func headInput(_ x: Tensor) throws -> Tensor {
         let normed = try finalNorm.map { try $0(x) } ?? x
         return try outputProjection.map { try normed.linear($0) } ?? normed
@@ -164,27 +170,228 @@ public final class Transformer: Sendable {
     /// [.., V] of what the output head reads.
     func logits(of headInput: Tensor) throws -> Tensor { try headInput.linear(head) }
 
-    /// The places of `length` tokens that follow `start` others in every sequence.
-    func places(of length: Int, after start: Int) throws -> TokenPlaces {
-        TokenPlaces(
-            rotary: try rotary?.rows(from: start, length: length, sequenceLength: start + length),
-            embedding: try positionEmbedding?.narrowed(0, from: start + positionOffset, length: length),
-            mask: try .consecutive(length: length, after: start, window: nil),
-            windowMask: try .consecutive(length: length, after: start, window: configuration.structure.slidingWindow)
-        )
+    // MARK: Positions
+
+    /// Whole sequences of `length` tokens.
+    func positions(length: Int) throws -> TokenPositions {
+        TokenPositions(
+            rotary: try positionTables.rotary?.rows(from: 0, length: length, sequenceLength: length),
+            learned: try positionEmbedding?.narrowed(0, from: positionTables.learnedOffset, length: length),
+            attention: .sequences(try positionTables.masks(length: length, after: 0)))
     }
 
-    /// The places of tokens that stand at any positions [B, T] and see what masks say.
-    func places(of positions: [Int], batch: Int, mask: AttentionMask, windowMask: AttentionMask) throws -> TokenPlaces {
-        let learned = try positionEmbedding?
-            .selecting(Tensor(integers: positions.map { $0 + positionOffset }, shape: [positions.count]), along: 0)
-            .reshaped([batch, positions.count / batch, configuration.hiddenSize])
-        return TokenPlaces(
-            rotary: try rotary?.rows(of: positions, batch: batch), embedding: learned, mask: mask,
-            windowMask: windowMask)
+    /// Tokens that stand at any positions [B, T] and see what masks say.
+    func positions(_ positions: [Int], batch: Int, masks: AttentionMasks) throws -> TokenPositions {
+        TokenPositions(
+            rotary: try positionTables.rotary?.rows(of: positions, batch: batch),
+            learned: try learned(at: positions, batch: batch),
+            attention: .sequences(masks))
     }
 
-    private var positionOffset: Int {
-        if case .learned(let offset) = configuration.structure.positions { offset } else { 0 }
+    /// The next tokens of sequences whose keys and values are cached.
+    func positions(of slices: [DecodingSlice]) throws -> TokenPositions {
+        for slice in slices { try slice.cache.reserve(slice.rows.count) }
+        let rotary = try positionTables.rotary.map { table in
+            try RotaryTable.Rows.concatenated(
+                slices.map {
+                    try table.rows(from: $0.cache.length, length: $0.rows.count, sequenceLength: $0.sequenceLength)
+                })
+        }
+        return TokenPositions(
+            rotary: rotary,
+            learned: try learned(
+                at: slices.flatMap { $0.cache.length..<$0.cache.length + $0.rows.count }, batch: 1),
+            attention: .cached(
+                try slices.map { ($0, try positionTables.masks(length: $0.rows.count, after: $0.cache.length)) }))
+    }
+
+    private func learned(at positions: [Int], batch: Int) throws -> Tensor? {
+        guard let positionEmbedding else { return nil }
+        let rows = positions.map { $0 + positionTables.learnedOffset }
+        return try positionEmbedding.selecting(.integers(rows, shape: [rows.count], device: device), along: 0)
+            .reshaped([batch, rows.count / batch, configuration.hiddenSize])
+    }
+}
+
+// MARK: Parameters
+
+/// What a parameter is for; configurations choose by it what is trained and how fast.
+public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
+    /// Matrix of a dense linear layer.
+    case dense
+    /// The float matrix W whose signs a OneBit layer uses.
+    case latent
+    /// The value vectors g and h of a OneBit layer.
+    case scales
+    /// Embeddings, output head, and the projections between them and the residual stream.
+    case embedding
+    /// Weights of the norms, and biases.
+    case norm
+}
+
+/// A tensor of a model under its checkpoint name.
+public struct Parameter: Sendable {
+    public let name: String
+    public let tensor: Tensor
+    public let group: ParameterGroup
+
+    /// Weight decay shrinks matrices only: norm weights, biases and the value vectors g and h set scales, and a pull
+    /// toward zero is not a prior for these (the practice of GPT-2, LLaMA and their PyTorch implementations).
+    var isDecayed: Bool { tensor.shape.count > 1 }
+}
+
+// MARK: Layers
+
+/// How OneBit layers compute.
+public struct OneBitSettings: Sendable, Hashable {
+    /// ε of the LayerNorm behind each layer; nil leaves the LayerNorm out.
+    public var layerNormEpsilon: Float?
+    public var signGradient: SignGradient
+
+    public init(layerNormEpsilon: Float?, signGradient: SignGradient) {
+        self.layerNormEpsilon = layerNormEpsilon
+        self.signGradient = signGradient
+    }
+}
+
+/// A linear layer of a block: the teacher's dense matrix, or the student's signs between two value vectors.
+enum LinearLayer: Sendable {
+    /// x Wᵀ + b.
+    case dense(weight: Tensor, bias: Tensor?)
+    /// Y = ((X ⊙ g) sign(W)ᵀ) ⊙ h, Z = LayerNorm(Y) (paper eq. 3), Z + b. Checkpoint keys: W [out, in] `….weight`,
+    /// g [in] `….input_factor`, h [out] `….weight_scale`, b [out] `….bias`.
+    case oneBit(latent: Tensor, inputScale: Tensor, outputScale: Tensor, bias: Tensor?, settings: OneBitSettings)
+
+    /// [B, T, in] to [B, T, out].
+    func callAsFunction(_ x: Tensor) throws -> Tensor {
+        switch self {
+        case .dense(let weight, let bias): return try x.linear(weight, bias: bias)
+        case .oneBit(let latent, let inputScale, let outputScale, let bias, let settings):
+            let z = try x.signLinear(
+                latent: latent, inputScale: inputScale, outputScale: outputScale,
+                layerNormEpsilon: settings.layerNormEpsilon, gradient: settings.signGradient)
+            return try bias.map { try z + $0 } ?? z
+        }
+    }
+}
+
+/// A norm with weights over the last dimension: RMSNorm without a bias, LayerNorm with one.
+struct Norm: Sendable {
+    let weight: Tensor
+    let bias: Tensor?
+    let epsilon: Float
+
+    func callAsFunction(_ x: Tensor) throws -> Tensor {
+        guard let bias else { return try x.rmsNorm(weight, epsilon: epsilon) }
+        return try x.layerNorm(weight, bias: bias, epsilon: epsilon)
+    }
+}
+
+/// Grouped-query attention: queries and keys of each head are normalized where the family does so, and rotated by their
+/// positions where these are rotary.
+struct Attention: Sendable {
+    let layer: Int
+    let headCount: Int
+    let keyValueHeadCount: Int
+    let headSize: Int
+    let slidingWindow: Int?
+    let query: LinearLayer
+    let key: LinearLayer
+    let value: LinearLayer
+    let output: LinearLayer
+    let queryNorm: Norm?
+    let keyNorm: Norm?
+
+    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
+        let shape = x.shape
+        func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
+            try projected.reshaped([shape[0], shape[1], count, headSize])
+        }
+        func normed(_ heads: Tensor, _ norm: Norm?) throws -> Tensor { try norm.map { try $0(heads) } ?? heads }
+        func rotated(_ heads: Tensor) throws -> Tensor {
+            guard let rotary = positions.rotary else { return heads }
+            return try heads.rotary(cosines: rotary.cosines, sines: rotary.sines)
+        }
+        let q = try rotated(normed(heads(query(x), headCount), queryNorm)).transposed(1, 2)  // [B, H, T, D]
+        let k = try rotated(normed(heads(key(x), keyValueHeadCount), keyNorm)).transposed(1, 2)  // [B, K, T, D]
+        let v = try heads(value(x), keyValueHeadCount).transposed(1, 2)
+        let context: Tensor
+        switch positions.attention {
+        case .sequences(let masks):
+            context = try attend(q, k, v, slidingWindow == nil ? masks.full : masks.windowed)
+        case .cached(let slices):
+            context = try .concatenated(slices.map { try attend(q, k, v, slice: $0, masks: $1) }, along: 2)
+        }
+        return try output(context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize]))
+    }
+
+    /// The rows of one slice of a batch, over all keys and values of its sequence: [B, H, rows, D].
+    private func attend(
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, slice: DecodingSlice, masks: AttentionMasks
+    ) throws -> Tensor {
+        let (start, count) = (slice.rows.lowerBound, slice.rows.count)
+        let queries = try q.narrowed(2, from: start, length: count)
+        var (keys, values) = try slice.cache.append(
+            layer: layer, keys: k.narrowed(2, from: start, length: count), values: v.narrowed(2, from: start, length: count))
+        guard count == 1 else {
+            return try attend(queries, keys, values, slidingWindow == nil ? masks.full : masks.windowed)
+        }
+        // One token sees everything in its window, so no mask is needed; and the query heads of a group are then to its
+        // key/value head what several tokens would be, so that keys and values need not be repeated.
+        let seen = slice.cache.length + 1
+        if let slidingWindow, slidingWindow < seen {
+            keys = try keys.narrowed(2, from: seen - slidingWindow, length: slidingWindow)
+            values = try values.narrowed(2, from: seen - slidingWindow, length: slidingWindow)
+        }
+        let batch = queries.shape[0]
+        let grouped = try queries.reshaped([batch, keyValueHeadCount, headCount / keyValueHeadCount, headSize])
+        return try Tensor.attention(grouped, keys, values, mask: nil, causal: false)
+            .reshaped([batch, headCount, 1, headSize])
+    }
+
+    private func attend(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ mask: AttentionMask) throws -> Tensor {
+        let group = headCount / keyValueHeadCount
+        let keys = group > 1 ? try k.repeatingEach(group, along: 1) : k
+        let values = group > 1 ? try v.repeatingEach(group, along: 1) : v
+        switch mask {
+        case .causal: return try .attention(q, keys, values, mask: nil, causal: true)
+        case .matrix(let mask): return try .attention(q, keys, values, mask: mask, causal: false)
+        }
+    }
+}
+
+/// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, or relu(x Wuᵀ) Wdᵀ where there is no gate.
+struct MLP: Sendable {
+    let gate: LinearLayer?
+    let up: LinearLayer
+    let down: LinearLayer
+
+    func callAsFunction(_ x: Tensor) throws -> Tensor {
+        if let gate { return try down(.swiGLU(gate: gate(x), up: up(x))) }
+        return try down(up(x).relu())
+    }
+}
+
+/// One transformer block, its norms before the sublayers or behind them:
+///
+///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
+///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
+struct TransformerBlock: Sendable {
+    let attentionNorm: Norm
+    let attention: Attention
+    let mlpNorm: Norm
+    let mlp: MLP
+    let normPlacement: DecoderStructure.NormPlacement
+
+    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
+        let x = try add(norm: attentionNorm, to: x) { try attention($0, at: positions) }
+        return try add(norm: mlpNorm, to: x) { try mlp($0) }
+    }
+
+    private func add(norm: Norm, to x: Tensor, _ sublayer: (Tensor) throws -> Tensor) throws -> Tensor {
+        switch normPlacement {
+        case .beforeSublayers: try x + sublayer(norm(x))
+        case .afterSublayers: try norm(x + sublayer(x))
+        }
     }
 }

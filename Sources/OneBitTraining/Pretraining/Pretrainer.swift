@@ -1,6 +1,7 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+import Torch
 
 /// Shape of a LLaMA model to be made from nothing.
 public struct PretrainingShape: Sendable, Hashable, Codable {
@@ -52,6 +53,22 @@ public struct PretrainingShape: Sendable, Hashable, Codable {
     }
 }
 
+/// What a pretraining computes, besides its text.
+public struct PretrainingConfiguration: Sendable, Hashable, Codable {
+    public var shape: PretrainingShape
+    public var budget: TrainingBudget
+    public var optimizer: OptimizerSettings
+    /// Decides the weights at the start, and the order of the data.
+    public var seed: UInt64
+
+    public init(shape: PretrainingShape, budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64) {
+        self.shape = shape
+        self.budget = budget
+        self.optimizer = optimizer
+        self.seed = seed
+    }
+}
+
 /// Next-token training of a small model from random weights: it makes the teachers that the examples start from.
 public struct Pretrainer {
     private let model: Transformer
@@ -60,7 +77,7 @@ public struct Pretrainer {
     /// A model with random weights: N(0, 0.02²), projections back into the residual stream divided by √(2 layers)
     /// (Radford et al. 2019), norms 1, biases 0.
     public init(configuration: ModelConfiguration, elementType: ElementType, seed: UInt64) throws {
-        let generator = try TorchGenerator(seed: seed)
+        let generator = try Generator(seed: seed)
         var shapes: [String: [Int]] = [:]
         for linear in configuration.linears { shapes[linear.weightName] = [linear.outputs, linear.inputs] }
         for tensor in configuration.floatTensors { shapes[tensor.name] = tensor.shape }
@@ -70,14 +87,13 @@ public struct Pretrainer {
             })
         let residual = 1 / (2 * Double(configuration.layerCount)).squareRoot()
         self.elementType = elementType
-        model = try Transformer(configuration: configuration, linears: .dense) { name in
+        model = try Transformer(configuration: configuration) { name in
             guard let shape = shapes[name] else {
                 throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
             }
-            if name.hasSuffix(".bias") { return try Tensor.zeros(shape) }
-            if shape.count == 1 { return try Tensor([Float](repeating: 1, count: shape[0]), shape: shape) }
-            let isResidual = residuals.contains(name)
-            return try Tensor.randn(shape, using: generator) * (isResidual ? 0.02 * residual : 0.02)
+            if name.hasSuffix(".bias") { return try .zeros(shape) }
+            if shape.count == 1 { return try .full(1, shape: shape) }
+            return try .randn(shape, using: generator) * (residuals.contains(name) ? 0.02 * residual : 0.02)
         }
     }
 
@@ -88,23 +104,28 @@ public struct Pretrainer {
     public var parameterCount: Int { model.parameterCount }
 
     /// Trains on `tokens` and writes the weights into `directory`, which holds config and tokenizer already.
+    ///
+    /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
         tokens: [Int32],
-        plan: TrainingPlan,
+        configuration: PretrainingConfiguration,
+        execution: Execution = Execution(),
         into directory: URL,
         checkpoints: CheckpointPolicy?,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
-        let loop = try TrainingLoop(model: model, plan: plan, tokens: tokens)
-        let length = plan.budget.sequenceLength
-        let events = try loop.run(policy: checkpoints, observe: observe) { model, batch in
+        let loop = try TrainingLoop(
+            model: model, tokens: tokens, budget: configuration.budget, optimizer: configuration.optimizer,
+            seed: configuration.seed, settings: configuration, execution: execution)
+        let length = configuration.budget.sequenceLength
+        return try loop.run(policy: checkpoints, observe: observe) { model, batch in
             let predictions = try model(batch).logits.narrowed(1, from: 0, length: length - 1)
             let loss = try predictions.crossEntropy(try batch.narrowed(1, from: 1, length: length - 1))
-            return StepLoss(total: loss, parts: [LossPart(name: "cross_entropy", value: try loss.item())])
+            return StepLoss(total: loss, parts: [("cross_entropy", loss)])
+        } finish: { model, events in
+            try model.write(to: directory, elementType: elementType)
+            try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
         }
-        try model.write(to: directory, elementType: elementType)
-        try writeTrainingLog(events, to: directory)
-        return events
     }
 }

@@ -6,29 +6,47 @@ enum SearchPattern: Sendable {
     case gpt2Words
     /// LLaMA 3's pattern, or Qwen2's, which differs in how many digits stay together.
     case llama3Words(maximumDigits: Int)
-    case regularExpression(NSRegularExpression)
+    case regularExpression(RegularExpression)
 
     /// Calls `body` with the matches in `bytes[range]`, from left to right; no match is empty.
+    ///
+    /// - Throws: `TokenizerError.expressionFailed`, and `CancellationError` once the task is cancelled.
     func forEachMatch(
         in bytes: UnsafeBufferPointer<UInt8>,
         range: Range<Int>,
         _ body: (Range<Int>) -> Void
-    ) {
+    ) throws {
         switch self {
         case .literal(let pattern): Self.forEachOccurrence(of: pattern, in: bytes, range: range, body)
         case .gpt2Words: WordScanner(bytes, range: range).forEachGPT2Word(body)
         case .llama3Words(let digits): WordScanner(bytes, range: range).forEachLlama3Word(maximumDigits: digits, body)
-        case .regularExpression(let expression): Self.forEachMatch(of: expression, in: bytes, range: range, body)
+        case .regularExpression(let expression): try expression.forEachMatch(in: bytes, range: range, body)
         }
     }
 
     /// `text` with every match replaced.
-    func replaced(in text: [UInt8], with content: [UInt8]) -> [UInt8] {
+    func replaced(in text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
+        try Self.replacing(in: text, with: content) { bytes, body in
+            try forEachMatch(in: bytes, range: 0..<bytes.count, body)
+        }
+    }
+
+    /// `text` with every occurrence of `pattern` replaced.
+    static func replacing(_ pattern: [UInt8], in text: [UInt8], with content: [UInt8]) -> [UInt8] {
+        replacing(in: text, with: content) { bytes, body in
+            forEachOccurrence(of: pattern, in: bytes, range: 0..<bytes.count, body)
+        }
+    }
+
+    private static func replacing(
+        in text: [UInt8], with content: [UInt8],
+        forEachMatch: (UnsafeBufferPointer<UInt8>, (Range<Int>) -> Void) throws -> Void
+    ) rethrows -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(text.count)
         var position = 0
-        text.withUnsafeBufferPointer { bytes in
-            forEachMatch(in: bytes, range: 0..<bytes.count) { match in
+        try text.withUnsafeBufferPointer { bytes in
+            try forEachMatch(bytes) { match in
                 output.append(contentsOf: bytes[position..<match.lowerBound])
                 output.append(contentsOf: content)
                 position = match.upperBound
@@ -55,13 +73,28 @@ enum SearchPattern: Sendable {
             }
         }
     }
+}
 
-    private static func forEachMatch(
-        of expression: NSRegularExpression,
+/// A regular expression of a tokenizer's file, and where it stands there.
+struct RegularExpression: Sendable {
+    private let expression: NSRegularExpression
+    private let file: String
+    private let key: String
+
+    init(_ expression: NSRegularExpression, file: String, key: String) {
+        self.expression = expression
+        self.file = file
+        self.key = key
+    }
+
+    /// Calls `body` with the matches in `bytes[range]`, which is valid UTF-8, once all of them are found.
+    ///
+    /// - Throws: `TokenizerError.expressionFailed`, and `CancellationError` once the task is cancelled.
+    func forEachMatch(
         in bytes: UnsafeBufferPointer<UInt8>,
         range: Range<Int>,
         _ body: (Range<Int>) -> Void
-    ) {
+    ) throws {
         let text = String(decoding: bytes[range], as: UTF8.self)
         // The expression counts in UTF-16, we in UTF-8: one walk along the text translates.
         var scalars = text.unicodeScalars.makeIterator()
@@ -74,34 +107,41 @@ enum SearchPattern: Sendable {
             }
             return utf8Offset
         }
-        for match in boundedMatches(of: expression, in: text, byteCount: range.count) {
+        for match in try matches(in: text, byteCount: range.count) {
             let start = advance(toUTF16: match.location)
             let end = advance(toUTF16: match.location + match.length)
             if start < end { body(start..<end) }
         }
     }
 
-    /// The matches in order. An expression that backtracks without end, such as `(a+)+b`, finds no more after a while, or
-    /// a file that asks for one would never let a text through.
-    private static func boundedMatches(
-        of expression: NSRegularExpression,
-        in text: String,
-        byteCount: Int
-    ) -> [NSRange] {
+    /// The matches in order. An expression that backtracks without end, such as `(a+)+b`, is stopped after a number of steps
+    /// in proportion to the text; ICU itself stops where its stack for backtracking is full.
+    private func matches(in text: String, byteCount: Int) throws -> [NSRange] {
         // The engine reports each place where it finds no match, and every 10,000 steps.
         var reportsLeft = 2 + byteCount + byteCount / 100
+        var isStopped = false
+        var isCancelled = false
         var matches: [NSRange] = []
         expression.enumerateMatches(
             in: text,
-            options: .reportProgress,
+            options: [.reportProgress, .reportCompletion],
             range: NSRange(text.startIndex..., in: text)
-        ) { match, _, stop in
+        ) { match, flags, stop in
             if let match {
                 matches.append(match.range)
-            } else {
+            } else if flags.contains(.internalError) {
+                isStopped = true
+            } else if !flags.contains(.completed) {
                 reportsLeft -= 1
-                if reportsLeft < 0 { stop.pointee = true }
+                isCancelled = Task.isCancelled
+                isStopped = isStopped || reportsLeft < 0
             }
+            if isStopped || isCancelled { stop.pointee = true }
+        }
+        if isCancelled { throw CancellationError() }
+        guard !isStopped else {
+            throw TokenizerError.expressionFailed(
+                file: file, key: key, expression: expression.pattern, textBytes: byteCount)
         }
         return matches
     }

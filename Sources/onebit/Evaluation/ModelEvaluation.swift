@@ -92,7 +92,7 @@ struct ModelEvaluation {
     private func run(_ loaded: LoadedTask, evaluation: TaskEvaluation) throws -> ModelResult.Task {
         var meter: ProgressMeter?
         let outcome = try evaluation.run(loaded.items.items, journal: journal) { state in
-            try Interruption.check()
+            try Task.checkCancellation()
             guard state.totalTokens > 0 else { return }
             let note = "\(Quantity.grouped(state.items)) of \(Quantity.grouped(state.totalItems)) items"
             if let meter {
@@ -110,4 +110,36 @@ struct ModelEvaluation {
     }
 
     private func meterName(_ name: String) -> String { showsName ? "\(candidate.name) \(name)" : name }
+}
+
+/// A text whose perplexity stands in the table, by the protocol of GPTQ and OneBit.
+struct PerplexityText {
+    /// The title of its column.
+    let title: String
+    let text: EvaluationText
+
+    static func all(wikitext: URL?, c4: URL?) throws -> [PerplexityText] {
+        var texts: [PerplexityText] = []
+        if let wikitext {
+            texts.append(PerplexityText(title: "Wiki2", text: try EvaluationText(file: wikitext, format: .wikitext)))
+        }
+        if let c4 { texts.append(PerplexityText(title: "C4", text: try EvaluationText(file: c4))) }
+        return texts
+    }
+
+    func measure(
+        _ model: any CausalLanguageModel, tokenizer: any Tokenizer, meterName: String, progress: ProgressOptions
+    ) throws -> PerplexityResult {
+        let tokens = try text.joined(
+            tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence ?? model.configuration.beginOfSequence,
+            placement: try tokenizer.opensSequences ? .front : .none)
+        let plan = try WindowPlan(length: min(2048, model.configuration.maximumPositions))
+        let meter = progress.meter(meterName, total: plan.windowCount(of: tokens), unit: "windows")
+        let result = try Perplexity(plan).evaluate(model, text: tokens) { soFar in
+            meter.update(done: soFar.windows, note: Quantity.fixed(soFar.perplexity, digits: 3))
+            try Task.checkCancellation()
+        }
+        meter.finish()
+        return result
+    }
 }

@@ -104,9 +104,9 @@ struct EvaluationTextOptions: ParsableArguments {
             return try text.separate(tokenizer: tokenizer)
         }
         let begin = tokenizer.beginOfSequence ?? configuration.beginOfSequence
-        let placement = placement(tokenizer: tokenizer)
+        let placement = try placement(tokenizer: tokenizer)
         guard let draw else {
-            return text.joined(
+            return try text.joined(
                 tokenizer: tokenizer, beginOfSequence: begin, placement: placement,
                 separator: separator ?? EvaluationText.emptyLine)
         }
@@ -116,17 +116,17 @@ struct EvaluationTextOptions: ParsableArguments {
     }
 
     /// What was asked for, or what the tokenizer itself does.
-    private func placement(tokenizer: any Tokenizer) -> BeginOfSequencePlacement {
+    private func placement(tokenizer: any Tokenizer) throws -> BeginOfSequencePlacement {
         if let bos { return bos }
-        if name == .llamaCPP, tokenizer.opensSequences { return .window }
-        return tokenizer.opensSequences ? .front : .none
+        if name == .llamaCPP, try tokenizer.opensSequences { return .window }
+        return try tokenizer.opensSequences ? .front : .none
     }
 
     /// How the texts became tokens, for print.
-    func description(tokenizer: any Tokenizer) -> String {
+    func description(tokenizer: any Tokenizer) throws -> String {
         if name == .rolling { return "one token before each text" }
         let begin =
-            switch placement(tokenizer: tokenizer) {
+            switch try placement(tokenizer: tokenizer) {
             case .front: "BOS in front"
             case .each: "BOS before each text"
             case .window: "BOS in place of every window's first token"
@@ -144,6 +144,6 @@ extension BeginOfSequencePlacement: ExpressibleByArgument {}
 extension Tokenizer {
     /// Whether the tokenizer puts a beginning-of-sequence token before a text of its own accord.
     var opensSequences: Bool {
-        beginOfSequence.map { encode("", addSpecialTokens: true).first == $0 } ?? false
+        get throws { try beginOfSequence.map { try encode("", addSpecialTokens: true).first == $0 } ?? false }
     }
 }

@@ -1,36 +1,46 @@
 import Foundation
 import Synchronization
 
-/// Ctrl-C and `kill`: the first asks a stage to stop at a good place, a second one of the same kind kills at once.
+/// Ctrl-C (SIGINT) and `kill` (SIGTERM) cancel the command's task; a second signal of the same kind kills at once.
 ///
-/// Long stages poll ``isRequested`` (or call ``check()``) between steps, write their checkpoint, remove what is
-/// unfinished and throw `CancellationError`; ``ErrorReport`` then exits with 128 + the signal's number, 130 for Ctrl-C.
-/// What goes on after a Ctrl-C, as a chat does, calls ``takeInterrupt()``.
+/// Work stops by Swift's task cancellation alone: it calls `Task.checkCancellation()` between steps, keeps what is done,
+/// removes what is unfinished and throws `CancellationError`. ``ErrorReport`` then exits with 128 plus the signal's number,
+/// 130 for Ctrl-C. A chat goes on after a Ctrl-C that ended an answer: see ``interruptible(_:)``.
 enum Interruption {
-    /// The signal that asked to stop, 0 as long as none has.
+    /// The signal that cancelled the command, 0 as long as none has.
     private static let signalNumber = Atomic<Int32>(0)
 
-    /// True once the process has been asked to stop.
-    static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
-
-    /// Throws `CancellationError` once the process has been asked to stop.
-    static func check() throws {
-        if isRequested { throw CancellationError() }
+    /// What signals cancel.
+    private struct Targets {
+        var command: (@Sendable () -> Void)?
+        /// What the next Ctrl-C cancels in place of the command.
+        var part: (@Sendable () -> Void)?
     }
 
-    /// Returns once the process has been asked to stop. Polls: a signal handler may wake nobody.
-    static func request() async throws {
-        while !isRequested { try await Task.sleep(for: .milliseconds(50)) }
+    private static let targets = Mutex(Targets())
+
+    /// Runs a command in a task that the first SIGINT or SIGTERM cancels. Once per process.
+    static func run(_ command: @escaping @Sendable () async throws -> Void) async throws {
+        try catchSignals()
+        let task = Task(operation: command)
+        targets.withLock { $0.command = { task.cancel() } }
+        // A signal that came before there was anything to cancel.
+        if signalNumber.load(ordering: .relaxed) != 0 { task.cancel() }
+        try await task.value
     }
 
-    /// Forgets a Ctrl-C that has been obeyed: the next one is a first again. False where none has come, or one to end
-    /// (`kill`), which stays.
-    static func takeInterrupt() -> Bool {
-        guard signalNumber.compareExchange(expected: SIGINT, desired: 0, ordering: .relaxed).exchanged else {
-            return false
+    /// Runs a part of the command in a task of its own, which the next Ctrl-C cancels in place of the command.
+    static func interruptible<Result: Sendable>(
+        _ part: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
+        let task = Task(operation: part)
+        targets.withLock { $0.part = { task.cancel() } }
+        defer { targets.withLock { $0.part = nil } }
+        return try await withTaskCancellationHandler {
+            try await task.value
+        } onCancel: {
+            task.cancel()
         }
-        catchNext(SIGINT)
-        return true
     }
 
     /// What shells report for a process that the signal killed.
@@ -39,31 +49,64 @@ enum Interruption {
         return 128 + (signal == 0 ? SIGINT : signal)
     }
 
-    /// Catches SIGINT and SIGTERM.
-    static func install() {
-        // Loads the flag before a handler can: the first access of a static may take a lock, a handler must not.
-        signalNumber.store(0, ordering: .relaxed)
+    // MARK: - Signals
+
+    // A handler may call almost nothing (signal-safety(7)): it writes the signal's number into a pipe, whose other end a
+    // thread reads. A thread and not Dispatch or a task, so that a busy thread pool does not hold up the request.
+
+    private static let pipeInput = Atomic<Int32>(-1)
+
+    private static func catchSignals() throws {
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EMFILE) }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        let output = ends[0]
+        pipeInput.store(ends[1], ordering: .relaxed)
+        Thread.detachNewThread {
+            var number: UInt8 = 0
+            while true {
+                let count = read(output, &number, 1)
+                if count == 1 { obey(Int32(number)) } else if count == 0 || errno != EINTR { return }
+            }
+        }
         for signal in [SIGINT, SIGTERM] {
             // A parent that ignores the signal (`nohup`, a background job of a script) means it.
             var inherited = sigaction()
             sigaction(signal, nil, &inherited)
             if unsafeBitCast(inherited.__sigaction_handler.sa_handler, to: Int.self)
-                == unsafeBitCast(SIG_IGN, to: Int.self)
+                != unsafeBitCast(SIG_IGN, to: Int.self)
             {
-                continue
+                catchNext(signal)
             }
-            catchNext(signal)
         }
     }
 
     private static func catchNext(_ signal: Int32) {
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { signal in
-            Interruption.signalNumber.store(signal, ordering: .relaxed)
+            let error = errno
+            var number = UInt8(truncatingIfNeeded: signal)
+            _ = write(Interruption.pipeInput.load(ordering: .relaxed), &number, 1)
+            errno = error
         }
-        // RESETHAND puts the default action back at the first delivery, so the second one ends the process without
-        // any code of ours. No SA_RESTART: a read from the terminal returns and its caller sees the request.
+        // RESETHAND puts the default action back at the first delivery, so the second one ends the process without any code
+        // of ours.
         action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
         sigaction(signal, &action, nil)
+    }
+
+    private static func obey(_ signal: Int32) {
+        let part = targets.withLock { targets in
+            defer { if signal == SIGINT { targets.part = nil } }
+            return signal == SIGINT ? targets.part : nil
+        }
+        if let part {
+            // The next Ctrl-C is a first one again.
+            catchNext(signal)
+            part()
+        } else {
+            signalNumber.store(signal, ordering: .relaxed)
+            targets.withLock { $0.command }?()
+        }
     }
 }

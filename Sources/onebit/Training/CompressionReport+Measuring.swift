@@ -16,12 +16,12 @@ extension CompressionReport {
     ///   - prompt: Beginning of the stories.
     ///   - seconds: What the compression took.
     static func measure(
-        teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer, text: CompressionText,
-        window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecipe, seconds: Double, threads: Int?,
-        progress: ProgressOptions
+        teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer,
+        heldOut: CompressionText.HeldOut, window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecord,
+        seconds: Double, threads: Int?, progress: ProgressOptions
     ) throws -> CompressionReport {
         let plan = try WindowPlan(length: window)
-        let heldOut = TokenizedText(name: text.heldOutName, sequences: [text.heldOut])
+        let heldOut = TokenizedText(name: heldOut.name, sequences: [heldOut.tokens])
         let windows = plan.windowCount(of: heldOut)
         let teacherModel = try TorchModel(checkpoint: teacher, threads: threads)
         // The packed files are about to move: an order of their signs kept beside them would be stale there.
@@ -33,7 +33,7 @@ extension CompressionReport {
             teacher: teacherModel, student: packedModel, text: heldOut
         ) { soFar in
             meter.update(done: soFar.teacher.windows)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
 
@@ -41,7 +41,7 @@ extension CompressionReport {
         meter = progress.meter("judge start", total: windows, unit: "windows")
         let startResult = try Perplexity(plan).evaluate(startModel, text: heldOut) { soFar in
             meter.update(done: soFar.windows)
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         meter.finish()
 
@@ -80,14 +80,14 @@ extension CompressionReport {
     private static func tell(
         _ model: any CausalLanguageModel, tokenizer: any Tokenizer, prompt: String
     ) throws -> (text: String, tokensPerSecond: Double) {
-        var tokens = tokenizer.encode(prompt, addSpecialTokens: true)
+        var tokens = try tokenizer.encode(prompt, addSpecialTokens: true)
         if tokens.isEmpty { tokens = [tokenizer.beginOfSequence ?? 0] }
         var parameters = GenerateParameters.greedy
         parameters.maxTokens = 250
         var story = prompt
         let info = try generate(prompt: tokens, model: model, tokenizer: tokenizer, parameters: parameters) {
             story += $0
-            try Interruption.check()
+            try Task.checkCancellation()
         }
         return (story, info.tokensPerSecond)
     }

@@ -2,6 +2,7 @@ import Foundation
 import ModelDescription
 import OneBitEvaluation
 import OneBitTraining
+import TestSupport
 import Testing
 import Tokenization
 

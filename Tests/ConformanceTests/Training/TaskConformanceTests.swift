@@ -3,6 +3,7 @@ import ModelDescription
 import OneBitEvaluation
 import OneBitRuntime
 import OneBitTraining
+import TestSupport
 import Testing
 import Tokenization
 

@@ -3,6 +3,7 @@ import ModelDescription
 import OneBitEvaluation
 import OneBitRuntime
 import OneBitTraining
+import TestSupport
 import Testing
 import Tokenization
 
@@ -36,7 +37,7 @@ struct TeacherTextConformanceTests {
     func perplexity() throws {
         let expected = try reference(Perplexities.self, "perplexity").wikitext2Test
         let text = try EvaluationText(file: SharedData.url("data/eval/wikitext2_test.raw.txt"), format: .wikitext)
-        let tokens = text.joined(
+        let tokens = try text.joined(
             tokenizer: tokenizer, beginOfSequence: tokenizer.beginOfSequence, placement: .front)
         let found = try Perplexity(WindowPlan(length: expected.seqlen, limit: 20)).evaluate(model, text: tokens)
         #expect(abs(found.perplexity / expected.first20WindowsPpl - 1) < 1e-4)
@@ -58,10 +59,10 @@ struct TeacherTextConformanceTests {
         for item in expected.items {
             var parameters = GenerateParameters.greedy
             parameters.maxTokens = expected.maxNewTokens
-            var iterator = try TokenIterator(prompt: item.promptIds, model: model, parameters: parameters)
-            var found: [Int] = []
-            while let token = try iterator.next() { found.append(token) }
-            #expect(found == item.outputIds.filter { !model.configuration.endOfSequence.contains($0) })
+            let info = try generate(
+                prompt: item.promptIds, model: model, tokenizer: tokenizer, parameters: parameters
+            ) { _ in }
+            #expect(info.tokens == item.outputIds.filter { !model.configuration.endOfSequence.contains($0) })
         }
     }
 }

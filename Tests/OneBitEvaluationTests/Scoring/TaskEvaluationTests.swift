@@ -4,8 +4,8 @@ import LanguageModel
 import Synchronization
 import TensorFiles
 import Testing
-@testable import OneBitEvaluation
 
+@testable import OneBitEvaluation
 
 /// Scores a continuation by arithmetic on its tokens, and keeps what it was asked.
 private final class RecordingModel: CausalLanguageModel {
@@ -36,7 +36,7 @@ private final class RecordingModel: CausalLanguageModel {
     }
 
     func logits(of tokens: [Int]) throws -> [Float] { throw CancellationError() }
-    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder { throw CancellationError() }
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext { throw CancellationError() }
 }
 
 @Suite("Asking a model about items")
@@ -50,8 +50,8 @@ struct TaskEvaluationTests {
             answer: 0)
     }
 
-    private func expectedSums(_ item: TaskItem) -> [Double] {
-        encoder.pairs(of: item.choices).map { RecordingModel.sum($0.context, $0.continuation) }
+    private func expectedSums(_ item: TaskItem) throws -> [Double] {
+        try encoder.pairs(of: item.choices).map { RecordingModel.sum($0.context, $0.continuation) }
     }
 
     @Test("Choices that share a context are one request; each gets its own score back")
@@ -60,7 +60,7 @@ struct TaskEvaluationTests {
         let items = [item(["x", "y", "x"], [" p", " q", " r"]), item(["z", "z"], [" s", " tt"])]
         let outcome = try TaskEvaluation(model: model, encoder: encoder, batchSize: 2).run(items)
         #expect(outcome.results.map(\.item) == items)
-        #expect(outcome.results.map { $0.scores.map(\.logLikelihood) } == items.map(expectedSums))
+        #expect(try outcome.results.map { $0.scores.map(\.logLikelihood) } == items.map(expectedSums))
         #expect(outcome.results[1].scores.map(\.isGreedy) == [true, false])
         let requests = model.batches.withLock { $0 }
         #expect(requests.count == 1)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import TensorFiles
 import Testing
 @testable import OneBitEvaluation
@@ -19,36 +20,6 @@ struct TaskDataTests {
         let items = try plain.items(of: PIQA()).items
         #expect(items.map(\.line) == [1, 3])
         #expect(try packed.items(of: PIQA()).items.map(\.choices) == items.map(\.choices))
-    }
-
-    @Test("Members of a gzip file follow one another")
-    func gzipMembers() throws {
-        let data = zipped(Data("one".utf8)) + zipped(Data("two".utf8))
-        #expect(try unzipped(data, file: "f", limit: 100) == Data("onetwo".utf8))
-    }
-
-    @Test("A gzip file that breaks off or was altered is an error that names it, at any place")
-    func damagedGzip() throws {
-        let whole = zipped(Data((0..<400).map { UInt8(truncatingIfNeeded: $0 * $0 / 7) }))
-        for count in 2..<whole.count {
-            #expect(throws: TaskDataError.self) { try unzipped(whole.prefix(count), file: "f", limit: 1000) }
-        }
-        var altered = whole
-        altered[altered.count - 6] ^= 1  // in the checksum
-        #expect(throws: TaskDataError.damagedGzip(file: "f", reason: "incorrect data check")) {
-            try unzipped(altered, file: "f", limit: 1000)
-        }
-        #expect(throws: TaskDataError.self) { try unzipped(whole + Data("more".utf8), file: "f", limit: 1000) }
-    }
-
-    @Test("What unfolds beyond the limit is refused before it takes memory")
-    func gzipBomb() throws {
-        let data = zipped(Data(count: 1 << 20))
-        #expect(data.count < 2000)
-        #expect(throws: TaskDataError.unzippedTooLarge(file: "f", limit: 1 << 19)) {
-            try unzipped(data, file: "f", limit: 1 << 19)
-        }
-        #expect(try unzipped(data, file: "f", limit: 1 << 20).count == 1 << 20)
     }
 
     @Test("The limit takes items from the front, and does not look at what follows")

@@ -48,7 +48,7 @@ struct ChatApp {
             return session.streamDetails(to: question)
         }
         show(question)
-        return generate(
+        return try generate(
             prompt: model.tokenizer.encode(question, addSpecialTokens: true), model: model.model,
             tokenizer: model.tokenizer, parameters: parameters)
     }

@@ -1,0 +1,98 @@
+import Foundation
+import Torch
+
+/// Where and how a run computes, as opposed to what: no part of it enters a run's identity.
+///
+/// A run may be resumed with another execution. With another number of threads the result is the same bit for bit as
+/// long as each operation runs on one thread (models of fewer than 100 million parameters); for larger models, and with
+/// other micro-batches, sums are taken in another order and last bits differ.
+public struct Execution: Sendable, Hashable {
+    /// Threads in all; as many as there are cores where nil.
+    public var threads: Int?
+    /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
+    public var microBatchSize: Int?
+    public var precision: Precision
+    public var device: Device
+
+    public init(
+        threads: Int? = nil, microBatchSize: Int? = nil, precision: Precision = .float32, device: Device = .cpu
+    ) {
+        self.threads = threads
+        self.microBatchSize = microBatchSize
+        self.precision = precision
+        self.device = device
+    }
+
+    private static let defaultMicroBatchTokens = 1024
+
+    /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch alone:
+    /// the order in which gradients are added decides their last bits.
+    func microBatches(of batchSize: Int, sequenceLength: Int) -> [Range<Int>] {
+        let size = microBatchSize ?? max(1, Self.defaultMicroBatchTokens / sequenceLength)
+        return stride(from: 0, to: batchSize, by: size).map { $0..<min($0 + size, batchSize) }
+    }
+}
+
+/// The type of numbers that weights, activations and gradients are computed in.
+public enum Precision: String, Sendable, Hashable, CaseIterable {
+    case float32
+
+    var dtype: DType {
+        switch self {
+        case .float32: .float32
+        }
+    }
+}
+
+/// Who shares the micro-batches of a step: the threads of this process, or one of them alone.
+///
+/// A small model's operations are too short to be split: two threads that meet after each of them wait more than they
+/// work (libgomp then spends half its time spinning, and all of it on a busy machine). Workers that compute a micro-batch
+/// each meet once a step. A large model's gradients are too large to be kept once per worker.
+public struct Collective: Sendable, Hashable {
+    /// Micro-batches that are computed at once.
+    public let workers: Int
+    /// Threads inside one operation of a worker.
+    public let threadsPerWorker: Int
+
+    /// Models with fewer parameters are computed by several workers.
+    static let largestShared = 100_000_000
+
+    /// One worker, with all threads inside its operations.
+    public static func alone(threads: Int) -> Collective { Collective(workers: 1, threadsPerWorker: threads) }
+
+    /// Workers of one thread each.
+    public static func threads(_ count: Int) -> Collective { Collective(workers: count, threadsPerWorker: 1) }
+
+    private init(workers: Int, threadsPerWorker: Int) {
+        self.workers = workers
+        self.threadsPerWorker = threadsPerWorker
+    }
+
+    /// - Parameters:
+    ///   - threads: Threads in all; as many as there are cores where nil.
+    ///   - parameters: Parameters of the model.
+    public init(threads: Int?, parameters: Int) {
+        let threads = max(1, threads ?? ProcessInfo.processInfo.activeProcessorCount)
+        self = parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
+    }
+
+    /// Runs `body` for `0 ..< count`, shared out over the workers, and returns the results in order.
+    func map<Result: Sendable>(_ count: Int, _ body: @Sendable (Int) throws -> Result) throws -> [Result] {
+        try concurrentMap(count, workers: workers, threadsPerWorker: threadsPerWorker, body)
+    }
+
+    /// Σ of what `body` makes for `0 ..< count`. The order of the sum does not depend on the number of workers; no more
+    /// than one result per worker is kept besides the sum.
+    func sum<Part: Sendable>(
+        _ count: Int, adding add: (Part, Part) throws -> Part, _ body: @Sendable (Int) throws -> Part
+    ) throws -> Part? {
+        var total: Part?
+        for first in stride(from: 0, to: count, by: workers) {
+            for part in try map(min(workers, count - first), { try body(first + $0) }) {
+                total = try total.map { try add($0, part) } ?? part
+            }
+        }
+        return total
+    }
+}

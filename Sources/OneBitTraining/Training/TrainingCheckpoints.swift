@@ -1,0 +1,172 @@
+import Foundation
+import ModelDescription
+import TensorFiles
+import Torch
+
+/// Where a run keeps its checkpoints and how it goes on after a stop.
+public struct CheckpointPolicy: Sendable {
+    /// Directory of the run's training checkpoints.
+    public var directory: URL
+    /// Optimizer steps between two of them.
+    public var interval: Int
+    /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
+    public var resumes: Bool
+
+    public init(directory: URL, interval: Int, resumes: Bool) {
+        self.directory = directory
+        self.interval = interval
+        self.resumes = resumes
+    }
+}
+
+/// The training checkpoints of one run: everything that a killed run needs to go on as if nothing had happened.
+///
+/// Each is a directory `step-N` with the parameters, the optimizer's moments, the step and the run's identity; it gets its
+/// name only when it is whole. The place in the data and all random choices follow from step and seed. Beside them,
+/// `events.jsonl` grows by a line per step; a resumption cuts it back to the checkpoint's step.
+final class TrainingCheckpoints {
+    private let directory: URL
+    private let identity: RunIdentity
+    private var events: FileHandle?
+    /// The newest ones are kept, in case the last turns out damaged.
+    private let kept = 2
+
+    private struct State: Codable {
+        var identity: RunIdentity
+        var step: Int
+    }
+
+    init(directory: URL, identity: RunIdentity) {
+        self.directory = directory
+        self.identity = identity
+    }
+
+    deinit { try? events?.close() }
+
+    private var eventFile: URL { directory.appending(path: "events.jsonl") }
+
+    private func url(of step: Int) -> URL { directory.appending(path: "step-\(step)") }
+
+    /// Numbers of the steps that were saved, oldest first.
+    func savedSteps() throws -> [Int] {
+        guard FileManager.default.fileExists(atPath: directory.path) else { return [] }
+        return try FileManager.default.contentsOfDirectory(atPath: directory.path)
+            .compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }
+            .sorted()
+    }
+
+    /// Starts a run, or finds where an earlier one stopped.
+    ///
+    /// - Returns: The events up to the newest checkpoint, whose values `optimizer` then has; none where nothing was saved.
+    /// - Throws: ``TrainingError/workExists(directory:)`` where a run that is not to be resumed has saved something,
+    ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was started differently,
+    ///   ``TrainingError/damagedTrainingCheckpoint(directory:reason:)``, and what reading throws.
+    func begin(resumes: Bool, optimizer: inout AdamW, model: Transformer) throws -> [TrainingEvent] {
+        var past: [TrainingEvent] = []
+        if let newest = try savedSteps().last {
+            guard resumes else { throw TrainingError.workExists(directory: directory) }
+            let saved = url(of: newest)
+            let state: State
+            do {
+                state = try JSONDecoder().decode(
+                    State.self, from: Data(contentsOf: saved.appending(path: "state.json")))
+            } catch {
+                throw TrainingError.damagedTrainingCheckpoint(directory: saved, reason: "state.json: \(error)")
+            }
+            try identity.requireSame(as: state.identity, in: directory)
+            past = try readEvents(upTo: state.step)
+            try restore(&optimizer, model: model, from: saved)
+        }
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        var lines = Data()
+        for event in past { lines += try line(of: event) }
+        try writeAtomically(lines, to: eventFile)
+        let handle = try FileHandle(forWritingTo: eventFile)
+        try handle.seekToEnd()
+        events = handle
+        return past
+    }
+
+    /// Appends a step to the log.
+    func append(_ event: TrainingEvent) throws { try events?.write(contentsOf: line(of: event)) }
+
+    func save(step: Int, optimizer: AdamW) throws {
+        try events?.synchronize()
+        try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
+            try write(optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
+                to: directory.appending(path: "model"))
+            try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
+            try writeAtomically(
+                try JSONEncoder.sorted.encode(State(identity: identity, step: step)),
+                to: directory.appending(path: "state.json"))
+        }
+        for old in try savedSteps().dropLast(kept) { try FileManager.default.removeItem(at: url(of: old)) }
+    }
+
+    // MARK: Events
+
+    private func line(of event: TrainingEvent) throws -> Data { try JSONEncoder.sorted.encode(event) + Data("\n".utf8) }
+
+    private func readEvents(upTo step: Int) throws -> [TrainingEvent] {
+        do {
+            let lines = try Data(contentsOf: eventFile).split(separator: UInt8(ascii: "\n")).prefix(step)
+            let events = try lines.map { try JSONDecoder().decode(TrainingEvent.self, from: $0) }
+            guard events.map(\.step) == Array(1..<step + 1) else {
+                throw TrainingError.damagedTrainingCheckpoint(
+                    directory: directory, reason: "events.jsonl does not hold steps 1 to \(step)")
+            }
+            return events
+        } catch let error where !(error is TrainingError) {
+            throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "events.jsonl: \(error)")
+        }
+    }
+
+    // MARK: Tensors
+
+    private func moments(of optimizer: AdamW) -> [(String, Tensor)] {
+        optimizer.parameters.indices.flatMap { index in
+            let name = optimizer.parameters[index].name
+            return [
+                ("\(name).first_moment", optimizer.states[index].firstMoment),
+                ("\(name).second_moment", optimizer.states[index].secondMoment),
+            ]
+        }
+    }
+
+    private func write(_ tensors: [(String, Tensor)], to directory: URL) throws {
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let writer = try CheckpointWriter(
+            directory: directory,
+            tensors: tensors.map { TensorDescription(name: $0.0, elementType: .float32, shape: $0.1.shape) },
+            metadata: [:],
+            shardByteLimit: .max
+        )
+        for (name, tensor) in tensors { try writer.write(name, floats: try tensor.floats()) }
+        try writer.finish()
+    }
+
+    private func restore(_ optimizer: inout AdamW, model: Transformer, from saved: URL) throws {
+        let (values, moments) = (saved.appending(path: "model"), saved.appending(path: "optimizer"))
+        let (valueFile, momentFile) = (try open(values), try open(moments))
+        for (index, parameter) in optimizer.parameters.enumerated() {
+            try checkCancellation()
+            func read(_ name: String, _ file: SafetensorsFile, _ directory: URL) throws -> Tensor {
+                let shape = parameter.tensor.shape
+                guard let found = file.tensors[name], found.shape == shape, found.elementType == .float32 else {
+                    throw TrainingError.damagedTrainingCheckpoint(
+                        directory: directory, reason: "no float32 tensor \(name) of shape \(shape)")
+                }
+                let floats = try file.withUnsafeBytes(of: name) { Array($0.bindMemory(to: Float.self)) }
+                return try .floats(floats, shape: shape, dtype: parameter.tensor.dtype, device: parameter.tensor.device)
+            }
+            optimizer.states[index] = AdamWState(
+                value: try read(parameter.name, valueFile, values),
+                firstMoment: try read("\(parameter.name).first_moment", momentFile, moments),
+                secondMoment: try read("\(parameter.name).second_moment", momentFile, moments))
+        }
+    }
+
+    private func open(_ directory: URL) throws -> SafetensorsFile {
+        try SafetensorsFile(contentsOf: directory.appending(path: "model.safetensors"))
+    }
+}

@@ -1,0 +1,122 @@
+import Foundation
+import Testing
+@testable import Torch
+
+/// Each fused autograd function against what libtorch derives from plain operations, or against finite differences.
+@Suite("Fused layers")
+struct LayerGradientTests {
+    private let generator: Generator
+
+    init() throws { generator = try Generator(seed: 11) }
+
+    private func random(_ shape: [Int]) throws -> Tensor { try .randn(shape, using: generator) }
+
+    /// Compares the gradient of Σ f(inputs) ⊙ r by each input with central differences along random directions.
+    private func expectGradients(
+        of inputs: [(name: String, tensor: Tensor)], _ function: ([Tensor]) throws -> Tensor
+    ) throws {
+        let values = inputs.map(\.tensor)
+        let weights = try random(try withoutGradient { try function(values) }.shape)
+        func value(_ values: [Tensor]) throws -> Double {
+            try withoutGradient { try (function(values) * weights).sum().item() }
+        }
+        let leaves = try values.map { try $0.requiringGradient() }
+        let gradients = try (function(leaves) * weights).sum().gradients(by: leaves)
+        for (index, name) in inputs.map(\.name).enumerated() {
+            let gradient = try #require(gradients[index])
+            let direction = try random(values[index].shape)
+            let step = 1e-2
+            var (above, below) = (values, values)
+            above[index] = try values[index] + direction * step
+            below[index] = try values[index] - direction * step
+            let expected = (try value(above) - value(below)) / (2 * step)
+            let found = try (gradient * direction).sum().item()
+            #expect(abs(found - expected) < 2e-2 * max(1, abs(expected)), "\(name): \(found), expected \(expected)")
+        }
+    }
+
+    @Test("OneBit layer: gradients by x, g and h are those of the function", arguments: [nil, Float(1e-5)])
+    func signLinear(epsilon: Float?) throws {
+        let latent = try random([5, 12])
+        try expectGradients(of: [("x", random([2, 3, 12])), ("g", random([12])), ("h", random([5]))]) {
+            try $0[0].signLinear(
+                latent: latent, inputScale: $0[1], outputScale: $0[2], layerNormEpsilon: epsilon, gradient: .hard)
+        }
+    }
+
+    @Test("OneBit layer: the latent gradient is that of the dense matrix times h gᵀ and the sign's slope")
+    func latentGradient() throws {
+        let (rows, columns) = (4, 10)
+        let weights = try random([rows, columns]).floats().map { $0 * 2 }
+        let (x, g, h) = (try random([6, columns]), try random([columns]), try random([rows]))
+        let upstream = try random([6, rows])
+        // dA of the dense layer Y = X Aᵀ, A = h sign(W) g.
+        let (gs, hs) = (try g.floats(), try h.floats())
+        let dense = weights.indices.map { hs[$0 / columns] * (weights[$0] < 0 ? -1 : 1) * gs[$0 % columns] }
+        let a = try Tensor.floats(dense, shape: [rows, columns]).requiringGradient()
+        let da = try #require(try (x.linear(a) * upstream).sum().gradients(by: [a])[0]).floats()
+
+        for gradient in SignGradient.allCases {
+            let latent = try Tensor.floats(weights, shape: [rows, columns]).requiringGradient()
+            let y = try x.signLinear(
+                latent: latent, inputScale: g, outputScale: h, layerNormEpsilon: nil, gradient: gradient)
+            let found = try #require(try (y * upstream).sum().gradients(by: [latent])[0]).floats()
+            for index in weights.indices {
+                let (w, scale) = (weights[index], hs[index / columns] * gs[index % columns])
+                let slope: Float
+                switch gradient {
+                case .tanh: slope = 1.001 - tanhf(w) * tanhf(w)
+                case .hard: slope = abs(w) < 1 ? 1 : 0
+                }
+                #expect(abs(found[index] - da[index] * scale * slope) < 1e-4, "\(gradient) at \(index)")
+            }
+        }
+    }
+
+    @Test("OneBit layer: sign(0) and sign(−0) are +1")
+    func signOfZero() throws {
+        let one = try Tensor.floats([1], shape: [1])
+        for zero: Float in [0, -0.0] {
+            let y = try Tensor.floats([3], shape: [1, 1]).signLinear(
+                latent: try Tensor.floats([zero], shape: [1, 1]), inputScale: one, outputScale: one,
+                layerNormEpsilon: nil, gradient: .hard)
+            #expect(try y.floats() == [3])
+        }
+    }
+
+    @Test("Norms, activations and rotary embedding have the gradients of their functions")
+    func otherLayers() throws {
+        let (x, w, bias) = (try random([2, 3, 8]), try random([8]), try random([8]))
+        try expectGradients(of: [("x", x), ("weight", w)]) { try $0[0].rmsNorm($0[1], epsilon: 1e-5) }
+        try expectGradients(of: [("gate", random([2, 7])), ("up", random([2, 7]))]) {
+            try .swiGLU(gate: $0[0], up: $0[1])
+        }
+        try expectGradients(of: [("x", x), ("weight", w), ("bias", bias)]) {
+            try $0[0].layerNorm($0[1], bias: $0[2], epsilon: 1e-5)
+        }
+        try expectGradients(of: [("x", x)]) { try $0[0].relu() }
+        let angles = (0..<6).map { Float($0) * 0.3 }
+        let cosines = try Tensor.floats(angles.map { cosf($0) }, shape: [3, 2])
+        let sines = try Tensor.floats(angles.map { sinf($0) }, shape: [3, 2])
+        try expectGradients(of: [("x", random([2, 3, 2, 4]))]) { try $0[0].rotary(cosines: cosines, sines: sines) }
+    }
+
+    @Test("Losses have the gradients of their functions, and are zero for equal inputs")
+    func losses() throws {
+        let (teacher, student) = (try random([3, 4, 9]), try random([3, 4, 9]))
+        try expectGradients(of: [("student", student)]) { try $0[0].klDivergence(fromTeacher: teacher) }
+        try expectGradients(of: [("student", student)]) { try $0[0].directionLoss(fromTeacher: teacher) * 10 }
+        #expect(abs(try teacher.klDivergence(fromTeacher: teacher).item()) < 1e-5)
+        #expect(abs(try teacher.directionLoss(fromTeacher: teacher).item()) < 1e-5)
+        #expect(try student.klDivergence(fromTeacher: teacher).item() > 0)
+    }
+
+    @Test("The KL divergence stays finite where half precision would overflow")
+    func largeDivergence() throws {
+        // 20 nats per token over 8,192 tokens: more than float16 can hold.
+        let teacher = try Tensor.floats((0..<8192).flatMap { _ in [Float(20), 0] }, shape: [8192, 2])
+        let student = try Tensor.floats((0..<8192).flatMap { _ in [Float(0), 20] }, shape: [8192, 2])
+        let total = try student.klDivergence(fromTeacher: teacher).item()
+        #expect(abs(total / 8192 - 20) < 1e-3)
+    }
+}
