@@ -16,7 +16,7 @@ LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition On
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo example test test-release check-arm64 fuzz bench format lint docs clean
+.PHONY: help setup build demo example test test-release sanitize check-arm64 fuzz bench format lint docs clean
 
 help: ## say what can be made
 	@echo "make …"
@@ -46,9 +46,18 @@ example: ## build the app of Examples/ChatApp, and run it on output/tiny-onebit 
 test: setup ## run all tests; those against reference data need ../shared
 	$(SWIFT) test --scratch-path $(BUILD)
 
-test-release: ## run the tests of kernels and runtime as they ship: optimised, without libtorch; allocations are counted
-	ONEBIT_TRAINING=0 $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build-testing \
-		--filter "CSignKernelsTests|OneBitRuntimeTests"
+# What the two targets below build and run: a part of the package, without libtorch.
+RUNTIME_TESTS := ONEBIT_TRAINING=0 ONEBIT_TESTS=CSignKernelsTests,OneBitRuntimeTests $(SWIFT) test
+
+test-release: ## run the tests of kernels and runtime as they ship: optimized, without libtorch; allocations are counted
+	$(RUNTIME_TESTS) --configuration release -Xswiftc -enable-testing --scratch-path .build-testing
+
+# Swift knows no UndefinedBehaviorSanitizer on Linux: the kernels alone are compiled with it, and AddressSanitizer's
+# runtime brings its functions. Leaks are not looked for, since Swift's runtime keeps what it allocates once.
+sanitize: ## run kernels' and runtime's tests under Address- and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
+	ASAN_OPTIONS=detect_leaks=0 $(RUNTIME_TESTS) --sanitize=address -Xswiftc -use-ld=lld \
+		-Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-sanitize/address
+	$(RUNTIME_TESTS) --sanitize=thread -Xswiftc -use-ld=lld --scratch-path .build-sanitize/thread --filter "TeamTests|ThreadPoolTests"
 
 check-arm64: ## hold the kernels for 64-bit Arm against plain loops, under an emulator
 	@scripts/check-arm64.sh
@@ -63,8 +72,9 @@ bench: build ## run the benchmarks
 format: ## lay out the Swift sources as .swift-format says
 	$(SWIFT) format format --in-place --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 
-lint: ## check the layout of the Swift sources
+lint: ## check the layout of the Swift sources, and that modules import what they may
 	$(SWIFT) format lint --strict --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
+	scripts/check-imports.py
 
 docs: setup ## build the reference of every library into .docs; warnings are errors
 	@mkdir -p .docs
@@ -76,4 +86,4 @@ docs: setup ## build the reference of every library into .docs; warnings are err
 	done
 
 clean: ## remove what was built; .deps stays
-	rm -rf .build .build-runtime .build-testing .build-docs .build-fuzz .docs Examples/ChatApp/.build output/tiny-onebit
+	rm -rf .build .build-runtime .build-testing .build-sanitize .build-docs .build-fuzz .docs Examples/ChatApp/.build output/tiny-onebit

@@ -57,11 +57,13 @@ var targets: [Target] = [
         name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
         exclude: ["make_llama3_size.py"]),
     // What the tests share: temporary directories, the place of the shared reference data.
-    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
-    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON"]),
+    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON", "TestSupport"]),
     .testTarget(
-        name: "ModelFilesTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
+        name: "TensorFilesTests", dependencies: ["JSON", "TensorFiles", "TestSupport"], exclude: ["Reference"]),
+    .testTarget(
+        name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
@@ -70,7 +72,8 @@ var targets: [Target] = [
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .testTarget(name: "LanguageModelTests", dependencies: ["LanguageModel"]),
+    .testTarget(
+        name: "LanguageModelTests", dependencies: ["LanguageModel", "ModelDescription", "TestSupport", "Tokenization"]),
     .testTarget(
         name: "OneBitRuntimeTests",
         dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),
@@ -119,6 +122,13 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
+}
+
+// The test targets to build, by name and separated by commas, where others and the command line are left out:
+// `make test-release` and `make sanitize` build only what they run.
+if let tests = Context.environment["ONEBIT_TESTS"]?.split(separator: ",").map(String.init) {
+    targets.removeAll { $0.type == .executable || $0.type == .test && !tests.contains($0.name) }
+    products.removeAll { $0.name == "onebit" }
 }
 
 var dependencies: [Package.Dependency] = [

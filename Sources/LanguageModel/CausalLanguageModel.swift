@@ -23,9 +23,6 @@ public protocol CausalLanguageModel: Sendable {
     /// - Throws: ``LanguageModelError`` for a request that is empty somewhere, too long, or has tokens of another
     ///   vocabulary.
     func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]]
-
-    /// A decoding state with a key/value cache of its own. Goes away with the generation engine.
-    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder
 }
 
 /// A model that shows what passes through it, to be held against another implementation.

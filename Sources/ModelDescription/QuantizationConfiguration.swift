@@ -17,11 +17,11 @@ public struct QuantizationConfiguration: Sendable, Hashable {
     public var postLayerNorm: Bool
     /// Epsilon of that LayerNorm.
     public var layerNormEpsilon: Float
-    /// Element type of the value vectors.
+    /// Element type that holds every value vector exactly: theirs, or float32 where they differ.
     public var valueType: ElementType
     /// Linear layers that stay in float.
     public var modulesToNotConvert: [String]
-    /// The tools that made the checkpoint, `name:version`.
+    /// The tools that wrote the checkpoint, `name:version`.
     public var quantizer: [String]
 
     /// A configuration with the paper's epsilon.
@@ -41,29 +41,25 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         self.quantizer = quantizer
     }
 
-    init(_ reader: ConfigurationReader) throws {
-        guard let method = try reader.string("quant_method") else { throw reader.missing("quant_method") }
-        guard method == "onebit" else { throw reader.unsupported("quant_method", "\"onebit\"", .string(method)) }
-        if let bits = reader.value("bits"), bits != .integer(1) { throw reader.unsupported("bits", "1", bits) }
-        guard let formatName = try reader.string("checkpoint_format") else { throw reader.missing("checkpoint_format") }
-        guard let format = CheckpointFormat(rawValue: formatName) else {
-            let known = CheckpointFormat.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: " and ")
-            throw reader.unsupported("checkpoint_format", known, .string(formatName))
+    init(_ node: JSONNode) throws {
+        let method = node["quant_method"]
+        guard try method.string() == "onebit" else { throw method.unsupported(supported: "\"onebit\"") }
+        if let bits = node["bits"].nonNull, try bits.number() != 1 { throw bits.unsupported(supported: "1") }
+        guard let format = CheckpointFormat(rawValue: try node["checkpoint_format"].string()) else {
+            throw node["checkpoint_format"].unsupported(
+                supported: CheckpointFormat.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: " and "))
         }
-        guard case .boolean(let postLayerNorm)? = reader.value("post_layernorm") else {
-            throw reader.missing("post_layernorm")
-        }
-        let typeName = try reader.string("value_dtype") ?? "float16"
-        guard let valueType = ElementType(configurationName: typeName) else {
-            throw reader.unsupported("value_dtype", "float32, float16 and bfloat16", .string(typeName))
+        let type = try node["value_dtype"].nonNull?.string() ?? "float16"
+        guard let valueType = ElementType(configurationName: type) else {
+            throw node["value_dtype"].unsupported(supported: "float32, float16 and bfloat16")
         }
         self.init(
             checkpointFormat: format,
-            postLayerNorm: postLayerNorm,
-            layerNormEpsilon: try reader.positive("layernorm_eps", atMost: 1, default: 1e-5),
+            postLayerNorm: try node["post_layernorm"].boolean(),
+            layerNormEpsilon: try node["layernorm_eps"].nonNull?.positiveNumber(atMost: 1) ?? 1e-5,
             valueType: valueType,
-            modulesToNotConvert: try reader.strings("modules_to_not_convert", default: ["lm_head", "embed_tokens"]),
-            quantizer: try reader.nested("meta")?.strings("quantizer", default: []) ?? []
+            modulesToNotConvert: try node["modules_to_not_convert"].nonNull?.strings() ?? ["lm_head", "embed_tokens"],
+            quantizer: try node["meta"]["quantizer"].nonNull?.strings() ?? []
         )
     }
 
@@ -107,5 +103,43 @@ extension ElementType {
             return nil
         }
         self = type
+    }
+}
+
+/// What a checkpoint's linear layers are stored as.
+public enum CheckpointKind: String, Sendable, Hashable, CaseIterable {
+    /// One float weight each: an ordinary model, a teacher.
+    case dense
+    /// A float latent weight and two value vectors: a student in training.
+    case floatStudent
+    /// Sign bits and two value vectors: what is run.
+    case packed
+
+    /// What users call it.
+    public var title: String {
+        switch self {
+        case .dense: "dense"
+        case .floatStudent: "float student"
+        case .packed: "packed"
+        }
+    }
+
+    var article: String {
+        switch self {
+        case .dense: "a dense checkpoint"
+        case .floatStudent: "a float student (checkpoint_format \"onebit-float-v1\")"
+        case .packed: "a packed checkpoint (checkpoint_format \"onebit-lsb-v1\")"
+        }
+    }
+}
+
+extension ModelConfiguration {
+    /// The kind of checkpoint that this configuration belongs to.
+    public var kind: CheckpointKind {
+        switch quantization?.checkpointFormat {
+        case nil: .dense
+        case .float: .floatStudent
+        case .packed: .packed
+        }
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// Rotary position embedding (Su et al. 2021), in Hugging Face's order: channel i of a head is paired with i + d/2, and
 /// the pair turned by the angle position · θ_i.
@@ -33,22 +34,37 @@ public struct RotaryPositions: Sendable, Hashable {
     ///   - sequenceLength: tokens of the sequence, those yet to be read of the pass included; matters to
     ///     ``Scaling/dynamic(factor:original:)`` alone.
     public func frequencies(headSize: Int, sequenceLength: Int) -> [Float] {
-        switch scaling {
-        case .none: return unscaled(headSize: headSize, base: base)
-        case .linear(let factor): return unscaled(headSize: headSize, base: base).map { $0 / factor }
-        case .dynamic(let factor, let original):
-            guard sequenceLength > original, headSize > 2 else { return unscaled(headSize: headSize, base: base) }
+        [Float](unsafeUninitializedCapacity: headSize / 2) { buffer, count in
+            fillFrequencies(
+                UnsafeMutableBufferPointer(rebasing: buffer[..<(headSize / 2)]), sequenceLength: sequenceLength)
+            count = headSize / 2
+        }
+    }
+
+    /// As ``frequencies(headSize:sequenceLength:)``, into memory that is there: d is twice its count.
+    package func fillFrequencies(_ frequencies: UnsafeMutableBufferPointer<Float>, sequenceLength: Int) {
+        let headSize = 2 * frequencies.count
+        var base = base
+        if case .dynamic(let factor, let original) = scaling, sequenceLength > original, headSize > 2 {
             let stretch = factor * Float(sequenceLength) / Float(original) - (factor - 1)
-            let exponent = Float(headSize) / Float(headSize - 2)
-            return unscaled(headSize: headSize, base: base * pow(stretch, exponent))
+            base *= pow(stretch, Float(headSize) / Float(headSize - 2))
+        }
+        for i in frequencies.indices {
+            // θ_i = base^(−2i/d)
+            frequencies.initializeElement(at: i, to: scaled(1 / pow(base, Float(2 * i) / Float(headSize))))
+        }
+    }
+
+    private func scaled(_ frequency: Float) -> Float {
+        switch scaling {
+        case .none, .dynamic: return frequency
+        case .linear(let factor): return frequency / factor
         case .llama3(let factor, let low, let high, let original):
-            return unscaled(headSize: headSize, base: base).map { frequency in
-                let wavelength = 2 * Float.pi / frequency
-                if wavelength < Float(original) / high { return frequency }
-                if wavelength > Float(original) / low { return frequency / factor }
-                let smooth = (Float(original) / wavelength - low) / (high - low)
-                return (1 - smooth) * frequency / factor + smooth * frequency
-            }
+            let wavelength = 2 * Float.pi / frequency
+            if wavelength < Float(original) / high { return frequency }
+            if wavelength > Float(original) / low { return frequency / factor }
+            let smooth = (Float(original) / wavelength - low) / (high - low)
+            return (1 - smooth) * frequency / factor + smooth * frequency
         }
     }
 
@@ -56,68 +72,72 @@ public struct RotaryPositions: Sendable, Hashable {
     public var dependsOnLength: Bool {
         if case .dynamic = scaling { true } else { false }
     }
-
-    /// θ_i = base^(−2i/d)
-    private func unscaled(headSize: Int, base: Float) -> [Float] {
-        (0..<headSize / 2).map { 1 / pow(base, Float(2 * $0) / Float(headSize)) }
-    }
 }
 
 extension RotaryPositions {
-    /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer transformers.
+    private static let scalingKeys: [String: Set<String>] = [
+        "default": [], "linear": ["factor"], "dynamic": ["factor"],
+        "llama3": ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
+    ]
+
+    /// Reads `rope_scaling`, or the `rope_parameters` of newer transformers, and `rope_theta` for what they leave out.
     ///
-    /// A scaling that is not computed is refused: ignoring it would give wrong text, not an error.
-    init(_ reader: ConfigurationReader, maximumPositions: Int) throws {
-        let limit = 1e12
-        var base = try reader.positive("rope_theta", atMost: limit, default: 10_000)
-        var scaling = Scaling.none
-        let original = try reader.integer("original_max_position_embeddings", in: 1...Int(Int32.max), default: nil)
-        for key in ["rope_scaling", "rope_parameters"] {
-            guard let rope = try reader.nested(key) else { continue }
-            base = try rope.positive("rope_theta", atMost: limit, default: base)
-            scaling = try Self.scaling(rope, original: original ?? maximumPositions)
+    /// A kind of scaling that is not computed is refused: passing over it would give wrong text, not an error.
+    init(_ config: JSONNode, maximumPositions: Int) throws {
+        let theta = try config["rope_theta"].nonNull?.positiveNumber(atMost: 1e12) ?? 10_000
+        guard let rope = try Self.parameters(config) else {
+            self.init(base: theta)
+            return
         }
-        self.base = base
-        self.scaling = scaling
+        self.init(
+            base: try rope["rope_theta"].nonNull?.positiveNumber(atMost: 1e12) ?? theta,
+            scaling: try Self.scaling(rope, config: config, maximumPositions: maximumPositions))
     }
 
-    private static func scaling(_ rope: ConfigurationReader, original fallback: Int) throws -> Scaling {
-        let type = try rope.string("rope_type") ?? rope.string("type") ?? "default"
-        var known: Set = [
-            "rope_type", "type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings",
-        ]
-        if let part = rope.value("partial_rotary_factor"), part != .integer(1), part != .number(1) {
-            throw rope.unsupported("partial_rotary_factor", "1", part)
+    /// The object that counts: transformers takes `rope_scaling` unless it is null or empty.
+    private static func parameters(_ config: JSONNode) throws -> JSONNode? {
+        for node in [config["rope_scaling"], config["rope_parameters"]] where !node.isNull {
+            if try !node.object().members.isEmpty { return node }
         }
-        func factor(_ key: String) throws -> Float {
-            known.insert(key)
-            guard rope.value(key) != nil else { throw rope.missing(key) }
-            return try rope.positive(key, atMost: 1e6, default: 1)
+        return nil
+    }
+
+    private static func scaling(_ rope: JSONNode, config: JSONNode, maximumPositions: Int) throws -> Scaling {
+        if let part = rope["partial_rotary_factor"].nonNull, try part.number() != 1 {
+            throw part.unsupported(supported: "1")
         }
-        let original =
-            try rope.integer("original_max_position_embeddings", in: 1...Int(Int32.max), default: nil) ?? fallback
-        let scaling: Scaling
+        let typeNode = rope["rope_type"].nonNull ?? rope["type"]
+        let type = try typeNode.nonNull?.string() ?? "default"
+        // Parameters by kind of layer: the model rotates layers differently.
+        for (_, node) in try rope.members() {
+            if case .object = node.value { throw node.unsupported(supported: "one rotation for all layers") }
+        }
+        func factor(_ key: String) throws -> Float { try rope[key].positiveNumber(atMost: 1e6) }
         switch type {
-        case "default": scaling = .none
-        case "linear": scaling = .linear(factor: try factor("factor"))
-        case "dynamic": scaling = .dynamic(factor: try factor("factor"), original: original)
+        case "default": return .none
+        case "linear": return .linear(factor: try factor("factor"))
+        case "dynamic": return .dynamic(factor: try factor("factor"), original: maximumPositions)
         case "llama3":
             let (low, high) = (try factor("low_freq_factor"), try factor("high_freq_factor"))
             guard low < high else {
-                throw ConfigurationError.inconsistent(
-                    file: rope.file, reason: "\"low_freq_factor\" (\(low)) is not below \"high_freq_factor\" (\(high))")
+                throw rope["low_freq_factor"].malformed("\(low) is not below \"high_freq_factor\" (\(high))")
             }
-            scaling = .llama3(
-                factor: try factor("factor"), lowFrequencyFactor: low, highFrequencyFactor: high, original: original)
-        default:
-            throw rope.unsupported(
-                rope.value("rope_type") == nil ? "type" : "rope_type",
-                "\"default\", \"linear\", \"dynamic\" and \"llama3\"", .string(type))
+            let original = [config, rope].map { $0["original_max_position_embeddings"] }.first { !$0.isNull }
+            return .llama3(
+                factor: try factor("factor"), lowFrequencyFactor: low, highFrequencyFactor: high,
+                original: try original?.integer(in: 1...Int(Int32.max)) ?? maximumPositions)
+        default: throw typeNode.unsupported(supported: "\"default\", \"linear\", \"dynamic\" and \"llama3\"")
         }
-        for member in rope.object.members where !known.contains(member.key) && member.value != .null {
-            throw rope.unsupported(member.key, "null with type \"\(type)\"", member.value)
+    }
+
+    /// A warning for each key that the kind of scaling does not use, as transformers gives.
+    static func warnings(_ config: JSONNode) throws -> [String] {
+        guard let rope = try parameters(config) else { return [] }
+        let type = try (rope["rope_type"].nonNull ?? rope["type"]).nonNull?.string() ?? "default"
+        let used = (scalingKeys[type] ?? []).union(["rope_type", "type", "rope_theta", "partial_rotary_factor"])
+        return try rope.members().filter { !used.contains($0.key) && !$0.node.isNull }.map {
+            "\(rope.file): \"\($0.node.path)\" has no effect with the type \"\(type)\"."
         }
-        return scaling
     }
 
     /// Positions that a model has whose `config.json` states so many: linear and dynamic scaling stretch them.
@@ -127,5 +147,21 @@ extension RotaryPositions {
         case .linear(let factor): Int(min(Double(positions) * Double(factor), Double(Int32.max)))
         case .dynamic(let factor, let original): Int(min(Double(original) * Double(factor), Double(Int32.max)))
         }
+    }
+}
+
+extension JSONNode {
+    /// A number above zero and at most `limit`, in single precision.
+    func positiveNumber(atMost limit: Double) throws -> Float {
+        let number =
+            switch value {
+            case .number(let number): number
+            case .integer(let integer): Double(integer)
+            default: Double.nan
+            }
+        guard number > 0, number <= limit, Float(number) > 0 else {
+            throw mismatch("a positive number, at most \(limit)")
+        }
+        return Float(number)
     }
 }

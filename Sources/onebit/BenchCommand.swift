@@ -79,19 +79,19 @@ struct BenchCommand: ParsableCommand {
         let start = clock.now
         let model = try PackedModel(directory: directory, options: options.loadOptions)
         let loaded = clock.now
-        try model.makeDecoder(contextLength: 1).advance(by: [0])
+        _ = try model.logits(of: [0])
         let firstToken = clock.now
         let peakBytes = PeakMemory.bytes
 
-        let benchmark = try ModelBenchmark(model: model)
-        var bandwidths = [benchmark.readBandwidth()]
+        let benchmark = ModelBenchmark(model: model)
+        var bandwidths = [try benchmark.readBandwidth()]
         var results: [ModelBenchmark.Result] = []
         if pp > 0 {
-            results.append(try benchmark.prompt(pp, repetitions: repetitions, check: Task.checkCancellation))
+            results.append(try benchmark.prompt(pp, repetitions: repetitions))
         }
         if tg > 0 {
-            results.append(try benchmark.generation(tg, repetitions: repetitions, check: Task.checkCancellation))
-            bandwidths.append(benchmark.readBandwidth())
+            results.append(try benchmark.generation(tg, repetitions: repetitions))
+            bandwidths.append(try benchmark.readBandwidth())
         }
         return BenchReport(
             model: name, checkpoint: checkpoint, packed: model,

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import OneBitRuntime
 
 struct ChatCommand: AsyncParsableCommand {
@@ -71,7 +72,7 @@ private struct ChatLoop: Sendable {
     /// - Throws: `CancellationError` for a Ctrl-C at the prompt, and for any without a terminal; what the session throws,
     ///   except that a terminal is told of a full context and of a line that is not UTF-8, and goes on.
     func run() async throws {
-        var input = StandardInput()
+        let input = TextInput()
         while true {
             if isTerminal { StandardStreams.writeError("> ") }
             do {
@@ -86,7 +87,8 @@ private struct ChatLoop: Sendable {
                     StandardStreams.writeError("There is no \(word). /help lists what there is.\n")
                 case .question(let question): try await answer(question)
                 }
-            } catch let error as TextInputError where isTerminal {
+            } catch let error as FileError {
+                guard isTerminal, case .notUTF8 = error else { throw error }
                 StandardStreams.writeError(ErrorReport.text(of: error) + "\n")
             } catch let error as ChatSessionError where isTerminal {
                 StandardStreams.writeError(ErrorReport.text(of: error) + " /clear starts over.\n")

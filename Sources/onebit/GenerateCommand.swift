@@ -84,16 +84,10 @@ struct GenerateCommand: ParsableCommand {
     /// The prompt. The last line end of a file or of standard input, LF or CRLF, which editors and `echo` add, is not part
     /// of it.
     ///
-    /// - Throws: ``TextInputError``
+    /// - Throws: `FileError`
     private func promptText() throws -> String {
         if let prompt { return prompt }
-        var text: String
-        if let file {
-            text = try TextInputError.text(try Data(contentsOf: file), of: file.path)
-        } else {
-            var input = StandardInput()
-            text = try input.readToEnd()
-        }
+        var text = try file.map { try TextInput(file: $0) }?.readToEnd() ?? TextInput().readToEnd()
         // CRLF is one character.
         if let last = text.last, last == "\n" || last == "\r\n" { text.removeLast() }
         return text

@@ -67,10 +67,14 @@ struct OneBitCommand: AsyncParsableCommand {
             try await Interruption.run {
                 try checkArguments()
                 var command = try await asyncParseAsRoot()
-                if var command = command as? any AsyncParsableCommand {
-                    try await command.run()
-                } else {
-                    try command.run()
+                do {
+                    if var command = command as? any AsyncParsableCommand {
+                        try await command.run()
+                    } else {
+                        try command.run()
+                    }
+                } catch {
+                    ErrorReport.exit(after: error, of: type(of: command))
                 }
             }
         } catch {

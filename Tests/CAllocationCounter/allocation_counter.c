@@ -8,7 +8,14 @@ static _Thread_local uint64_t count;
 
 uint64_t allocation_counter_value(void) { return count; }
 
-#if defined(__GLIBC__)
+// AddressSanitizer and ThreadSanitizer replace malloc themselves.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
+
+#if defined(__GLIBC__) && !defined(SANITIZED)
 // glibc's own names of what is replaced here.
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);

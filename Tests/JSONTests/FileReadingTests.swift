@@ -1,24 +1,16 @@
 import CZlib
 import Foundation
 import JSON
+import TestSupport
 import Testing
 
 @Suite("Reading files and lines")
-final class FileReadingTests {
-    private let directory: URL
+struct FileReadingTests {
+    private let directory: TemporaryDirectory
 
-    init() throws {
-        directory = FileManager.default.temporaryDirectory.appending(path: "onebit-tests-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-    }
+    init() throws { directory = try TemporaryDirectory() }
 
-    deinit { try? FileManager.default.removeItem(at: directory) }
-
-    private func write(_ data: Data, as name: String = "f") throws -> URL {
-        let url = directory.appending(path: name)
-        try data.write(to: url)
-        return url
-    }
+    private func write(_ data: Data, as name: String = "f") throws -> URL { try directory.write(data, as: name) }
 
     private func numbers(_ url: URL, maximumLineBytes: Int = 1 << 20) throws -> [(line: Int?, value: Int)] {
         var lines = try JSONLines(contentsOf: url, maximumLineBytes: maximumLineBytes)

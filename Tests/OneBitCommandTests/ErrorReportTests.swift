@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import OneBitEvaluation
 import Testing
 
 @testable import onebit
@@ -33,5 +35,17 @@ struct ErrorReportTests {
         }
         #expect(ErrorReport.text(of: try #require(missing)) == "error: /nowhere/config.json: No such file or directory")
         #expect(ErrorReport.text(of: POSIXError(.ENOSPC)) == "error: No space left on device")
+    }
+
+    @Test("The option that helps stands last, where the command has it")
+    func options() {
+        let exists = FileError.destinationExists(path: "x")
+        let text = ErrorReport.text(of: exists, from: InitCommand.self)
+        #expect(text.hasPrefix("error: x exists. ") && text.hasSuffix(" --overwrite replaces it."))
+        #expect(!ErrorReport.text(of: exists, from: InspectCommand.self).contains("--"))
+        let item = TaskDataError.malformedItem(file: "piqa.jsonl", line: 3, key: "goal", reason: "expected a string")
+        #expect(
+            ErrorReport.text(of: item, from: EvaluateCommand.self).hasSuffix("--skip-malformed leaves such items out."))
+        #expect(!ErrorReport.text(of: item, from: PerplexityCommand.self).contains("--"))
     }
 }

@@ -6,10 +6,10 @@ import Testing
 
 @Suite("onebit pack")
 struct PackCommandTests {
-    /// Checkpoints in the form of the paper's authors, PyTorch's files: ModelFilesTests has them.
+    /// Checkpoints in the form of the paper's authors, PyTorch's files: ModelDescriptionTests has them.
     private func released(_ form: String) -> URL {
         URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .appending(path: "ModelFilesTests/Reference/release-\(form)")
+            .appending(path: "ModelDescriptionTests/Reference/release-\(form)")
     }
 
     @Test(

@@ -22,5 +22,5 @@ struct TableModel: CausalLanguageModel {
     }
 
     func logits(of tokens: [Int]) throws -> [Float] { tokens.flatMap { table[$0] } }
-    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder { throw CancellationError() }
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext { throw CancellationError() }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 import Tokenization
 
@@ -79,17 +80,6 @@ struct BatchGenerationTests {
             prompts: prompts, model: try tiny.model(), tokenizer: tokenizer, parameters: parameters
         ) { expected[$0] += $1 }
         #expect(texts == expected)
-    }
-
-    @Test("Models that are not packed go one after the other")
-    func fallback() throws {
-        var texts = ["", ""]
-        let infos = try generate(
-            prompts: [[0], [4, 5]], model: CountingModel(), tokenizer: LetterTokenizer(),
-            parameters: GenerateParameters(maxTokens: 3, temperature: 0)
-        ) { texts[$0] += $1 }
-        #expect(texts == ["bcd", "ghi"])
-        #expect(infos.map(\.stopReason) == [.length, .length])
     }
 
     @Test("A prompt that is refused is named, before anything is generated")

@@ -1,10 +1,11 @@
 import Foundation
 import JSON
 import ModelDescription
+import TestSupport
 import Testing
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// Families that differ in what they compute, at sizes that no vector width divides.
 struct TinyFamily: CustomTestStringConvertible {
@@ -91,10 +92,9 @@ struct TinyFamily: CustomTestStringConvertible {
         let model = try tiny.model()
         let tokens = tiny.tokens(13)
         let whole = try model.logits(of: tokens)
-        let decoder = try model.makeDecoder()
+        let sequence = try SingleSequence(model)
         for (position, token) in tokens.enumerated() {
-            try decoder.advance(by: [token])
-            #expect(try decoder.withLogits { Array($0) } == Array(whole[position * 37..<(position + 1) * 37]))
+            #expect(try sequence.read([token]) == Array(whole[position * 37..<(position + 1) * 37]))
         }
     }
 
@@ -132,10 +132,46 @@ struct TinyFamily: CustomTestStringConvertible {
         let short = try model.logits(of: Array(tokens.prefix(40)))
         #expect(try model.logits(of: Array(tokens.prefix(30))) == Array(short.prefix(30 * 37)))
         #expect(try model.logits(of: tokens).prefix(37 * 40) != short[...])
-        // The whole is given at once: how it is cut into blocks does not matter.
-        let decoder = try model.makeDecoder()
-        try decoder.advance(by: tokens)
-        #expect(try decoder.withLogits { Array($0) } == Array(model.logits(of: tokens).suffix(37)))
+        // The whole is given at once: how it is cut into chunks does not matter.
+        let expected = Array(try model.logits(of: tokens).suffix(37))
+        #expect(try SingleSequence(model).read(tokens) == expected)
+        let chunked = try SingleSequence(model)
+        for first in stride(from: 0, to: 55, by: 11) {
+            try chunked.read(Array(tokens[first..<first + 11]), sequenceLength: 60)
+        }
+        #expect(try chunked.read(Array(tokens[55...]), sequenceLength: 60) == expected)
+        // Given one by one, later tokens are rotated for the length that they make: another sequence.
+        let grown = try SingleSequence(model)
+        try grown.read(Array(tokens.prefix(50)))
+        for token in tokens[50..<59] { try grown.read([token]) }
+        #expect(try grown.read([tokens[59]]) != expected)
+    }
+
+    @Test("With dynamic scaling each sequence of a batch is rotated for its own length")
+    func dynamicScalingInBatches() throws {
+        let tiny = try TinyPackedModel(TinyFamily.dynamic.configuration())
+        let model = try tiny.model()
+        let sequences = [70, 30, 55].map { tiny.tokens($0, seed: UInt64($0)) }
+        let context = try model.makeDecodingContext(
+            DecodingLimits(sequences: 3, positions: 80, batchTokens: 155, logitRows: 3))
+        let ids = try sequences.map { _ in try context.makeSequence(capacity: 80) }
+        let alone = try sequences.map { _ in try SingleSequence(model) }
+        var batch = TokenBatch()
+        for (id, tokens) in zip(ids, sequences) {
+            batch.append(tokens, to: id, sequenceLength: tokens.count, logits: .last)
+        }
+        for step in 0..<4 {
+            try context.decode(batch)
+            for (index, sequence) in alone.enumerated() {
+                let expected = try sequence.read(step == 0 ? sequences[index] : [step])
+                #expect(try context.withLogits(row: index) { Array($0) } == expected)
+            }
+            batch.removeAll()
+            for (index, id) in ids.enumerated() {
+                batch.append(
+                    [step + 1], to: id, sequenceLength: sequences[index].count + step + 1, logits: .last)
+            }
+        }
     }
 }
 
@@ -145,21 +181,11 @@ struct TinyFamily: CustomTestStringConvertible {
         ContinuationRequest(context: [3], continuations: [[1, 1, 1, 1, 1, 1]]),
     ]
 
-    /// One pass per continuation, by the default of the protocol.
-    private struct Plain: CausalLanguageModel {
-        let model: PackedModel
-        var configuration: ModelConfiguration { model.configuration }
-        func logits(of tokens: [Int]) throws -> [Float] { try model.logits(of: tokens) }
-        func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
-            try model.makeDecoder(contextLength: contextLength)
-        }
-    }
-
     @Test("Continuations that share a context score as each does alone", arguments: TinyFamily.all)
     func sharedContext(family: TinyFamily) throws {
         let model = try TinyPackedModel(family.configuration()).model()
         let scores = try model.scores(of: requests)
-        #expect(scores == (try Plain(model: model).scores(of: requests)))
+        #expect(scores == (try model.separateScores(of: requests)))
         #expect(scores[0][0] == scores[0][4])
         for score in scores.joined() { #expect(score.logLikelihood < 0) }
     }
@@ -179,7 +205,7 @@ struct TinyFamily: CustomTestStringConvertible {
                 + row.withUnsafeBufferPointer { TokenPrediction(logits: $0, target: tokens[position]).logProbability }
         }
         #expect(try model.scores(of: [request])[0][0].logLikelihood == expected)
-        #expect(try model.scores(of: [request]) == Plain(model: model).scores(of: [request]))
+        #expect(try model.scores(of: [request]) == model.separateScores(of: [request]))
     }
 
     @Test("What greedy decoding writes is greedy, and nothing else is")

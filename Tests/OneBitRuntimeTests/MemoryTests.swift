@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LanguageModel
@@ -11,14 +12,14 @@ import Testing
         let model = try tiny.model()
         let available = try #require(AvailableMemory.bytesAvailable)
         guard available < 128 * Int(Int32.max) else { return }
-        let error = #expect(throws: LanguageModelError.self) { try model.makeDecoder() }
+        let error = #expect(throws: LanguageModelError.self) { try SingleSequence(model) }
         guard case .notEnoughMemory(let needed, _, _) = error else {
             Issue.record("found \(String(describing: error))")
             return
         }
         #expect(needed == 2 * 2 * 16 * 2 * Int(Int32.max))
         // A shorter one works.
-        try model.makeDecoder(contextLength: 1000).advance(by: [1, 2])
+        try SingleSequence(model, capacity: 1000).read([1, 2])
     }
 
     @Test("A buffer is zero, and one that cannot be had is an error")
@@ -26,6 +27,22 @@ import Testing
         let buffer = try Buffer<Int32>(count: 5000)
         #expect(UnsafeBufferPointer(start: buffer.pointer, count: 5000).allSatisfy { $0 == 0 })
         #expect(throws: RuntimeError.self) { try Buffer<Int64>(count: .max / 4) }
+        #expect(throws: RuntimeError.self) { try Buffer<UInt8>(count: .max) }
         #expect(throws: RuntimeError.outOfMemory(bytes: 1 << 60)) { try Buffer<UInt8>(count: 1 << 60) }
     }
+
+    #if DEBUG
+        @Test(
+            "In debug builds an access behind a buffer's last element ends the process", arguments: [1, 40, 4096, 5001])
+        func guardPages(count: Int) async {
+            await #expect(processExitsWith: .failure) { [count] in
+                let buffer = try Buffer<Int8>(count: count)
+                buffer.pointer[count] = 1
+            }
+            await #expect(processExitsWith: .success) { [count] in
+                let buffer = try Buffer<Int8>(count: count)
+                buffer.pointer[count - 1] = 1
+            }
+        }
+    #endif
 }

@@ -2,9 +2,9 @@ import Foundation
 import Synchronization
 import TensorFiles
 import Testing
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// The file that keeps the kernels' order of the signs: made once, checked always, trusted never.
 @Suite struct SignLayoutCacheTests {
@@ -24,14 +24,14 @@ import Testing
     }
 
     /// Loads with the file, checks the logits, and returns what was reported.
-    private func load() throws -> [LoadEvent] {
+    private func load(cache: URL? = nil, expecting other: [Float]? = nil) throws -> [LoadEvent] {
         let events = Mutex<[LoadEvent]>([])
         let model = try PackedModel(
             directory: tiny.directory,
             options: LoadOptions(
                 threads: 2, inputPrecision: .bits16, instructionSet: InstructionSet.available[0],
-                report: { event in events.withLock { $0.append(event) } }))
-        #expect(try model.logits(of: tokens) == expected)
+                cacheDirectory: cache, report: { event in events.withLock { $0.append(event) } }))
+        #expect(try model.logits(of: tokens) == other ?? expected)
         return events.withLock { $0 }
     }
 
@@ -78,35 +78,94 @@ import Testing
         }
     }
 
-    @Test("A file made from other weights is made anew")
+    @Test("A file made from other weights is made anew, even if sizes and times are the same")
     func stale() throws {
-        _ = try load()
         // The same shapes, other signs.
         let other = try TinyPackedModel(seed: 2)
         let weights = tiny.directory.appending(path: "model.safetensors")
-        try FileManager.default.removeItem(at: weights)
-        try FileManager.default.copyItem(at: other.directory.appending(path: "model.safetensors"), to: weights)
-        let events = Mutex<[LoadEvent]>([])
-        let model = try PackedModel(
-            directory: tiny.directory,
-            options: LoadOptions(
-                threads: 1, inputPrecision: .bits16, report: { event in events.withLock { $0.append(event) } }))
-        #expect(try model.logits(of: tokens) == (try other.model().logits(of: tokens)))
-        #expect(
-            events.withLock { $0 } == [
-                .rebuildingLayout(file: file.path, reason: "the checkpoint has changed since")
-            ])
+        let expected = try other.model().logits(of: tokens)
+        for keepsTime in [false, true] {
+            try? FileManager.default.removeItem(at: file)
+            _ = try load()
+            let original = try Data(contentsOf: weights)
+            let time = try FileManager.default.attributesOfItem(atPath: weights.path)[.modificationDate]
+            try FileManager.default.removeItem(at: weights)
+            try FileManager.default.copyItem(at: other.directory.appending(path: "model.safetensors"), to: weights)
+            if keepsTime {
+                try FileManager.default.setAttributes([.modificationDate: time!], ofItemAtPath: weights.path)
+            }
+            let events = try load(expecting: expected)
+            #expect(events == [.rebuildingLayout(file: file.path, reason: "the checkpoint has changed since")])
+            try original.write(to: weights)
+        }
+    }
+
+    @Test("chmod, copies that keep times or don't, hard links and a new modification time leave the file valid")
+    func sameContent() throws {
+        _ = try load()
+        let weights = tiny.directory.appending(path: "model.safetensors")
+        let made = try Data(contentsOf: file)
+        try FileManager.default.setAttributes([.posixPermissions: 0o400], ofItemAtPath: weights.path)
+        #expect(try load() == [])
+        try FileManager.default.linkItem(at: weights, to: tiny.directory.appending(path: "link"))
+        #expect(try load() == [])
+        #expect(try Data(contentsOf: file) == made)
+
+        // A new time: all signs are compared, and the time is recorded.
+        try FileManager.default.setAttributes(
+            [.modificationDate: Date(timeIntervalSinceNow: -1000)], ofItemAtPath: weights.path)
+        #expect(try load() == [])
+        let recorded = try Data(contentsOf: file)
+        #expect(recorded.count == made.count && recorded != made)
+        #expect(zip(recorded, made).filter { $0 != $1 }.count <= 16, "the stamp alone changed")
+        #expect(try load() == [])
+        #expect(try Data(contentsOf: file) == recorded)
+    }
+
+    @Test("Beside a checkpoint that cannot be written, the user's cache directory takes the file")
+    func userCache() throws {
+        // A file where the directory should be: not writable for root either.
+        try Data().write(to: tiny.directory.appending(path: ".onebit"))
+        let cache = tiny.directory.appending(path: "cache")
+        let events = try load(cache: cache)
+        guard events.count == 1, case .buildingLayout(let path) = events[0] else {
+            Issue.record("found \(events)")
+            return
+        }
+        #expect(path.hasPrefix(cache.path + "/layouts/"))
+        #expect(try load(cache: cache) == [])
+        // Another checkpoint gets a file of its own.
+        let other = try TinyPackedModel(seed: 2)
+        try Data().write(to: other.directory.appending(path: ".onebit"))
+        let options = LoadOptions(threads: 1, inputPrecision: .bits16, cacheDirectory: cache)
+        let expected = try other.model().logits(of: tokens)
+        #expect(try PackedModel(directory: other.directory, options: options).logits(of: tokens) == expected)
+        #expect(try load(cache: cache) == [])
     }
 
     @Test("Where no file can be written the model loads all the same and says so")
     func notWritable() throws {
-        // A file where the directory should be: not writable for root either.
         try Data().write(to: tiny.directory.appending(path: ".onebit"))
-        let events = try load()
-        guard events.count == 2, case .layoutNotKept(file.path, _) = events[1] else {
-            Issue.record("found \(events)")
-            return
+        try Data().write(to: tiny.directory.appending(path: "cache"))
+        for cache in [nil, tiny.directory.appending(path: "cache")] {
+            let events = try load(cache: cache)
+            guard events.count == 1, case .layoutNotKept(file.path, _) = events[0] else {
+                Issue.record("found \(events)")
+                continue
+            }
+            #expect(events[0].isWarning)
         }
-        #expect(events[1].isWarning)
+    }
+
+    @Test("A cancelled load ends with an error and leaves no file")
+    func cancellation() async throws {
+        let directory = tiny.directory
+        let task = Task.detached {
+            withUnsafeCurrentTask { $0?.cancel() }
+            _ = try PackedModel(directory: directory, options: LoadOptions(threads: 2))
+        }
+        await #expect(throws: CancellationError.self) { try await task.value }
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: file.deletingLastPathComponent().path)) ?? []
+        #expect(names.isEmpty)
     }
 }

@@ -1,9 +1,9 @@
 import Foundation
 import ModelDescription
 import TensorFiles
+
 @testable import LanguageModel
 @testable import OneBitRuntime
-
 
 /// A random packed checkpoint in a directory that goes away with it.
 final class TinyPackedModel {

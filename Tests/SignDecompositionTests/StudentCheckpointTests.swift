@@ -144,6 +144,32 @@ struct StudentCheckpointTests {
         }
     }
 
+    @Test("The element type of the value vectors is stated for all layers, not for the first alone")
+    func valueType() throws {
+        try withCleanup {
+            let teacher = try Checkpoint(directory: teacherURL)
+            try StudentInitializer(recipe: .paper).run(teacher: teacher, destination: studentURL)
+            let configuration = try Checkpoint(directory: studentURL).configuration
+            for (other, expected) in [(ElementType.float16, ElementType.float16), (.bfloat16, .float32)] {
+                let plan = configuration.tensorPlan(
+                    kind: .floatStudent, weightType: .float32, valueType: .float16
+                ) { _ in .float32 }.map { tensor in
+                    let isOther = tensor.name.hasSuffix("layers.1.mlp.down_proj.input_factor")
+                    return isOther
+                        ? TensorDescription(name: tensor.name, elementType: other, shape: tensor.shape) : tensor
+                }
+                let writer = try CheckpointWriter(directory: studentURL, tensors: plan)
+                for tensor in plan {
+                    try writer.write(tensor.name, floats: [Float](repeating: 0.5, count: tensor.elementCount))
+                }
+                try writer.finish()
+                let student = try Checkpoint(directory: studentURL)
+                try CheckpointPacker(valueType: nil).pack(student: student, destination: packedURL, overwrite: true)
+                #expect(try Checkpoint(directory: packedURL).configuration.quantization?.valueType == expected)
+            }
+        }
+    }
+
     @Test("The wrong kind of checkpoint, an existing output and the input as output are refused, all untouched")
     func refusals() throws {
         try withCleanup {
@@ -212,7 +238,7 @@ struct StudentCheckpointTests {
                 written.append(files.count)
             }
             // One file after a tensor that stays, three after a linear.
-            let expected = teacher.configuration.tensorSlots.reduce(into: [0]) { counts, slot in
+            let expected = teacher.configuration.parts.reduce(into: [0]) { counts, slot in
                 let files = if case .linear = slot { 3 } else { 1 }
                 counts.append(counts[counts.count - 1] + files)
             }

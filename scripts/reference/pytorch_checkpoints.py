@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes small PyTorch checkpoints, good and hostile, for ModelFilesTests to read.
+"""Writes small PyTorch checkpoints, good and hostile, for TensorFilesTests and ModelDescriptionTests to read.
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch==2.11.0 numpy
-    /tmp/venv/bin/python scripts/reference/pytorch_checkpoints.py Tests/ModelFilesTests/Reference
+    /tmp/venv/bin/python scripts/reference/pytorch_checkpoints.py Tests
 
 Values count up from -1 in steps of 1/64, which every float type holds exactly, as `TinyModel.values` has them.
 """
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-OUTPUT = Path(sys.argv[1])
+OUTPUT = Path(sys.argv[1]) / "TensorFilesTests/Reference"  # single files
+CHECKPOINTS = Path(sys.argv[1]) / "ModelDescriptionTests/Reference"  # directories
 
 
 def values(*shape, dtype=torch.float32):
@@ -26,7 +27,7 @@ def values(*shape, dtype=torch.float32):
 
 
 def save(name, contents, **options):
-    path = OUTPUT / name
+    path = (CHECKPOINTS if "/" in name else OUTPUT) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(contents, path, **options)
     print(f"{path.stat().st_size:6} {path}")
@@ -117,7 +118,7 @@ for shard, tensors in halves.items():
     save(f"sharded/{shard}", tensors)
 total_size = sum(tensor.nbytes for tensor in dense.values())
 index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
-(OUTPUT / "sharded/pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2) + "\n")
+(CHECKPOINTS / "sharded/pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 # The form of the checkpoints that the paper's authors released: float latent weights, and the same packed. Bit j of byte
 # k is column 8k+j, 1 means -1, and a latent 0 packs as +1.
@@ -149,4 +150,4 @@ for form, checkpoint, architecture in (
 ):
     save(f"release-{form}/pytorch_model.bin", checkpoint)
     config = json.dumps(release | {"architectures": [architecture]}, indent=2, sort_keys=True)
-    (OUTPUT / f"release-{form}/config.json").write_text(config + "\n")
+    (CHECKPOINTS / f"release-{form}/config.json").write_text(config + "\n")

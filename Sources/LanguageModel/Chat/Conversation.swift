@@ -1,9 +1,11 @@
 import Tokenization
 
-/// A conversation, and what of it a decoder holds: the state of a chat.
+/// What was asked and answered, and the tokens of it: the state of a chat.
 struct Conversation {
     /// Questions and answers in turn.
     private(set) var turns: [ChatMessage]
+    /// Questions in all, those that wait for their answers too.
+    var questionsAsked = 0
 
     private let container: ModelContainer
     private let template: ChatTemplate
@@ -12,15 +14,16 @@ struct Conversation {
     private let contextLength: Int
     private let stopTokens: Set<Int>
 
-    /// Made for the first question.
-    private var decoder: (any TokenDecoder)?
-    /// The ids that the decoder was fed.
-    private var fed: [Int] = []
-    /// All ids up to the end of the last answer, as they were generated. Nil where that is not what `turns` say:
-    /// nothing was said yet, or the answer was cut.
-    private var spoken: [Int]?
+    /// The prompt of the answer that is on its way.
+    private var prompt: [Int] = []
+    /// All tokens up to the end of the last answer, as they were generated. Nil where `turns` differ from them: nothing was
+    /// generated yet, or the answer was cut.
+    private var transcript: [Int]?
+    private var questionsAnswered = 0
     /// Answers since the beginning, each with a seed of its own.
     private var answerCount: UInt64 = 0
+    /// What waits to clear the conversation, each until so many questions are answered.
+    private var clearings: [(after: Int, didClear: () -> Void)] = []
 
     /// - Throws: `ChatTemplateError` where there is no template or it has no place for the messages.
     init(
@@ -41,85 +44,66 @@ struct Conversation {
         _ = try template.text(of: messages + [.user("")], addGenerationPrompt: true)
     }
 
-    /// Asks, and keeps question and answer. Of a cancelled answer it keeps what was said; where nothing was, or an
-    /// error ends it, the conversation is as it was.
+    /// What the answer to a question is generated from.
     ///
-    /// - Parameter didGenerate: takes the answer's text as it comes.
-    /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``, what the model throws, and `CancellationError`
-    ///   when the task that it runs in is cancelled.
-    mutating func answer(
-        _ question: String, didGenerate: @Sendable (String) -> Void
-    ) throws -> (text: String, info: GenerateCompletionInfo) {
-        let prompt = try prompt(asking: question)
+    /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``
+    mutating func begin(_ question: String) throws -> GenerationRequest.Input {
+        prompt = try prompt(asking: question)
         guard prompt.count < contextLength else {
             throw ChatSessionError.contextExceeded(tokens: prompt.count, maximum: contextLength)
         }
-        try Task.checkCancellation()
-        let decoder = try decoder(for: prompt)
         var parameters = parameters
         parameters.seed &+= answerCount
         answerCount += 1
-        var generation = TextGeneration(
-            try TokenIterator(
-                sequence: prompt, decoder: decoder, configuration: container.model.configuration,
-                stopTokens: stopTokens, parameters: parameters),
-            text: GeneratedText(tokenizer: container.tokenizer, stopStrings: parameters.stopStrings))
-        defer { fed = Array((prompt + generation.tokens).prefix(decoder.position)) }
-        var text = ""
-        do {
-            while let piece = try generation.next() {
-                text += piece
-                if !piece.isEmpty { didGenerate(piece) }
-            }
-        } catch let error as CancellationError {
-            if !text.isEmpty { keep(question, text, spoken: nil) }
-            throw error
-        }
-        let info = generation.info
-        keep(question, text, spoken: info.stopReason == .stopString ? nil : prompt + info.tokens)
-        return (text, info)
+        return GenerationRequest.Input(
+            prompt: prompt, parameters: parameters, stopTokens: stopTokens, capacity: contextLength,
+            continuesPrompt: false)
     }
 
-    /// Begins anew.
-    mutating func clear() {
-        turns = []
-        spoken = nil
-        answerCount = 0
+    /// Keeps question and answer. Of a cancelled answer it keeps the text up to there; where there is none, or an error
+    /// ends it, the conversation is as it was.
+    mutating func end(_ question: String, answer: String, _ result: Result<GenerateCompletionInfo, any Error>) {
+        switch result {
+        case .success(let info):
+            turns += [.user(question), .assistant(answer)]
+            transcript = info.stopReason == .stopString ? nil : prompt + info.tokens
+        case .failure(let error):
+            guard error is CancellationError, !answer.isEmpty else { break }
+            turns += [.user(question), .assistant(answer)]
+            transcript = nil
+        }
+        questionsAnswered += 1
+        clearWhereDue()
+    }
+
+    /// Begins anew, when the questions asked so far are answered.
+    mutating func clear(didClear: sending @escaping () -> Void) {
+        clearings.append((questionsAsked, didClear))
+        clearWhereDue()
+    }
+
+    private mutating func clearWhereDue() {
+        while let clearing = clearings.first, clearing.after <= questionsAnswered {
+            clearings.removeFirst()
+            turns = []
+            transcript = nil
+            answerCount = 0
+            clearing.didClear()
+        }
     }
 
     private var messages: [ChatMessage] { instructions + turns }
 
-    private mutating func keep(_ question: String, _ answer: String, spoken: [Int]?) {
-        turns += [.user(question), .assistant(answer)]
-        self.spoken = spoken
-    }
-
-    /// The ids of the conversation with one more question: those that were spoken and what follows on them, where the
-    /// format lets earlier turns be.
+    /// The tokens of the conversation with one more question: the transcript and what follows it, where the format leaves
+    /// earlier turns as they are.
     private func prompt(asking question: String) throws -> [Int] {
         let tokenizer = container.tokenizer
-        if let spoken,
+        if let transcript,
             let continuation = try template.continuation(of: messages, by: question, tokenizer: tokenizer)
         {
-            return spoken + continuation
+            return transcript + continuation
         }
         return try template.tokens(
             of: messages + [.user(question)], addGenerationPrompt: true, tokenizer: tokenizer)
-    }
-
-    /// The decoder, which holds the longest beginning of a prompt that it was fed, but for the prompt's last token.
-    private mutating func decoder(for prompt: [Int]) throws -> any TokenDecoder {
-        guard let decoder else {
-            let new = try container.model.makeDecoder(contextLength: contextLength)
-            decoder = new
-            return new
-        }
-        var common = 0
-        while common < min(fed.count, prompt.count - 1), fed[common] == prompt[common] { common += 1 }
-        if common < fed.count {
-            decoder.rewind(to: common)
-            fed.removeLast(fed.count - common)
-        }
-        return decoder
     }
 }

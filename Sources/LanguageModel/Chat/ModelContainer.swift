@@ -5,14 +5,20 @@ import Tokenization
 ///
 /// Immutable: any number of sessions and generations may share it, at the same time too.
 public struct ModelContainer: Sendable {
-    public let model: any CausalLanguageModel
-    public let tokenizer: any Tokenizer
+    public var model: any CausalLanguageModel { engine.model }
+    public var tokenizer: any Tokenizer { engine.tokenizer }
+    /// Generates what is asked of this model: its chats, and whatever else wants to share its batches.
+    public let engine: GenerationEngine
     private let template: Result<ChatTemplate, any Error>
 
     /// Puts together what is loaded already. Without a chat template there are no chats.
     public init(model: any CausalLanguageModel, tokenizer: any Tokenizer, chatTemplate: ChatTemplate? = nil) {
-        self.model = model
-        self.tokenizer = tokenizer
+        self.init(engine: GenerationEngine(model: model, tokenizer: tokenizer), chatTemplate: chatTemplate)
+    }
+
+    /// Puts together a model whose engine has limits of its own.
+    public init(engine: GenerationEngine, chatTemplate: ChatTemplate? = nil) {
+        self.engine = engine
         template = chatTemplate.map { .success($0) } ?? .failure(ChatSessionError.noChatTemplate)
     }
 
@@ -21,8 +27,7 @@ public struct ModelContainer: Sendable {
     ///
     /// - Throws: `TokenizerError`
     public init(model: any CausalLanguageModel, directory: URL) throws {
-        self.model = model
-        tokenizer = try loadTokenizer(from: directory)
+        engine = GenerationEngine(model: model, tokenizer: try loadTokenizer(from: directory))
         template = Result { try ChatTemplate(directory: directory) }
     }
 

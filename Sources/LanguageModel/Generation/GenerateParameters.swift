@@ -46,7 +46,7 @@ public struct GenerateParameters: Sendable, Hashable {
     public static let greedy = GenerateParameters(temperature: 0)
 
     /// Positions for a prompt and the most tokens that may follow it, at most `maximum`.
-    func room(after promptTokenCount: Int, maximum: Int) -> Int {
+    func capacity(after promptTokenCount: Int, maximum: Int) -> Int {
         let room = promptTokenCount.addingReportingOverflow(maxTokens ?? maximum)
         return room.overflow ? maximum : min(room.partialValue, maximum)
     }

@@ -65,16 +65,71 @@ package struct ContinuationSum {
 }
 
 extension CausalLanguageModel {
-    /// One pass per continuation. Models that can read a context once for all of its continuations have their own way.
+    /// Reads each context once: every continuation takes the place of the one before it in the cache. Continuations that
+    /// differ in their last token alone, answers of one token say, are one row of logits.
+    ///
+    /// Where rotations depend on the length of the sequence, a context is not the same before continuations of different
+    /// lengths and is read for each of them.
     public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
-        try separateScores(of: requests)
+        for request in requests { try check(request) }
+        guard let positions = requests.map(\.positions).max() else { return [] }
+        let rows = min(positions, Self.passTokens)
+        let context = try makeDecodingContext(
+            DecodingLimits(sequences: 1, positions: positions, batchTokens: rows, logitRows: rows))
+        let sequence = try context.makeSequence(capacity: positions)
+        return try requests.map { try scores(of: $0, context, sequence) }
     }
 
-    /// Scores with one pass per continuation: what a model does whose positions depend on the length of the sequence,
-    /// since a context is then not the same before continuations of different lengths.
-    ///
-    /// - Throws: as ``scores(of:)``.
-    public func separateScores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+    private func scores(
+        of request: ContinuationRequest, _ context: any DecodingContext, _ sequence: SequenceID
+    ) throws -> [ContinuationScore] {
+        let rows = context.limits.batchTokens
+        var batch = TokenBatch(capacity: rows)
+        /// Reads tokens in chunks; `body` takes the logits of each where they are wanted, with the token's number.
+        func read(
+            _ tokens: ArraySlice<Int>, sequenceLength: Int, logits: LogitRows,
+            body: (Int, UnsafeBufferPointer<Float>) -> Void = { _, _ in }
+        ) throws {
+            for first in stride(from: tokens.startIndex, to: tokens.endIndex, by: rows) {
+                batch.removeAll()
+                batch.append(
+                    tokens[first..<min(first + rows, tokens.endIndex)], to: sequence, sequenceLength: sequenceLength,
+                    logits: logits)
+                try context.decode(batch)
+                for row in 0..<batch.logitRowCount {
+                    try context.withLogits(row: row) { body(first - tokens.startIndex + row, $0) }
+                }
+            }
+        }
+        /// The context's last token is read with each continuation: its logits are the first token's.
+        let shared = request.context.dropLast()
+        let dependsOnLength = configuration.structure.dependsOnLength
+        context.truncate(sequence, to: 0)
+        if !dependsOnLength { try read(shared, sequenceLength: shared.count, logits: .none) }
+        var scores = [ContinuationScore?](repeating: nil, count: request.continuations.count)
+        for group in request.groups {
+            let length = request.context.count + group.read.count
+            if dependsOnLength {
+                context.truncate(sequence, to: 0)
+                try read(shared, sequenceLength: length, logits: .none)
+            } else {
+                context.truncate(sequence, to: shared.count)
+            }
+            var sums = [ContinuationSum](repeating: ContinuationSum(), count: group.members.count)
+            let tokens = [request.context[shared.count]] + group.read
+            try read(tokens[...], sequenceLength: length, logits: .all) { index, logits in
+                let targets = group.members.map { request.continuations[$0][index] }
+                for (member, prediction) in TokenPrediction.all(logits: logits, targets: targets).enumerated() {
+                    sums[member].add(prediction)
+                }
+            }
+            for (index, member) in group.members.enumerated() { scores[member] = sums[index].score }
+        }
+        return scores.compactMap(\.self)
+    }
+
+    /// Scores with one pass per continuation: what ``scores(of:)`` gives at less cost.
+    package func separateScores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
         try requests.map { request in
             try check(request)
             return try request.continuations.map { continuation in

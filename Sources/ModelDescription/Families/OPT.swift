@@ -1,3 +1,5 @@
+import JSON
+
 extension ModelFamily {
     /// OPT (Zhang et al. 2022): LayerNorm, learned positions, ReLU, biases everywhere. The 350m is the odd one: its norms
     /// stand behind the sublayers, none behind the last block, and its embedding is narrower than the residual stream.
@@ -5,28 +7,29 @@ extension ModelFamily {
         modelType: "opt",
         architecture: "OPTForCausalLM",
         names: .opt,
+        defaults: Defaults(normEpsilon: 1e-5, tiesEmbeddings: true, beginOfSequence: 2, endOfSequence: 2),
+        keys: ConfigurationKeys(
+            read: [
+                "ffn_dim", "do_layer_norm_before", "_remove_final_layer_norm", "enable_bias", "word_embed_proj_dim",
+            ],
+            neutral: [
+                "activation_function": [.string("relu")], "layer_norm_elementwise_affine": [.boolean(true)],
+                "output_projection": [.boolean(true)], "learned_embeddings": [.boolean(true)],
+                "scale_embeddings": [.boolean(false)],
+            ]),
         intermediateSizeKey: "ffn_dim",
-        normEpsilonKey: nil,
-        defaultNormEpsilon: 1e-5,
-        tiesEmbeddingsByDefault: true,
-        knownKeys: [
-            "do_layer_norm_before", "_remove_final_layer_norm", "enable_bias", "word_embed_proj_dim", "prefix",
-        ],
-        requirements: [
-            Requirement(key: "activation_function", supported: [.string("relu")]),
-            Requirement(key: "layer_norm_elementwise_affine", supported: [.boolean(true)]),
-        ]
-    ) { reader, sizes in
+        normEpsilonKey: nil
+    ) { config, sizes in
         var structure = DecoderStructure(positions: .learned(offset: 2))
         structure.normalization = .layer
         structure.mlp = .rectified
-        let isBefore = try reader.boolean("do_layer_norm_before", default: true)
+        let isBefore = try config["do_layer_norm_before"].nonNull?.boolean() ?? true
         structure.normPlacement = isBefore ? .beforeSublayers : .afterSublayers
-        structure.hasFinalNorm = try isBefore && !reader.boolean("_remove_final_layer_norm", default: false)
-        if try reader.boolean("enable_bias", default: true) {
+        structure.hasFinalNorm = try isBefore && !(config["_remove_final_layer_norm"].nonNull?.boolean() ?? false)
+        if try config["enable_bias"].nonNull?.boolean() ?? true {
             structure.biases = [.query, .key, .value, .output, .up, .down]
         }
-        let embeddingSize = try reader.integer("word_embed_proj_dim", in: 1...1 << 18, default: sizes.hiddenSize)
+        let embeddingSize = try config["word_embed_proj_dim"].nonNull?.integer(in: 1...1 << 18) ?? sizes.hiddenSize
         if embeddingSize != sizes.hiddenSize { structure.projectedEmbeddingSize = embeddingSize }
         return structure
     }

@@ -27,6 +27,6 @@ public enum TaskDataError: LocalizedError, Sendable, Equatable {
 
     public var recoverySuggestion: String? {
         guard case .malformedItem = self else { return nil }
-        return "Mend the item, or leave out what is malformed with --skip-malformed"
+        return "Correct the item, or leave malformed ones out."
     }
 }

@@ -9,7 +9,7 @@ public struct UnscorableItemError: LocalizedError, Sendable, Equatable {
     public let reason: String
 
     public var errorDescription: String? { "\(file), line \(line), choice \(choice): \(reason)." }
-    public var recoverySuggestion: String? { "Leave out such items with --skip-malformed" }
+    public var recoverySuggestion: String? { "Shorten the item, or leave such items out." }
 }
 
 /// A model that computes no number for an item.

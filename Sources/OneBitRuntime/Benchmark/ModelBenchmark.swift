@@ -1,4 +1,3 @@
-import Foundation
 import LanguageModel
 import ModelDescription
 
@@ -23,62 +22,60 @@ public struct ModelBenchmark {
     }
 
     private let model: PackedModel
-    private let readings: Buffer<UInt8>
 
-    /// - Throws: ``RuntimeError``
-    public init(model: PackedModel) throws {
+    public init(model: PackedModel) {
         self.model = model
-        // As much as a token reads, and more than any cache holds.
-        let bytes = min(max(model.bytesPerToken, 256 << 20), 1 << 30) & ~255
-        try AvailableMemory.require(bytes, for: "measuring the memory's bandwidth")
-        readings = try Buffer(count: bytes)
-        // Pages that were never written are all one page of zeros.
-        for offset in stride(from: 0, to: bytes, by: 4096) { readings.pointer[offset] = 1 }
     }
 
-    /// Feeds a prompt.
+    /// Reads a prompt.
     ///
-    /// - Throws: ``RuntimeError``, and what `check` throws, which is called between repetitions.
-    public func prompt(_ tokens: Int, repetitions: Int, check: () throws -> Void) throws -> Result {
-        let decoder = try model.makeDecoder(contextLength: tokens)
+    /// - Throws: `LanguageModelError`, ``RuntimeError``, and `CancellationError` when the task is cancelled.
+    public func prompt(_ tokens: Int, repetitions: Int) throws -> Result {
+        let context = try model.makeDecodingContext(
+            DecodingLimits(sequences: 1, positions: tokens, batchTokens: tokens, logitRows: 1))
+        let sequence = try context.makeSequence(capacity: tokens)
         let prompt = randomTokens(tokens)
+        func read(_ tokens: ArraySlice<Int>) throws {
+            context.truncate(sequence, to: 0)
+            var batch = TokenBatch(capacity: tokens.count)
+            batch.append(tokens, to: sequence, sequenceLength: tokens.count, logits: .last)
+            try context.decode(batch)
+        }
         // Memory is touched and caches are warm before the clock runs.
-        try decoder.advance(by: Array(prompt.prefix(256)))
-        return Result(
-            name: "pp\(tokens)",
-            samples: try (0..<repetitions).map { _ in
-                try check()
-                decoder.rewind(to: 0)
-                return try Self.rate(tokens) { try decoder.advance(by: prompt) }
-            })
+        try read(prompt.prefix(256))
+        let samples = try (0..<repetitions).map { _ in try Self.rate(tokens) { try read(prompt[...]) } }
+        return Result(name: "pp\(tokens)", samples: samples)
     }
 
     /// Generates tokens one by one.
     ///
-    /// - Throws: as ``prompt(_:repetitions:check:)``.
-    public func generation(_ tokens: Int, repetitions: Int, check: () throws -> Void) throws -> Result {
-        let decoder = try model.makeDecoder(contextLength: tokens)
-        var next = randomTokens(tokens).map { [$0] }
-        next.reserveCapacity(tokens)
-        try decoder.advance(by: next[0])
-        return Result(
-            name: "tg\(tokens)",
-            samples: try (0..<repetitions).map { _ in
-                decoder.rewind(to: 0)
-                return try Self.rate(tokens) {
-                    for token in next {
-                        try check()
-                        try decoder.advance(by: token)
-                    }
-                }
-            })
+    /// - Throws: as ``prompt(_:repetitions:)``.
+    public func generation(_ tokens: Int, repetitions: Int) throws -> Result {
+        let context = try model.makeDecodingContext(
+            DecodingLimits(sequences: 1, positions: tokens, batchTokens: 1, logitRows: 1))
+        let sequence = try context.makeSequence(capacity: tokens)
+        let next = randomTokens(tokens)
+        var batch = TokenBatch(capacity: 1)
+        func read(_ token: Int, position: Int) throws {
+            batch.removeAll()
+            batch.append(CollectionOfOne(token), to: sequence, sequenceLength: position + 1, logits: .last)
+            try context.decode(batch)
+        }
+        try read(next[0], position: 0)
+        let samples = try (0..<repetitions).map { _ in
+            context.truncate(sequence, to: 0)
+            return try Self.rate(tokens) {
+                for (position, token) in next.enumerated() { try read(token, position: position) }
+            }
+        }
+        return Result(name: "tg\(tokens)", samples: samples)
     }
 
     /// Bytes per second that the model's threads read from memory, without doing anything with them: the median of some.
-    public func readBandwidth(repetitions: Int = 5) -> Double {
-        let task = ReadingTask(readings, kernels: model.execution.kernels)
-        let rates = (0..<repetitions).map { _ in Self.rate(readings.count) { model.execution.team.run(task) } }
-        return rates.sorted()[repetitions / 2]
+    ///
+    /// - Throws: as ``prompt(_:repetitions:)``.
+    public func readBandwidth(repetitions: Int = 5) throws -> Double {
+        try model.backEnd.measureReadBandwidth(repetitions: repetitions)
     }
 
     private func randomTokens(_ count: Int) -> [Int] {
@@ -90,23 +87,5 @@ public struct ModelBenchmark {
         let start = ContinuousClock.now
         try body()
         return Double(count) / max((ContinuousClock.now - start) / .seconds(1), 1e-9)
-    }
-}
-
-/// Reads a buffer from end to end.
-private final class ReadingTask: TeamTask {
-    private static let part = 1 << 18
-    private let buffer: Buffer<UInt8>
-    private let kernels: Kernels
-
-    init(_ buffer: Buffer<UInt8>, kernels: Kernels) {
-        self.buffer = buffer
-        self.kernels = kernels
-    }
-
-    func run(as member: inout Team.Member) {
-        member.forEach(buffer.count, grain: Self.part) { range in
-            _ = kernels.pointee.read(buffer.pointer + range.lowerBound, range.count)
-        }
     }
 }

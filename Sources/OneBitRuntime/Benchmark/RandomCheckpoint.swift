@@ -13,7 +13,7 @@ public enum RandomCheckpoint {
     /// Writes random signs, and values of the size that keeps activations in range: float16 as a released model has. The
     /// directory has to exist.
     ///
-    /// - Throws: `CheckpointWriterError`, `FileError`.
+    /// - Throws: `CheckpointWriterError`, `FileError`, `CancellationError`.
     public static func write(_ configuration: ModelConfiguration, to directory: URL, seed: UInt64 = 0) throws {
         let quantization = QuantizationConfiguration(
             checkpointFormat: .packed, postLayerNorm: false, valueType: .float16)
@@ -23,6 +23,7 @@ public enum RandomCheckpoint {
         var inputs: [String: Int] = [:]
         for linear in configuration.linears { inputs[linear.inputScaleName] = linear.inputs }
         for tensor in plan(configuration) {
+            try Task.checkCancellation()
             let halves: [Float16]
             if tensor.elementType == .int8 {
                 try randomWords(tensor.byteCount, &generator).withUnsafeBytes {

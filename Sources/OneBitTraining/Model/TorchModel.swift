@@ -50,11 +50,6 @@ public final class TorchModel: HiddenStateModel {
         TorchDecodingContext(self, limits: limits)
     }
 
-    public func makeDecoder(contextLength: Int?) throws -> any TokenDecoder {
-        let capacity = min(contextLength ?? configuration.maximumPositions, configuration.maximumPositions)
-        return try SingleSequence(self, capacity: capacity)
-    }
-
     func input(_ tokens: [Int]) throws -> Tensor {
         try .integers(tokens, shape: [1, tokens.count], device: model.device)
     }
@@ -222,38 +217,5 @@ final class KeyValueCache {
             values[layer] = try moved(values[layer])
         }
         allocated = positions
-    }
-}
-
-// Goes away with `TokenDecoder`.
-private final class SingleSequence: TokenDecoder {
-    private let context: any DecodingContext
-    private let sequence: SequenceID
-    private var hasLogits = false
-    let contextLength: Int
-    var position: Int { context.length(of: sequence) }
-
-    init(_ model: TorchModel, capacity: Int) throws {
-        contextLength = capacity
-        context = try model.makeDecodingContext(
-            DecodingLimits(sequences: 1, positions: capacity, batchTokens: capacity, logitRows: 1))
-        sequence = try context.makeSequence(capacity: capacity)
-    }
-
-    func advance(by tokens: [Int]) throws {
-        var batch = TokenBatch()
-        batch.append(tokens, to: sequence, sequenceLength: position + tokens.count, logits: .last)
-        try context.decode(batch)
-        hasLogits = true
-    }
-
-    func withLogits<Result>(_ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-        guard hasLogits else { throw LanguageModelError.noTokens }
-        return try context.withLogits(row: 0, body)
-    }
-
-    func rewind(to position: Int) {
-        context.truncate(sequence, to: position)
-        hasLogits = false
     }
 }

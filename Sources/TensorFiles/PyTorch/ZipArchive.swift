@@ -18,7 +18,7 @@ struct ZipArchive {
     private let file: String
     private let bytes: UnsafeRawBufferPointer
 
-    /// Reads and judges the directory of a whole file's bytes.
+    /// Reads and validates the directory of a whole file's bytes.
     ///
     /// - Throws: ``PyTorchError``.
     init(file: String, bytes: UnsafeRawBufferPointer) throws {
@@ -98,7 +98,7 @@ struct ZipArchive {
         }
     }
 
-    /// Reads the directory record at `record`, moves on behind it, and judges the local header that it points to.
+    /// Reads the directory record at `record`, moves on behind it, and validates the local header that it points to.
     private func readEntry(
         _ record: inout Int, _ directory: Range<Int>
     ) throws -> (name: String, extent: Range<Int>, data: Range<Int>) {
@@ -158,8 +158,8 @@ struct ZipArchive {
             let length = Int(number(UInt16.self, field + 2))
             guard extra.upperBound - field - 4 >= length else { break }
             if number(UInt16.self, field) == 1, length >= 8 * wide.count {
-                for (place, index) in wide.enumerated() {
-                    numbers[index] = number(UInt64.self, field + 4 + 8 * place)
+                for (position, index) in wide.enumerated() {
+                    numbers[index] = number(UInt64.self, field + 4 + 8 * position)
                 }
                 return (numbers[0], numbers[1], numbers[2])
             }
@@ -170,7 +170,7 @@ struct ZipArchive {
 
     // MARK: - Numbers
 
-    /// A little-endian number; the caller has seen to it that it is inside the file.
+    /// A little-endian number; the caller has checked that it is inside the file.
     private func number<Number: FixedWidthInteger>(_ type: Number.Type, _ offset: Int) -> Number {
         Number(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
     }

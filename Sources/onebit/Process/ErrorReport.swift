@@ -1,5 +1,7 @@
 import ArgumentParser
 import Foundation
+import JSON
+import OneBitEvaluation
 
 /// How a thrown error ends the process: what is printed on standard error, and the exit code.
 enum ErrorReport {
@@ -9,7 +11,9 @@ enum ErrorReport {
     static let failure: Int32 = 1
 
     /// Prints `error` and ends the process.
-    static func exit(after error: any Error) -> Never {
+    ///
+    /// - Parameter command: the command that threw it, as far as that is known: only an option that it has is suggested.
+    static func exit(after error: any Error, of command: (any ParsableCommand.Type)? = nil) -> Never {
         // What commands have printed so far comes before the error, also where both streams go to one file.
         fflush(nil)
         ProgressDisplay.endOpenLine()
@@ -25,20 +29,36 @@ enum ErrorReport {
             guard OneBitCommand.exitCode(for: error) == .failure, !(error is ExitCode) else {
                 OneBitCommand.exit(withError: error)
             }
-            StandardStreams.writeError(text(of: error) + "\n")
+            StandardStreams.writeError(text(of: error, from: command) + "\n")
             Foundation.exit(failure)
         }
     }
 
-    /// `error: ` and what the error says of itself: description, then what to do about it.
-    static func text(of error: any Error) -> String {
+    /// `error: ` and what the error says of itself: description, then what to do about it, the command's option for it last.
+    static func text(of error: any Error, from command: (any ParsableCommand.Type)? = nil) -> String {
         let localized = error as? any LocalizedError
-        let description = localized?.errorDescription ?? fallbackDescription(of: error)
-        let advice = (error as? any CommandLineAdvice)?.commandLineAdvice ?? localized?.recoverySuggestion
-        guard let suggestion = advice, !suggestion.isEmpty else { return prefix + description }
-        // Two sentences, whether or not the first ends as one.
-        let separator = description.last.map { ".!?".contains($0) } == true ? " " : ". "
-        return prefix + description + separator + suggestion
+        let sentences = [
+            localized?.errorDescription ?? fallbackDescription(of: error), localized?.recoverySuggestion ?? "",
+            command.flatMap { suggestion(for: error, in: $0) } ?? "",
+        ].filter { !$0.isEmpty }
+        return prefix
+            + sentences.reduce("") { text, sentence in
+                guard let end = text.last else { return sentence }
+                return text + (".!?".contains(end) ? " " : ". ") + sentence
+            }
+    }
+
+    /// The option that helps, where the command has it. Libraries name faults and know no options.
+    private static func suggestion(for error: any Error, in command: any ParsableCommand.Type) -> String? {
+        let suggestion: (option: String, text: String)
+        switch error {
+        case FileError.destinationExists: suggestion = ("--overwrite", "replaces it")
+        case TaskDataError.malformedItem, is UnscorableItemError:
+            suggestion = ("--skip-malformed", "leaves such items out")
+        default: return (error as? any CommandLineAdvice)?.commandLineAdvice
+        }
+        guard OneBitCommand.helpMessage(for: command).contains(suggestion.option) else { return nil }
+        return "\(suggestion.option) \(suggestion.text)."
     }
 
     /// Text of an error without an `errorDescription`: Swift errors describe themselves, Foundation's name their file.

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// Standard output was closed by its reader, as `head` does. The command ends quietly.
 struct StandardOutputClosed: Error {}
@@ -83,26 +84,47 @@ func writeJSON(_ value: some Encodable) throws {
     try StandardStreams.writeLine(jsonText(value))
 }
 
-/// Standard input: a terminal, a pipe or a file. Waiting for it ends when the command's task is cancelled.
-struct StandardInput {
+/// Text from standard input or a file, be it a terminal, a pipe or a plain file. Waiting for it ends when the command's task
+/// is cancelled.
+final class TextInput {
+    private let descriptor: Int32
+    private let name: String
     private var buffer: [UInt8] = []
     private var isAtEnd = false
     private var lineNumber = 0
 
+    /// Standard input.
+    init() {
+        descriptor = STDIN_FILENO
+        name = "standard input"
+    }
+
+    /// - Throws: `FileError`
+    init(file: URL) throws {
+        name = file.path
+        // O_NONBLOCK: opening a named pipe to which nobody writes must not hang.
+        descriptor = open(file.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw FileError.cannotRead(file: name, reason: String(cString: strerror(errno))) }
+    }
+
+    deinit { if descriptor != STDIN_FILENO { close(descriptor) } }
+
     /// The next line without its end, LF or CRLF, or nil after the last.
     ///
-    /// - Throws: `CancellationError` when the task is cancelled while it waits, ``TextInputError`` for a line that is not
-    ///   UTF-8.
-    mutating func nextLine() throws -> String? {
+    /// - Throws: `CancellationError` when the task is cancelled while it waits, `FileError`; after
+    ///   `FileError.notUTF8` the next line can be read.
+    func nextLine() throws -> String? {
         while true {
             if let end = buffer.firstIndex(of: UInt8(ascii: "\n")) {
-                let line = Array(buffer[..<end])
-                buffer.removeFirst(end + 1)
-                return try text(ofLine: line)
+                let line = buffer[..<end]
+                defer { buffer.removeFirst(end + 1) }
+                lineNumber += 1
+                return try text(line.last == UInt8(ascii: "\r") ? line.dropLast() : line, line: lineNumber)
             }
             if isAtEnd {
                 defer { buffer = [] }
-                return buffer.isEmpty ? nil : try text(ofLine: buffer)
+                lineNumber += 1
+                return buffer.isEmpty ? nil : try text(buffer[...], line: lineNumber)
             }
             try read()
         }
@@ -110,50 +132,35 @@ struct StandardInput {
 
     /// All that is left.
     ///
-    /// - Throws: `CancellationError` when the task is cancelled while it waits, ``TextInputError``
-    mutating func readToEnd() throws -> String {
+    /// - Throws: `CancellationError` when the task is cancelled while it waits, `FileError`
+    func readToEnd() throws -> String {
         while !isAtEnd { try read() }
         defer { buffer = [] }
-        return try TextInputError.text(buffer, of: "standard input")
+        return try text(buffer[...], line: lineNumber + 1)
     }
-
-    private mutating func text(ofLine line: [UInt8]) throws -> String {
-        lineNumber += 1
-        return try TextInputError.text(
-            line.last == UInt8(ascii: "\r") ? line.dropLast() : line, of: "line \(lineNumber) of standard input")
-    }
-
-    private mutating func read() throws {
-        // Wakes up now and then to see a cancellation, which interrupts no system call.
-        var poller = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
-        repeat { try Task.checkCancellation() } while poll(&poller, 1, 100) <= 0
-        let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 16) { bytes, count in
-            count = max(0, Foundation.read(STDIN_FILENO, bytes.baseAddress, bytes.count))
-        }
-        buffer += chunk
-        isAtEnd = chunk.isEmpty
-    }
-}
-
-/// Text that a command was given and cannot be read as text.
-enum TextInputError: LocalizedError, Equatable {
-    /// Byte `offset`, counted from 0, begins a sequence that UTF-8 does not have.
-    case notUTF8(source: String, offset: Int)
 
     /// Text out of bytes; none are replaced.
-    static func text(_ bytes: some Collection<UInt8>, of source: String) throws -> String {
+    private func text(_ bytes: ArraySlice<UInt8>, line: Int) throws -> String {
         if let text = String(validating: bytes, as: UTF8.self) { return text }
-        // Replacement characters stand for the bytes that are wrong: what comes before the first of them is right.
-        let repaired = Array(String(decoding: bytes, as: UTF8.self).utf8)
-        let offset = zip(bytes, repaired).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? repaired.count
-        throw notUTF8(source: source, offset: offset)
+        // The first byte that decoding replaces is the first wrong one.
+        let valid = zip(bytes, String(decoding: bytes, as: UTF8.self).utf8).prefix { $0 == $1 }
+        throw FileError.notUTF8(file: name, line: line + valid.count { $0.0 == UInt8(ascii: "\n") })
     }
 
-    var errorDescription: String? {
-        switch self {
-        case .notUTF8(let source, let offset): "\(source) is not UTF-8 text: byte \(offset) does not belong there"
+    private func read() throws {
+        // Wakes up now and then to see a cancellation, which interrupts no system call.
+        var poller = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        repeat { try Task.checkCancellation() } while poll(&poller, 1, 100) <= 0
+        var error: Int32 = 0
+        let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 16) { bytes, count in
+            let found = Foundation.read(descriptor, bytes.baseAddress, bytes.count)
+            error = found < 0 ? errno : 0
+            count = max(0, found)
         }
+        guard error == 0 || error == EAGAIN || error == EINTR else {
+            throw FileError.cannotRead(file: name, reason: String(cString: strerror(error)))
+        }
+        buffer += chunk
+        isAtEnd = chunk.isEmpty && error == 0
     }
-
-    var recoverySuggestion: String? { "Convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`." }
 }

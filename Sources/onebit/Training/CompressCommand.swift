@@ -80,7 +80,7 @@ struct CompressCommand: ParsableCommand {
         let begin = ContinuousClock.now
         let teacher = try Checkpoint(directory: teacher)
         try teacher.require(.dense)
-        try teacher.requireOutside(output.output)
+        try teacher.validateOutput(output.output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
         // Read now, so that hours of training do not end in a missing file.
         let tasks = try evalData.map {

@@ -42,12 +42,11 @@ struct TeacherConformanceTests {
         let tokens = Array(try reference.integers("greedy_story.input_ids").prefix(24))
         let teacher = TorchModel(model)
         let whole = try teacher.logits(of: tokens)
-        let decoder = try teacher.makeDecoder()
+        let sequence = try SingleSequence(teacher)
         let vocabulary = checkpoint.configuration.vocabularySize
         var position = 0
         for chunk in [5, 1, 1, 7, 10] {
-            try decoder.advance(by: Array(tokens[position..<(position + chunk)]))
-            let logits = try decoder.withLogits { Array($0) }
+            let logits = try sequence.read(Array(tokens[position..<(position + chunk)]))
             position += chunk
             let expected = Array(whole[((position - 1) * vocabulary)..<(position * vocabulary)])
             #expect(relativeError(logits, expected) < 1e-5, "after \(position) tokens")

@@ -59,10 +59,10 @@ struct TeacherTextConformanceTests {
         for item in expected.items {
             var parameters = GenerateParameters.greedy
             parameters.maxTokens = expected.maxNewTokens
-            var iterator = try TokenIterator(prompt: item.promptIds, model: model, parameters: parameters)
-            var found: [Int] = []
-            while let token = try iterator.next() { found.append(token) }
-            #expect(found == item.outputIds.filter { !model.configuration.endOfSequence.contains($0) })
+            let info = try generate(
+                prompt: item.promptIds, model: model, tokenizer: tokenizer, parameters: parameters
+            ) { _ in }
+            #expect(info.tokens == item.outputIds.filter { !model.configuration.endOfSequence.contains($0) })
         }
     }
 }

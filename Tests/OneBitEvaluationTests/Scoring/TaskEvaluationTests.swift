@@ -36,7 +36,7 @@ private final class RecordingModel: CausalLanguageModel {
     }
 
     func logits(of tokens: [Int]) throws -> [Float] { throw CancellationError() }
-    func makeDecoder(contextLength: Int?) throws -> any TokenDecoder { throw CancellationError() }
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext { throw CancellationError() }
 }
 
 @Suite("Asking a model about items")

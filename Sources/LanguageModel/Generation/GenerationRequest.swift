@@ -1,0 +1,164 @@
+import Synchronization
+import Tokenization
+
+/// One text that is asked for.
+final class GenerationRequest: Sendable {
+    /// What is generated from.
+    struct Input: Sendable {
+        /// At least one token, special tokens included.
+        var prompt: [Int]
+        /// How the next token is chosen, and when to end.
+        var parameters: GenerateParameters
+        /// Tokens that end the text, besides the configuration's end-of-sequence tokens.
+        var stopTokens: Set<Int> = []
+        /// Positions to make room for; nil is as many as the prompt and the most tokens that may follow it take.
+        var capacity: Int?
+        /// Whether the text continues the prompt's, or stands alone.
+        var continuesPrompt = true
+    }
+
+    /// Where a request's text goes. Called by the engine's thread; none of these may block.
+    struct Output: Sendable {
+        /// Whether the reader is so far behind that nothing more is to be generated for now.
+        let isFull: @Sendable () -> Bool
+        let send: @Sendable (String) -> Void
+        /// Called once, at the end.
+        let finish: @Sendable (Result<GenerateCompletionInfo, any Error>) -> Void
+    }
+
+    /// Number that the caller knows it by.
+    let index: Int
+    /// Where the sequence stays when it is done, for the next request with this key to go on from.
+    let cacheKey: CacheKey?
+    /// Called once, when the requests before it that have the same key are done.
+    let input: @Sendable () throws -> Input
+    /// Nil where the caller takes the scheduler's events itself.
+    let output: Output?
+
+    private let cancelled = Atomic(false)
+
+    init(
+        index: Int = 0, cacheKey: CacheKey? = nil, output: Output? = nil, input: @escaping @Sendable () throws -> Input
+    ) {
+        self.index = index
+        self.cacheKey = cacheKey
+        self.output = output
+        self.input = input
+    }
+
+    var isCancelled: Bool { cancelled.load(ordering: .acquiring) }
+
+    func cancel() { cancelled.store(true, ordering: .releasing) }
+}
+
+/// The name of a sequence whose keys and values stay between requests.
+struct CacheKey: Hashable, Sendable {
+    private static let next = Atomic(0)
+    private let number = next.add(1, ordering: .relaxed).newValue
+}
+
+/// The sequence of a request under way.
+final class GenerationSequence {
+    let request: GenerationRequest
+    let id: SequenceID
+    /// Positions that it has room for.
+    let capacity: Int
+    /// The prompt and what was generated.
+    private(set) var tokens: [Int]
+    /// Tokens that the model has read: the others' logits are still to be computed.
+    private(set) var readCount: Int
+    /// Most tokens that the sequence ever had, those of earlier requests included.
+    private(set) var longest: Int
+    /// Whether its end was announced.
+    var isDone = false
+
+    private let promptCount: Int
+    private let startCount: Int
+    private let endOfSequence: Set<Int>
+    private let maximumCount: Int
+    private var sampler: Sampler
+    private var text: GeneratedText
+    private var hasEnded = false
+    private var promptTime: Duration = .zero
+    private var generateTime: Duration = .zero
+    private var stepCount = 0
+
+    /// - Parameters:
+    ///   - input: what to generate from, already validated.
+    ///   - readCount: tokens of the prompt that the sequence holds.
+    ///   - longest: most tokens that it ever held.
+    /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)``
+    init(
+        _ request: GenerationRequest, input: GenerationRequest.Input, id: SequenceID, capacity: Int, readCount: Int,
+        longest: Int, tokenizer: any Tokenizer, endOfSequence: [Int]
+    ) throws {
+        self.request = request
+        self.id = id
+        self.capacity = capacity
+        self.readCount = readCount
+        self.longest = max(longest, input.prompt.count)
+        tokens = input.prompt
+        promptCount = input.prompt.count
+        startCount = readCount
+        self.endOfSequence = input.stopTokens.union(endOfSequence)
+        let maximum = promptCount.addingReportingOverflow(input.parameters.maxTokens ?? .max)
+        maximumCount = maximum.overflow ? .max : maximum.partialValue
+        sampler = try Sampler(input.parameters, prompt: input.prompt)
+        text = GeneratedText(
+            after: input.continuesPrompt ? input.prompt : [], tokenizer: tokenizer,
+            stopStrings: input.parameters.stopStrings)
+        tokens.reserveCapacity(min(maximumCount, capacity, promptCount + 4096) + 1)
+    }
+
+    /// Whether tokens of the prompt are still to be read.
+    var isReadingPrompt: Bool { readCount < promptCount }
+
+    /// Tokens of the sequence once all that it was given so far is read.
+    var length: Int { tokens.count }
+
+    /// Why it is at its end; nil while it is not.
+    var stopReason: StopReason? {
+        if text.isStopped { return .stopString }
+        if hasEnded { return .endOfSequence }
+        if tokens.count >= maximumCount { return .length }
+        return tokens.count > capacity ? .contextFull : nil
+    }
+
+    /// Counts a pass that has read `count` of its tokens.
+    func didRead(_ count: Int, time: Duration) {
+        if isReadingPrompt {
+            promptTime += time
+        } else {
+            generateTime += time
+            stepCount += 1
+        }
+        readCount += count
+    }
+
+    /// Chooses the next token, and returns the text that it settles.
+    func choose(from logits: UnsafeBufferPointer<Float>) -> String {
+        let token = sampler.next(logits: logits)
+        if endOfSequence.contains(token) {
+            hasEnded = true
+            return ""
+        }
+        tokens.append(token)
+        longest = max(longest, tokens.count)
+        return text.append(token)
+    }
+
+    /// The text that was held back.
+    func finish() -> String { text.finish() }
+
+    /// How it went, at the end.
+    var info: GenerateCompletionInfo {
+        GenerateCompletionInfo(
+            stopReason: stopReason ?? .length,
+            tokens: Array(tokens[promptCount...]),
+            promptTokenCount: promptCount - startCount,
+            promptTime: promptTime,
+            generateTime: generateTime,
+            stepCount: stepCount
+        )
+    }
+}

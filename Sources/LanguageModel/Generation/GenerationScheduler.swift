@@ -1,0 +1,364 @@
+import ModelDescription
+import Tokenization
+
+/// Most work that generation takes on at a time.
+public struct GenerationLimits: Sendable, Hashable {
+    /// Most texts under way at a time; the others wait.
+    public var sequences: Int
+    /// Most tokens of one text with its prompt; nil is the model's context.
+    public var positions: Int?
+    /// Most bytes of keys and values, of the texts under way and of conversations that are kept; nil is what the system
+    /// has when the first text begins.
+    public var cacheBytes: Int?
+
+    public init(sequences: Int = 16, positions: Int? = nil, cacheBytes: Int? = nil) {
+        self.sequences = sequences
+        self.positions = positions
+        self.cacheBytes = cacheBytes
+    }
+}
+
+/// Continuous batching: in each forward pass every text under way gets its next token, and what room is left reads
+/// prompts, some tokens at a time. A text that ends makes room for the next request at once.
+///
+/// (Yu et al. 2022, "Orca: A Distributed Serving System for Transformer-Based Generative Models"; prompts in chunks:
+/// Agrawal et al. 2024, "Taming Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve".)
+///
+/// Used by one thread at a time. Nothing is allocated per token.
+struct GenerationScheduler {
+    /// What a step has brought.
+    enum Event {
+        case text(GenerationRequest, String)
+        case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
+    }
+
+    /// What the last step has brought, in order.
+    private(set) var events: [Event] = []
+
+    private let model: any CausalLanguageModel
+    private let tokenizer: any Tokenizer
+    private let limits: DecodingLimits
+    /// Made for the first request, which is when memory is taken.
+    private var context: (any DecodingContext)?
+    private var batch: TokenBatch
+    /// The sequences of the batch's slices.
+    private var scheduled: [GenerationSequence] = []
+
+    private var waiting: [(request: GenerationRequest, input: GenerationRequest.Input?)] = []
+    private var running: [GenerationSequence] = []
+    /// Sequences that wait for the next request with their key, the one that was used last at the end.
+    private var kept: [KeptSequence] = []
+
+    private var cacheBudget: Int?
+    private var cacheBytes = 0
+    private var chunk: PromptChunk
+
+    /// - Parameter promptTokens: most tokens of a prompt, where that is known: a pass is made no larger than this.
+    init(
+        model: any CausalLanguageModel, tokenizer: any Tokenizer, limits: GenerationLimits, promptTokens: Int = .max
+    ) {
+        self.model = model
+        self.tokenizer = tokenizer
+        chunk = PromptChunk(parameterCount: model.configuration.parameterCount, maximum: promptTokens)
+        let longest = model.configuration.maximumPositions
+        let sequences = max(1, limits.sequences)
+        self.limits = DecodingLimits(
+            sequences: sequences, positions: max(1, min(limits.positions ?? longest, longest)),
+            batchTokens: chunk.maximum + sequences - 1, logitRows: sequences)
+        batch = TokenBatch(capacity: self.limits.batchTokens)
+        cacheBudget = limits.cacheBytes
+    }
+
+    /// Whether there is nothing to generate.
+    var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+
+    mutating func add(_ request: GenerationRequest) { waiting.append((request, nil)) }
+
+    /// Frees the sequence that is kept under a key.
+    mutating func removeCache(_ key: CacheKey) {
+        guard let index = kept.firstIndex(where: { $0.key == key }) else { return }
+        remove(kept.remove(at: index))
+    }
+
+    /// Takes requests in and computes one forward pass; ``events`` then says what came of it.
+    ///
+    /// An error is its request's alone and an event like any other.
+    ///
+    /// - Returns: whether there was anything to do: not so where all readers are behind.
+    /// - Throws: `CancellationError` when the task that it runs in is cancelled; the sequences are then as before.
+    @discardableResult
+    mutating func step() throws -> Bool {
+        events.removeAll(keepingCapacity: true)
+        defer { running.removeAll { $0.isDone } }
+        removeCancelled()
+        admit()
+        fillBatch()
+        guard !scheduled.isEmpty, let context else { return !events.isEmpty }
+        let begin = ContinuousClock.now
+        do {
+            try context.decode(batch)
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            try decodeSeparately(context, failure: error)
+            return true
+        }
+        let time = ContinuousClock.now - begin
+        for index in scheduled.indices { take(index, context, time: time) }
+        chunk.adapt(to: time, tokens: batch.tokens.count)
+        return true
+    }
+
+    /// Steps until there is nothing more to do.
+    ///
+    /// - Throws: what `handle` throws, and `CancellationError`.
+    mutating func run(_ handle: (Event) throws -> Void) throws {
+        while !isIdle {
+            try Task.checkCancellation()
+            try step()
+            for event in events { try handle(event) }
+        }
+    }
+
+    // MARK: Requests come and go
+
+    private mutating func removeCancelled() {
+        if waiting.contains(where: { $0.request.isCancelled }) {
+            for (request, _) in waiting where request.isCancelled {
+                events.append(.end(request, .failure(CancellationError())))
+            }
+            waiting.removeAll { $0.request.isCancelled }
+        }
+        if running.contains(where: { $0.request.isCancelled }) {
+            for sequence in running where sequence.request.isCancelled { end(sequence, .failure(CancellationError())) }
+            running.removeAll { $0.isDone }
+        }
+    }
+
+    /// Takes in as many requests as there is room for, in the order in which they came.
+    private mutating func admit() {
+        var index = 0
+        while index < waiting.count {
+            let request = waiting[index].request
+            if let key = request.cacheKey, running.contains(where: { $0.request.cacheKey == key }) {
+                index += 1
+                continue
+            }
+            do {
+                let input = try waiting[index].input ?? validated(request.input())
+                waiting[index].input = input
+                guard let sequence = try makeSequence(request, input) else { return }
+                waiting.remove(at: index)
+                if sequence.stopReason == nil {
+                    running.append(sequence)
+                } else {
+                    end(sequence, .success(sequence.info))
+                }
+            } catch {
+                waiting.remove(at: index)
+                events.append(.end(request, .failure(error)))
+            }
+        }
+    }
+
+    private func validated(_ input: GenerationRequest.Input) throws -> GenerationRequest.Input {
+        guard input.prompt.count <= limits.positions else {
+            throw GenerationError.promptTooLong(tokens: input.prompt.count, maximum: limits.positions)
+        }
+        try model.check(input.prompt)
+        try input.parameters.validate()
+        return input
+    }
+
+    /// A sequence for a request: the one kept for it, holding as much of the prompt as is the same, or a new one; nil while
+    /// there is no room for it.
+    private mutating func makeSequence(
+        _ request: GenerationRequest, _ input: GenerationRequest.Input
+    ) throws -> GenerationSequence? {
+        let context = try context ?? model.makeDecodingContext(limits)
+        self.context = context
+        func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
+            try GenerationSequence(
+                request, input: input, id: id, capacity: capacity, readCount: readCount, longest: longest,
+                tokenizer: tokenizer, endOfSequence: model.configuration.endOfSequence)
+        }
+        if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
+            let known = kept.remove(at: index)
+            let common = reusableCount(of: known, for: input.prompt)
+            context.truncate(known.id, to: common)
+            return try sequence(
+                known.id, known.capacity, readCount: common, longest: common == 0 ? 0 : known.longest)
+        }
+        let capacity =
+            min(input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
+                limits.positions)
+        guard try makeRoom(model.cacheByteCount(positions: capacity), positions: capacity) else { return nil }
+        let id = try context.makeSequence(capacity: capacity)
+        cacheBytes += model.cacheByteCount(positions: capacity)
+        return try sequence(id, capacity, readCount: 0, longest: 0)
+    }
+
+    /// Tokens at the beginning of a prompt whose keys and values a kept sequence has. The last one is always computed, for
+    /// its logits.
+    ///
+    /// Where rotations depend on the length of a sequence, the keys of a conversation that has outgrown the original
+    /// context are not those that the whole prompt gives, so it is read again.
+    private func reusableCount(of known: KeptSequence, for prompt: [Int]) -> Int {
+        if case .rotary(let rotary) = model.configuration.structure.positions,
+            case .dynamic(_, let original) = rotary.scaling, max(known.longest, prompt.count) > original
+        {
+            return 0
+        }
+        var common = 0
+        while common < min(known.tokens.count, prompt.count - 1), known.tokens[common] == prompt[common] { common += 1 }
+        return common
+    }
+
+    /// Whether a new sequence fits in, once kept sequences that are not in use are dropped for it.
+    private mutating func makeRoom(_ bytes: Int, positions: Int) throws -> Bool {
+        let budget = cacheBudget ?? AvailableMemory.bytesAvailable ?? .max
+        cacheBudget = budget
+        guard bytes <= budget else {
+            throw LanguageModelError.notEnoughMemory(
+                needed: bytes, available: budget, purpose: "the keys and values of \(positions) tokens")
+        }
+        while cacheBytes > budget - bytes || running.count + kept.count >= limits.sequences {
+            guard !kept.isEmpty else { return false }
+            remove(kept.removeFirst())
+        }
+        return true
+    }
+
+    private mutating func remove(_ sequence: KeptSequence) {
+        context?.removeSequence(sequence.id)
+        cacheBytes -= model.cacheByteCount(positions: sequence.capacity)
+    }
+
+    /// Ends a sequence; it is the caller's to take it out of `running`.
+    private mutating func end(_ sequence: GenerationSequence, _ result: Result<GenerateCompletionInfo, any Error>) {
+        sequence.isDone = true
+        let rest = KeptSequence(sequence)
+        var isSound = true
+        if case .failure(let error) = result { isSound = error is CancellationError }
+        if isSound, rest.key != nil {
+            kept.append(rest)
+        } else {
+            remove(rest)
+        }
+        events.append(.end(sequence.request, result))
+    }
+
+    // MARK: A pass
+
+    private mutating func fillBatch() {
+        batch.removeAll()
+        scheduled.removeAll(keepingCapacity: true)
+        for sequence in running where !sequence.isReadingPrompt {
+            if let output = sequence.request.output, output.isFull() { continue }
+            add(sequence, tokens: 1)
+        }
+        var free = chunk.size
+        for sequence in running where sequence.isReadingPrompt && free > 0 {
+            let count = min(free, sequence.length - sequence.readCount)
+            free -= count
+            add(sequence, tokens: count)
+        }
+    }
+
+    private mutating func add(_ sequence: GenerationSequence, tokens count: Int) {
+        let end = sequence.readCount + count
+        batch.append(
+            sequence.tokens[sequence.readCount..<end], to: sequence.id, sequenceLength: sequence.length,
+            logits: end == sequence.length ? .last : .none)
+        scheduled.append(sequence)
+    }
+
+    /// Takes what a pass has brought for one of its sequences.
+    private mutating func take(_ index: Int, _ context: any DecodingContext, time: Duration) {
+        let sequence = scheduled[index]
+        let slice = batch.slices[index]
+        sequence.didRead(slice.rows.count, time: time)
+        guard slice.logits == .last else { return }
+        do {
+            let text = try context.withLogits(row: slice.firstLogitRow) { sequence.choose(from: $0) }
+            if !text.isEmpty { events.append(.text(sequence.request, text)) }
+            guard sequence.stopReason != nil else { return }
+            let rest = sequence.finish()
+            if !rest.isEmpty { events.append(.text(sequence.request, rest)) }
+            end(sequence, .success(sequence.info))
+        } catch {
+            end(sequence, .failure(error))
+        }
+    }
+
+    /// A batch has failed: computes its slices one by one, so that the error falls on the request whose it is.
+    private mutating func decodeSeparately(_ context: any DecodingContext, failure: any Error) throws {
+        let failed = scheduled
+        for sequence in failed { context.truncate(sequence.id, to: sequence.readCount) }
+        for sequence in failed {
+            let count = sequence.isReadingPrompt ? min(chunk.size, sequence.length - sequence.readCount) : 1
+            batch.removeAll()
+            scheduled.removeAll(keepingCapacity: true)
+            add(sequence, tokens: count)
+            do {
+                if failed.count == 1 { throw failure }
+                let begin = ContinuousClock.now
+                try context.decode(batch)
+                take(0, context, time: ContinuousClock.now - begin)
+            } catch let error as CancellationError {
+                throw error
+            } catch {
+                end(sequence, .failure(error))
+            }
+        }
+    }
+}
+
+/// A sequence that no request uses at the moment.
+private struct KeptSequence {
+    let key: CacheKey?
+    let id: SequenceID
+    let capacity: Int
+    /// Tokens whose keys and values it holds.
+    let tokens: [Int]
+    let longest: Int
+
+    init(_ sequence: GenerationSequence) {
+        key = sequence.request.cacheKey
+        id = sequence.id
+        capacity = sequence.capacity
+        tokens = key == nil ? [] : Array(sequence.tokens.prefix(sequence.readCount))
+        longest = sequence.longest
+    }
+}
+
+/// How many tokens of prompts a pass reads: many, since each weight is then read once for all of them; but a pass is also
+/// what running texts and a cancellation wait for.
+struct PromptChunk {
+    /// More tokens make a pass no more efficient.
+    private static let largest = 128
+    private static let smallest = 16
+    /// A pass of these takes about as long as may be waited for, on two cores.
+    private static let parametersTimesTokens = 16 << 30
+
+    /// Most tokens that it may become.
+    let maximum: Int
+    private(set) var size: Int
+
+    init(parameterCount: Int, maximum: Int) {
+        self.maximum = max(1, min(Self.largest, maximum))
+        let estimate = max(Self.smallest, min(Self.parametersTimesTokens / max(1, parameterCount), Self.largest))
+        // A power of two: what is computed depends on the model alone as long as passes take the time that they should.
+        size = min(self.maximum, 1 << (Int.bitWidth - 1 - estimate.leadingZeroBitCount))
+    }
+
+    /// Halves the chunk after a pass that took too long, and doubles it after one that was short.
+    mutating func adapt(to time: Duration, tokens: Int) {
+        guard tokens >= size else { return }
+        if time > .milliseconds(500), size > Self.smallest {
+            size /= 2
+        } else if time < .milliseconds(100), size < maximum {
+            size = min(maximum, size * 2)
+        }
+    }
+}

@@ -1,0 +1,247 @@
+import Foundation
+import JSON
+import TensorFiles
+
+/// A model directory in Hugging Face layout: `config.json` and memory-mapped weights, safetensors or PyTorch's.
+///
+/// Opening reads the configuration and the headers, milliseconds for any model, and checks that the tensors are those
+/// that the configuration calls for: every name, shape and element type.
+public final class Checkpoint: Sendable {
+    /// Where it lies.
+    public let directory: URL
+    /// Its `config.json`.
+    public let configuration: ModelConfiguration
+    /// Its tensors by name; those that the model does not compute with are left out.
+    public let tensors: [String: TensorDescription]
+    /// By the tensor's name: the file that holds it, and its name there.
+    private let locations: [String: (file: any TensorFile, name: String)]
+    private let files: [String: any TensorFile]
+
+    /// Opens and checks a checkpoint.
+    ///
+    /// - Parameter unknownKeys: what to do about keys of `config.json` that this version does not know.
+    /// - Throws: ``CheckpointError``, ``ConfigurationError``, `JSONNodeError`, `TensorFileError`, `SafetensorsError`,
+    ///   `PyTorchError` or `FileError`.
+    public init(directory: URL, unknownKeys: UnknownKeys = .refused) throws {
+        self.directory = directory
+        let config = directory.appending(path: "config.json")
+        guard FileManager.default.fileExists(atPath: config.path) else {
+            throw CheckpointError.notACheckpoint(directory: directory.path, missing: "config.json")
+        }
+        let configuration = try ModelConfiguration(contentsOf: config, unknownKeys: unknownKeys)
+        let index = try ShardIndex(directory: directory, ignores: configuration.ignores)
+        var tensors: [String: TensorDescription] = [:]
+        var locations: [String: (file: any TensorFile, name: String)] = [:]
+        for (stored, shard) in index.shardOfTensor {
+            guard let file = index.files[shard], let found = file.tensors[stored] else { continue }
+            let name = configuration.canonicalName(stored)
+            if let other = locations.updateValue((file, stored), forKey: name) {
+                let names = [other.name, stored].sorted()
+                throw CheckpointError.sameTensorTwice(directory: directory.path, tensor: names[0], other: names[1])
+            }
+            tensors[name] = TensorDescription(name: name, elementType: found.elementType, shape: found.shape)
+        }
+        self.configuration = configuration
+        self.files = index.files
+        self.locations = locations
+        self.tensors = tensors
+        try checkTensors()
+    }
+
+    /// What the linear layers are stored as.
+    public var kind: CheckpointKind { configuration.kind }
+
+    /// Stored bytes of all tensors.
+    public var byteCount: Int { tensors.values.reduce(0) { $0 + $1.byteCount } }
+
+    /// What tells its weight files from others without reading all of them: size, time of the last change and samples.
+    ///
+    /// Something derived from the weights keeps it, and is up to date where it is equal. Where it is not, the files may be
+    /// copies: then ``contentChecksum()`` decides.
+    package var identity: String {
+        sortedFiles.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
+    }
+
+    /// A checksum of all bytes of all weight files, whatever they are called, which reads them from end to end.
+    ///
+    /// - Throws: `CancellationError`
+    package func contentChecksum() throws -> String {
+        try sortedFiles.map { "\($0.value.identity.byteCount) bytes \(String(try $0.value.checksum(), radix: 16))" }
+            .joined(separator: "; ")
+    }
+
+    private var sortedFiles: [(key: String, value: any TensorFile)] { files.sorted { $0.key < $1.key } }
+
+    /// A tensor's type and shape.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
+    public func description(of name: String) throws -> TensorDescription {
+        guard let description = tensors[name] else {
+            throw CheckpointError.missingTensor(directory: directory.path, tensor: name)
+        }
+        return description
+    }
+
+    /// Calls `body` with a tensor's bytes, little-endian, at no particular alignment; valid during the call only.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``, and what `body` throws.
+    public func withUnsafeBytes<R>(of name: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        let location = try location(of: name)
+        return try location.file.withUnsafeBytes(of: location.name, body)
+    }
+
+    /// A float tensor's values, in memory of their own.
+    ///
+    /// - Throws: ``TensorFileError/notFloat(file:tensor:found:)``,
+    ///   ``TensorFileError/nonFinite(file:tensor:index:found:)`` on NaN or infinity.
+    public func floats(of name: String) throws -> [Float] {
+        let location = try location(of: name)
+        return try location.file.floats(of: location.name)
+    }
+
+    /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
+    public func mapped(_ name: String) throws -> MappedTensor {
+        let location = try location(of: name)
+        return try location.file.mapped(location.name)
+    }
+
+    /// Lets the system drop a tensor's pages from memory until they are touched again.
+    ///
+    /// So a pass over a model keeps no more than the present tensor.
+    public func releasePages(of name: String) throws {
+        let location = try location(of: name)
+        location.file.releasePages(of: location.name)
+    }
+
+    /// Checks that this is a checkpoint of the kind that a stage works on.
+    ///
+    /// - Throws: ``CheckpointError/wrongKind(directory:expected:found:)``.
+    public func require(_ expected: CheckpointKind) throws {
+        guard kind == expected else {
+            throw CheckpointError.wrongKind(directory: directory.path, expected: expected, found: kind)
+        }
+    }
+
+    private func location(of name: String) throws -> (file: any TensorFile, name: String) {
+        guard let location = locations[name] else {
+            throw CheckpointError.missingTensor(directory: directory.path, tensor: name)
+        }
+        return location
+    }
+
+    private func checkTensors() throws {
+        // Element types of the plan stand for "float" or "int8"; only that is compared.
+        let plan = configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
+        var expected = Set<String>()
+        for planned in plan {
+            expected.insert(planned.name)
+            guard let found = tensors[planned.name] else {
+                throw CheckpointError.missingTensor(directory: directory.path, tensor: planned.name)
+            }
+            guard found.shape == planned.shape else {
+                throw CheckpointError.wrongShape(
+                    directory: directory.path,
+                    tensor: planned.name,
+                    expected: planned.shape,
+                    found: found.shape
+                )
+            }
+            let fits = planned.elementType.isFloat ? found.elementType.isFloat : found.elementType.byteWidth == 1
+            guard fits else {
+                throw CheckpointError.wrongElementType(
+                    directory: directory.path,
+                    tensor: planned.name,
+                    expected: planned.elementType.isFloat ? "F32, F16 or BF16" : "I8 or U8",
+                    found: found.elementType
+                )
+            }
+        }
+        if let name = tensors.keys.filter({ !expected.contains($0) }).min() {
+            let isScale = name.hasSuffix(".weight_scale") || name.hasSuffix(".input_factor")
+            throw CheckpointError.unexpectedTensor(
+                directory: directory.path,
+                tensor: locations[name]?.name ?? name,
+                hint: isScale && kind == .dense ? " (a OneBit checkpoint needs \"quantization_config\" there)" : ""
+            )
+        }
+    }
+}
+
+extension Checkpoint {
+    /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
+    /// settings, license. Not `config.json`, which every stage writes anew.
+    public static let auxiliaryFileNames = [
+        "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+        "chat_template.json", "LICENSE", "LICENSE.txt", "USE_POLICY.md",
+    ]
+
+    /// Those of the auxiliary files that this checkpoint has.
+    public var auxiliaryFiles: [URL] {
+        Self.auxiliaryFileNames.map { directory.appending(path: $0) }
+            .filter { FileManager.default.fileExists(atPath: $0.path) }
+    }
+
+    /// Copies the auxiliary files into another directory; links are followed, as the Hub's cache is made of them.
+    ///
+    /// - Throws: ``FileError``.
+    public func copyAuxiliaryFiles(to target: URL) throws {
+        for file in auxiliaryFiles {
+            try writeAtomically(
+                try readSmallFile(file, limit: 1 << 30),
+                to: target.appending(path: file.lastPathComponent)
+            )
+        }
+    }
+
+    /// Checks that an output does not replace this checkpoint: its directory, or one that holds it.
+    ///
+    /// - Throws: `FileError.destinationIsSource`.
+    public func validateOutput(_ destination: URL) throws {
+        let source = directory.resolvingSymlinksInPath().standardizedFileURL.pathComponents
+        let target = destination.absoluteURL.resolvingSymlinksInPath().standardizedFileURL.pathComponents
+        // Replacing the source itself or a folder above it would destroy what is being read.
+        guard !source.starts(with: target) else {
+            throw FileError.destinationIsSource(path: destination.path)
+        }
+    }
+}
+
+/// What is wrong with a checkpoint directory, or with what is asked of it.
+public enum CheckpointError: LocalizedError, Sendable, Equatable {
+    /// There is no such directory, or it has no `config.json`.
+    case notACheckpoint(directory: String, missing: String)
+    /// The configuration calls for a tensor that is not there.
+    case missingTensor(directory: String, tensor: String)
+    /// One tensor of the model under two names, with and without the model's prefix.
+    case sameTensorTwice(directory: String, tensor: String, other: String)
+    /// A tensor that the configuration does not account for.
+    case unexpectedTensor(directory: String, tensor: String, hint: String)
+    /// A tensor of another shape than the configuration gives it.
+    case wrongShape(directory: String, tensor: String, expected: [Int], found: [Int])
+    /// A tensor of another element type than the model needs.
+    case wrongElementType(directory: String, tensor: String, expected: String, found: ElementType)
+    /// A stage got a checkpoint of another kind than it works on.
+    case wrongKind(directory: String, expected: CheckpointKind, found: CheckpointKind)
+
+    public var errorDescription: String? {
+        switch self {
+        case .notACheckpoint(let directory, let missing):
+            "\(directory): expected a Hugging Face model directory, but there is no \(missing)."
+        case .missingTensor(let directory, let tensor):
+            "\(directory): config.json calls for the tensor \"\(tensor)\", which is not there."
+        case .sameTensorTwice(let directory, let tensor, let other):
+            "\(directory): \"\(tensor)\" and \"\(other)\" are the same tensor of the model. Remove one."
+        case .unexpectedTensor(let directory, let tensor, let hint):
+            "\(directory): tensor \"\(tensor)\" is no part of the model that config.json describes\(hint)."
+        case .wrongShape(let directory, let tensor, let expected, let found):
+            "\(directory): tensor \"\(tensor)\": config.json gives it shape \(expected), found \(found)."
+        case .wrongElementType(let directory, let tensor, let expected, let found):
+            "\(directory): tensor \"\(tensor)\": expected \(expected), found \(found.rawValue)."
+        case .wrongKind(let directory, let expected, let found):
+            "\(directory) is \(found.article); expected \(expected.article)."
+        }
+    }
+}

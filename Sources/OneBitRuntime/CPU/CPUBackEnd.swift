@@ -1,0 +1,72 @@
+import CSignKernels
+import Foundation
+import LanguageModel
+import ModelDescription
+
+/// Packed models on the CPU: weights in mapped files, the kernels of one instruction set, and a pool of threads.
+final class CPUBackEnd: BackEnd {
+    let configuration: ModelConfiguration
+    let transformer: PackedTransformer
+    let instructionSet: InstructionSet
+    let pool: ThreadPool
+    let inputPrecision: InputPrecision
+    let bytesPerToken: Int
+
+    var kernels: Kernels { instructionSet.kernels }
+
+    /// Maps a checkpoint, reads its value vectors, and maps the signs in the order that the kernels want, which the first
+    /// load of a checkpoint makes.
+    init(checkpoint: Checkpoint, options: LoadOptions) throws {
+        configuration = checkpoint.configuration
+        instructionSet = try options.instructionSet ?? InstructionSet.selected()
+        pool = ThreadPool(threadCount: options.threads ?? PhysicalCores.count)
+        inputPrecision = options.inputPrecision
+        let layout = instructionSet.layout
+        let signs = try SignLayoutCache(
+            checkpoint: checkpoint, layout: layout, pool: pool, userCache: options.cacheDirectory
+        ).load(policy: options.layoutPolicy, report: options.report)
+        transformer = try PackedTransformer(
+            of: checkpoint, signs: signs, headPrecision: options.headPrecision, instructionSet: instructionSet,
+            pool: pool)
+        bytesPerToken = configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
+            let count = linear.inputs + linear.outputs * (linear.hasBias ? 2 : 1)
+            let values = count * MemoryLayout<Float>.size
+            return bytes + values + layout.byteCount(rows: linear.outputs, columns: linear.inputs)
+        }
+    }
+
+    func cacheByteCount(positions: Int) -> Int { KeyValueCache.byteCount(configuration, capacity: positions) }
+
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
+        try CPUDecodingContext(self, limits: limits)
+    }
+
+    func states(of tokens: [Int]) throws -> ModelStates {
+        let count = tokens.count
+        let states = try HiddenStates(configuration: configuration, rows: count)
+        let context = try CPUDecodingContext(
+            self, limits: DecodingLimits(sequences: 1, positions: count, batchTokens: count, logitRows: count),
+            hiddenStates: states)
+        var batch = TokenBatch(capacity: count)
+        batch.append(tokens, to: try context.makeSequence(capacity: count), sequenceLength: count, logits: .all)
+        try context.decode(batch)
+        return ModelStates(logits: context.allLogits, hiddenStates: states.arrays)
+    }
+
+    func measureReadBandwidth(repetitions: Int) throws -> Double {
+        // As much as a token reads, and more than any cache holds.
+        let byteCount = min(max(bytesPerToken, 256 << 20), 1 << 30) & ~255
+        try AvailableMemory.require(byteCount, for: "measuring the memory's bandwidth")
+        let buffer = try Buffer<UInt8>(count: byteCount)
+        // Pages that were never written are all one page of zeros.
+        for offset in stride(from: 0, to: byteCount, by: 4096) { buffer.pointer[offset] = 1 }
+        let rates = try (0..<repetitions).map { _ in
+            let start = ContinuousClock.now
+            try pool.parallelFor(byteCount, grain: 1 << 18) { range in
+                _ = kernels.pointee.read(buffer.pointer + range.lowerBound, range.count)
+            }
+            return Double(byteCount) / max((ContinuousClock.now - start) / .seconds(1), 1e-9)
+        }
+        return rates.sorted()[repetitions / 2]
+    }
+}

@@ -1,0 +1,108 @@
+import CSignKernels
+import Foundation
+import ModelDescription
+
+/// What enters the first block:
+///
+///     x = E[token]                    rotary positions
+///     x = E[token] Pᵀ + L[position]   learned ones; P where the embedding has a width of its own
+struct TokenEmbedding: Sendable {
+    /// E
+    private let tokens: FloatMatrix
+    /// P
+    private let projection: FloatMatrix?
+    /// L
+    private let positions: FloatMatrix?
+    /// Row of L of the first position.
+    private let positionOffset: Int
+
+    init(of checkpoint: Checkpoint) throws {
+        let configuration = checkpoint.configuration
+        tokens = try FloatMatrix(configuration.embedding, of: checkpoint)
+        projection = try configuration.inputProjection.map { try FloatMatrix($0, of: checkpoint) }
+        positions = try configuration.positionEmbedding.map { try FloatMatrix($0, of: checkpoint) }
+        positionOffset = if case .learned(let offset) = configuration.structure.positions { offset } else { 0 }
+    }
+
+    /// x: [rows, hiddenSize]
+    func callAsFunction(into x: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
+        let width = projection?.rows ?? tokens.columns
+        pass.parallelFor(pass.slices.count) { range in
+            for slice in pass.slices[range] {
+                for index in 0..<slice.rowCount {
+                    let row = slice.firstRow + index
+                    let scratch = pass.activations.embedded.pointer + row * pass.activations.embeddedWidth
+                    fill(
+                        x + row * width, token: pass.tokens[row], position: slice.position + index, scratch: scratch,
+                        kernels: pass.kernels)
+                }
+            }
+        }
+    }
+
+    /// - Parameter scratch: a row of E, then one of L.
+    private func fill(
+        _ x: UnsafeMutablePointer<Float>, token: Int, position: Int, scratch: UnsafeMutablePointer<Float>,
+        kernels: Kernels
+    ) {
+        if let projection {
+            tokens.copyRow(token, to: scratch, kernels: kernels)
+            projection.product(rows: 0..<projection.rows, scratch, tokens: 1, into: x, kernels: kernels)
+        } else {
+            tokens.copyRow(token, to: x, kernels: kernels)
+        }
+        if let positions {
+            positions.copyRow(position + positionOffset, to: scratch, kernels: kernels)
+            kernels.pointee.add(scratch, positions.columns, x)
+        }
+    }
+}
+
+/// Rotary positions (Su et al. 2021): channel i of a head is paired with channel i + d/2, and
+///
+///     (x_i, x_{i+d/2}) is rotated by the angle position · θ_i
+struct RotaryEmbedding: Sendable {
+    /// Whether θ depends on the length of the sequence.
+    let dependsOnLength: Bool
+    private let positions: RotaryPositions
+    private let headSize: Int
+    /// θ of sequences whose length does not matter, [d/2].
+    private let frequencies: FloatVector
+
+    /// nil where positions are not rotary.
+    init?(_ configuration: ModelConfiguration) throws {
+        guard case .rotary(let positions) = configuration.structure.positions else { return nil }
+        self.positions = positions
+        headSize = configuration.headSize
+        dependsOnLength = positions.dependsOnLength
+        frequencies = try FloatVector(positions.frequencies(headSize: headSize, sequenceLength: 0))
+    }
+
+    /// θ of a sequence of so many tokens, [d/2].
+    ///
+    /// - Parameter scratch: memory for it where it depends on the length.
+    func frequencies(sequenceLength: Int, scratch: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
+        guard dependsOnLength else { return frequencies.pointer }
+        positions.fillFrequencies(
+            UnsafeMutableBufferPointer(start: scratch, count: headSize / 2), sequenceLength: sequenceLength)
+        return UnsafePointer(scratch)
+    }
+
+    /// Cosines and sines of the positions of all rows.
+    func prepare(_ pass: ForwardPass) {
+        let half = headSize / 2
+        pass.parallelFor(pass.slices.count) { range in
+            for slice in pass.slices[range] {
+                for index in 0..<slice.rowCount {
+                    let cosines = pass.activations.cosines.pointer + (slice.firstRow + index) * half
+                    let sines = pass.activations.sines.pointer + (slice.firstRow + index) * half
+                    for i in 0..<half {
+                        let angle = Float(slice.position + index) * slice.frequencies[i]
+                        cosines[i] = cos(angle)
+                        sines[i] = sin(angle)
+                    }
+                }
+            }
+        }
+    }
+}

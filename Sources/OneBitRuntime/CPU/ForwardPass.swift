@@ -1,0 +1,145 @@
+import CSignKernels
+import ModelDescription
+
+/// What every layer needs of a forward pass, as one worker sees it: which rows there are, where their activations are, and
+/// what to compute with. Every worker of a thread pool calls every layer with a pass of the same rows.
+struct ForwardPass {
+    /// Tokens of the pass.
+    let rows: Int
+    /// Token ids, [rows].
+    let tokens: UnsafePointer<Int>
+    /// The rows by sequence.
+    let slices: UnsafeBufferPointer<SequenceSlice>
+    /// Rows whose logits are wanted.
+    let logitRows: UnsafeBufferPointer<Int>
+    /// Where these go, [logitRows.count, vocabularySize].
+    let logits: UnsafeMutablePointer<Float>
+    let activations: Activations
+    /// Takes the states on the way, if they are wanted.
+    let hiddenStates: HiddenStates?
+    let kernels: Kernels
+    let worker: ThreadPool.Worker
+
+    /// As ``ThreadPool/Worker/parallelFor(_:grain:_:)``.
+    func parallelFor(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
+        worker.parallelFor(count, grain: grain, body)
+    }
+}
+
+/// Some consecutive tokens of one sequence in a forward pass: as many as one part of a loop takes.
+struct SequenceSlice: BitwiseCopyable {
+    static let rowLimit = 8
+
+    let cache: KeyValueCache.Rows
+    /// The first of its rows of the pass.
+    let firstRow: Int
+    let rowCount: Int
+    /// Position of the first row in the sequence.
+    let position: Int
+    /// θ_i of rotary positions, [headSize / 2].
+    let frequencies: UnsafePointer<Float>
+}
+
+/// The activations of a forward pass, and scratch memory of its layers. Made once; nothing is allocated in a pass.
+final class Activations {
+    /// Most rows of a pass.
+    let rowCapacity: Int
+    /// The residual stream: [rows, hiddenSize]
+    let hidden: Buffer<Float>
+    /// What enters attention and MLP: [rows, hiddenSize]
+    let normed: Buffer<Float>
+    /// What they add to the residual stream: [rows, hiddenSize]
+    let branchOutput: Buffer<Float>
+    /// [rows, heads · headSize]
+    let queries: Buffer<Float>
+    /// [rows, keyValueHeads · headSize]
+    let keys: Buffer<Float>
+    let values: Buffer<Float>
+    /// What attention gives to its output projection: [rows, heads · headSize]
+    let attended: Buffer<Float>
+    /// The gate projection, or without a gate the up projection; then what enters the down projection:
+    /// [rows, intermediateSize]
+    let activated: Buffer<Float>
+    /// The up projection beside a gate: [rows, intermediateSize]
+    let up: Buffer<Float>
+    /// Rows as wide as the embedding or the residual stream, whichever is wider: [rows, embeddedWidth]
+    let embedded: Buffer<Float>
+    let embeddedWidth: Int
+    /// Of the rows' positions: [rows, headSize / 2]
+    let cosines: Buffer<Float>
+    let sines: Buffer<Float>
+    let signProduct: SignProductScratch
+
+    /// Scratch of one worker for attention: query and weights of each of the kernel's rows.
+    private let attentionScratchSize: Int
+    private let attentionScratch: Buffer<Float>
+
+    /// - Parameters:
+    ///   - rows: most rows of a pass.
+    ///   - positions: most positions of a sequence.
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(
+        configuration: ModelConfiguration, rows: Int, positions: Int, threads: Int, instructionSet: InstructionSet,
+        inputPrecision: InputPrecision
+    ) throws {
+        rowCapacity = rows
+        let hiddenSize = configuration.hiddenSize
+        let queryWidth = configuration.attentionHeadCount * configuration.headSize
+        let keyValueWidth = configuration.keyValueHeadCount * configuration.headSize
+        hidden = try Buffer(count: rows * hiddenSize)
+        normed = try Buffer(count: rows * hiddenSize)
+        branchOutput = try Buffer(count: rows * hiddenSize)
+        queries = try Buffer(count: rows * queryWidth)
+        keys = try Buffer(count: rows * keyValueWidth)
+        values = try Buffer(count: rows * keyValueWidth)
+        attended = try Buffer(count: rows * queryWidth)
+        activated = try Buffer(count: rows * configuration.intermediateSize)
+        up = try Buffer(count: rows * configuration.intermediateSize)
+        embeddedWidth = max(hiddenSize, configuration.embeddingSize)
+        embedded = try Buffer(count: rows * embeddedWidth)
+        cosines = try Buffer(count: rows * configuration.headSize / 2)
+        sines = try Buffer(count: rows * configuration.headSize / 2)
+        signProduct = try SignProductScratch(
+            tokens: rows, widest: max(hiddenSize, queryWidth, configuration.intermediateSize), threads: threads,
+            instructionSet: instructionSet, precision: inputPrecision)
+        attentionScratchSize =
+            Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + SequenceSlice.rowLimit + configuration.headSize + 15)
+        attentionScratch = try Buffer(count: threads * attentionScratchSize)
+    }
+
+    func attentionScratch(worker: Int) -> UnsafeMutablePointer<Float> {
+        attentionScratch.pointer + worker * attentionScratchSize
+    }
+}
+
+/// What enters each block [rows, hiddenSize], and at last what the output head reads [rows, embeddingSize], of all tokens
+/// of a sequence.
+// Unchecked because of the buffers: workers write ranges of rows that do not overlap, and nobody else does before the
+// pass is over; `firstRow` changes between passes.
+final class HiddenStates: @unchecked Sendable {
+    /// The row of the sequence that is the first of the pass.
+    var firstRow = 0
+    private let stages: [Buffer<Float>]
+    private let widths: [Int]
+
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(configuration: ModelConfiguration, rows: Int) throws {
+        widths =
+            [Int](repeating: configuration.hiddenSize, count: configuration.layerCount) + [configuration.embeddingSize]
+        stages = try widths.map { try Buffer(count: rows * $0) }
+    }
+
+    /// Copies x [pass.rows, the stage's width].
+    func record(_ stage: Int, _ x: UnsafePointer<Float>, _ pass: ForwardPass) {
+        let width = widths[stage]
+        let target = stages[stage].pointer + firstRow * width
+        pass.parallelFor(pass.rows) { range in
+            let first = range.lowerBound * width
+            (target + first).update(from: x + first, count: range.count * width)
+        }
+    }
+
+    var arrays: [[Float]] {
+        stages.map { Array(UnsafeBufferPointer(start: $0.pointer, count: $0.count)) }
+    }
+}

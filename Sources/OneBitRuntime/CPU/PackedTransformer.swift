@@ -1,0 +1,391 @@
+import CSignKernels
+import ModelDescription
+
+/// The decoder of a packed model, top to bottom:
+///
+///     x = embedding[tokens];   x = block(x) for every block;   logits = head(x)
+///
+/// Every layer is called by all workers of a thread pool with the same ``ForwardPass``; the rows of its loops are shared
+/// out among them.
+struct PackedTransformer: Sendable {
+    /// `model.embed_tokens`
+    let embedding: TokenEmbedding
+    /// nil where positions are learned.
+    let rotary: RotaryEmbedding?
+    /// `model.layers`
+    let blocks: [DecoderBlock]
+    /// `model.norm`, `lm_head`
+    let head: OutputHead
+
+    /// - Parameter signs: of all linears, in the configuration's order.
+    /// - Throws: `CheckpointError`, `TensorFileError`, ``RuntimeError``, `CancellationError`
+    init(
+        of checkpoint: Checkpoint, signs: [PackedSigns], headPrecision: HeadPrecision, instructionSet: InstructionSet,
+        pool: ThreadPool
+    ) throws {
+        let configuration = checkpoint.configuration
+        let layout = instructionSet.layout
+        embedding = try TokenEmbedding(of: checkpoint)
+        rotary = try RotaryEmbedding(configuration)
+        let perBlock = configuration.blockLinears(layer: 0).count
+        blocks = try (0..<configuration.layerCount).map {
+            try Task.checkCancellation()
+            return try DecoderBlock(
+                layer: $0, signs: signs[$0 * perBlock..<($0 + 1) * perBlock], layout: layout, of: checkpoint)
+        }
+        head = try OutputHead(
+            of: checkpoint, precision: headPrecision, kernels: instructionSet.kernels, pool: pool)
+    }
+
+    func callAsFunction(_ pass: ForwardPass) {
+        let hidden = pass.activations.hidden.pointer
+        embedding(into: hidden, pass)
+        rotary?.prepare(pass)
+        for (layer, block) in blocks.enumerated() {
+            pass.hiddenStates?.record(layer, hidden, pass)
+            block(hidden, pass)
+        }
+        guard !pass.logitRows.isEmpty else { return }
+        head(hidden, pass)
+    }
+}
+
+/// A norm with weights:
+///
+///     y = x / √(mean(x²) + ε) ⊙ w                      RMSNorm
+///     y = (x − mean x) / √(var x + ε) ⊙ w + b          LayerNorm
+struct Norm: Sendable {
+    private let weight: FloatVector
+    /// LayerNorm's b; an RMSNorm has none.
+    private let bias: FloatVector?
+    private let epsilon: Float
+
+    init(_ description: NormDescription, of checkpoint: Checkpoint) throws {
+        weight = try FloatVector(description.weight.name, of: checkpoint)
+        bias = try description.bias.map { try FloatVector($0.name, of: checkpoint) }
+        epsilon = checkpoint.configuration.normEpsilon
+    }
+
+    /// x, y: [rows, width]; y may be x.
+    func callAsFunction(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
+        let width = weight.count
+        pass.parallelFor(pass.rows) { range in
+            for row in range { normalize(x + row * width, into: y + row * width, kernels: pass.kernels) }
+        }
+    }
+
+    /// One row, on the calling thread; y may be x.
+    func normalize(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, kernels: Kernels) {
+        guard let bias else {
+            kernels.pointee.rms_norm(x, weight.pointer, weight.count, epsilon, y)
+            return
+        }
+        kernels.pointee.layer_norm(x, weight.count, epsilon, y)
+        kernels.pointee.scale(y, weight.pointer, weight.count, y)
+        kernels.pointee.add(bias.pointer, weight.count, y)
+    }
+}
+
+/// Grouped-query attention over a key/value cache:
+///
+///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       each head of q and k normalized where the family has it, then rotated by its
+///                                         position where positions are rotary
+///     a_t = Σ_p softmax_p(q_t · k_p / √d) v_p      per query head; several share a key/value head
+///     y = a Woᵀ
+///
+/// p runs over all positions up to t, or over the last `slidingWindow` of them.
+struct Attention: Sendable {
+    /// `self_attn.q_proj`, `k_proj`, `v_proj`
+    private let queryKeyValue: SignLinearGroup
+    /// `self_attn.o_proj`
+    private let output: SignLinearGroup
+    /// `self_attn.q_norm`, `k_norm`: of one head
+    private let queryNorm: Norm?
+    private let keyNorm: Norm?
+    private let isRotary: Bool
+    private let slidingWindow: Int
+    private let layer: Int
+    private let keyValueHeadCount: Int
+    private let headSize: Int
+    /// Query heads to a key/value head.
+    private let groupSize: Int
+
+    /// - Parameter linears: q, k, v and o.
+    init(_ block: BlockDescription, linears: ArraySlice<SignLinear>, layout: SignLayout, of checkpoint: Checkpoint)
+        throws
+    {
+        let configuration = checkpoint.configuration
+        queryKeyValue = SignLinearGroup(Array(linears.prefix(3)), layout: layout)
+        output = SignLinearGroup(Array(linears.suffix(1)), layout: layout)
+        queryNorm = try block.queryNorm.map { try Norm($0, of: checkpoint) }
+        keyNorm = try block.keyNorm.map { try Norm($0, of: checkpoint) }
+        isRotary = if case .rotary = configuration.structure.positions { true } else { false }
+        slidingWindow = block.slidingWindow ?? .max
+        layer = block.layer
+        keyValueHeadCount = configuration.keyValueHeadCount
+        headSize = configuration.headSize
+        groupSize = configuration.attentionHeadCount / configuration.keyValueHeadCount
+    }
+
+    /// x, y: [rows, hiddenSize]; keys and values of the rows enter their sequences' caches.
+    func callAsFunction(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
+        let activations = pass.activations
+        queryKeyValue(x, pass) { index in
+            switch index {
+            case 0: activations.queries.pointer
+            case 1: activations.keys.pointer
+            default: activations.values.pointer
+            }
+        }
+        pass.parallelFor(pass.slices.count) { range in
+            for slice in pass.slices[range] { storeKeysAndValues(slice, pass) }
+        }
+        attend(pass)
+        output(activations.attended.pointer, pass) { _ in y }
+    }
+
+    /// Normalizes and rotates queries and keys; keys and values go to the cache.
+    private func storeKeysAndValues(_ slice: SequenceSlice, _ pass: ForwardPass) {
+        let activations = pass.activations
+        let narrow = pass.kernels.pointee.narrow_float16
+        for index in 0..<slice.rowCount {
+            let row = slice.firstRow + index
+            let cached = (slice.position + index) * slice.cache.rowSize
+            for head in 0..<keyValueHeadCount * groupSize {
+                let query = activations.queries.pointer + (row * keyValueHeadCount * groupSize + head) * headSize
+                normalizeAndRotate(query, norm: queryNorm, row: row, pass)
+            }
+            for head in 0..<keyValueHeadCount {
+                let offset = (row * keyValueHeadCount + head) * headSize
+                let key = activations.keys.pointer + offset
+                normalizeAndRotate(key, norm: keyNorm, row: row, pass)
+                narrow(key, headSize, slice.cache.keys(layer: layer, head: head) + cached)
+                narrow(
+                    activations.values.pointer + offset, headSize,
+                    slice.cache.values(layer: layer, head: head) + cached)
+            }
+        }
+    }
+
+    private func normalizeAndRotate(_ head: UnsafeMutablePointer<Float>, norm: Norm?, row: Int, _ pass: ForwardPass) {
+        norm?.normalize(head, into: head, kernels: pass.kernels)
+        guard isRotary else { return }
+        let half = row * headSize / 2
+        pass.kernels.pointee.rotate_half(
+            head, headSize, pass.activations.cosines.pointer + half, pass.activations.sines.pointer + half)
+    }
+
+    private func attend(_ pass: ForwardPass) {
+        let scratch = pass.activations.attentionScratch(worker: pass.worker.index)
+        pass.parallelFor(pass.slices.count * keyValueHeadCount) { range in
+            for index in range {
+                let (number, head) = index.quotientAndRemainder(dividingBy: keyValueHeadCount)
+                let slice = pass.slices[number]
+                // Tokens that see the whole sequence share the reading of it; the others' windows differ.
+                let whole = min(slice.rowCount, max(0, slidingWindow - slice.position))
+                if whole > 0 { attend(0..<whole, of: slice, head: head, scratch, pass) }
+                for row in whole..<slice.rowCount { attend(row..<row + 1, of: slice, head: head, scratch, pass) }
+            }
+        }
+    }
+
+    /// The queries of some rows of a slice that share a key/value head, from the first position that the first of them
+    /// sees.
+    private func attend(
+        _ rows: Range<Int>, of slice: SequenceSlice, head: Int, _ scratch: UnsafeMutablePointer<Float>,
+        _ pass: ForwardPass
+    ) {
+        let width = keyValueHeadCount * groupSize * headSize
+        let offset = (slice.firstRow + rows.lowerBound) * width + head * groupSize * headSize
+        let end = slice.position + rows.lowerBound + 1
+        let start = max(0, end - slidingWindow)
+        let rowSize = slice.cache.rowSize
+        pass.kernels.pointee.attention(
+            pass.activations.queries.pointer + offset, width, rows.count, groupSize,
+            slice.cache.keys(layer: layer, head: head) + start * rowSize,
+            slice.cache.values(layer: layer, head: head) + start * rowSize, rowSize, end - start, headSize,
+            1 / Float(headSize).squareRoot(), scratch, pass.activations.attended.pointer + offset)
+    }
+}
+
+/// The perceptron of a block:
+///
+///     y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ        gated
+///     y = relu(x Wuᵀ) Wdᵀ                  otherwise
+struct MLP: Sendable {
+    /// Channels of one token that one part of the loop over them takes.
+    private static let partChannels = 2048
+
+    /// `mlp.gate_proj` where there is one, `mlp.up_proj` (OPT: `fc1`)
+    private let gateUp: SignLinearGroup
+    /// `mlp.down_proj` (OPT: `fc2`)
+    private let down: SignLinearGroup
+    private let isGated: Bool
+    private let width: Int
+
+    /// - Parameter linears: gate, if there is one, up and down.
+    init(linears: ArraySlice<SignLinear>, layout: SignLayout) {
+        isGated = linears.count == 3
+        gateUp = SignLinearGroup(Array(linears.dropLast()), layout: layout)
+        down = SignLinearGroup(Array(linears.suffix(1)), layout: layout)
+        width = linears.first!.outputs
+    }
+
+    /// x, y: [rows, hiddenSize].
+    func callAsFunction(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
+        let activated = pass.activations.activated.pointer
+        let up = pass.activations.up.pointer
+        gateUp(x, pass) { $0 == 0 ? activated : up }
+        // The rows lie one after the other, so channels of all of them are one run.
+        pass.parallelFor(pass.rows * width, grain: Self.partChannels) { range in
+            let first = activated + range.lowerBound
+            if isGated {
+                pass.kernels.pointee.swiglu(first, up + range.lowerBound, range.count, first)
+            } else {
+                pass.kernels.pointee.relu(first, range.count, first)
+            }
+        }
+        down(activated, pass) { _ in y }
+    }
+}
+
+/// One transformer block, its norms before the sublayers or behind them:
+///
+///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
+///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
+struct DecoderBlock: Sendable {
+    /// `input_layernorm`
+    private let attentionNorm: Norm
+    /// `self_attn`
+    private let attention: Attention
+    /// `post_attention_layernorm`
+    private let mlpNorm: Norm
+    /// `mlp`
+    private let mlp: MLP
+    private let normPlacement: DecoderStructure.NormPlacement
+    private let hiddenSize: Int
+
+    /// - Parameter signs: of the block's linears in forward order.
+    init(layer: Int, signs: ArraySlice<PackedSigns>, layout: SignLayout, of checkpoint: Checkpoint) throws {
+        let block = checkpoint.configuration.block(layer)
+        let linears = try zip(block.linears, signs).map { try SignLinear($0, signs: $1, of: checkpoint) }
+        attentionNorm = try Norm(block.attentionNorm, of: checkpoint)
+        attention = try Attention(block, linears: linears[..<4], layout: layout, of: checkpoint)
+        mlpNorm = try Norm(block.mlpNorm, of: checkpoint)
+        mlp = MLP(linears: linears[4...], layout: layout)
+        normPlacement = checkpoint.configuration.structure.normPlacement
+        hiddenSize = checkpoint.configuration.hiddenSize
+    }
+
+    /// x, the residual stream: [rows, hiddenSize].
+    func callAsFunction(_ x: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
+        add(attentionNorm, to: x, pass) { attention($0, into: $1, pass) }
+        add(mlpNorm, to: x, pass) { mlp($0, into: $1, pass) }
+    }
+
+    /// Adds the output of a sublayer to x, and normalizes where the norm is.
+    private func add(
+        _ norm: Norm, to x: UnsafeMutablePointer<Float>, _ pass: ForwardPass,
+        sublayer: (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void
+    ) {
+        let branchOutput = pass.activations.branchOutput.pointer
+        switch normPlacement {
+        case .beforeSublayers:
+            let normed = pass.activations.normed.pointer
+            norm(x, into: normed, pass)
+            sublayer(normed, branchOutput)
+        case .afterSublayers:
+            sublayer(x, branchOutput)
+        }
+        pass.parallelFor(pass.rows) { range in
+            for row in range {
+                let x = x + row * hiddenSize
+                pass.kernels.pointee.add(branchOutput + row * hiddenSize, hiddenSize, x)
+                if normPlacement == .afterSublayers { norm.normalize(x, into: x, kernels: pass.kernels) }
+            }
+        }
+    }
+}
+
+/// From the residual stream to logits, for the rows that are wanted:
+///
+///     x ← norm(x)          where a norm stands behind the last block
+///     x ← x Pᵀ             where the embedding has a width of its own
+///     logits = x Whᵀ       Wh as it is stored or in 8 bits
+struct OutputHead: Sendable {
+    private enum Matrix: Sendable {
+        case stored(FloatMatrix)
+        case quantized(QuantizedMatrix)
+    }
+
+    /// Rows of a matrix that one part of the loop over them takes.
+    private static let partRows = 64
+
+    /// `model.norm`
+    private let norm: Norm?
+    /// `project_out`
+    private let projection: FloatMatrix?
+    /// `lm_head`, or the embedding where they are tied
+    private let matrix: Matrix
+    private let hiddenSize: Int
+    private let vocabularySize: Int
+    /// Number of the head's input among the hidden states.
+    private let stage: Int
+
+    init(of checkpoint: Checkpoint, precision: HeadPrecision, kernels: Kernels, pool: ThreadPool) throws {
+        let configuration = checkpoint.configuration
+        norm = try configuration.finalNorm.map { try Norm($0, of: checkpoint) }
+        projection = try configuration.outputProjection.map { try FloatMatrix($0, of: checkpoint) }
+        let stored = try FloatMatrix(configuration.head, of: checkpoint)
+        matrix =
+            switch precision {
+            case .stored: .stored(stored)
+            case .bits8: .quantized(try QuantizedMatrix(stored, kernels: kernels, pool: pool))
+            }
+        hiddenSize = configuration.hiddenSize
+        vocabularySize = stored.rows
+        stage = configuration.layerCount
+    }
+
+    /// Bytes that a token reads.
+    var byteCount: Int {
+        let projectionBytes = projection?.byteCount ?? 0
+        return switch matrix {
+        case .stored(let matrix): matrix.byteCount + projectionBytes
+        case .quantized(let matrix): matrix.byteCount + projectionBytes
+        }
+    }
+
+    /// x: [rows, hiddenSize]; the logits of the pass's wanted rows go where it says.
+    func callAsFunction(_ x: UnsafePointer<Float>, _ pass: ForwardPass) {
+        let rows = pass.logitRows.count
+        let normed = pass.activations.normed.pointer
+        pass.parallelFor(rows) { range in
+            for index in range {
+                let source = x + pass.logitRows[index] * hiddenSize
+                let target = normed + index * hiddenSize
+                if let norm {
+                    norm.normalize(source, into: target, kernels: pass.kernels)
+                } else {
+                    target.update(from: source, count: hiddenSize)
+                }
+            }
+        }
+        var input = normed
+        if let projection {
+            input = pass.activations.embedded.pointer
+            pass.parallelFor(projection.rows, grain: Self.partRows) { range in
+                projection.product(rows: range, normed, tokens: rows, into: input, kernels: pass.kernels)
+            }
+        }
+        pass.hiddenStates?.record(stage, input, pass)
+        pass.parallelFor(vocabularySize, grain: Self.partRows) { range in
+            switch matrix {
+            case .stored(let matrix):
+                matrix.product(rows: range, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
+            case .quantized(let matrix):
+                matrix.product(rows: range, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+import CSignKernels
+import ModelDescription
+
+/// A linear layer at one bit per weight (paper §3.1, eq. 3):
+///
+///     Y = ((X ⊙ g) Sᵀ) ⊙ h        S ∈ {±1}, g per input, h per output
+///     Z = (Y − mean Y) / √(var Y + ε)      where the model was trained with it
+///     Z + b                                where the family has biases
+///
+/// X ⊙ g is quantized per token to integers q ≈ (X ⊙ g) / s, so that q Sᵀ is exact and Y = q Sᵀ · s ⊙ h.
+struct SignLinear: Sendable {
+    /// S, `X.weight`
+    let signs: PackedSigns
+    /// g, `X.input_factor`
+    let inputScale: FloatVector
+    /// h, `X.weight_scale`
+    let outputScale: FloatVector
+    /// ε of the LayerNorm, nil without one.
+    let layerNormEpsilon: Float?
+    /// b, `X.bias`
+    let bias: FloatVector?
+
+    var inputs: Int { signs.columns }
+    var outputs: Int { signs.rows }
+
+    /// - Throws: ``RuntimeError/layerTooWide(directory:tensor:inputs:maximum:)``, and `TensorFileError` when a scale is NaN
+    ///   or infinite.
+    init(_ linear: LinearDescription, signs: PackedSigns, of checkpoint: Checkpoint) throws {
+        guard linear.inputs <= Int(SIGN_KERNELS_MAXIMUM_COLUMNS) else {
+            throw RuntimeError.layerTooWide(
+                directory: checkpoint.directory.path, tensor: linear.weightName, inputs: linear.inputs,
+                maximum: Int(SIGN_KERNELS_MAXIMUM_COLUMNS))
+        }
+        let quantization = checkpoint.configuration.quantization
+        self.signs = signs
+        inputScale = try FloatVector(linear.inputScaleName, of: checkpoint)
+        outputScale = try FloatVector(linear.outputScaleName, of: checkpoint)
+        layerNormEpsilon = quantization?.postLayerNorm == true ? quantization?.layerNormEpsilon : nil
+        bias = try linear.bias.map { try FloatVector($0.name, of: checkpoint) }
+    }
+}
+
+/// Sign layers that read the same input: q, k and v; gate and up; o or down alone. Their products are one loop.
+struct SignLinearGroup: Sendable {
+    private let linears: [SignLinear]
+    /// Tiles that are one part of a loop: some hundred rows, whatever the tile.
+    private let partTiles: Int
+    private let partCounts: [Int]
+    private let inputs: Int
+
+    init(_ linears: [SignLinear], layout: SignLayout) {
+        self.linears = linears
+        inputs = linears[0].inputs
+        let partTiles = max(1, SignProductScratch.partRows / layout.tileRows)
+        self.partTiles = partTiles
+        partCounts = linears.map { (layout.tileCount(rows: $0.outputs) + partTiles - 1) / partTiles }
+    }
+
+    /// x: [rows, inputs]; output(i): where layer i writes [rows, its outputs].
+    ///
+    /// - Parameter output: called by every worker; must give all of them the same.
+    func callAsFunction(
+        _ x: UnsafePointer<Float>, _ pass: ForwardPass, output: (Int) -> UnsafeMutablePointer<Float>
+    ) {
+        let block = pass.activations.signProduct.tokens(inputs: inputs)
+        for first in stride(from: 0, to: pass.rows, by: block) {
+            let tokens = min(block, pass.rows - first)
+            quantize(x + first * inputs, tokens: tokens, pass)
+            multiply(tokens: tokens, pass) { output($0) + first * linears[$0].outputs }
+        }
+        for (index, linear) in linears.enumerated() {
+            // Z = LayerNorm(Y) + b
+            guard linear.layerNormEpsilon != nil || linear.bias != nil else { continue }
+            let y = output(index)
+            let width = linear.outputs
+            pass.parallelFor(pass.rows) { range in
+                for row in range {
+                    let y = y + row * width
+                    if let epsilon = linear.layerNormEpsilon { pass.kernels.pointee.layer_norm(y, width, epsilon, y) }
+                    if let bias = linear.bias { pass.kernels.pointee.add(bias.pointer, width, y) }
+                }
+            }
+        }
+    }
+
+    /// q, s and the look-up tables of every layer and token.
+    private func quantize(_ x: UnsafePointer<Float>, tokens: Int, _ pass: ForwardPass) {
+        let scratch = pass.activations.signProduct
+        let count = linears.count * tokens
+        pass.parallelFor(count) { range in
+            for index in range {
+                let (linear, token) = index.quotientAndRemainder(dividingBy: tokens)
+                scratch.quantize(
+                    x + token * inputs, linears[linear].inputScale.pointer, inputs: inputs,
+                    slot: scratch.slot(linear: linear, token: token))
+            }
+        }
+        let quads = scratch.layout.quadCount(columns: inputs)
+        let pieces = (quads + SignProductScratch.quadsPerPiece - 1) / SignProductScratch.quadsPerPiece
+        pass.parallelFor(count * pieces) { range in
+            for index in range {
+                let (slot, piece) = index.quotientAndRemainder(dividingBy: pieces)
+                let (linear, token) = slot.quotientAndRemainder(dividingBy: tokens)
+                let first = piece * SignProductScratch.quadsPerPiece
+                scratch.buildLookUpTables(
+                    quads: first..<min(first + SignProductScratch.quadsPerPiece, quads),
+                    slot: scratch.slot(linear: linear, token: token))
+            }
+        }
+    }
+
+    /// Y = q Sᵀ · s ⊙ h
+    private func multiply(tokens: Int, _ pass: ForwardPass, output: (Int) -> UnsafeMutablePointer<Float>) {
+        let scratch = pass.activations.signProduct
+        let sums = scratch.sums(worker: pass.worker.index)
+        pass.parallelFor(partCounts.reduce(0, +)) { range in
+            for index in range {
+                var (linear, part) = (0, index)
+                while part >= partCounts[linear] {
+                    part -= partCounts[linear]
+                    linear += 1
+                }
+                let layer = linears[linear]
+                let tileCount = scratch.layout.tileCount(rows: layer.outputs)
+                let tiles = part * partTiles..<min((part + 1) * partTiles, tileCount)
+                let first = tiles.lowerBound * scratch.layout.tileRows
+                let count = min(tiles.upperBound * scratch.layout.tileRows, layer.outputs) - first
+                let slot = scratch.slot(linear: linear, token: 0)
+                scratch.product(layer.signs, tiles: tiles, slot: slot, tokens: tokens, into: sums, stride: count)
+                for token in 0..<tokens {
+                    pass.kernels.pointee.dequantize(
+                        sums + token * count, scratch.scale(slot: slot + token), layer.outputScale.pointer + first,
+                        count, output(linear) + token * layer.outputs + first)
+                }
+            }
+        }
+    }
+}
+
+/// Integers and look-up tables of the sign products of one forward pass.
+///
+/// A slot is what one token gives one layer. Only so many tokens have slots at a time that their look-up tables stay in
+/// the second-level cache, where every tile of a matrix reads them.
+final class SignProductScratch {
+    /// Rows of a matrix that one part of a loop takes.
+    static let partRows = 256
+    /// Quadruples of groups that one part of building look-up tables takes.
+    static let quadsPerPiece = 32
+    /// Layers that share an input at most: q, k, v.
+    private static let linearsPerGroup = 3
+    private static let tokensAtMost = 16
+    private static let lookUpTableBudget = 1 << 20
+
+    let layout: SignLayout
+    private let kernels: Kernels
+    private let precision: InputPrecision
+    /// Tokens that have slots.
+    private let tokenSlots: Int
+    private let inputStride: Int
+    private let lookUpTableStride: Int
+    /// q, as int16 or int8: [slot, inputStride]
+    private let quantized: Buffer<Int16>
+    /// s and Σ|q|: [slot]
+    private let results: Buffer<sign_kernels_quantized>
+    /// [slot, lookUpTableStride]
+    private let lookUpTables: Buffer<UInt8>
+    /// q Sᵀ of a part: [worker, token, partRows]
+    private let partSums: Buffer<Int32>
+
+    /// - Parameters:
+    ///   - tokens: most tokens of a forward pass.
+    ///   - widest: inputs of the widest layer.
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(tokens: Int, widest: Int, threads: Int, instructionSet: InstructionSet, precision: InputPrecision) throws {
+        layout = instructionSet.layout
+        kernels = instructionSet.kernels
+        self.precision = precision
+        tokenSlots = min(tokens, Self.tokensAtMost)
+        let padding = Int(SIGN_KERNELS_INPUT_PADDING)
+        inputStride = (widest + padding - 1) / padding * padding
+        let bytes = Self.lookUpTableBytes(inputs: widest, kernels: kernels, precision: precision)
+        let alignment = Int(SIGN_KERNELS_ALIGNMENT)
+        lookUpTableStride = (bytes + alignment - 1) / alignment * alignment
+        let slots = Self.linearsPerGroup * tokenSlots
+        quantized = try Buffer(count: slots * inputStride)
+        results = try Buffer(count: slots)
+        lookUpTables = try Buffer(count: slots * lookUpTableStride, alignment: alignment)
+        partSums = try Buffer(count: threads * tokenSlots * Self.partRows)
+    }
+
+    /// Tokens of layers with that many inputs that should be worked on at a time.
+    func tokens(inputs: Int) -> Int {
+        let bytes = Self.lookUpTableBytes(inputs: inputs, kernels: kernels, precision: precision)
+        return max(1, min(tokenSlots, Self.lookUpTableBudget / bytes))
+    }
+
+    /// Bytes of one token's look-up tables for a layer.
+    private static func lookUpTableBytes(inputs: Int, kernels: Kernels, precision: InputPrecision) -> Int {
+        switch precision {
+        case .bits8: kernels.pointee.lut_bytes_int8(inputs)
+        case .bits16: kernels.pointee.lut_bytes_int16(inputs)
+        }
+    }
+
+    func slot(linear: Int, token: Int) -> Int { linear * tokenSlots + token }
+
+    func scale(slot: Int) -> Float { results.pointer[slot].scale }
+
+    func sums(worker: Int) -> UnsafeMutablePointer<Int32> {
+        partSums.pointer + worker * tokenSlots * Self.partRows
+    }
+
+    /// q = round((x ⊙ g) / s), zero-filled up to the padding that look-up tables are built from.
+    func quantize(_ x: UnsafePointer<Float>, _ g: UnsafePointer<Float>, inputs: Int, slot: Int) {
+        results.pointer[slot] =
+            switch precision {
+            case .bits8: kernels.pointee.quantize_int8(x, g, inputs, int8(slot), inputStride)
+            case .bits16: kernels.pointee.quantize_int16(x, g, inputs, int16(slot), inputStride)
+            }
+    }
+
+    func buildLookUpTables(quads: Range<Int>, slot: Int) {
+        let target = lookUpTables.pointer + slot * lookUpTableStride
+        switch precision {
+        case .bits8: kernels.pointee.build_luts_int8(int8(slot), quads.lowerBound, quads.upperBound, target)
+        case .bits16: kernels.pointee.build_luts_int16(int16(slot), quads.lowerBound, quads.upperBound, target)
+        }
+    }
+
+    /// q Sᵀ for some tiles of S and the tokens whose slots begin at `slot`: [tokens, stride].
+    func product(
+        _ signs: PackedSigns, tiles: Range<Int>, slot: Int, tokens: Int, into sums: UnsafeMutablePointer<Int32>,
+        stride: Int
+    ) {
+        let product =
+            precision == .bits8 ? kernels.pointee.sign_product_int8 : kernels.pointee.sign_product_int16
+        product(
+            signs.matrix, tiles.lowerBound, tiles.upperBound, lookUpTables.pointer + slot * lookUpTableStride,
+            lookUpTableStride, results.pointer + slot, tokens, sums, stride)
+    }
+
+    private func int16(_ slot: Int) -> UnsafeMutablePointer<Int16> { quantized.pointer + slot * inputStride }
+
+    private func int8(_ slot: Int) -> UnsafeMutablePointer<Int8> {
+        UnsafeMutableRawPointer(quantized.pointer + slot * inputStride).assumingMemoryBound(to: Int8.self)
+    }
+}

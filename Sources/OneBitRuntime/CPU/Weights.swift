@@ -1,0 +1,133 @@
+import CSignKernels
+import ModelDescription
+import TensorFiles
+
+/// A sign matrix in the order that the kernels want.
+// Unchecked because of the pointer: nothing writes to it any more, and `owner` keeps it valid.
+struct PackedSigns: @unchecked Sendable {
+    let rows: Int
+    let columns: Int
+    private let bytes: UnsafePointer<UInt8>
+    /// The mapped file or the buffer that holds the bytes.
+    private let owner: AnyObject
+
+    init(rows: Int, columns: Int, bytes: UnsafePointer<UInt8>, owner: AnyObject) {
+        self.rows = rows
+        self.columns = columns
+        self.bytes = bytes
+        self.owner = owner
+    }
+
+    var matrix: sign_kernels_packed_matrix { sign_kernels_packed_matrix(bytes: bytes, rows: rows, columns: columns) }
+}
+
+/// Floats that never change: a norm's weights, value vectors.
+// Unchecked because of the pointer: nothing writes after `init`, and the buffer lives as long as this.
+final class FloatVector: @unchecked Sendable {
+    let pointer: UnsafePointer<Float>
+    let count: Int
+    private let buffer: Buffer<Float>
+
+    init(_ values: [Float]) throws {
+        buffer = try Buffer(count: values.count)
+        buffer.pointer.update(from: values, count: values.count)
+        count = values.count
+        pointer = UnsafePointer(buffer.pointer)
+    }
+
+    /// - Throws: `TensorFileError` when a value is NaN or infinite.
+    convenience init(_ name: String, of checkpoint: Checkpoint) throws {
+        try self.init(checkpoint.floats(of: name))
+    }
+}
+
+/// A matrix of floats, where its file is mapped: the embeddings, projections and `lm_head`.
+struct FloatMatrix: Sendable {
+    let rows: Int
+    let columns: Int
+    private let tensor: MappedTensor
+    private let type: sign_kernels_float_type
+
+    /// - Parameter matrix: a tensor [rows, columns] that the checkpoint has checked to be one of floats.
+    init(_ matrix: TensorShape, of checkpoint: Checkpoint) throws {
+        rows = matrix.shape[0]
+        columns = matrix.shape[1]
+        tensor = try checkpoint.mapped(matrix.name)
+        switch tensor.description.elementType {
+        case .float16: type = SIGN_KERNELS_FLOAT16
+        case .bfloat16: type = SIGN_KERNELS_BFLOAT16
+        case .float32, .int8, .uint8, .int32, .int64: type = SIGN_KERNELS_FLOAT32
+        }
+    }
+
+    /// Bytes that a product reads.
+    var byteCount: Int { tensor.bytes.count }
+
+    /// One row as floats: the embedding of a token.
+    func copyRow(_ row: Int, to y: UnsafeMutablePointer<Float>, kernels: Kernels) {
+        let start = tensor.bytes.baseAddress! + row * columns * tensor.description.elementType.byteWidth
+        kernels.pointee.widen(start, type, columns, y)
+    }
+
+    /// y = x Wᵀ for some rows of W: x [tokens, columns], y [tokens, rows].
+    func product(
+        rows range: Range<Int>, _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>,
+        kernels: Kernels
+    ) {
+        kernels.pointee.float_product(
+            tensor.bytes.baseAddress!, type, columns, range.lowerBound, range.upperBound, x, columns, tokens, y, rows)
+    }
+}
+
+/// A matrix in 8 bits, one scale per row, made from floats at load: half the bytes of a float16 `lm_head`.
+///
+///     W[r][c] ≈ q[r][c] · s_r,   s_r = max_c |W[r][c]| / 127
+// Unchecked because of the buffers: nothing writes after `init`.
+struct QuantizedMatrix: @unchecked Sendable {
+    /// Rows that one part of the loop over them takes.
+    private static let partRows = 256
+
+    let rows: Int
+    let columns: Int
+    private let values: Buffer<Int8>
+    private let scales: Buffer<Float>
+
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``, `CancellationError`
+    init(_ matrix: FloatMatrix, kernels: Kernels, pool: ThreadPool) throws {
+        rows = matrix.rows
+        let columns = matrix.columns
+        self.columns = columns
+        let values = try Buffer<Int8>(count: rows * columns)
+        let scales = try Buffer<Float>(count: rows)
+        let parts = (rows + Self.partRows - 1) / Self.partRows
+        let floats = try Buffer<Float>(count: parts * columns)
+        let ones = try FloatVector([Float](repeating: 1, count: columns))
+        try pool.parallelFor(rows, grain: Self.partRows) { range in
+            for row in range {
+                let source = floats.pointer + row / Self.partRows * columns
+                matrix.copyRow(row, to: source, kernels: kernels)
+                scales.pointer[row] =
+                    kernels.pointee.quantize_int8(
+                        source, ones.pointer, columns, values.pointer + row * columns, columns
+                    ).scale
+            }
+        }
+        self.values = values
+        self.scales = scales
+    }
+
+    var byteCount: Int { rows * (columns + MemoryLayout<Float>.size) }
+
+    /// As `FloatMatrix.product`.
+    func product(
+        rows range: Range<Int>, _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>,
+        kernels: Kernels
+    ) {
+        kernels.pointee.float_product(
+            values.pointer, SIGN_KERNELS_INT8, columns, range.lowerBound, range.upperBound, x, columns, tokens, y, rows)
+        for token in 0..<tokens {
+            let part = y + token * rows + range.lowerBound
+            kernels.pointee.scale(part, scales.pointer + range.lowerBound, range.count, part)
+        }
+    }
+}

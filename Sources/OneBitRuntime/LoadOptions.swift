@@ -1,0 +1,112 @@
+import Foundation
+@_exported import LanguageModel
+
+/// Loads the packed model of a directory, with its tokenizer and its chat template, on a thread of its own.
+///
+///     let model = try await loadModel(from: directory)
+///
+/// - Throws: `CheckpointError`, `TokenizerError`, `LanguageModelError`, ``InstructionSetError``.
+public func loadModel(from directory: URL, options: LoadOptions = LoadOptions()) async throws -> ModelContainer {
+    try await SerialTaskExecutor().run {
+        try ModelContainer(model: PackedModel(directory: directory, options: options), directory: directory)
+    }
+}
+
+/// Where the sign matrices are kept in the order that the kernels want.
+public enum SignLayoutPolicy: Sendable, Hashable {
+    /// In a file beside the checkpoint, `.onebit/LAYOUT.safetensors`, made at the first load and checked at every one. For
+    /// a checkpoint that cannot be written beside, in ``LoadOptions/cacheDirectory``; otherwise in memory.
+    case file
+    /// In memory, made at every load.
+    case memory
+}
+
+/// To how many bits a sign layer's input is quantized, per token. Sums over it are exact either way.
+public enum InputPrecision: Int, Sendable, CaseIterable {
+    /// Fewer look-ups than 16: prompts are read about 1.5 times as fast, and generation where memory is not the limit.
+    case bits8 = 8
+    /// Nothing lost against 16-bit float activations.
+    case bits16 = 16
+
+    public static let `default` = InputPrecision.bits8
+}
+
+/// In what precision the output projection is computed.
+public enum HeadPrecision: String, Sendable, CaseIterable {
+    /// As it is stored.
+    case stored
+    /// In 8 bits with a scale per row, made at load: half the bytes of 16-bit floats.
+    case bits8 = "8"
+}
+
+/// How a packed model is loaded and run.
+public struct LoadOptions: Sendable {
+    /// Threads to compute with; nil is as many as there are physical cores.
+    public var threads: Int?
+    /// Bits to which the inputs of the sign layers are quantized.
+    public var inputPrecision: InputPrecision
+    /// Precision of `lm_head`.
+    public var headPrecision: HeadPrecision
+    /// The kernels; nil is what the environment or the CPU says.
+    public var instructionSet: InstructionSet?
+    /// Where the kernels' order of the signs is kept.
+    public var layoutPolicy: SignLayoutPolicy
+    /// Where the kernels' order of the signs is kept for checkpoints in directories that cannot be written; nil is nowhere.
+    public var cacheDirectory: URL?
+    /// Called with what happens at load that a user may want to know.
+    public var report: @Sendable (LoadEvent) -> Void
+
+    public init(
+        threads: Int? = nil,
+        inputPrecision: InputPrecision = .default,
+        headPrecision: HeadPrecision = .stored,
+        instructionSet: InstructionSet? = nil,
+        layoutPolicy: SignLayoutPolicy = .file,
+        cacheDirectory: URL? = LoadOptions.userCacheDirectory,
+        report: @escaping @Sendable (LoadEvent) -> Void = { _ in }
+    ) {
+        self.threads = threads
+        self.inputPrecision = inputPrecision
+        self.headPrecision = headPrecision
+        self.instructionSet = instructionSet
+        self.layoutPolicy = layoutPolicy
+        self.cacheDirectory = cacheDirectory
+        self.report = report
+    }
+
+    /// `$XDG_CACHE_HOME/onebit`, by default `~/.cache/onebit` (XDG Base Directory Specification).
+    public static var userCacheDirectory: URL {
+        let base = ProcessInfo.processInfo.environment["XDG_CACHE_HOME"] ?? ""
+        // The specification: a relative path is invalid and to be ignored.
+        let home = FileManager.default.homeDirectoryForCurrentUser
+        let directory = base.hasPrefix("/") ? URL(filePath: base) : home.appending(path: ".cache")
+        return directory.appending(path: "onebit", directoryHint: .isDirectory)
+    }
+}
+
+/// What happens at load that a user may want to know.
+public enum LoadEvent: Sendable, Equatable, CustomStringConvertible {
+    /// The file of the kernels' order is made, because there is none.
+    case buildingLayout(file: String)
+    /// The file is stale or damaged and is made again.
+    case rebuildingLayout(file: String, reason: String)
+    /// The file cannot be written; the order is made in memory, as it will be at every load.
+    case layoutNotKept(file: String, reason: String)
+
+    /// Whether something is not as it should be.
+    public var isWarning: Bool {
+        switch self {
+        case .buildingLayout: false
+        case .rebuildingLayout, .layoutNotKept: true
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .buildingLayout(let file): "Laying out the signs for this CPU, once: \(file)"
+        case .rebuildingLayout(let file, let reason): "Making \(file) again: \(reason)"
+        case .layoutNotKept(let file, let reason):
+            "\(file) cannot be kept, so loading takes longer every time: \(reason)"
+        }
+    }
+}
