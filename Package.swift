@@ -114,7 +114,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
+                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization",
+                "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
