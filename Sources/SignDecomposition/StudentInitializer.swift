@@ -176,19 +176,5 @@ public struct StartRecipe: Sendable, Hashable, Codable {
     public static let signMagnitude: Float = 0.01
 }
 
-/// Names of the presets, as `--recipe` takes them.
-public enum RecipeName: String, Sendable, CaseIterable, Codable {
-    case paper
-    case `default`
-
-    /// The start recipe of that name.
-    public var start: StartRecipe {
-        switch self {
-        case .paper: .paper
-        case .default: .standard
-        }
-    }
-}
-
 /// Called after each tensor with the work done and the whole, both in weights.
 public typealias ProgressCallback = (_ completed: Int, _ total: Int) throws -> Void

@@ -47,14 +47,16 @@ public struct BytePairTokenizer: Tokenizer {
             case .token(let token): ids.append(token.id)
             case .text(let range):
                 var normalized = Array(text[range])
-                try normalizer?.normalize(&normalized)
+                let startsText = startsPrompt && range.lowerBound == 0
+                try normalizer?.normalize(&normalized, startsText: startsText)
                 try normalized.withUnsafeBufferPointer { bytes in
                     for part in normalizedTokens.split(bytes) {
                         switch part {
                         case .token(let token): ids.append(token.id)
                         case .text(let piece):
-                            let startsText = startsPrompt && range.lowerBound == 0 && piece.lowerBound == 0
-                            try appendIDs(of: Array(bytes[piece]), startsText: startsText, with: &merger, to: &ids)
+                            try appendIDs(
+                                of: Array(bytes[piece]), startsText: startsText && piece.lowerBound == 0, with: &merger,
+                                to: &ids)
                         }
                     }
                 }
@@ -73,7 +75,7 @@ public struct BytePairTokenizer: Tokenizer {
         try text.bytes.withUnsafeBufferPointer { bytes in
             for (index, piece) in text.pieces.enumerated() {
                 if index.isMultiple(of: Self.piecesBetweenChecks) { try Task.checkCancellation() }
-                model.encode(UnsafeBufferPointer(rebasing: bytes[piece]), with: &merger, into: &ids)
+                try model.encode(UnsafeBufferPointer(rebasing: bytes[piece]), with: &merger, into: &ids)
             }
         }
     }
@@ -118,4 +120,10 @@ public struct BytePairTokenizer: Tokenizer {
 
         mutating func finish() -> String { String(decoding: decoder.finish(), as: UTF8.self) }
     }
+}
+
+/// The special tokens that stand around an encoded text.
+struct PostProcessor: Sendable, Hashable {
+    var prefix: [Int] = []
+    var suffix: [Int] = []
 }

@@ -4,10 +4,6 @@ import Foundation
 public enum TokenizerError: LocalizedError, Sendable, Hashable {
     /// The directory has neither `tokenizer.json` nor `tokenizer.model`, nor both of `vocab.json` and `merges.txt`.
     case notFound(directory: String)
-    /// The file could not be read at all.
-    case unreadable(file: String, reason: String)
-    /// The file is larger than any tokenizer is.
-    case tooLarge(file: String, bytes: Int, limit: Int)
     /// The file is not what its format asks for at `key` (a path such as `model.merges[17]`).
     case malformed(file: String, key: String, reason: String)
     /// The file is well formed, but asks at `key` for something that this library does not do.
@@ -24,10 +20,6 @@ public enum TokenizerError: LocalizedError, Sendable, Hashable {
         case .notFound(let directory):
             "\(directory): no tokenizer found; expected tokenizer.json, tokenizer.model, or vocab.json and merges.txt. "
                 + "Copy one of these from the model that the weights came from."
-        case .unreadable(let file, let reason):
-            "\(file): cannot be read: \(reason)"
-        case .tooLarge(let file, let bytes, let limit):
-            "\(file): \(bytes) bytes, but a tokenizer has at most \(limit). Is it the right file?"
         case .malformed(let file, let key, let reason):
             "\(file): \(key.isEmpty ? "" : "\(key): ")\(reason)"
         case .unsupported(let file, let key, let found, let supported):

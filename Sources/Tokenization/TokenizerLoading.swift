@@ -1,9 +1,10 @@
 import Foundation
+import JSON
 
 /// Loads the tokenizer of a model directory in Hugging Face layout: `tokenizer.json`, else `tokenizer.model`, else
 /// `vocab.json` with `merges.txt`.
 ///
-/// - Throws: `TokenizerError`, naming file and key.
+/// - Throws: `TokenizerError`, naming file and key, and `FileError` where a file cannot be read.
 public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
     let tokenizerFile = directory.appending(path: "tokenizer.json")
     if FileManager.default.fileExists(atPath: tokenizerFile.path) {
@@ -29,4 +30,76 @@ public func tokenizerFiles(in directory: URL) -> [URL] {
         "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
     ]
     return names.map { directory.appending(path: $0) }.filter { FileManager.default.fileExists(atPath: $0.path) }
+}
+
+/// No tokenizer comes near this size; a larger file is refused before it is read.
+let maximumTokenizerFileBytes = 256 << 20
+
+/// Calls `body` with a reader over `data`, and gives its failures the name of the file.
+func withJSONReader<Result>(
+    of data: Data,
+    file: String,
+    _ body: (inout JSONReader) throws -> Result
+) throws -> Result {
+    try data.withUnsafeBytes { raw in
+        do {
+            var reader = try JSONReader(validating: raw)
+            return try body(&reader)
+        } catch let error as JSONError {
+            let key = error.problem == .notUTF8 ? "" : "byte \(error.offset)"
+            throw TokenizerError.malformed(file: file, key: key, reason: error.reason)
+        }
+    }
+}
+
+/// Calls `body`, which reads a tokenizer's files, and makes what is wrong with their JSON a `TokenizerError`.
+func withTokenizerErrors<Result>(_ body: () throws -> Result) throws -> Result {
+    do {
+        return try body()
+    } catch let error as JSONNodeError {
+        throw TokenizerError(error)
+    }
+}
+
+extension TokenizerError {
+    init(_ error: JSONNodeError) {
+        if case .unsupported(let found, let supported) = error.problem {
+            self = .unsupported(file: error.file, key: error.key, found: found, supported: supported)
+        } else {
+            self = .malformed(file: error.file, key: error.key, reason: error.reason)
+        }
+    }
+}
+
+extension JSONNode {
+    /// Reads a JSON file of a tokenizer whole: an object. Of two equal keys the later one counts, as in Python.
+    ///
+    /// - Returns: A node that is missing where the file is.
+    init(tokenizerFile url: URL) throws {
+        guard FileManager.default.fileExists(atPath: url.path) else {
+            self.init(nil, file: url.path)
+            return
+        }
+        try self.init(contentsOf: url, duplicateKeys: .lastCounts, limit: maximumTokenizerFileBytes)
+        _ = try object()
+    }
+
+    /// The boolean, or `standard` where the key is missing or null.
+    func boolean(default standard: Bool) throws -> Bool { try nonNull?.boolean() ?? standard }
+
+    /// The `type` member that names a component.
+    func type() throws -> String {
+        _ = try object()
+        return try self["type"].string()
+    }
+
+    /// What a token is spelled like that is given as a string or as an object with `content`; nil where this is null.
+    func tokenContent() throws -> String? {
+        if case .object = value { return try self["content"].string() }
+        return try nonNull?.string()
+    }
+
+    func unsupported(_ found: String, supported: String) -> JSONNodeError {
+        JSONNodeError(file: file, line: line, key: path, problem: .unsupported(found: found, supported: supported))
+    }
 }

@@ -37,7 +37,9 @@ struct InitCommand: ParsableCommand {
     func run() throws {
         let teacher = try Checkpoint(directory: teacher)
         let meter = progress.meter("decompose", total: teacher.configuration.parameterCount, unit: "weights")
-        let initializer = StudentInitializer(recipe: options.applied(to: recipe), seed: seed.seed)
+        var recipe = recipe.start
+        options.apply(to: &recipe)
+        let initializer = StudentInitializer(recipe: recipe, seed: seed.seed)
         let reports = try initializer.run(
             teacher: teacher,
             destination: output.output,

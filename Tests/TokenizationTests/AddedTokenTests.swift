@@ -7,7 +7,7 @@ import Testing
 struct AddedTokenTests {
     /// The parts of a text, tokens in brackets.
     private func split(_ text: String, by tokens: [AddedToken]) -> [String] {
-        let matcher = AddedTokenMatcher(tokens.map { (Array($0.content.utf8), $0) })
+        let matcher = AddedTokenMatcher(tokens.map { ($0, Array($0.content.utf8)) })
         var text = text
         return text.withUTF8 { bytes in
             matcher.split(bytes).map { part in

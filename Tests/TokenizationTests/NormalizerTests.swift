@@ -6,7 +6,7 @@ import Testing
 struct NormalizerTests {
     private func normalized(_ text: String, by normalizer: Normalizer) throws -> [Unicode.Scalar] {
         var bytes = Array(text.utf8)
-        try normalizer.normalize(&bytes)
+        try normalizer.normalize(&bytes, startsText: true)
         return Array(String(decoding: bytes, as: UTF8.self).unicodeScalars)
     }
 

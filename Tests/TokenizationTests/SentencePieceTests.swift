@@ -5,81 +5,48 @@ import Testing
 
 @Suite("tokenizer.model")
 struct SentencePieceTests {
-    /// A model file, written field by field.
-    private struct Model {
-        enum Kind: UInt8 {
-            case normal = 1
-            case unknown = 2
-            case control = 3
-            case userDefined = 4
-            case unused = 5
-            case byte = 6
-        }
-
-        var pieces: [(piece: [UInt8], score: Float, kind: Kind)] = [
-            (Array("<unk>".utf8), 0, .unknown), (Array("<s>".utf8), 0, .control), (Array("</s>".utf8), 0, .control),
-        ]
-        var type: UInt8 = 2
-        var hasByteFallback = true
-        var addsDummyPrefix = true
-        var removesExtraSpaces = false
-        var charsmap: [UInt8] = []
-
-        init(_ words: [String]) {
-            for byte in UInt8.min...UInt8.max { pieces.append((BytePairModel.fallbackSpelling(of: byte), 0, .byte)) }
-            for (index, word) in words.enumerated() { pieces.append((Array(word.utf8), -Float(index), .normal)) }
-        }
-
-        var data: Data {
-            func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
-                [number << 3 | 2]
-                    + (bytes.count < 128
-                        ? [UInt8(bytes.count)] : [UInt8(bytes.count & 127) | 128, UInt8(bytes.count >> 7)])
-                    + bytes
-            }
-            var bytes: [UInt8] = []
-            for (piece, score, kind) in pieces {
-                let scoreBytes = withUnsafeBytes(of: score.bitPattern.littleEndian) { Array($0) }
-                bytes += field(1, field(1, piece) + [2 << 3 | 5] + scoreBytes + [3 << 3, kind.rawValue])
-            }
-            // Field 35 takes two bytes as a key: 35 << 3 is 280.
-            bytes += field(2, [3 << 3, type, 0x98, 0x02, hasByteFallback ? 1 : 0])
-            let normalizer = [3 << 3, addsDummyPrefix ? 1 : 0, 4 << 3, removesExtraSpaces ? 1 : 0] as [UInt8]
-            bytes += field(3, field(2, charsmap) + normalizer)
-            return Data(bytes)
-        }
-
-        func tokenizer(configuration: String = "{}") throws -> any Tokenizer {
-            let files = ["tokenizer.model": data, "tokenizer_config.json": Data(configuration.utf8)]
-            return try withDirectory(files) { try loadTokenizer(from: $0) }
-        }
-    }
-
     private let words = ["ab", "▁ab", "▁", "a", "b", "c"]
 
     @Test("The pair with the best score merges first; bytes spell what is unknown")
     func merges() throws {
-        let tokenizer = try Model(words).tokenizer()
+        let tokenizer = try SentencePieceFile(words).tokenizer()
         #expect(tokenizer.vocabularySize == 265)
         #expect(try tokenizer.encode("ab cab", addSpecialTokens: false) == [260, 261, 264, 259])
         #expect(try tokenizer.encode("é", addSpecialTokens: true) == [1, 261, 3 + 0xC3, 3 + 0xA9])
         #expect(try tokenizer.encode("", addSpecialTokens: true) == [1])
-        #expect(try tokenizer.encode("<s>", addSpecialTokens: false).count == 4, "control pieces are not found in text")
         #expect(tokenizer.decode([1, 260, 261, 3 + 0xC3, 3 + 0xA9], skipSpecialTokens: true) == "ab é")
         #expect(tokenizer.beginOfSequence == 1)
         #expect(tokenizer.endOfSequence == 2)
     }
 
+    /// Ids of transformers 5.24's LlamaTokenizer.
+    @Test("Control pieces and the unknown one are found in texts; behind one `legacy` puts a separator")
+    func controlPieces() throws {
+        let legacy = try SentencePieceFile(words).tokenizer(configuration: #"{"legacy": true}"#)
+        let other = try SentencePieceFile(words).tokenizer()
+        for (text, old, new) in [
+            ("ab</s>ab", [260, 2, 260], [260, 2, 259]), ("ab </s> ab", [260, 261, 2, 260], [260, 261, 2, 260]),
+            ("<unk>c<s>", [0, 261, 264, 1], [0, 264, 1]), ("</s>", [2], [2]),
+        ] {
+            #expect(try legacy.encode(text, addSpecialTokens: false) == old, "\(text)")
+            #expect(try other.encode(text, addSpecialTokens: false) == new, "\(text)")
+        }
+        #expect(try other.encode([.text("</s>")]).count == 5, "text of others has no control pieces")
+        let unprefixed = try SentencePieceFile(words).tokenizer(configuration: #"{"add_prefix_space": false}"#)
+        #expect(try unprefixed.encode("ab</s>ab", addSpecialTokens: false) == [259, 2, 259])
+        #expect(unprefixed.decode([260], skipSpecialTokens: true) == " ab")
+    }
+
     @Test("Without byte fallback neighbouring unknown characters are one unknown token")
     func unknown() throws {
-        var model = Model(words)
+        var model = SentencePieceFile(words)
         model.hasByteFallback = false
         #expect(try model.tokenizer().encode("xyab", addSpecialTokens: false) == [261, 0, 259])
     }
 
     @Test("User-defined pieces stay whole; extra spaces and the dummy prefix are as the file says")
     func settings() throws {
-        var model = Model(words)
+        var model = SentencePieceFile(words)
         model.pieces.append((Array("cab".utf8), 0, .userDefined))
         model.addsDummyPrefix = false
         #expect(try model.tokenizer().encode("abcab", addSpecialTokens: false) == [259, 265])
@@ -90,14 +57,14 @@ struct SentencePieceTests {
     @Test("tokenizer_config.json says whether BOS and EOS are added")
     func boundaries() throws {
         let configuration = #"{"add_bos_token": false, "add_eos_token": true}"#
-        let tokenizer = try Model(words).tokenizer(configuration: configuration)
+        let tokenizer = try SentencePieceFile(words).tokenizer(configuration: configuration)
         #expect(try tokenizer.encode("ab", addSpecialTokens: true) == [260, 2])
     }
 
     @Test("Models of other types, and broken ones, are refused by key")
     func refusals() throws {
-        func key(_ change: (inout Model) -> Void) throws -> String {
-            var model = Model(words)
+        func key(_ change: (inout SentencePieceFile) -> Void) throws -> String {
+            var model = SentencePieceFile(words)
             change(&model)
             let error = #expect(throws: TokenizerError.self) { _ = try model.tokenizer() }
             switch error {
@@ -122,7 +89,7 @@ struct SentencePieceTests {
         /// 2^`exponent` empty pieces.
         func file(_ exponent: Int) -> Data { (0..<exponent).reduce(Data([0x0A, 0x00])) { data, _ in data + data } }
         #expect(file(10).withUnsafeBytes(SentencePieceReader.pieceCount) == 1024)
-        #expect(Model(words).data.withUnsafeBytes(SentencePieceReader.pieceCount) == 265)
+        #expect(SentencePieceFile(words).data.withUnsafeBytes(SentencePieceReader.pieceCount) == 265)
         let error = #expect(throws: TokenizerError.self) {
             _ = try withDirectory(["tokenizer.model": file(20) + file(0)]) { try loadTokenizer(from: $0) }
         }
@@ -134,18 +101,18 @@ struct SentencePieceTests {
 
     @Test("More bytes of user-defined pieces than anybody needs are refused: each takes fifty of memory")
     func longUserDefinedPieces() throws {
-        var model = Model(words)
+        var model = SentencePieceFile(words)
         // Unlike in their first bytes: the tree that finds them shares nothing.
         model.pieces += (0..<9000).map { index in
             (Array("\(10_000 + index)".utf8) + [UInt8](repeating: 0x78, count: 500), 0, .userDefined)
         }
         let error = #expect(throws: TokenizerError.self) { _ = try model.tokenizer() }
-        #expect(error?.errorDescription?.contains("bytes of user-defined pieces") == true)
+        #expect(error?.errorDescription?.contains("bytes of added tokens") == true)
     }
 
     @Test("Bytes that are no protobuf, or half of one, are refused, never crash")
     func garbage() throws {
-        let whole = Model(words).data
+        let whole = SentencePieceFile(words).data
         var broken = [
             Data(repeating: 0xFF, count: 100), Data("not a model".utf8), Data([0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F]),
         ]

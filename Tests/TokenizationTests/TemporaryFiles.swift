@@ -62,3 +62,53 @@ func regularExpression(_ pattern: String) throws -> SearchPattern {
         RegularExpression(
             try NSRegularExpression(pattern: pattern), file: "tokenizer.json", key: "pre_tokenizer.pattern.Regex"))
 }
+
+/// A `tokenizer.model`, written field by field.
+struct SentencePieceFile {
+    enum Kind: UInt8 {
+        case normal = 1
+        case unknown = 2
+        case control = 3
+        case userDefined = 4
+        case unused = 5
+        case byte = 6
+    }
+
+    var pieces: [(piece: [UInt8], score: Float, kind: Kind)] = [
+        (Array("<unk>".utf8), 0, .unknown), (Array("<s>".utf8), 0, .control), (Array("</s>".utf8), 0, .control),
+    ]
+    var type: UInt8 = 2
+    var hasByteFallback = true
+    var addsDummyPrefix = true
+    var removesExtraSpaces = false
+    var charsmap: [UInt8] = []
+
+    init(_ words: [String]) {
+        for byte in UInt8.min...UInt8.max { pieces.append((BytePairModel.fallbackSpelling(of: byte), 0, .byte)) }
+        for (index, word) in words.enumerated() { pieces.append((Array(word.utf8), -Float(index), .normal)) }
+    }
+
+    var data: Data {
+        func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+            [number << 3 | 2]
+                + (bytes.count < 128
+                    ? [UInt8(bytes.count)] : [UInt8(bytes.count & 127) | 128, UInt8(bytes.count >> 7)])
+                + bytes
+        }
+        var bytes: [UInt8] = []
+        for (piece, score, kind) in pieces {
+            let scoreBytes = withUnsafeBytes(of: score.bitPattern.littleEndian) { Array($0) }
+            bytes += field(1, field(1, piece) + [2 << 3 | 5] + scoreBytes + [3 << 3, kind.rawValue])
+        }
+        // Field 35 takes two bytes as a key: 35 << 3 is 280.
+        bytes += field(2, [3 << 3, type, 0x98, 0x02, hasByteFallback ? 1 : 0])
+        let normalizer = [3 << 3, addsDummyPrefix ? 1 : 0, 4 << 3, removesExtraSpaces ? 1 : 0] as [UInt8]
+        bytes += field(3, field(2, charsmap) + normalizer)
+        return Data(bytes)
+    }
+
+    func tokenizer(configuration: String = "{}") throws -> any Tokenizer {
+        let files = ["tokenizer.model": data, "tokenizer_config.json": Data(configuration.utf8)]
+        return try withDirectory(files) { try loadTokenizer(from: $0) }
+    }
+}

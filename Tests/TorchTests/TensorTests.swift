@@ -49,7 +49,7 @@ struct TensorTests {
     func concurrentGradients() throws {
         let generator = try Generator(seed: 3)
         let leaf = try Tensor.randn([24, 24], using: generator).requiringGradient()
-        func gradient(_ index: Int) throws -> [Float] {
+        @Sendable func gradient(_ index: Int) throws -> [Float] {
             let x = try Tensor.full(Double(index) / 10, shape: [8, 24])
             let loss = try x.linear(leaf).linear(leaf).relu().sum()
             return try loss.gradients(by: [leaf])[0]?.floats() ?? []

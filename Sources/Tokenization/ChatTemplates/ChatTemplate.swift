@@ -1,4 +1,34 @@
 import Foundation
+import JSON
+
+/// A message of a conversation.
+public struct ChatMessage: Sendable, Hashable, Codable {
+    /// Who speaks.
+    public enum Role: String, Sendable, Hashable, Codable, CaseIterable {
+        /// Says, before anything else, how the model is to behave.
+        case system
+        /// Asks.
+        case user
+        /// Answers: the model.
+        case assistant
+    }
+
+    public var role: Role
+    public var content: String
+
+    /// A message of `role`.
+    public init(role: Role, content: String) {
+        self.role = role
+        self.content = content
+    }
+
+    /// What the model is told before the conversation.
+    public static func system(_ content: String) -> ChatMessage { ChatMessage(role: .system, content: content) }
+    /// What the user says.
+    public static func user(_ content: String) -> ChatMessage { ChatMessage(role: .user, content: content) }
+    /// What the model answered.
+    public static func assistant(_ content: String) -> ChatMessage { ChatMessage(role: .assistant, content: content) }
+}
 
 /// Writes conversations in the format that a model was trained on.
 ///
@@ -29,17 +59,22 @@ public struct ChatTemplate: Sendable {
     /// Recognises the template of a model directory: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`
     /// (of several the one called `default`), else that of `chat_template.json`.
     ///
-    /// - Throws: `ChatTemplateError` where there is none or it is not known, `TokenizerError` where a file cannot be read.
+    /// - Throws: `ChatTemplateError` where there is none or it is not known, `TokenizerError` where a file is malformed,
+    ///   `FileError` where it cannot be read.
     public init(directory: URL) throws {
+        self = try withTokenizerErrors { try ChatTemplate(readFrom: directory) }
+    }
+
+    private init(readFrom directory: URL) throws {
         let format = try KnownTemplate.format(of: ChatTemplateSource(directory: directory))
-        let named = try NamedSpecialTokens(directory: directory)
+        let configuration = try TokenizerConfiguration(directory: directory)
         func token(_ content: String?, _ piece: ChatFormat.Piece, _ name: String) throws -> String {
             if let content { return content }
             guard format.pieces.contains(piece) else { return "" }
             throw ChatTemplateError.missingToken(directory: directory.path, name: name)
         }
-        beginOfSequence = try token(named.beginOfSequence, .beginOfSequence, "bos_token")
-        endOfSequence = try token(named.endOfSequence, .endOfSequence, "eos_token")
+        beginOfSequence = try token(configuration.beginOfSequence, .beginOfSequence, "bos_token")
+        endOfSequence = try token(configuration.endOfSequence, .endOfSequence, "eos_token")
         self.format = format
     }
 
@@ -191,5 +226,54 @@ extension Date {
         let parts = Calendar(identifier: .gregorian).dateComponents([.day, .month, .year], from: self)
         guard let day = parts.day, let month = parts.month, let year = parts.year else { return "" }
         return "\(day < 10 ? "0" : "")\(day) \(months[month - 1]) \(year)"
+    }
+}
+
+/// The text of a model's chat template, and the file that it stands in.
+struct ChatTemplateSource {
+    let file: String
+    let text: String
+
+    /// The longest template in use has some 15 kB.
+    private static let maximumBytes = 1 << 20
+
+    /// The template of a model directory: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`, else that of
+    /// `chat_template.json`.
+    init(directory: URL) throws {
+        func existing(_ name: String) -> URL? {
+            let url = directory.appending(path: name)
+            return FileManager.default.fileExists(atPath: url.path) ? url : nil
+        }
+        if let url = existing("chat_template.jinja") {
+            guard let text = String(validating: try readSmallFile(url, limit: Self.maximumBytes), as: UTF8.self) else {
+                throw ChatTemplateError.malformed(file: url.path, reason: "not valid UTF-8")
+            }
+            self.init(file: url.path, text: text)
+            return
+        }
+        for url in ["tokenizer_config.json", "chat_template.json"].compactMap(existing) {
+            let node = try JSONNode(tokenizerFile: url)["chat_template"]
+            if node.isNull { continue }
+            self.init(file: url.path, text: try Self.text(of: node))
+            return
+        }
+        throw ChatTemplateError.notFound(directory: directory.path)
+    }
+
+    init(file: String, text: String) {
+        self.file = file
+        self.text = text
+    }
+
+    /// A template, or the one called `default` of several.
+    private static func text(of node: JSONNode) throws -> String {
+        guard case .array = node.value else { return try node.string() }
+        var names: [String] = []
+        for element in try node.elements() {
+            let name = try element["name"].string()
+            if name == "default" { return try element["template"].string() }
+            names.append(name)
+        }
+        throw ChatTemplateError.noDefault(file: node.file, names: names)
     }
 }

@@ -11,10 +11,17 @@ struct BytePairModel: Sendable {
         case bytes
     }
 
+    /// What stands for a character that the vocabulary cannot spell.
+    enum UnknownToken: Sendable {
+        case id(Int)
+        /// The file names a token that it does not have: what encoding throws where one is needed.
+        case missing(TokenizerError)
+    }
+
     let vocabulary: Vocabulary
     private let merges: MergeTable
     private let unit: Unit
-    private let unknown: Int?
+    private let unknown: UnknownToken?
     private let fusesUnknown: Bool
     private let ignoresMerges: Bool
     /// Id of each single-byte unit, or −1: all bytes, or ASCII.
@@ -30,7 +37,7 @@ struct BytePairModel: Sendable {
         vocabulary: Vocabulary,
         merges: MergeTable,
         unit: Unit,
-        unknown: Int?,
+        unknown: UnknownToken?,
         fusesUnknown: Bool,
         byteFallback: Bool,
         ignoresMerges: Bool
@@ -58,14 +65,16 @@ struct BytePairModel: Sendable {
     }
 
     /// Appends the ids of the word `text`.
-    func encode(_ text: UnsafeBufferPointer<UInt8>, with merger: inout WordMerger, into output: inout [Int]) {
+    ///
+    /// - Throws: `TokenizerError` where the unknown token is needed and missing.
+    func encode(_ text: UnsafeBufferPointer<UInt8>, with merger: inout WordMerger, into output: inout [Int]) throws {
         guard !text.isEmpty else { return }
         if ignoresMerges, let id = wholeWord(text) {
             output.append(id)
             return
         }
         guard let separator else {
-            encodePart(text, with: &merger, into: &output)
+            try encodePart(text, with: &merger, into: &output)
             return
         }
         var start = 0
@@ -74,21 +83,22 @@ struct BytePairModel: Sendable {
         while position < text.count {
             let isSeparator = text[position] == separator[0] && text[position...].starts(with: separator)
             if isSeparator, !isInsideRun {
-                encodePart(UnsafeBufferPointer(rebasing: text[start..<position]), with: &merger, into: &output)
+                try encodePart(UnsafeBufferPointer(rebasing: text[start..<position]), with: &merger, into: &output)
                 start = position
             }
             isInsideRun = isSeparator
             position += isSeparator ? separator.count : 1
         }
-        encodePart(UnsafeBufferPointer(rebasing: text[start...]), with: &merger, into: &output)
+        try encodePart(UnsafeBufferPointer(rebasing: text[start...]), with: &merger, into: &output)
     }
 
     private func encodePart(
         _ text: UnsafeBufferPointer<UInt8>,
         with merger: inout WordMerger,
         into output: inout [Int]
-    ) {
+    ) throws {
         merger.removeAll()
+        let unknown: Int? = if case .id(let id) = unknown { id } else { nil }
         // Neighbouring unknown characters become one unknown token where the model fuses them.
         var hasUnknown = false
         var position = 0
@@ -105,6 +115,8 @@ struct BytePairModel: Sendable {
             } else if let unknown {
                 if hasUnknown, !fusesUnknown { merger.append(unknown) }
                 hasUnknown = true
+            } else if case .missing(let error) = self.unknown {
+                throw error
             }
         }
         if hasUnknown, let unknown { merger.append(unknown) }

@@ -5,6 +5,9 @@ indirect enum Normalizer: Sendable {
     case sequence([Normalizer])
     /// Puts a string in front of a text that is not empty.
     case prepend([UInt8])
+    /// SentencePiece's dummy prefix: a word separator in front of a text that is not empty. Behind an added token only under
+    /// the scheme `always`, and not where the text begins with a separator or a space.
+    case dummyPrefix([UInt8], Metaspace.PrependScheme)
     case replace(SearchPattern, with: [UInt8])
     /// Unicode's canonical composition.
     case canonicalComposition
@@ -14,13 +17,19 @@ indirect enum Normalizer: Sendable {
     /// SentencePiece's `remove_extra_whitespaces`: no spaces at the ends, single ones between words.
     case collapseSpaces
 
+    /// Normalizes a text, or with `startsText` false what stands behind an added token.
+    ///
     /// - Throws: what `SearchPattern.forEachMatch` throws.
-    func normalize(_ text: inout [UInt8]) throws {
+    func normalize(_ text: inout [UInt8], startsText: Bool) throws {
         switch self {
         case .sequence(let normalizers):
-            for normalizer in normalizers { try normalizer.normalize(&text) }
+            for normalizer in normalizers { try normalizer.normalize(&text, startsText: startsText) }
         case .prepend(let prefix):
             if !text.isEmpty { text.insert(contentsOf: prefix, at: 0) }
+        case .dummyPrefix(let separator, let scheme):
+            let hasSeparator = text.first == UInt8(ascii: " ") || text.starts(with: separator)
+            guard !text.isEmpty, scheme != .never, startsText || scheme == .always && !hasSeparator else { return }
+            text.insert(contentsOf: separator, at: 0)
         case .replace(let pattern, let content):
             text = try pattern.replaced(in: text, with: content)
         case .canonicalComposition:

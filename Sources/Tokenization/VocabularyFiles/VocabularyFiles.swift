@@ -1,5 +1,5 @@
 import Foundation
-import ModelDescription
+import JSON
 
 extension BytePairTokenizer {
     /// Reads `vocab.json` and `merges.txt`, which tokenizers of before `tokenizer.json` consist of: GPT-2's, and the
@@ -7,24 +7,30 @@ extension BytePairTokenizer {
     ///
     /// What they do not say, `tokenizer_config.json` beside them does: by `tokenizer_class` how texts are cut (GPT-2's where
     /// it is missing), by `add_bos_token` and `add_eos_token` what is put around a text (nothing where they are missing;
-    /// OPT's puts `</s>` in front), and it names the special tokens, as `special_tokens_map.json` does for what it leaves
-    /// out. `added_tokens_decoder` or, where that is missing, `added_tokens.json` adds tokens to the vocabulary.
+    /// OPT's puts `</s>` in front). Tokens that the files beside the vocabulary add or name are part of the tokenizer.
     ///
-    /// - Throws: `TokenizerError`, naming file and key.
-    public init(vocabulary vocabularyURL: URL, merges mergesURL: URL) throws {
-        let directory = vocabularyURL.deletingLastPathComponent()
-        let named = try NamedSpecialTokens(directory: directory)
-        let pipeline = try ByteLevelPipeline(configuration: named.configuration)
+    /// - Throws: `TokenizerError`, naming file and key, and `FileError` where a file cannot be read.
+    public init(vocabulary: URL, merges: URL) throws {
+        self = try withTokenizerErrors { try BytePairTokenizer(vocabularyFile: vocabulary, mergesFile: merges) }
+    }
+
+    private init(vocabularyFile vocabularyURL: URL, mergesFile mergesURL: URL) throws {
+        let configuration = try TokenizerConfiguration(directory: vocabularyURL.deletingLastPathComponent())
+        let pipeline = try ByteLevelPipeline(configuration: configuration.root)
         let vocabulary = try Self.readVocabulary(vocabularyURL)
-        let addedTokens = try AddedTokens(
-            checking: try AddedTokenEntry.entries(
-                named, beside: vocabulary, in: directory, standardToken: ByteLevelPipeline.standardToken),
-            vocabulary, pipeline.normalizer)
+        var entries = try configuration.addedTokens(beside: vocabulary)
+        if let id = vocabulary.id(of: ByteLevelPipeline.standardToken.utf8),
+            !entries.contains(where: { $0.token.id == id })
+        {
+            let token = AddedToken(id: id, content: ByteLevelPipeline.standardToken)
+            entries.append(try AddedTokenEntry(token, id: configuration.root, content: configuration.root))
+        }
+        let addedTokens = try AddedTokens(checking: entries, vocabulary, pipeline.normalizer)
         func id(_ name: String?, standard: String?) -> Int? {
             (name ?? standard).flatMap { addedTokens.id(of: $0) ?? vocabulary.id(of: $0.utf8) }
         }
-        let beginOfSequence = id(named.beginOfSequence, standard: pipeline.standardBeginOfSequence)
-        let endOfSequence = id(named.endOfSequence, standard: ByteLevelPipeline.standardToken)
+        let beginOfSequence = id(configuration.beginOfSequence, standard: pipeline.standardBeginOfSequence)
+        let endOfSequence = id(configuration.endOfSequence, standard: ByteLevelPipeline.standardToken)
         self.init(
             normalizer: pipeline.normalizer,
             preTokenizer: pipeline.preTokenizer,
@@ -37,7 +43,7 @@ extension BytePairTokenizer {
                 byteFallback: false,
                 ignoresMerges: false
             ),
-            postProcessor: try named.applied(
+            postProcessor: configuration.applied(
                 to: PostProcessor(), beginOfSequence: beginOfSequence, endOfSequence: endOfSequence),
             decoder: TextDecoder(stages: [ByteLevelStage()]),
             addedTokens: addedTokens,
@@ -47,11 +53,43 @@ extension BytePairTokenizer {
     }
 
     private static func readVocabulary(_ url: URL) throws -> Vocabulary {
-        try withJSONReader(of: try readTokenizerFile(at: url), file: url.path) { reader in
+        try withJSONReader(of: try readSmallFile(url, limit: maximumTokenizerFileBytes), file: url.path) { reader in
             var vocabulary = Vocabulary()
             try vocabulary.read(&reader, file: url.path, key: "")
             try reader.readEnd()
             return vocabulary
+        }
+    }
+}
+
+/// How the tokenizers that come as `vocab.json` and `merges.txt` cut texts, by `tokenizer_class`.
+struct ByteLevelPipeline {
+    /// What BOS (of GPT-2), EOS and the unknown token are called where no file names them.
+    static let standardToken = "<|endoftext|>"
+
+    let normalizer: Normalizer?
+    let preTokenizer: PreTokenizer
+    let standardBeginOfSequence: String?
+
+    init(configuration: JSONNode) throws {
+        let addsPrefixSpace = try configuration["add_prefix_space"].boolean(default: false)
+        let kind = configuration["tokenizer_class"]
+        switch kind.isNull ? "GPT2Tokenizer" : try kind.string() {
+        case "GPT2Tokenizer", "GPT2TokenizerFast":
+            normalizer = nil
+            preTokenizer = .byteLevel(addsPrefixSpace: addsPrefixSpace, splitsWords: true)
+            standardBeginOfSequence = Self.standardToken
+        case "Qwen2Tokenizer", "Qwen2TokenizerFast":
+            normalizer = .canonicalComposition
+            preTokenizer = .sequence([
+                .split(.llama3Words(maximumDigits: 1), .isolated, inverted: false),
+                .byteLevel(addsPrefixSpace: addsPrefixSpace, splitsWords: false),
+            ])
+            standardBeginOfSequence = nil
+        case let name:
+            throw kind.unsupported(
+                "\(name) without tokenizer.json", supported: "GPT2Tokenizer, Qwen2Tokenizer; others with tokenizer.json"
+            )
         }
     }
 }

@@ -1,10 +1,25 @@
 import ArgumentParser
 import SignDecomposition
 
-extension RecipeName: ExpressibleByArgument {}
 extension DecompositionMethod: ExpressibleByArgument {}
 extension LatentWeight: ExpressibleByArgument {}
 extension ScaleSplit: ExpressibleByArgument {}
+
+/// A preset of the method, as `--recipe` takes it.
+enum RecipeName: String, ExpressibleByArgument, CaseIterable, Encodable {
+    /// The paper's.
+    case paper
+    /// The best that this project has measured.
+    case `default`
+
+    /// What it makes of a start checkpoint.
+    var start: StartRecipe {
+        switch self {
+        case .paper: .paper
+        case .default: .standard
+        }
+    }
+}
 
 /// An option that is on or off, so that it can override a preset either way.
 enum OnOff: String, ExpressibleByArgument, CaseIterable {
@@ -26,13 +41,11 @@ struct StartRecipeOptions: ParsableArguments {
     @Option(help: "A LayerNorm without parameters after every one-bit linear: on or off.")
     var postLayernorm: OnOff?
 
-    /// The preset with these choices in place of its own.
-    func applied(to preset: RecipeName) -> StartRecipe {
-        var recipe = preset.start
+    /// Puts these choices in place of a preset's.
+    func apply(to recipe: inout StartRecipe) {
         if let method { recipe.method = method }
         if let latent { recipe.latent = latent }
         if let scaleSplit { recipe.scaleSplit = scaleSplit }
         if let postLayernorm { recipe.postLayerNorm = postLayernorm == .on }
-        return recipe
     }
 }

@@ -55,7 +55,7 @@ enum ErrorReport {
         case FileError.destinationExists: suggestion = ("--overwrite", "replaces it")
         case TaskDataError.malformedItem, is UnscorableItemError:
             suggestion = ("--skip-malformed", "leaves such items out")
-        default: return nil
+        default: return (error as? any CommandLineAdvice)?.commandLineAdvice
         }
         guard OneBitCommand.helpMessage(for: command).contains(suggestion.option) else { return nil }
         return "\(suggestion.option) \(suggestion.text)."
@@ -74,4 +74,10 @@ enum ErrorReport {
         guard let path = foundation.userInfo[NSFilePathErrorKey] as? String else { return reason }
         return "\(path): \(reason)"
     }
+}
+
+/// A library's error for which the command line knows the option that helps; libraries do not speak of options.
+protocol CommandLineAdvice: Error {
+    /// What to do, in place of the error's own suggestion; nil keeps that.
+    var commandLineAdvice: String? { get }
 }

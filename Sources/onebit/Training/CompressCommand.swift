@@ -36,7 +36,10 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Corpus to distil on, in place of one that the teacher writes.")
     var corpus: URL?
 
-    @Option(help: "Held-out text to judge by (.txt or .jsonl); samples of the corpus are held out where none is given.")
+    @Option(
+        help:
+            "Held-out text to judge by (.txt or .jsonl, also gzipped); samples of the corpus are held out where none is given."
+    )
     var text: URL?
 
     @Option(
@@ -54,14 +57,14 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup(title: "Start") var start: StartRecipeOptions
     @OptionGroup(title: "Corpus") var synthesis: SynthesisOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
-    @OptionGroup(title: "Method") var distillation: DistillationOptions
+    @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
 
     @Flag(help: "Keep the stages' results in OUTPUT.work.")
     var keepWork = false
 
     @OptionGroup var seed: SeedOption
-    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
     @OptionGroup var json: JSONOption
 
@@ -84,12 +87,31 @@ struct CompressCommand: ParsableCommand {
             try LoadedTask.all(
                 KnownTasks.paper, from: TaskDataSource(directory: $0, limit: evalLimit, skipsMalformed: false))
         }
+        let configuration = configuration(for: teacher.configuration)
+        let vocabulary = teacher.configuration.vocabularySize
+        let heldOut = try text.map {
+            try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
+        }
+        let givenText = try corpus.map {
+            try CompressionText(corpus: $0, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
+        }
         let work = try CompressionWork(
-            beside: output.output, settings: try settings(for: teacher), resumes: resumption.resume)
+            beside: output.output,
+            identity: try configuration.identity(teacher: teacher, corpus: try corpus.map(ContentDigest.init(of:))),
+            resumes: resumption.resume)
 
         let report: CompressionReport
         do {
-            report = try walk(teacher, work: work, tokenizer: tokenizer, tasks: tasks ?? [], begin: begin)
+            try initialize(teacher, configuration, work)
+            if corpus == nil { try synthesize(teacher, configuration, tokenizer, work) }
+            let text =
+                try givenText
+                ?? CompressionText(
+                    corpus: work.corpus, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
+            try distill(teacher, configuration, text.training, work)
+            try pack(work)
+            report = try judge(
+                teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
         } catch {
             work.removeUnlessBegun()
             throw error
@@ -101,63 +123,24 @@ struct CompressCommand: ParsableCommand {
         }
     }
 
-    /// All stages, each where an earlier run has not finished it.
-    private func walk(
-        _ teacher: Checkpoint, work: CompressionWork, tokenizer: any Tokenizer, tasks: [LoadedTask],
-        begin: ContinuousClock.Instant
-    ) throws -> CompressionReport {
-        try initialise(teacher, work: work)
-        if corpus == nil { try synthesise(teacher, tokenizer: tokenizer, work: work) }
-        let text = try CompressionText(
-            corpus: corpus ?? work.corpus, heldOut: text, tokenizer: tokenizer)
-        let budget = budget.budget(
-            for: recipe, tokens: text.training.count, context: teacher.configuration.maximumPositions, seed: seed.seed)
-        try distil(teacher, tokens: text.training, budget: budget, work: work)
-        try pack(work)
-        let elapsed = ContinuousClock.now - begin
-
-        let report = try CompressionReport.measure(
-            teacher: teacher, start: Checkpoint(directory: work.start), packed: Checkpoint(directory: work.packed),
-            tokenizer: tokenizer, text: text,
-            window: budget.sequenceLength, tasks: tasks, prompt: prompt,
-            recipe: madeWith(work.settings, budget: budget, corpusTokens: text.training.count, teacher: teacher),
-            seconds: elapsed / .seconds(1), threads: threads.threads, progress: progress)
-        try work.finish(
-            report: report,
-            card: modelCard(
-                teacher: teacher.directory, output: output.output, report: report, heldOut: text.heldOutLoader),
-            output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
-        return report
+    /// The preset with the options in place of its own.
+    private func configuration(for teacher: ModelConfiguration) -> DistillationConfiguration {
+        var configuration = recipe.configuration(for: teacher, seed: seed.seed)
+        start.apply(to: &configuration.start)
+        synthesis.apply(to: &configuration.synthesis, teacher: teacher)
+        budget.apply(to: &configuration.budget, of: recipe)
+        method.apply(to: &configuration)
+        return configuration
     }
 
-    private func settings(for teacher: Checkpoint) throws -> CompressionSettings {
-        CompressionSettings(
-            teacher: teacher.directory.standardizedFileURL.path,
-            start: start.applied(to: recipe),
-            corpus: corpus?.standardizedFileURL.path,
-            synthesis: synthesis.settings(
-                samples: recipe.samples, firstToken: recipe.firstToken,
-                context: teacher.configuration.maximumPositions, seed: seed.seed),
-            distillation: distillation.applied(to: recipe.distillation),
-            seed: seed.seed)
-    }
+    // MARK: Stages, each skipped where an earlier run has finished it
 
-    private func madeWith(
-        _ settings: CompressionSettings, budget: TrainingBudget, corpusTokens: Int, teacher: Checkpoint
-    ) -> CompressionRecipe {
-        CompressionRecipe(
-            name: recipe, start: settings.start, corpus: corpus?.lastPathComponent,
-            synthesis: corpus == nil ? settings.synthesis : nil, corpusTokens: corpusTokens,
-            signGradient: settings.distillation.signGradient, lossWeights: settings.distillation.lossWeights,
-            plan: settings.distillation.plan(
-                budget: budget, threads: threads.threads, parameters: teacher.configuration.parameterCount),
-            seed: seed.seed)
-    }
-
-    private func initialise(_ teacher: Checkpoint, work: CompressionWork) throws {
+    private func initialize(
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ work: CompressionWork
+    ) throws {
         guard !work.has(work.start) else { return }
         let meter = progress.meter("init", total: teacher.configuration.parameterCount, unit: "parameters")
-        try StudentInitializer(recipe: work.settings.start, seed: seed.seed)
+        try StudentInitializer(recipe: configuration.start, seed: seed.seed)
             .run(teacher: teacher, destination: work.start) { done, _ in
                 meter.update(done: done)
                 try Task.checkCancellation()
@@ -165,23 +148,26 @@ struct CompressCommand: ParsableCommand {
         meter.finish()
     }
 
-    private func synthesise(_ teacher: Checkpoint, tokenizer: any Tokenizer, work: CompressionWork) throws {
+    private func synthesize(
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ tokenizer: any Tokenizer,
+        _ work: CompressionWork
+    ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: try Transformer(checkpoint: teacher), tokenizer: tokenizer, settings: work.settings.synthesis,
-            threads: threads.threads, to: work.corpus, resumes: true, progress: progress)
+            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, threads: execution.threads.threads,
+            to: work.corpus, overwrite: false, resumes: true, progress: progress)
     }
 
-    private func distil(
-        _ teacher: Checkpoint, tokens: [Int32], budget: TrainingBudget, work: CompressionWork
+    private func distill(
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ tokens: [Int32], _ work: CompressionWork
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
-        resumption.resume = true  // the settings were compared; what stands there is this run's
-        try distill(
+        resumption.resume = true  // the identities were compared: what stands there is this run's
+        try onebit.distill(
             teacher: teacher, start: try Checkpoint(directory: work.start), tokens: tokens,
-            recipe: work.settings.distillation, budget: budget, threads: threads.threads, output: work.student,
-            overwrite: false, resumption: resumption, progress: progress)
+            configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
+            resumption: resumption, progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {
@@ -193,5 +179,26 @@ struct CompressCommand: ParsableCommand {
             try Task.checkCancellation()
         }
         meter.finish()
+    }
+
+    /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
+    private func judge(
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, elapsed: Duration
+    ) throws -> CompressionReport {
+        let report = try CompressionReport.measure(
+            teacher: teacher, start: Checkpoint(directory: work.start), packed: Checkpoint(directory: work.packed),
+            tokenizer: tokenizer, heldOut: text.heldOut, window: configuration.budget.sequenceLength, tasks: tasks,
+            prompt: prompt,
+            recipe: CompressionRecord(
+                name: recipe, configuration: configuration, corpus: corpus?.lastPathComponent,
+                corpusTokens: text.training.count, steps: try work.stepsMade()),
+            seconds: elapsed / .seconds(1), threads: execution.threads.threads, progress: progress)
+        try work.finish(
+            report: report,
+            card: modelCard(
+                teacher: teacher.directory, output: output.output, report: report, heldOut: text.heldOut.loader),
+            output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
+        return report
     }
 }

@@ -16,12 +16,12 @@ extension CompressionReport {
     ///   - prompt: Beginning of the stories.
     ///   - seconds: What the compression took.
     static func measure(
-        teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer, text: CompressionText,
-        window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecipe, seconds: Double, threads: Int?,
-        progress: ProgressOptions
+        teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer,
+        heldOut: CompressionText.HeldOut, window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecord,
+        seconds: Double, threads: Int?, progress: ProgressOptions
     ) throws -> CompressionReport {
         let plan = try WindowPlan(length: window)
-        let heldOut = TokenizedText(name: text.heldOutName, sequences: [text.heldOut])
+        let heldOut = TokenizedText(name: heldOut.name, sequences: [heldOut.tokens])
         let windows = plan.windowCount(of: heldOut)
         let teacherModel = try TorchModel(checkpoint: teacher, threads: threads)
         // The packed files are about to move: an order of their signs kept beside them would be stale there.

@@ -1,4 +1,6 @@
 import OneBitEvaluation
+import OneBitTraining
+import SignDecomposition
 
 /// What a compression made of the model, measured, and what made it.
 struct CompressionReport: Encodable {
@@ -29,7 +31,7 @@ struct CompressionReport: Encodable {
     var definitions: [String: String]
     /// Wall-clock time of start, synthesis, distillation and packing.
     var compressionSeconds: Double
-    var recipe: CompressionRecipe
+    var recipe: CompressionRecord
 
     var teacher: Model { models[0] }
     var packed: Model { models[models.count - 1] }
@@ -65,5 +67,71 @@ struct CompressionReport: Encodable {
             \(tasks.map { "\n\($0.summary.text)\n\($0.legend)\n" } ?? "")
             \(stories)
             """
+    }
+}
+
+/// What a compression was made with and did, so that it can be repeated.
+struct CompressionRecord: Encodable {
+    /// The preset.
+    var name: RecipeName
+    var configuration: DistillationConfiguration
+    /// The corpus's file; nil where the teacher wrote it.
+    var corpus: String?
+    /// Tokens that were trained on, those held out not among them.
+    var corpusTokens: Int
+    /// Optimizer steps that were made.
+    var steps: Int
+    var version = OneBitVersion.current
+    /// The command line, quoted for a shell.
+    var command = ShellCommand.ofThisProcess
+
+    /// Tokens that the student has seen, over all passes.
+    var trainedTokens: Int { steps * configuration.budget.tokensPerStep }
+
+    /// Every number by name, for people.
+    var table: TextTable {
+        var table = TextTable([.text("setting"), .text("value")])
+        func append(_ name: String, _ value: some CustomStringConvertible) { table.append([name, "\(value)"]) }
+        let (start, loss, optimizer) = (configuration.start, configuration.loss, configuration.optimizer)
+        append("recipe", "\(name.rawValue), onebit-swift \(version)")
+        append("value vectors g and h", "\(start.method.rawValue), split \(start.scaleSplit.rawValue)")
+        append("latent weight", start.latent.rawValue)
+        append("LayerNorm after a linear", start.postLayerNorm ? "on" : "off")
+        append("corpus", corpus ?? synthesisText)
+        append("corpus tokens", Quantity.grouped(corpusTokens))
+        append("steps", Quantity.grouped(steps))
+        append("sequences per step", configuration.budget.batchSize)
+        append("tokens per sequence", Quantity.grouped(configuration.budget.sequenceLength))
+        append(
+            "tokens trained on",
+            "\(Quantity.grouped(trainedTokens)), "
+                + "\(Quantity.fixed(Double(trainedTokens) / Double(max(1, corpusTokens)), digits: 1)) passes")
+        append("gradient of the sign", loss.signGradient.rawValue)
+        append("weight of the KL divergence", loss.weights.klDivergence)
+        append("weight of the hidden states", loss.weights.hiddenStates)
+        append("weight of the language model", loss.weights.languageModel)
+        for group in [ParameterGroup.latent, .scales, .embedding, .norm] {
+            append("learning rate, \(group.rawValue)", optimizer.learningRates[group])
+        }
+        append("warm-up steps", optimizer.schedule(steps: steps).warmupSteps)
+        append("schedule", "cosine to zero")
+        append("AdamW β₁, β₂, ε", "\(optimizer.beta1), \(optimizer.beta2), \(optimizer.epsilon)")
+        append("weight decay of matrices", optimizer.weightDecay)
+        append("largest gradient norm", optimizer.gradientClip)
+        append("seed", configuration.seed)
+        return table
+    }
+
+    private var synthesisText: String {
+        let synthesis = configuration.synthesis
+        let first =
+            switch synthesis.firstToken {
+            case .uniform:
+                "first token uniform, the next \(synthesis.greedyTokens.lowerBound) to "
+                    + "\(synthesis.greedyTokens.upperBound) greedy"
+            case .model: "first token drawn by the model"
+            }
+        return "written by the teacher: \(Quantity.grouped(synthesis.samples)) samples of up to "
+            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first), \(synthesis.batchSize) side by side"
     }
 }

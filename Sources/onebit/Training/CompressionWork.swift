@@ -1,42 +1,45 @@
 import Foundation
 import OneBitTraining
-import SignDecomposition
 import TensorFiles
-
-/// What a compression was asked to do; a resumed one must ask for the same.
-struct CompressionSettings: Codable, Hashable {
-    var teacher: String
-    var start: StartRecipe
-    var corpus: String?
-    var synthesis: SynthesisSettings
-    var distillation: DistillationRecipe
-    var seed: UInt64
-}
+import Tokenization
 
 /// The directory beside the output in which a compression keeps its stages' results.
 struct CompressionWork {
     let directory: URL
-    let settings: CompressionSettings
 
     var start: URL { directory.appending(path: "start") }
     var corpus: URL { directory.appending(path: "corpus.jsonl") }
     var student: URL { directory.appending(path: "student") }
     var packed: URL { directory.appending(path: "packed") }
+    private var trainingLog: URL { student.appending(path: "training_log.jsonl") }
+
+    private static let settingsName = "settings.json"
 
     /// Makes the directory, or finds it where the compression resumes one.
     ///
     /// - Throws: ``TrainingError/workExists(directory:)``, and
-    ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was begun differently.
-    init(beside output: URL, settings: CompressionSettings, resumes: Bool) throws {
+    ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was started differently.
+    init(beside output: URL, identity: RunIdentity, resumes: Bool) throws {
         directory = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".work")
-        self.settings = settings
-        let file = directory.appending(path: "settings.json")
-        if FileManager.default.fileExists(atPath: directory.path) {
+        let file = directory.appending(path: Self.settingsName)
+        let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
+        if let contents, !contents.isEmpty {
             guard resumes else { throw TrainingError.workExists(directory: directory) }
-            try requireSameSettings(in: file)
+            let saved: RunIdentity
+            do {
+                saved = try JSONDecoder().decode(RunIdentity.self, from: Data(contentsOf: file))
+            } catch {
+                throw TrainingError.damagedTrainingCheckpoint(
+                    directory: directory, reason: "\(Self.settingsName): \(error)")
+            }
+            try identity.requireSame(as: saved, in: directory)
         } else {
-            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-            try writeAtomically(try JSONEncoder().encode(settings), to: file)
+            // An empty directory is what a killed run of an earlier version left, and nothing of it is lost. The new one
+            // appears with its settings, or not at all.
+            try StagedDirectory.write(to: directory, overwrite: contents != nil) { staged in
+                try writeAtomically(
+                    try JSONEncoder().encode(identity), to: staged.appending(path: Self.settingsName))
+            }
         }
     }
 
@@ -46,7 +49,12 @@ struct CompressionWork {
     /// Removes the directory where a failed run has left nothing in it that a resumption could use.
     func removeUnlessBegun() {
         let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
-        if contents == ["settings.json"] { try? FileManager.default.removeItem(at: directory) }
+        if contents == [Self.settingsName] { try? FileManager.default.removeItem(at: directory) }
+    }
+
+    /// Optimizer steps that made the student.
+    func stepsMade() throws -> Int {
+        try Data(contentsOf: trainingLog).split(separator: UInt8(ascii: "\n")).count
     }
 
     /// Moves the packed model to `output`, with its card and report.
@@ -55,32 +63,52 @@ struct CompressionWork {
             for name in try FileManager.default.contentsOfDirectory(atPath: packed.path) {
                 try FileManager.default.copyItem(at: packed.appending(path: name), to: staged.appending(path: name))
             }
-            try FileManager.default.copyItem(
-                at: student.appending(path: "training_log.jsonl"), to: staged.appending(path: "training_log.jsonl"))
+            try FileManager.default.copyItem(at: trainingLog, to: staged.appending(path: "training_log.jsonl"))
             try writeAtomically(Data(card.utf8), to: staged.appending(path: "README.md"))
             try writeAtomically(
                 Data((try jsonText(report) + "\n").utf8), to: staged.appending(path: "compression_report.json"))
         }
         if !keepsWork { try FileManager.default.removeItem(at: directory) }
     }
+}
 
-    private func requireSameSettings(in file: URL) throws {
-        let saved: CompressionSettings
-        do {
-            saved = try JSONDecoder().decode(CompressionSettings.self, from: Data(contentsOf: file))
-        } catch {
-            throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "settings.json: \(error)")
+/// The text of a compression: what is trained on, and what is judged by.
+struct CompressionText {
+    let training: [Int32]
+    let heldOut: HeldOut
+
+    struct HeldOut {
+        let tokens: [Int]
+        let name: String
+        let loader: Loader
+    }
+
+    /// What the `datasets` library calls the reader of a file; the Hub's cards name data of one's own by it.
+    enum Loader: String {
+        case json, text
+
+        init(of file: URL) { self = Corpus.isJSONLines(file) ? .json : .text }
+    }
+
+    /// Reads a text to judge by.
+    static func heldOut(_ file: URL, tokenizer: any Tokenizer, vocabularySize: Int) throws -> HeldOut {
+        let tokens = try Corpus.tokens(of: file, tokenizer: tokenizer, vocabularySize: vocabularySize)
+        return HeldOut(tokens: tokens.map(Int.init), name: file.lastPathComponent, loader: Loader(of: file))
+    }
+
+    /// - Parameter heldOut: Text to judge by; without one, every twentieth document of the corpus is held out.
+    init(corpus: URL, heldOut: HeldOut?, tokenizer: any Tokenizer, vocabularySize: Int) throws {
+        func tokens(_ includes: (Int) -> Bool) throws -> [Int32] {
+            try Corpus.tokens(of: corpus, tokenizer: tokenizer, vocabularySize: vocabularySize, includes: includes)
         }
-        let pairs: [(String, String, String)] = [
-            ("teacher", saved.teacher, settings.teacher),
-            ("start", "\(saved.start)", "\(settings.start)"),
-            ("corpus", saved.corpus ?? "synthesised", settings.corpus ?? "synthesised"),
-            ("synthesis", "\(saved.synthesis)", "\(settings.synthesis)"),
-            ("distillation", "\(saved.distillation)", "\(settings.distillation)"),
-            ("seed", "\(saved.seed)", "\(settings.seed)"),
-        ]
-        for (key, old, new) in pairs where old != new {
-            throw TrainingError.settingsChanged(directory: directory, key: key, saved: old, given: new)
+        if let heldOut {
+            training = try tokens { _ in true }
+            self.heldOut = heldOut
+        } else {
+            training = try tokens { $0 % 20 != 0 }
+            self.heldOut = HeldOut(
+                tokens: try tokens { $0 % 20 == 0 }.map(Int.init), name: "the corpus's held-out twentieth",
+                loader: Loader(of: corpus))
         }
     }
 }

@@ -8,7 +8,7 @@ import Tokenization
 struct PretrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pretrain",
-        abstract: "Train a small LLaMA model from nothing on a text.",
+        abstract: "Train a small LLaMA model from random weights on a text.",
         discussion: """
             Next-token training, for teachers to try things on. The text is JSON lines of {"text": …}, one document each, \
             or plain text as one document. Without --tokenizer a byte-pair tokenizer is trained on it first.
@@ -48,7 +48,7 @@ struct PretrainCommand: ParsableCommand {
     @Option(help: "Longest sequence that the model can read, in tokens.")
     var context = 256
 
-    @Option(help: "Optimiser steps.")
+    @Option(help: "Optimizer steps.")
     var steps = 1000
 
     @Option(help: "Sequences per step.")
@@ -62,7 +62,7 @@ struct PretrainCommand: ParsableCommand {
 
     @OptionGroup(title: "Run") var resumption: ResumeOptions
     @OptionGroup var seed: SeedOption
-    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
@@ -79,24 +79,26 @@ struct PretrainCommand: ParsableCommand {
                 try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
                 to: configurationFile)
             let configuration = try ModelConfiguration(contentsOf: configurationFile)
-            let tokens = try Corpus.tokens(of: text, tokenizer: source, closesDocuments: true)
-            let plan = TrainingPlan(
-                budget: TrainingBudget(
-                    steps: steps, batchSize: batchSize, sequenceLength: sequenceLength ?? context, seed: seed.seed),
-                warmupSteps: steps / 20,
-                optimizer: OptimizerSettings(learningRates: LearningRates(all: learningRate)),
-                parallelism: Parallelism(threads: threads.threads, parameters: configuration.parameterCount))
+            let tokens = try Corpus.tokens(
+                of: text, tokenizer: source, vocabularySize: configuration.vocabularySize, closesDocuments: true)
+            let budget = TrainingBudget(
+                length: .steps(steps), batchSize: batchSize, sequenceLength: sequenceLength ?? context)
             let pretrainer = try Pretrainer(
                 configuration: configuration, elementType: .bfloat16, seed: seed.seed)
-            let tokensPerStep = plan.budget.tokensPerStep
-            let meter = progress.meter("pretrain", total: steps * tokensPerStep, unit: "tokens")
+            let meter = progress.meter("pretrain", total: steps * budget.tokensPerStep, unit: "tokens")
             try pretrainer.run(
-                tokens: tokens, plan: plan, into: directory,
+                tokens: tokens,
+                configuration: PretrainingConfiguration(
+                    shape: shape, budget: budget,
+                    optimizer: OptimizerSettings(
+                        learningRates: LearningRates(all: learningRate), warmupSteps: steps / 20),
+                    seed: seed.seed),
+                execution: execution.execution,
+                into: directory,
                 checkpoints: CheckpointPolicy(
                     directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
             ) { event in
-                meter.update(done: event.step * tokensPerStep, note: event.summary)
-                try Task.checkCancellation()
+                meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
             }
             meter.finish(note: "\(pretrainer.parameterCount) parameters")
         }

@@ -11,12 +11,13 @@ struct SynthesizeCommand: ParsableCommand {
         commandName: "synthesize",
         abstract: "Let the teacher write the text that it will be distilled on.",
         discussion: """
-            The paper's procedure: first token uniform over the vocabulary, the next 3 to 5 greedy, the rest sampled \
-            from the full softmax until a stop token or the maximum length. Writes one {"text": …, "tokens": […]} a line.
+            With --recipe paper: first token uniform over the vocabulary, the next 3 to 5 greedy, the rest sampled from the \
+            full softmax until a stop token or the maximum length; 132,000 samples. The default recipe, as compress uses \
+            it, draws the first token from the model and writes 2,000. Writes one {"text": …, "tokens": […]} a line.
 
             EXAMPLES
-              onebit synthesize llama-7b --output corpus.jsonl --samples 132000 --max-length 2048
-              onebit synthesize llama-7b --output corpus.jsonl --samples 132000 --max-length 2048 --resume
+              onebit synthesize llama-7b --output corpus.jsonl --recipe paper
+              onebit synthesize llama-7b --output corpus.jsonl --recipe paper --resume
             """
     )
 
@@ -26,8 +27,11 @@ struct SynthesizeCommand: ParsableCommand {
     @Option(name: [.short, .long], help: ArgumentHelp("File to write.", valueName: "file"))
     var output: URL
 
-    @Flag(help: "Replace the output file if it exists.")
+    @Flag(help: "Replace the output file if it exists. The old one goes once the new one is whole.")
     var overwrite = false
+
+    @Option(help: "Preset of the method: the paper's, or the best that we have measured.")
+    var recipe = RecipeName.default
 
     @OptionGroup var synthesis: SynthesisOptions
 
@@ -44,48 +48,25 @@ struct SynthesizeCommand: ParsableCommand {
         }
         let checkpoint = try Checkpoint(directory: teacher)
         try checkpoint.require(.dense)
-        let settings = synthesis.settings(
-            samples: 2000, context: checkpoint.configuration.maximumPositions, seed: seed.seed)
+        var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
+        synthesis.apply(to: &settings, teacher: checkpoint.configuration)
         try writeCorpus(
-            of: try Transformer(checkpoint: checkpoint), tokenizer: try loadTokenizer(from: teacher),
-            settings: settings, threads: threads.threads, to: output, resumes: resume, progress: progress)
+            of: checkpoint, tokenizer: try loadTokenizer(from: teacher), settings: settings, threads: threads.threads,
+            to: output, overwrite: overwrite, resumes: resume, progress: progress)
     }
 }
 
-/// How the teacher writes.
-struct SynthesisOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Samples to write.", valueName: "n"))
-    var samples: Int?
-
-    @Option(help: ArgumentHelp("Tokens per sample at the most; 2048 or the model's context.", valueName: "n"))
-    var maxLength: Int?
-
-    @Option(help: ArgumentHelp("Samples written side by side.", valueName: "n"))
-    var synthesisBatch: Int?
-
-    @Option(
-        help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model behind BOS.")
-    var firstToken: SynthesisSettings.FirstToken?
-
-    func settings(
-        samples preset: Int, firstToken presetFirst: SynthesisSettings.FirstToken = .uniform, context: Int, seed: UInt64
-    ) -> SynthesisSettings {
-        SynthesisSettings(
-            samples: samples ?? preset, maximumLength: maxLength ?? min(2048, context - 1),
-            batchSize: synthesisBatch ?? 128, firstToken: firstToken ?? presetFirst, seed: seed)
-    }
-}
-
-/// Writes a corpus with progress; Ctrl-C leaves the finished batches for `--resume`.
+/// Writes a corpus with progress; a cancelled run leaves the finished batches for `--resume`.
 func writeCorpus(
-    of model: Transformer, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
-    resumes: Bool, progress: ProgressOptions
+    of teacher: Checkpoint, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
+    overwrite: Bool, resumes: Bool, progress: ProgressOptions
 ) throws {
-    let synthesizer = try CorpusSynthesizer(model: model, tokenizer: tokenizer, settings: settings, threads: threads)
+    let synthesizer = try CorpusSynthesizer(
+        model: try Transformer(checkpoint: teacher), tokenizer: tokenizer, settings: settings,
+        teacher: try ContentDigest(of: teacher), threads: threads)
     let meter = progress.meter("synthesize", total: settings.samples, unit: "samples")
-    try synthesizer.write(to: output, resumes: resumes) { state in
-        meter.update(done: state.samples, note: "\(state.tokens) tokens")
-        try Task.checkCancellation()
+    try synthesizer.write(to: output, resumes: resumes, overwrite: overwrite) { now in
+        meter.update(done: now.samples, note: "\(now.tokens) tokens")
     }
     meter.finish()
 }

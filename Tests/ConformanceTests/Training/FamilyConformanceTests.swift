@@ -91,9 +91,9 @@ struct FamilyConformanceTests {
         defer { try? FileManager.default.removeItem(at: folder) }
         let teacher = try Checkpoint(directory: SharedData.url("models/\(name)"))
         let reference = try ReferenceTensors("models/\(name)/reference.safetensors")
-        for recipe in RecipeName.allCases {
+        for recipe in [StartRecipe.paper, .standard] {
             let (start, packed) = (folder.appending(path: "start"), folder.appending(path: "packed"))
-            try StudentInitializer(recipe: recipe.start).run(teacher: teacher, destination: start, overwrite: true)
+            try StudentInitializer(recipe: recipe).run(teacher: teacher, destination: start, overwrite: true)
             let student = try Checkpoint(directory: start)
             try CheckpointPacker(valueType: .float32).pack(student: student, destination: packed, overwrite: true)
             let float = try TorchModel(checkpoint: student, threads: 1)

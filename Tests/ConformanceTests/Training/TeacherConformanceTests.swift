@@ -3,6 +3,7 @@ import ModelDescription
 import OneBitTraining
 import TestSupport
 import Testing
+import Torch
 
 @Suite("Teacher against transformers", .enabled(if: SharedData.isPresent, "../shared is not there"))
 struct TeacherConformanceTests {
@@ -27,7 +28,7 @@ struct TeacherConformanceTests {
     func hiddenStates() throws {
         let tokens = try reference.integers("greedy_story.input_ids")
         let states = try withoutGradient {
-            try model(try Tensor(integers: tokens, shape: [1, tokens.count]), hiddenStates: true).hiddenStates
+            try model(try Tensor.integers(tokens, shape: [1, tokens.count]), hiddenStates: true).hiddenStates
         }
         #expect(states.count == checkpoint.configuration.layerCount)
         for (index, state) in states.enumerated() {

@@ -1,3 +1,69 @@
+import Foundation
+import JSON
+import SwiftProtobuf
+
+extension BytePairTokenizer {
+    /// The largest `tokenizer.model` in use has about 4 MB.
+    private static let maximumModelBytes = 32 << 20
+
+    /// Reads a `tokenizer.model`: a SentencePiece model of type BPE.
+    ///
+    /// With `addSpecialTokens` it puts BOS in front of a text, and EOS behind it only if `tokenizer_config.json` beside it
+    /// asks for that: what the LLaMA family expects. Control pieces, and tokens that the files beside it add or name, are
+    /// found in texts as transformers finds them: with `legacy` in `tokenizer_config.json` a text behind one begins with a
+    /// word separator, as every text does at its beginning.
+    ///
+    /// - Throws: `TokenizerError`, naming file and key, and `FileError` where a file cannot be read.
+    public init(sentencePieceModel url: URL) throws {
+        self = try withTokenizerErrors { try BytePairTokenizer(sentencePieceFile: url) }
+    }
+
+    private init(sentencePieceFile url: URL) throws {
+        let data = try readSmallFile(url, limit: Self.maximumModelBytes)
+        let pieceCount = data.withUnsafeBytes(SentencePieceReader.pieceCount)
+        guard pieceCount <= SentencePieceReader.maximumPieceCount else {
+            let reason = "more than \(SentencePieceReader.maximumPieceCount)"
+            throw TokenizerError.malformed(file: url.path, key: "pieces", reason: reason)
+        }
+        let proto: Sentencepiece_ModelProto
+        do {
+            proto = try Sentencepiece_ModelProto(serializedBytes: data)
+        } catch {
+            throw TokenizerError.malformed(file: url.path, key: "", reason: "not a SentencePiece model (\(error))")
+        }
+        let configuration = try TokenizerConfiguration(directory: url.deletingLastPathComponent())
+        let reader = try SentencePieceReader(file: url.path, proto: proto, configuration: configuration)
+        let vocabulary = try reader.vocabulary()
+        let addedTokens = try reader.addedTokens(vocabulary)
+        let boundaries = try reader.boundaries()
+        func id(of token: String?) -> Int? { token.flatMap(addedTokens.id(of:)) }
+        let beginOfSequence = id(of: configuration.beginOfSequence) ?? boundaries.beginOfSequence
+        let endOfSequence = id(of: configuration.endOfSequence) ?? boundaries.endOfSequence
+        self.init(
+            normalizer: reader.normalizer(),
+            preTokenizer: nil,
+            model: BytePairModel(
+                vocabulary: vocabulary,
+                merges: try reader.merges(of: vocabulary),
+                unit: .scalars,
+                unknown: .id(try reader.unknown()),
+                fusesUnknown: true,
+                byteFallback: proto.trainerSpec.byteFallback,
+                ignoresMerges: false
+            ),
+            postProcessor: configuration.applied(
+                to: PostProcessor(prefix: [beginOfSequence].compactMap { $0 }),
+                beginOfSequence: beginOfSequence,
+                endOfSequence: endOfSequence
+            ),
+            decoder: reader.decoder(),
+            addedTokens: addedTokens,
+            beginOfSequence: beginOfSequence,
+            endOfSequence: endOfSequence
+        )
+    }
+}
+
 /// Reads the parts of a SentencePiece model of type BPE that encoding and decoding need.
 struct SentencePieceReader {
     /// The word separator "▁".
@@ -10,13 +76,21 @@ struct SentencePieceReader {
 
     private let file: String
     private let proto: Sentencepiece_ModelProto
+    private let configuration: TokenizerConfiguration
+    /// When a text gets SentencePiece's dummy prefix.
+    private let prefixScheme: Metaspace.PrependScheme
 
     /// Wraps a parsed file.
     ///
     /// - Throws: `TokenizerError` where it asks for something that is not supported.
-    init(file: String, proto: Sentencepiece_ModelProto) throws {
+    init(file: String, proto: Sentencepiece_ModelProto, configuration: TokenizerConfiguration) throws {
         self.file = file
         self.proto = proto
+        self.configuration = configuration
+        let addsPrefix = try configuration.root["add_prefix_space"].boolean(default: true)
+        let isLegacy = try configuration.root["legacy"].boolean(default: false)
+        prefixScheme =
+            addsPrefix && proto.normalizerSpec.addDummyPrefix ? (isLegacy ? .always : .first) : .never
         let trainer = proto.trainerSpec
         let normalizer = proto.normalizerSpec
         guard trainer.modelType == .bpe else {
@@ -153,28 +227,29 @@ struct SentencePieceReader {
         return (try checked(proto.trainerSpec.bosID, "bos_id"), try checked(proto.trainerSpec.eosID, "eos_id"))
     }
 
-    /// Control pieces, which no text spells, and the pieces that are always kept whole.
-    func addedTokens() throws -> AddedTokens {
-        var tokens: [AddedToken] = []
-        for (id, piece) in proto.pieces.enumerated() where [.control, .unknown, .userDefined].contains(piece.type) {
-            let content = String(decoding: piece.piece, as: UTF8.self)
-            tokens.append(AddedToken(id: id, content: content, isSpecial: piece.type != .userDefined))
+    /// Control pieces and the unknown one, the pieces that are always kept whole, and the tokens of the files beside.
+    ///
+    /// User-defined pieces are looked for in the normalized text, where SentencePiece does, everything else in the text as
+    /// given: transformers has no normalizer for these tokenizers.
+    func addedTokens(_ vocabulary: Vocabulary) throws -> AddedTokens {
+        let kinds: [Sentencepiece_ModelProto.SentencePiece.TypeEnum] = [.control, .unknown, .userDefined]
+        let known = try proto.pieces.enumerated().filter { kinds.contains($0.element.type) }.map { id, piece in
+            let place = JSONNode(nil, file: file, path: "pieces[\(id)].piece")
+            let isUserDefined = piece.type == .userDefined
+            let token = AddedToken(
+                id: id, content: String(decoding: piece.piece, as: UTF8.self), isNormalized: isUserDefined,
+                isSpecial: !isUserDefined)
+            return try AddedTokenEntry(token, id: place, content: place)
         }
-        let userDefined = tokens.filter { !$0.isSpecial }.map { (pattern: Array($0.content.utf8), token: $0) }
-        guard userDefined.reduce(0, { $0 + $1.pattern.count }) <= AddedTokenMatcher.maximumTotalBytes else {
-            throw malformed("pieces", "more than \(AddedTokenMatcher.maximumTotalBytes) bytes of user-defined pieces")
-        }
-        return AddedTokens(
-            verbatim: [],
-            normalized: userDefined,
-            tokens: tokens.map { ($0, Array($0.content.utf8)) }
-        )
+        var entries = try configuration.addedTokens(known: known, beside: vocabulary)
+        for index in entries.indices.dropFirst(known.count) { entries[index].token.isNormalized = false }
+        return try AddedTokens(checking: entries, vocabulary, nil)
     }
 
     func normalizer() -> Normalizer {
         var steps: [Normalizer] = []
         if proto.normalizerSpec.removeExtraWhitespaces { steps.append(.collapseSpaces) }
-        if proto.normalizerSpec.addDummyPrefix { steps.append(.prepend(Self.separator)) }
+        steps.append(.dummyPrefix(Self.separator, prefixScheme))
         steps.append(.replace(.literal([UInt8(ascii: " ")]), with: Self.separator))
         return .sequence(steps)
     }
@@ -186,7 +261,7 @@ struct SentencePieceReader {
             ByteFallbackStage(invalidRun: .replacedByByte),
         ]
         let spec = proto.normalizerSpec
-        if spec.addDummyPrefix || spec.removeExtraWhitespaces {
+        if prefixScheme != .never || spec.removeExtraWhitespaces {
             let start = spec.removeExtraWhitespaces ? Int.max : 1
             stages.append(FusedStripStage(StripStage(content: space, start: start, stop: 0)))
         }

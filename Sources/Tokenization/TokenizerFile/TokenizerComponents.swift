@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 // What the components of `tokenizer.json` are called there, and their settings. Whatever is not here is refused by name.
 
@@ -69,7 +70,7 @@ extension Normalizer {
     private var expansion: Double {
         switch self {
         case .sequence(let normalizers): normalizers.reduce(1) { $0 * $1.expansion }
-        case .prepend(let prefix): 1 + Double(prefix.count)
+        case .prepend(let prefix), .dummyPrefix(let prefix, _): 1 + Double(prefix.count)
         case .replace(let pattern, let content): pattern.expansion(replacingWith: content)
         case .canonicalComposition, .lowercase: 3
         case .strip, .collapseSpaces: 1
@@ -99,7 +100,7 @@ extension PreTokenizer {
         case "Split":
             guard let behavior = SplitBehavior(rawValue: try node["behavior"].string()) else {
                 let supported = SplitBehavior.allCases.map(\.rawValue).joined(separator: ", ")
-                throw node["behavior"].unsupported(node["behavior"].found, supported: supported)
+                throw node["behavior"].unsupported(supported: supported)
             }
             let inverted = try node["invert"].boolean(default: false)
             self = .split(try SearchPattern(node["pattern"]), behavior, inverted: inverted)

@@ -1,3 +1,6 @@
+import Foundation
+import JSON
+
 /// The merges of a file in their order, as it spells them: the vocabulary that gives them ids may come later.
 ///
 /// The spellings lie one after the other in one array; 280k merges cost a handful of allocations.
@@ -66,5 +69,31 @@ struct MergeList {
     /// What is wrong with the merge of an index.
     func malformed(_ index: Int, _ reason: String) -> TokenizerError {
         .malformed(file: file, key: place(index), reason: reason)
+    }
+}
+
+extension MergeList {
+    /// Reads `merges.txt`: a merge a line, after a line that says `#version`.
+    init(mergesFile url: URL) throws {
+        let data = try readSmallFile(url, limit: maximumTokenizerFileBytes)
+        guard String(validating: data, as: UTF8.self) != nil else {
+            throw TokenizerError.malformed(file: url.path, key: "", reason: "not valid UTF-8")
+        }
+        let hasVersion = data.starts(with: "#version".utf8)
+        self.init(file: url.path) { "line \($0 + (hasVersion ? 2 : 1))" }
+        try data.withUnsafeBytes { bytes in
+            var rest = bytes[...]
+            if hasVersion { _ = Self.popLine(&rest) }
+            while let line = Self.popLine(&rest) { try appendSpaced { $0.append(contentsOf: line) } }
+        }
+    }
+
+    /// The next line, without its end; nil after the last.
+    private static func popLine(_ rest: inout Slice<UnsafeRawBufferPointer>) -> Slice<UnsafeRawBufferPointer>? {
+        if rest.isEmpty { return nil }
+        let end = rest.firstIndex(of: UInt8(ascii: "\n")) ?? rest.endIndex
+        defer { rest = rest[min(end + 1, rest.endIndex)...] }
+        let line = rest[..<end]
+        return line.last == UInt8(ascii: "\r") ? line.dropLast() : line
     }
 }

@@ -1,0 +1,220 @@
+import ArgumentParser
+import ModelDescription
+import OneBitTraining
+import SignDecomposition
+import Torch
+
+extension SignGradient: ExpressibleByArgument {}
+extension SynthesisSettings.FirstToken: ExpressibleByArgument {}
+
+extension RecipeName {
+    /// The preset for a teacher.
+    func configuration(for teacher: ModelConfiguration, seed: UInt64) -> DistillationConfiguration {
+        switch self {
+        case .paper: .paper(for: teacher, seed: seed)
+        case .default: .default(for: teacher, seed: seed)
+        }
+    }
+}
+
+/// How the teacher writes.
+struct SynthesisOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Samples to write.", valueName: "n"))
+    var samples: Int?
+
+    @Option(help: ArgumentHelp("Most tokens of a sample; 2048 or the model's context.", valueName: "n"))
+    var maxLength: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Samples written side by side; 128, or what 2 GiB of keys and values have room for.", valueName: "n"))
+    var synthesisBatch: Int?
+
+    @Option(
+        help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model behind BOS.")
+    var firstToken: SynthesisSettings.FirstToken?
+
+    /// Puts these choices in place of a preset's.
+    func apply(to settings: inout SynthesisSettings, teacher: ModelConfiguration) {
+        settings = SynthesisSettings(
+            samples: samples ?? settings.samples, firstToken: firstToken ?? settings.firstToken, for: teacher,
+            maximumLength: maxLength, batchSize: synthesisBatch, seed: settings.seed)
+    }
+}
+
+/// How much is trained on.
+struct BudgetOptions: ParsableArguments {
+    @Option(help: "Optimizer steps.")
+    var steps: Int?
+
+    @Option(help: "Passes over the corpus, in place of --steps.")
+    var epochs: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Sequences per step.",
+            discussion: "The paper's recipe takes 128, or 64 for models of 10 billion parameters or more; the default one "
+                + "about 2,048 tokens' worth."))
+    var batchSize: Int?
+
+    @Option(help: "Tokens per sequence; the model's context, 2,048 at the most, unless given.")
+    var sequenceLength: Int?
+
+    func validate() throws {
+        if steps != nil, epochs != nil { throw ValidationError("Give --steps or --epochs, not both.") }
+        if let steps, steps < 1 { throw ValidationError("--steps must be 1 or more.") }
+        if let epochs, !(epochs > 0) || !epochs.isFinite { throw ValidationError("--epochs must be above zero.") }
+        if let batchSize, batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
+        if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
+    }
+
+    /// Puts these choices in place of a preset's.
+    func apply(to budget: inout TrainingBudget, of recipe: RecipeName) {
+        if let steps { budget.length = .steps(steps) }
+        if let epochs { budget.length = .epochs(epochs) }
+        if let sequenceLength {
+            budget.sequenceLength = sequenceLength
+            if recipe == .default {
+                budget.batchSize = DistillationConfiguration.defaultBatchSize(sequenceLength: sequenceLength)
+            }
+        }
+        if let batchSize { budget.batchSize = batchSize }
+    }
+}
+
+/// What a distillation trains.
+enum TrainedParameters: String, ExpressibleByArgument, CaseIterable {
+    /// Signs and value vectors of the OneBit layers.
+    case layers
+    /// Embeddings, norms and output head too.
+    case everything
+}
+
+/// Loss and optimizer.
+struct MethodOptions: ParsableArguments {
+    @Option(help: "Gradient of the sign: tanh (the paper's 1.001 − tanh²) or hard (1 where |w| < 1).")
+    var signGradient: SignGradient?
+
+    @Option(help: "Weight of the KL divergence, summed over tokens and divided by the sequences of a batch.")
+    var klWeight: Double?
+
+    @Option(help: "Weight α of the hidden states' loss.")
+    var hiddenWeight: Double?
+
+    @Option(help: "Weight of the language-modelling loss on the corpus itself.")
+    var languageModelWeight: Double?
+
+    @Option(help: "What is trained: the OneBit layers, or everything.")
+    var train: TrainedParameters?
+
+    @Option(help: "Peak learning rate of everything that is trained.")
+    var learningRate: Double?
+
+    @Option(help: "Peak learning rate of the latent matrices.")
+    var latentLearningRate: Double?
+
+    @Option(help: "Peak learning rate of the value vectors g and h.")
+    var scalesLearningRate: Double?
+
+    @Option(help: "Peak learning rate of embeddings and output head.")
+    var embeddingLearningRate: Double?
+
+    @Option(help: "Peak learning rate of the norms.")
+    var normLearningRate: Double?
+
+    @Option(help: "Warm-up steps, at most a tenth of the run.")
+    var warmup: Int?
+
+    @Option(help: "AdamW's β₁.")
+    var beta1: Double?
+
+    @Option(help: "AdamW's β₂.")
+    var beta2: Double?
+
+    @Option(help: "AdamW's weight decay, of matrices.")
+    var weightDecay: Double?
+
+    @Option(help: "Largest norm of the gradients.")
+    var gradientClip: Double?
+
+    /// Puts these choices in place of a preset's.
+    func apply(to configuration: inout DistillationConfiguration) {
+        func set<Value>(_ path: WritableKeyPath<DistillationConfiguration, Value>, _ value: Value?) {
+            if let value { configuration[keyPath: path] = value }
+        }
+        set(\.loss.signGradient, signGradient)
+        set(\.loss.weights.klDivergence, klWeight)
+        set(\.loss.weights.hiddenStates, hiddenWeight)
+        set(\.loss.weights.languageModel, languageModelWeight)
+        applyLearningRates(to: &configuration.optimizer.learningRates)
+        set(\.optimizer.warmupSteps, warmup)
+        set(\.optimizer.beta1, beta1)
+        set(\.optimizer.beta2, beta2)
+        set(\.optimizer.weightDecay, weightDecay)
+        set(\.optimizer.gradientClip, gradientClip)
+    }
+
+    private func applyLearningRates(to rates: inout LearningRates) {
+        if let learningRate {
+            let trainsAll = rates.embedding > 0
+            rates = LearningRates(
+                latent: learningRate, scales: learningRate, embedding: trainsAll ? learningRate : 0,
+                norm: trainsAll ? learningRate : 0)
+        }
+        switch train {
+        case .layers: (rates.embedding, rates.norm) = (0, 0)
+        case .everything:
+            if rates.embedding == 0 { rates.embedding = rates.scales }
+            if rates.norm == 0 { rates.norm = rates.scales }
+        case nil: break
+        }
+        if let latentLearningRate { rates.latent = latentLearningRate }
+        if let scalesLearningRate { rates.scales = scalesLearningRate }
+        if let embeddingLearningRate { rates.embedding = embeddingLearningRate }
+        if let normLearningRate { rates.norm = normLearningRate }
+    }
+}
+
+/// How a long run keeps its state.
+struct ResumeOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Steps between two training checkpoints.", valueName: "n"))
+    var checkpointEvery = 100
+
+    @Flag(help: "Go on where a stopped run left off.")
+    var resume = false
+
+    func validate() throws {
+        if checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be 1 or more.") }
+    }
+}
+
+/// Where a training computes; a run may be resumed with other choices.
+struct ExecutionOptions: ParsableArguments {
+    @OptionGroup var threads: ThreadOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Sequences of one forward and backward pass; a step's batch is gathered from as many passes as it takes.",
+            discussion: "About 1,024 tokens' worth, unless given. Fewer save memory.", valueName: "n"))
+    var microBatchSize: Int?
+
+    func validate() throws {
+        if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
+    }
+
+    var execution: Execution { Execution(threads: threads.threads, microBatchSize: microBatchSize) }
+}
+
+extension TrainingError: CommandLineAdvice {
+    var commandLineAdvice: String? {
+        switch self {
+        case .shapesDiffer: "Make the start checkpoint from this teacher with `onebit init`."
+        case .corpusTooShort: "Synthesize more text, or give a shorter --sequence-length."
+        case .notFinite: "Lower the learning rate, and check the teacher with `onebit perplexity`."
+        case .settingsChanged:
+            "Give --resume the options of the first run; to start over with others, delete what it left there."
+        case .workExists: "Continue it with --resume, or delete it."
+        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting: nil
+        }
+    }
+}
