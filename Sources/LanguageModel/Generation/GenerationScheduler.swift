@@ -193,7 +193,8 @@ struct GenerationScheduler {
         func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
             try GenerationSequence(
                 request, input: input, id: id, capacity: capacity, readCount: readCount, longest: longest,
-                tokenizer: tokenizer, endOfSequence: model.configuration.endOfSequence)
+                tokenizer: tokenizer,
+                endOfSequence: model.configuration.endOfSequence + [tokenizer.endOfSequence].compactMap(\.self))
         }
         if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
             let known = kept.remove(at: index)
