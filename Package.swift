@@ -43,9 +43,7 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .target(
-        name: "OneBitEvaluation",
-        dependencies: ["JSON", "LanguageModel", "ModelDescription", "Tokenization"]),
+    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
