@@ -22,6 +22,8 @@ var products: [Product] = [
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
     .executable(name: "onebit", targets: ["onebit"]),
+    // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
+    .library(name: "CSignKernels", targets: ["CSignKernels"]),
 ]
 
 var targets: [Target] = [
@@ -52,10 +54,6 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
-    .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
-    .executableTarget(
-        name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
-        exclude: ["make_llama3_size.py"]),
     // What the tests share: temporary directories, the place of the shared reference data.
     .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),

@@ -64,7 +64,8 @@ extension CausalLanguageModel {
         for first in stride(from: 0, to: tokens.count, by: rows) {
             batch.removeAll()
             batch.append(
-                tokens[first..<min(first + rows, tokens.count)], to: sequence, sequenceLength: tokens.count, logits: .all)
+                tokens[first..<min(first + rows, tokens.count)], to: sequence, sequenceLength: tokens.count,
+                logits: .all)
             try context.decode(batch)
             for row in 0..<batch.logitRowCount { try context.withLogits(row: row) { logits.append(contentsOf: $0) } }
         }

@@ -14,7 +14,8 @@ extension CausalLanguageModel {
         }
         let vocabulary = configuration.vocabularySize
         for (index, token) in tokens.enumerated() where token < 0 || token >= vocabulary {
-            throw LanguageModelError.tokenOutOfRange(token: token, position: position + index, vocabularySize: vocabulary)
+            throw LanguageModelError.tokenOutOfRange(
+                token: token, position: position + index, vocabularySize: vocabulary)
         }
     }
 }

@@ -73,7 +73,7 @@ enum { count = 1003, head = 80, positions = 37, heads = 3, stride = 96 };
 
 // The float kernels' results must be the portable version's, bit for bit.
 static void check_floats(const sign_kernels_table *kernels, const sign_kernels_table *portable) {
-    static float a[count], b[count], x[count], y[count], room[4 * (positions + 2 + head + 15)];
+    static float a[count], b[count], x[count], y[count], scratch[4 * (positions + 2 + head + 15)];
     static uint16_t half_x[count], half_y[count], keys[(positions + 2) * stride], values[(positions + 2) * stride];
     static float weights[19 * count];
     for (int i = 0; i < count; i++) a[i] = next_float() * 9, b[i] = next_float();
@@ -107,8 +107,8 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         portable->narrow_float16(&value, 1, keys + i), portable->narrow_float16(&value, 1, values + i);
     }
     const int width = heads * head;
-    portable->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, room, x);
-    kernels->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, room, y);
+    portable->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, scratch, x);
+    kernels->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, scratch, y);
     SAME("attention", 2 * width);
 }
 
