@@ -35,7 +35,7 @@ var targets: [Target] = [
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", "TensorFiles", protobuf],
+        dependencies: ["JSON", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -64,7 +64,7 @@ var targets: [Target] = [
         exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
-        dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
+        dependencies: ["JSON", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
