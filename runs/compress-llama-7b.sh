@@ -13,9 +13,9 @@ onebit=${ONEBIT:-.build/release/onebit}
 
 [ -d "$output.start" ] || "$onebit" init "$teacher" --output "$output.start" --recipe paper
 [ -f "$output.corpus.jsonl" ] ||
-    "$onebit" synthesize "$teacher" --output "$output.corpus.jsonl" --samples 132000 --max-length 2047 --resume
+    "$onebit" synthesize "$teacher" --output "$output.corpus.jsonl" --recipe paper --resume
 [ -d "$output.student" ] ||
     "$onebit" distill "$teacher" --start "$output.start" --corpus "$output.corpus.jsonl" --output "$output.student" \
-        --recipe paper --epochs 50 --sequence-length 2048 --accumulation 8 --checkpoint-every 500 --resume
+        --recipe paper --checkpoint-every 500 --resume
 "$onebit" pack "$output.student" --output "$output"
 "$onebit" inspect "$output"

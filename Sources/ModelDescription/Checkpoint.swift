@@ -132,7 +132,7 @@ public final class Checkpoint: Sendable {
     }
 
     private func checkTensors() throws {
-        // Element types of the plan stand for "float" or "int8"; only that is compared.
+        // The plan's element types mean "float" or "int8"; only that is compared.
         let plan = configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
         var expected = Set<String>()
         for planned in plan {
@@ -171,7 +171,7 @@ public final class Checkpoint: Sendable {
 
 extension Checkpoint {
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
-    /// settings, license. Not `config.json`, which every stage writes anew.
+    /// settings, license. Not `config.json`, which every stage writes itself.
     public static let auxiliaryFileNames = [
         "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
         "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",

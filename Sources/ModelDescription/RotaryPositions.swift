@@ -2,7 +2,7 @@ import Foundation
 import JSON
 
 /// Rotary position embedding (Su et al. 2021), in Hugging Face's order: channel i of a head is paired with i + d/2, and
-/// the pair turned by the angle position · θ_i.
+/// the pair rotated by the angle position · θ_i.
 public struct RotaryPositions: Sendable, Hashable {
     /// How a model was stretched beyond the context that it was first trained on.
     public enum Scaling: Sendable, Hashable {
@@ -13,7 +13,7 @@ public struct RotaryPositions: Sendable, Hashable {
         ///
         ///     base · (factor · n / L − (factor − 1))^(d / (d − 2))
         case dynamic(factor: Float, original: Int)
-        /// Slow frequencies divided by the factor, fast ones kept, a smooth passage between (Llama 3.1).
+        /// Slow frequencies divided by the factor, fast ones kept, a smooth transition between (Llama 3.1).
         case llama3(factor: Float, lowFrequencyFactor: Float, highFrequencyFactor: Float, original: Int)
     }
 
@@ -82,7 +82,7 @@ extension RotaryPositions {
 
     /// Reads `rope_scaling`, or the `rope_parameters` of newer transformers, and `rope_theta` for what they leave out.
     ///
-    /// A kind of scaling that is not computed is refused: passing over it would give wrong text, not an error.
+    /// A kind of scaling that is not computed is refused: ignoring it would give wrong text, not an error.
     init(_ config: JSONNode, maximumPositions: Int) throws {
         let theta = try config["rope_theta"].nonNull?.positiveNumber(atMost: 1e12) ?? 10_000
         guard let rope = try Self.parameters(config) else {

@@ -57,7 +57,7 @@ final class MappedFile: @unchecked Sendable {
         if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) }
     }
 
-    /// Gives the pages of a range back to the system; they are read anew when touched again.
+    /// Lets the system drop the pages of a range; they are read again when touched.
     ///
     /// So a pass over a model larger than memory keeps only the present tensor resident.
     func release(_ range: Range<Int>) {

@@ -5,8 +5,8 @@ import OneBitRuntime
 import SignDecomposition
 import TensorFiles
 import Testing
-@testable import OneBitTraining
 
+@testable import OneBitTraining
 
 @Suite("Students of every family")
 struct FamilyDistillationTests {
@@ -76,7 +76,7 @@ struct FamilyDistillationTests {
         var parameters = GenerateParameters.greedy
         parameters.maxTokens = 5
         var text = ""
-        try generate(prompt: [3, 4, 5], model: packed, tokenizer: LetterTokenizer(), parameters: parameters) {
+        _ = try generate(prompt: [3, 4, 5], model: packed, tokenizer: LetterTokenizer(), parameters: parameters) {
             text += $0
         }
         #expect(!text.isEmpty)

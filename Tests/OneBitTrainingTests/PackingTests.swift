@@ -4,8 +4,8 @@ import OneBitRuntime
 import SignDecomposition
 import TensorFiles
 import Testing
-@testable import OneBitTraining
 
+@testable import OneBitTraining
 
 @Suite("From student to packed model")
 struct PackingTests {

@@ -1,7 +1,6 @@
 import Foundation
 import ModelDescription
 import SignDecomposition
-import Synchronization
 import TensorFiles
 import Testing
 import Torch
@@ -207,22 +206,28 @@ struct ResumptionTests {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
         let model = try TinyModels.random(seed: 1)
-        let steps = Atomic<Int>(0)
+        let (steps, cancel) = (Counter(), Canceller())
         let task = Task {
             try self.loop(model, steps: 100_000).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1_000_000, resumes: false),
-                observe: { steps.store($0.step, ordering: .relaxed) }, loss: Self.nextTokenLoss)
+                observe: {
+                    steps.set($0.step)
+                    // Somewhere in the fourth step, or behind it.
+                    if $0.step == 3 { cancel.cancel() }
+                }, loss: Self.nextTokenLoss)
         }
-        while steps.load(ordering: .relaxed) < 3 { try await Task.sleep(for: .milliseconds(2)) }
-        task.cancel()
+        cancel.set(task.cancel)
         await #expect(throws: CancellationError.self) { _ = try await task.value }
-        let made = steps.load(ordering: .relaxed)
+        let made = steps.value
         #expect(FileManager.default.fileExists(atPath: directory.appending(path: "step-\(made)").path))
         var resumed: [Int] = []
         #expect(throws: Stop.self) {
             try loop(TinyModels.random(seed: 1), steps: 100_000).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1_000_000, resumes: true),
-                observe: { resumed.append($0.step); if resumed.count == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
+                observe: {
+                    resumed.append($0.step)
+                    if resumed.count == 2 { throw Stop() }
+                }, loss: Self.nextTokenLoss)
         }
         #expect(resumed == [made + 1, made + 2])
     }
@@ -261,7 +266,8 @@ struct ResumptionTests {
                     return StepLoss(total: try loss.total * .nan, parts: [("poison", poison)])
                 })
         }
-        #expect(!(try FileManager.default.contentsOfDirectory(atPath: directory.path)).contains { $0.hasPrefix("step") })
+        #expect(
+            !(try FileManager.default.contentsOfDirectory(atPath: directory.path)).contains { $0.hasPrefix("step") })
     }
 
     @Test("Settings out of range are refused by name before anything is computed")
@@ -271,7 +277,8 @@ struct ResumptionTests {
             _ = try TrainingLoop(
                 model: model, tokens: TinyModels.tokens,
                 budget: TrainingBudget(length: .steps(4), batchSize: batchSize, sequenceLength: sequenceLength),
-                optimizer: TinyModels.optimizer, seed: 0, settings: "", execution: Execution(microBatchSize: microBatchSize))
+                optimizer: TinyModels.optimizer, seed: 0, settings: "",
+                execution: Execution(microBatchSize: microBatchSize))
         }
         #expect {
             try make(sequenceLength: 33)

@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import Synchronization
 import TensorFiles
 import Tokenization
 
@@ -70,4 +71,32 @@ struct LetterTokenizer: Tokenizer {
 
     func id(of token: String) -> Int? { token.utf8.first.map { Int($0) - 97 + 3 } }
     func token(of id: Int) -> String? { decode([id], skipSpecialTokens: false) }
+}
+
+/// A number that tasks share.
+final class Counter: Sendable {
+    private let number = Mutex(0)
+
+    var value: Int { number.withLock { $0 } }
+    func set(_ value: Int) { number.withLock { $0 = value } }
+}
+
+/// Cancels a task from within its own work.
+final class Canceller: Sendable {
+    private let body = Mutex<(@Sendable () -> Void)?>(nil)
+    private let isRequested = Atomic<Bool>(false)
+
+    /// - Parameter cancel: Of the task, which is known only once it runs.
+    func set(_ cancel: @escaping @Sendable () -> Void) { body.withLock { $0 = cancel } }
+
+    /// Cancels soon, from a thread of its own: the work occupies those of the pools.
+    func cancel() {
+        guard !isRequested.exchange(true, ordering: .relaxed) else { return }
+        Thread.detachNewThread {
+            while true {
+                if let body = self.body.withLock({ $0 }) { return body() }
+                usleep(500)
+            }
+        }
+    }
 }

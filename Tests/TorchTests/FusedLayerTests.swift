@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+
 @testable import Torch
 
 /// Each fused autograd function against what libtorch derives from plain operations, or against finite differences.

@@ -32,7 +32,7 @@ struct GenerationScheduler {
         case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
     }
 
-    /// What the last step has brought, in order.
+    /// What the last step has brought, in order, until the caller has taken it.
     private(set) var events: [Event] = []
 
     private let model: any CausalLanguageModel
@@ -89,7 +89,10 @@ struct GenerationScheduler {
     @discardableResult
     mutating func step() throws -> Bool {
         events.removeAll(keepingCapacity: true)
-        defer { running.removeAll { $0.isDone } }
+        defer {
+            running.removeAll { $0.isDone }
+            scheduled.removeAll(keepingCapacity: true)
+        }
         removeCancelled()
         admit()
         fillBatch()
@@ -108,6 +111,9 @@ struct GenerationScheduler {
         chunk.adapt(to: time, tokens: batch.tokens.count)
         return true
     }
+
+    /// Lets go of the events, and so of requests that are done.
+    mutating func removeEvents() { events.removeAll(keepingCapacity: true) }
 
     /// Steps until there is nothing more to do.
     ///
@@ -140,7 +146,7 @@ struct GenerationScheduler {
         var index = 0
         while index < waiting.count {
             let request = waiting[index].request
-            if let key = request.cacheKey, running.contains(where: { $0.request.cacheKey == key }) {
+            if let key = request.cacheKey, isInUse(key) {
                 index += 1
                 continue
             }
@@ -159,6 +165,13 @@ struct GenerationScheduler {
                 events.append(.end(request, .failure(error)))
             }
         }
+    }
+
+    /// Whether a request with a key is under way, or its caller does not know of its end yet: the next one's prompt may follow
+    /// from it.
+    private func isInUse(_ key: CacheKey) -> Bool {
+        running.contains { $0.request.cacheKey == key }
+            || events.contains { if case .end(let request, _) = $0 { request.cacheKey == key } else { false } }
     }
 
     private func validated(_ input: GenerationRequest.Input) throws -> GenerationRequest.Input {
@@ -180,7 +193,8 @@ struct GenerationScheduler {
         func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
             try GenerationSequence(
                 request, input: input, id: id, capacity: capacity, readCount: readCount, longest: longest,
-                tokenizer: tokenizer, endOfSequence: model.configuration.endOfSequence)
+                tokenizer: tokenizer,
+                endOfSequence: model.configuration.endOfSequence + [tokenizer.endOfSequence].compactMap(\.self))
         }
         if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
             let known = kept.remove(at: index)
@@ -190,7 +204,8 @@ struct GenerationScheduler {
                 known.id, known.capacity, readCount: common, longest: common == 0 ? 0 : known.longest)
         }
         let capacity =
-            min(input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
+            min(
+                input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
                 limits.positions)
         guard try makeRoom(model.cacheByteCount(positions: capacity), positions: capacity) else { return nil }
         let id = try context.makeSequence(capacity: capacity)

@@ -35,7 +35,7 @@ public struct RunIdentity: Sendable, Hashable, Codable {
     ///   - saved: What the run in `directory` was started as.
     ///   - directory: For the message.
     /// - Throws: ``TrainingError/settingsChanged(directory:key:saved:given:)`` with the first setting that differs.
-    func requireSame(as saved: RunIdentity, in directory: URL) throws {
+    package func requireSame(as saved: RunIdentity, in directory: URL) throws {
         let keys = Set(saved.settings.keys).union(settings.keys).sorted()
         guard let key = keys.first(where: { saved.settings[$0] != settings[$0] }) else { return }
         throw TrainingError.settingsChanged(

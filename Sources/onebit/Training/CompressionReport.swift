@@ -1,3 +1,4 @@
+import ModelDescription
 import OneBitEvaluation
 import OneBitTraining
 import SignDecomposition

@@ -53,7 +53,8 @@ struct BudgetOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Sequences per step.",
-            discussion: "The paper's recipe takes 128, or 64 for models of 10 billion parameters or more; the default one "
+            discussion:
+                "The paper's recipe takes 128, or 64 for models of 10 billion parameters or more; the default one "
                 + "about 2,048 tokens' worth."))
     var batchSize: Int?
 

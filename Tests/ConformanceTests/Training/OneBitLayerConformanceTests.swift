@@ -54,7 +54,7 @@ struct OneBitLayerConformanceTests {
         #expect(weight.contains(0))
         let y = try Tensor.floats(try reference.floats("\(matrix).x"), shape: try reference.shape("\(matrix).x"))
             .signLinear(
-                latent: try Tensor(weight, shape: try reference.shape("\(matrix).latent.weight")),
+                latent: try Tensor.floats(weight, shape: try reference.shape("\(matrix).latent.weight")),
                 inputScale: try Tensor.floats(
                     try reference.floats("\(matrix).latent.input_factor"),
                     shape: try reference.shape("\(matrix).latent.input_factor")),
