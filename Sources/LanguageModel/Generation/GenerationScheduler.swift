@@ -32,7 +32,7 @@ struct GenerationScheduler {
         case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
     }
 
-    /// What the last step has brought, in order.
+    /// What the last step has brought, in order, until the caller has taken it.
     private(set) var events: [Event] = []
 
     private let model: any CausalLanguageModel
@@ -89,7 +89,10 @@ struct GenerationScheduler {
     @discardableResult
     mutating func step() throws -> Bool {
         events.removeAll(keepingCapacity: true)
-        defer { running.removeAll { $0.isDone } }
+        defer {
+            running.removeAll { $0.isDone }
+            scheduled.removeAll(keepingCapacity: true)
+        }
         removeCancelled()
         admit()
         fillBatch()
@@ -108,6 +111,9 @@ struct GenerationScheduler {
         chunk.adapt(to: time, tokens: batch.tokens.count)
         return true
     }
+
+    /// Lets go of the events, and so of requests that are done.
+    mutating func removeEvents() { events.removeAll(keepingCapacity: true) }
 
     /// Steps until there is nothing more to do.
     ///
@@ -187,7 +193,8 @@ struct GenerationScheduler {
         func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
             try GenerationSequence(
                 request, input: input, id: id, capacity: capacity, readCount: readCount, longest: longest,
-                tokenizer: tokenizer, endOfSequence: model.configuration.endOfSequence)
+                tokenizer: tokenizer,
+                endOfSequence: model.configuration.endOfSequence + [tokenizer.endOfSequence].compactMap(\.self))
         }
         if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
             let known = kept.remove(at: index)
