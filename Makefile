@@ -12,7 +12,7 @@ else
 BUILD := .build-runtime
 endif
 
-LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition OneBitRuntime OneBitEvaluation \
+LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition LanguageModel OneBitRuntime OneBitEvaluation \
 	$(if $(filter 1,$(TRAINING)),OneBitTraining)
 
 .DEFAULT_GOAL := help
