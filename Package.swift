@@ -14,6 +14,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
+    .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
@@ -42,9 +43,7 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .target(
-        name: "OneBitEvaluation",
-        dependencies: ["JSON", "LanguageModel", "ModelDescription", "Tokenization"]),
+    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [

@@ -160,7 +160,9 @@ struct EvaluateCommand: ParsableCommand {
             ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
         return try EvaluationJournal(
             directory: directory, model: candidate.name,
-            identity: EvaluationJournal.identity(of: candidate.checkpoint, runtime: runtime))
+            identity: EvaluationJournal.identity(
+                weights: candidate.checkpoint.identity,
+                configuration: candidate.checkpoint.directory.appending(path: "config.json"), runtime: runtime))
     }
 
     /// The models in the order of their rows, and which of them is the original.

@@ -219,6 +219,18 @@ struct GenerationEngineTests {
         #expect(prompts.allSatisfy { $0.first == ChatTokenizer.start })
     }
 
+    @Test("A conversation that is not needed any more frees its keys and values")
+    func releasedSession() async throws {
+        let model = try RecordingModel(vocabulary: ChatTokenizer().vocabularySize)
+        let container = try ModelContainer.chatML(model)
+        var session: ChatSession? = try ChatSession(
+            container, generateParameters: GenerateParameters(maxTokens: 3, temperature: 0))
+        _ = try await session?.respond(to: "?")
+        #expect(model.record.withLock { $0.sequences } == 1)
+        session = nil
+        try await eventually { model.record.withLock { $0.sequences } == 0 }
+    }
+
     @Test("The chunk of a prompt shrinks while passes take too long, and depends on the model alone otherwise")
     func promptChunks() {
         var large = PromptChunk(parameterCount: 7_000_000_000, maximum: .max)

@@ -32,7 +32,7 @@ struct GenerationScheduler {
         case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
     }
 
-    /// What the last step has brought, in order.
+    /// What the last step has brought, in order, until the caller has taken it.
     private(set) var events: [Event] = []
 
     private let model: any CausalLanguageModel
@@ -89,7 +89,10 @@ struct GenerationScheduler {
     @discardableResult
     mutating func step() throws -> Bool {
         events.removeAll(keepingCapacity: true)
-        defer { running.removeAll { $0.isDone } }
+        defer {
+            running.removeAll { $0.isDone }
+            scheduled.removeAll(keepingCapacity: true)
+        }
         removeCancelled()
         admit()
         fillBatch()
@@ -108,6 +111,9 @@ struct GenerationScheduler {
         chunk.adapt(to: time, tokens: batch.tokens.count)
         return true
     }
+
+    /// Lets go of the events, and so of requests that are done.
+    mutating func removeEvents() { events.removeAll(keepingCapacity: true) }
 
     /// Steps until there is nothing more to do.
     ///
