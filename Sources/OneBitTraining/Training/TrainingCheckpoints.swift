@@ -179,12 +179,14 @@ final class TrainingCheckpoints {
 /// Runs `body` on a thread that belongs to no task, so that writing does not see the cancellation of the current one.
 private func outsideOfTask(_ body: () throws -> Void) throws {
     try withoutActuallyEscaping(body) { body in
-        // Proof: this thread waits until the other is done, and the semaphore orders their accesses.
-        nonisolated(unsafe) let body = body
+        // Proof: this thread waits until the other is done, and the semaphore orders their accesses. The other thread lets
+        // go of `body` before it says so: its own closure lives on for a moment, and `body` must not.
+        nonisolated(unsafe) var work: (() throws -> Void)? = body
         nonisolated(unsafe) var result = Result<Void, any Error>.success(())
         let done = DispatchSemaphore(value: 0)
         Thread.detachNewThread {
-            result = Result { try body() }
+            result = Result { try work?() }
+            work = nil
             done.signal()
         }
         done.wait()
