@@ -90,7 +90,12 @@ final class TrainingCheckpoints {
     /// Appends a step to the log.
     func append(_ event: TrainingEvent) throws { try events?.write(contentsOf: line(of: event)) }
 
+    /// Saves the state after `step`, also where the task is cancelled: that is when it is needed.
     func save(step: Int, optimizer: AdamW) throws {
+        try outsideOfTask { try write(step: step, optimizer: optimizer) }
+    }
+
+    private func write(step: Int, optimizer: AdamW) throws {
         try events?.synchronize()
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
             try write(optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
@@ -168,5 +173,23 @@ final class TrainingCheckpoints {
 
     private func open(_ directory: URL) throws -> SafetensorsFile {
         try SafetensorsFile(contentsOf: directory.appending(path: "model.safetensors"))
+    }
+}
+
+/// Runs `body` on a thread that belongs to no task, so that writing does not see the cancellation of the current one.
+private func outsideOfTask(_ body: () throws -> Void) throws {
+    try withoutActuallyEscaping(body) { body in
+        // Proof: this thread waits until the other is done, and the semaphore orders their accesses. The other thread lets
+        // go of `body` before it says so: its own closure lives on for a moment, and `body` must not.
+        nonisolated(unsafe) var work: (() throws -> Void)? = body
+        nonisolated(unsafe) var result = Result<Void, any Error>.success(())
+        let done = DispatchSemaphore(value: 0)
+        Thread.detachNewThread {
+            result = Result { try work?() }
+            work = nil
+            done.signal()
+        }
+        done.wait()
+        try result.get()
     }
 }
