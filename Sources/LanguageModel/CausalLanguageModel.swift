@@ -80,12 +80,12 @@ extension CausalLanguageModel {
 }
 
 extension CausalLanguageModel {
-    /// Checks that a sequence at `position` may grow by `tokens`: at least one, all of the vocabulary, and room for them.
+    /// Checks that a sequence at `position` may grow by `tokens`: at least one, all of the vocabulary, and not beyond its capacity.
     ///
     /// - Parameters:
     ///   - tokens: what it is to grow by.
     ///   - position: tokens that it has.
-    ///   - contextLength: positions that there is room for; nil is the model's own.
+    ///   - contextLength: most positions; nil is the model's own.
     /// - Throws: ``LanguageModelError``
     public func check(_ tokens: [Int], at position: Int = 0, contextLength: Int? = nil) throws {
         guard !tokens.isEmpty else { throw LanguageModelError.noTokens }

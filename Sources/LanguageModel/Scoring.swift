@@ -68,7 +68,7 @@ package struct ContinuationSum {
 
 extension CausalLanguageModel {
     /// Reads each context once: every continuation takes the place of the one before it in the cache. Continuations that
-    /// differ in their last token alone, answers of one token say, are one row of logits.
+    /// differ in their last token alone, such as answers of one token, are one row of logits.
     ///
     /// Where rotations depend on the length of the sequence, a context is not the same before continuations of different
     /// lengths and is read for each of them.
@@ -103,7 +103,7 @@ extension CausalLanguageModel {
                 }
             }
         }
-        /// The context's last token is read with each continuation: its logits are the first token's.
+        // The context's last token is read with each continuation: its logits predict the continuation's first token.
         let shared = request.context.dropLast()
         let dependsOnLength = configuration.structure.dependsOnLength
         context.truncate(sequence, to: 0)
@@ -165,7 +165,7 @@ extension CausalLanguageModel {
     }
 }
 
-/// What one row of logits says of the token that came.
+/// What one row of logits predicts of the token that follows.
 public struct TokenPrediction: Sendable, Hashable {
     /// log softmax(logits)[target] in nats.
     public let logProbability: Double
@@ -177,12 +177,12 @@ public struct TokenPrediction: Sendable, Hashable {
         self.isLikeliest = isLikeliest
     }
 
-    /// What a row [vocabulary] says of one token.
+    /// The prediction of one token by a row [vocabulary].
     public init(logits: UnsafeBufferPointer<Float>, target: Int) {
         self = Self.all(logits: logits, targets: [target])[0]
     }
 
-    /// What a row [vocabulary] says of each of several tokens.
+    /// The predictions of several tokens by a row [vocabulary].
     ///
     /// Exponentials are taken relative to the largest logit, in single precision as the logits are, and summed in double.
     public static func all(logits: UnsafeBufferPointer<Float>, targets: [Int]) -> [TokenPrediction] {

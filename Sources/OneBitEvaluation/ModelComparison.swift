@@ -158,7 +158,7 @@ public struct ModelComparisonResult: Sendable {
         "ratio: the student's perplexity over the teacher's, its error from the differences token by token"
 }
 
-/// What two models say of the same next token.
+/// The predictions of two models for the same next token.
 struct TokenComparison: Sendable, Hashable {
     /// KL(teacher ‖ student) = Σ_i p_i log(p_i / q_i) in nats.
     let divergence: Double
@@ -191,7 +191,7 @@ struct TokenComparison: Sendable, Hashable {
             let weight = exp(a)
             teacherSum += Double(weight)
             studentSum += Double(exp(b))
-            // A token that the teacher rules out adds nothing, whatever the student says of it.
+            // A token that the teacher rules out adds nothing, whatever the student's probability of it.
             if weight > 0 { cross += Double(weight) * (Double(a) - Double(b)) }
             if student[token] > rival || (student[token] == rival && token < likeliest) { rank += 1 }
         }

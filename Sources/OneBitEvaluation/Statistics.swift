@@ -41,7 +41,7 @@ public struct ClusteredMean: Sendable, Hashable, Codable {
 
     public var mean: Double { sum / Double(count) }
 
-    /// Standard error of the mean; nil for less than two clusters, which say nothing of it.
+    /// Standard error of the mean; nil for fewer than two clusters, which do not determine it.
     public var standardError: Double? {
         guard clusters > 1 else { return nil }
         let deviation = sumOfSquares - 2 * mean * sumOfProducts + mean * mean * sumOfSquaredCounts

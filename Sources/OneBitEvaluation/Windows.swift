@@ -72,7 +72,7 @@ struct TokenWindow: Sendable, Hashable {
     let scoredCount: Int
 }
 
-/// How texts are cut into windows: protocol, length, and how much of them is looked at.
+/// How texts are cut into windows: protocol, length, and how many are evaluated.
 public struct WindowPlan: Sendable, Hashable {
     public let windowProtocol: WindowProtocol
     /// Tokens that a model reads at once.

@@ -16,10 +16,10 @@ import Tokenization
 /// To cancel the task that waits for an answer, or to leave its stream, ends the answer. The text up to there stays in the
 /// conversation; where there is none, the question is dropped too.
 public final class ChatSession: Sendable {
-    /// Tokens that a context has, if nobody says otherwise and the model has as many.
+    /// Tokens of a context by default, where the model has as many.
     public static let standardContextLength = 4096
 
-    /// Tokens that the conversation has room for, instructions included.
+    /// Most tokens of the conversation, instructions included.
     public let contextLength: Int
 
     private let engine: GenerationEngine
@@ -34,7 +34,7 @@ public final class ChatSession: Sendable {
     ///   - history: an earlier conversation to continue, questions and answers in turn.
     ///   - generateParameters: how each answer is generated. Its seed is the first answer's; the next have the numbers
     ///     after it.
-    ///   - contextLength: tokens to make room for, at most the model's own context; without one as many as that, but
+    ///   - contextLength: most tokens, at most the model's own context; without one as many as that, but
     ///     not more than ``standardContextLength``. The memory for their keys and values is taken at the first
     ///     question.
     /// - Throws: `ChatTemplateError` or ``ChatSessionError/noChatTemplate`` for a model without a chat template that is

@@ -18,8 +18,8 @@ public struct GenerationLimits: Sendable, Hashable {
     }
 }
 
-/// Continuous batching: in each forward pass every text under way gets its next token, and what room is left reads
-/// prompts, some tokens at a time. A text that ends makes room for the next request at once.
+/// Continuous batching: in each forward pass every text under way gets its next token, and a chunk of the prompts is read
+/// beside them. The next request takes the place of a text that ends at once.
 ///
 /// (Yu et al. 2022, "Orca: A Distributed Serving System for Transformer-Based Generative Models"; prompts in chunks:
 /// Agrawal et al. 2024, "Taming Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve".)
@@ -80,7 +80,7 @@ struct GenerationScheduler {
         remove(kept.remove(at: index))
     }
 
-    /// Takes requests in and computes one forward pass; ``events`` then says what came of it.
+    /// Takes requests in and computes one forward pass; ``events`` then has the results.
     ///
     /// An error is its request's alone and an event like any other.
     ///
@@ -141,7 +141,7 @@ struct GenerationScheduler {
         }
     }
 
-    /// Takes in as many requests as there is room for, in the order in which they came.
+    /// Admits requests in the order in which they came, as long as slots and memory are free.
     private mutating func admit() {
         var index = 0
         while index < waiting.count {
@@ -184,7 +184,7 @@ struct GenerationScheduler {
     }
 
     /// A sequence for a request: the one kept for it, holding as much of the prompt as is the same, or a new one; nil while
-    /// there is no room for it.
+    /// there is no slot or memory for it.
     private mutating func makeSequence(
         _ request: GenerationRequest, _ input: GenerationRequest.Input
     ) throws -> GenerationSequence? {
@@ -306,7 +306,7 @@ struct GenerationScheduler {
         }
     }
 
-    /// A batch has failed: computes its slices one by one, so that the error falls on the request whose it is.
+    /// A batch has failed: computes its slices one by one, so that only the request that causes the error ends with it.
     private mutating func decodeSeparately(_ context: any DecodingContext, failure: any Error) throws {
         let failed = scheduled
         for sequence in failed { context.truncate(sequence.id, to: sequence.readCount) }

@@ -25,7 +25,7 @@ public struct Sampler: Sendable {
         self.parameters = parameters
         generator = SeededGenerator(seed: parameters.seed)
         recent = prompt.suffix(parameters.repetitionContextSize)
-        recent.reserveCapacity(parameters.repetitionContextSize + 1)
+        recent.reserveCapacity(min(parameters.repetitionContextSize, 4096) + 1)
     }
 
     /// The next token, by its place in `logits`, which must not be empty. NaN counts as −∞.
