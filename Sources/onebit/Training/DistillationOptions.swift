@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import ModelDescription
 import OneBitTraining
 import SignDecomposition
@@ -53,7 +54,8 @@ struct BudgetOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Sequences per step.",
-            discussion: "The paper's recipe takes 128, or 64 for models of 10 billion parameters or more; the default one "
+            discussion:
+                "The paper's recipe takes 128, or 64 for models of 10 billion parameters or more; the default one "
                 + "about 2,048 tokens' worth."))
     var batchSize: Int?
 
@@ -185,6 +187,14 @@ struct ResumeOptions: ParsableArguments {
 
     func validate() throws {
         if checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be 1 or more.") }
+    }
+
+    /// Checkpoints in a directory; what a stopped run does before it ends is printed.
+    func policy(in directory: URL) -> CheckpointPolicy {
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume) { steps in
+            ProgressDisplay.endOpenLine()
+            StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
+        }
     }
 }
 
