@@ -5,25 +5,25 @@ export ONEBIT_TRAINING := $(TRAINING)
 
 SWIFT ?= swift
 
-# A build folder of its own for each choice: SwiftPM plans anew when the choice changes, and would rebuild.
+# A build folder for each choice: SwiftPM would rebuild everything when the choice changes.
 ifeq ($(TRAINING),1)
 BUILD := .build
 else
 BUILD := .build-runtime
 endif
 
-LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition OneBitRuntime OneBitEvaluation \
-	$(if $(filter 1,$(TRAINING)),OneBitTraining)
+LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition LanguageModel OneBitRuntime OneBitEvaluation \
+	$(if $(filter 1,$(TRAINING)),Torch OneBitTraining)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo example test test-release sanitize check-arm64 fuzz bench format lint docs clean
+.PHONY: help setup build demo example test test-release sanitize check-arm64 fuzz bench bench-check format lint docs clean
 
-help: ## say what can be made
+help: ## list the targets
 	@echo "make …"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "With TRAINING=0 all of it without libtorch: the packed runtime and its commands."
 
-setup: ## bring libtorch into .deps (540 MB to download, 500 MB there); at once when it is there
+setup: ## install libtorch in .deps (540 MB to download, 500 MB on disk); does nothing when it is there
 ifeq ($(TRAINING),1)
 	@scripts/setup-libtorch.sh
 endif
@@ -32,7 +32,7 @@ build: setup ## build the command line: .build/release/onebit
 	$(SWIFT) build --scratch-path $(BUILD) --configuration release --product onebit
 	@echo "Built $(BUILD)/release/onebit"
 
-demo: build ## compress the tiny model of Examples/TinyTeacher to one bit per weight, and let it tell a story
+demo: build ## compress the tiny model of Examples/TinyTeacher to one bit per weight, and generate text with it
 	Examples/TinyTeacher/demo.sh
 
 example: ## build the app of Examples/ChatApp, and run it on output/tiny-onebit where that is
@@ -59,17 +59,21 @@ sanitize: ## run kernels' and runtime's tests under Address- and UndefinedBehavi
 		-Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-sanitize/address
 	$(RUNTIME_TESTS) --sanitize=thread -Xswiftc -use-ld=lld --scratch-path .build-sanitize/thread --filter "TeamTests|ThreadPoolTests"
 
-check-arm64: ## hold the kernels for 64-bit Arm against plain loops, under an emulator
+check-arm64: ## compare the kernels for 64-bit Arm with plain loops, under an emulator
 	@scripts/check-arm64.sh
 
 SECONDS ?= 60
 fuzz: ## look for files that crash a loader, SECONDS=60 for each of eight targets (Fuzzing/README.md)
 	Fuzzing/run.sh all $(SECONDS)
 
-bench: build ## run the benchmarks
+bench: build ## measure distillation and generation (Benchmarks/README.md has the other benchmarks)
 	Benchmarks/run.sh
 
-format: ## lay out the Swift sources as .swift-format says
+bench-check: ## compare the kernels' speeds, as ratios, with Benchmarks/Kernels/thresholds.json
+	ONEBIT_TRAINING=0 $(SWIFT) run --package-path Benchmarks --scratch-path .build-benchmarks --configuration release \
+		KernelBenchmark --check Benchmarks/Kernels/thresholds.json
+
+format: ## format the Swift sources
 	$(SWIFT) format format --in-place --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 
 lint: ## check the layout of the Swift sources, and that modules import what they may
@@ -86,4 +90,4 @@ docs: setup ## build the reference of every library into .docs; warnings are err
 	done
 
 clean: ## remove what was built; .deps stays
-	rm -rf .build .build-runtime .build-testing .build-sanitize .build-docs .build-fuzz .docs Examples/ChatApp/.build output/tiny-onebit
+	rm -rf .build .build-runtime .build-testing .build-sanitize .build-benchmarks .build-docs .build-fuzz .docs Examples/ChatApp/.build output/tiny-onebit

@@ -14,6 +14,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
+    .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
@@ -22,6 +23,8 @@ var products: [Product] = [
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
     .executable(name: "onebit", targets: ["onebit"]),
+    // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
+    .library(name: "CSignKernels", targets: ["CSignKernels"]),
 ]
 
 var targets: [Target] = [
@@ -32,7 +35,7 @@ var targets: [Target] = [
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", "TensorFiles", protobuf],
+        dependencies: ["JSON", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -40,9 +43,7 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .target(
-        name: "OneBitEvaluation",
-        dependencies: ["JSON", "LanguageModel", "ModelDescription", "Tokenization"]),
+    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -52,10 +53,6 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
-    .executableTarget(name: "KernelBenchmark", dependencies: ["CSignKernels"], path: "Benchmarks/Kernels"),
-    .executableTarget(
-        name: "TokenizerBenchmark", dependencies: ["Tokenization"], path: "Benchmarks/Tokenizers",
-        exclude: ["make_llama3_size.py"]),
     // What the tests share: temporary directories, the place of the shared reference data.
     .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
@@ -67,7 +64,7 @@ var targets: [Target] = [
         exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
-        dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
+        dependencies: ["JSON", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.

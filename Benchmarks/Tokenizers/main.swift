@@ -1,6 +1,6 @@
 // How long a tokenizer takes to load, and how fast it encodes on one core: medians over rounds, in a table.
 //
-//     swift run -c release TokenizerBenchmark [rounds] TOKENIZER… TEXT…
+//     swift run -c release --package-path Benchmarks TokenizerBenchmark [rounds] TOKENIZER… TEXT…
 //
 // TOKENIZER is a model directory; TEXT is a file in UTF-8, encoded in one call, as perplexity encodes it. Speed is in
 // megabytes (10⁶ bytes) of UTF-8 per second. The checksum is of the ids: Benchmarks/peers/tokenizers_python.py compares

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """TokenizerBenchmark and Hugging Face's `tokenizers`, on one thread each and in turn, as a Markdown table.
 
-    swift build -c release --product TokenizerBenchmark
+    swift build -c release --package-path Benchmarks --scratch-path .build-benchmarks --product TokenizerBenchmark
     pip install tokenizers==0.23.3
-    tokenizers_python.py --benchmark .build/release/TokenizerBenchmark TOKENIZER… TEXT…
+    tokenizers_python.py --benchmark .build-benchmarks/release/TokenizerBenchmark TOKENIZER… TEXT…
 
 A round runs ours in a process of its own, then theirs here; figures are medians over the rounds. Both encode a whole file
 in one call, theirs without computing offsets (`encode_batch_fast`), which ours does not compute either, and with its cache
@@ -55,7 +55,7 @@ def measure_theirs(directories, texts):
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--benchmark", default=".build/release/TokenizerBenchmark")
+parser.add_argument("--benchmark", default=".build-benchmarks/release/TokenizerBenchmark")
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("paths", type=pathlib.Path, nargs="+")
 arguments = parser.parse_args()

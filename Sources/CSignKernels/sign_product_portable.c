@@ -1,4 +1,4 @@
-// Sign products in plain C, one look-up at a time: the version that every other one is held against.
+// Sign products in plain C, one look-up at a time: the reference that every other version is compared with.
 //
 // Its tables hold whole sums, not digits: T[i] as uint32, 16 a group.
 

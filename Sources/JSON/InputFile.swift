@@ -95,7 +95,7 @@ package func readText(of url: URL, limit: Int = 8 << 30) throws -> String {
 
 /// Opens a plain file for reading; the caller closes the descriptor.
 ///
-/// - Throws: ``FileError``; ``FileError/gitLFSPointer(file:)`` where the file was never fetched.
+/// - Throws: ``FileError``; ``FileError/gitLFSPointer(file:)`` where the file was never downloaded.
 package func openRegularFile(_ path: String) throws -> (descriptor: Int32, status: stat) {
     // O_NONBLOCK: opening a pipe that nobody writes to must not hang.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -182,4 +182,68 @@ private final class Gunzip {
     }
 
     private func damaged(_ reason: String) -> FileError { .damagedGzip(file: file, reason: reason) }
+}
+
+/// What went wrong with a file as a file, before its contents matter.
+public enum FileError: LocalizedError, Sendable, Equatable {
+    /// It could not be opened, mapped or read.
+    case cannotRead(file: String, reason: String)
+    /// A directory, pipe or device where a plain file is expected.
+    case notARegularFile(file: String)
+    /// Larger than any valid file of its kind.
+    case tooLarge(file: String, bytes: Int, limit: Int)
+    /// A gzip file with more contents than any valid file of its kind.
+    case unzippedTooLarge(file: String, limit: Int)
+    /// A gzip file that ends early, or whose checksum differs.
+    case damagedGzip(file: String, reason: String)
+    /// A Git LFS pointer: a text of three lines in place of a large file that was not downloaded.
+    case gitLFSPointer(file: String)
+    /// Bytes that are not UTF-8 text.
+    case notUTF8(file: String, line: Int)
+    /// A line longer than any in a valid file of its kind.
+    case lineTooLong(file: String, line: Int, limit: Int)
+    /// A write did not go through; the unfinished file is removed. `neededBytes` is nil where its size is not the matter.
+    case cannotWrite(file: String, neededBytes: Int?, reason: String)
+    /// The volume has no room for what is about to be written.
+    case notEnoughSpace(directory: String, neededBytes: Int, availableBytes: Int)
+    /// The output exists, and replacing it was not asked for.
+    case destinationExists(path: String)
+    /// The directory to be replaced is a file, a link or something else.
+    case destinationNotADirectory(path: String, found: String)
+    /// Writing there would destroy what is being read.
+    case destinationIsSource(path: String)
+
+    public var errorDescription: String? {
+        switch self {
+        case .cannotRead(let file, let reason):
+            "\(file): cannot read it: \(reason)."
+        case .notARegularFile(let file):
+            "\(file): expected a plain file, found something else."
+        case .tooLarge(let file, let bytes, let limit):
+            "\(file): \(bytes) bytes; expected at most \(limit)."
+        case .unzippedTooLarge(let file, let limit):
+            "\(file): more than \(limit) bytes when unzipped; expected at most that."
+        case .damagedGzip(let file, let reason):
+            "\(file): damaged gzip: \(reason). Download the file again."
+        case .gitLFSPointer(let file):
+            "\(file): a Git LFS pointer, not the file itself. Download the file, for example with \"git lfs pull\"."
+        case .notUTF8(let file, let line):
+            "\(file), line \(line): not UTF-8 text. Convert the file to UTF-8."
+        case .lineTooLong(let file, let line, let limit):
+            "\(file), line \(line): longer than \(limit) bytes."
+        case .cannotWrite(let file, let needed, let reason):
+            "\(file): cannot write it\(needed.map { " (\($0) bytes)" } ?? ""): \(reason)."
+        case .notEnoughSpace(let directory, let needed, let available):
+            "\(directory): \(needed) bytes are needed and \(available) are free. Free some space or write elsewhere."
+        case .destinationExists(let path):
+            "\(path) exists. Name another output, or ask for it to be overwritten."
+        case .destinationNotADirectory(let path, let found):
+            "\(path) is \(found), which is not replaced by a directory. Name another output, or remove it first."
+        case .destinationIsSource(let path):
+            "\(path) is the input (or holds it). Name another output."
+        }
+    }
+
+    /// The meaning of the calling thread's last failed system call.
+    package static var systemReason: String { String(cString: strerror(errno)) }
 }

@@ -42,7 +42,7 @@ package struct TextLines {
         package let number: Int
         package let bytes: ArraySlice<UInt8>
 
-        /// Whether nothing but spaces and tabs stands on it.
+        /// Whether it is empty but for spaces and tabs.
         package var isBlank: Bool {
             bytes.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: "\r") }
         }

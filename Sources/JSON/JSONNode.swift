@@ -1,6 +1,6 @@
 import Foundation
 
-/// A JSON value together with where it stands, so that every error names file, line and key.
+/// A JSON value together with its location, so that every error names file, line and key.
 ///
 /// The one way in which files are read key by key: configurations, tokenizers, corpora, tasks. Getters throw
 /// ``JSONNodeError`` where the value is of another kind, missing or null; ``nonNull`` turns the latter two into nil:
@@ -76,7 +76,7 @@ package struct JSONNode: Sendable {
 
     // MARK: Walking
 
-    /// Where this stands, such as `model.merges[17]`; empty for the whole of a file or line.
+    /// Path of the key, such as `model.merges[17]`; empty for the whole of a file or line.
     package var path: String { place.path }
 
     package var isMissing: Bool { value == nil }
@@ -168,15 +168,15 @@ package struct JSONNode: Sendable {
 
     // MARK: Errors
 
-    /// An error that says what should stand here, and what does.
+    /// An error about the kind of the value: what was expected, and what was found.
     package func mismatch(_ expected: String) -> JSONNodeError {
         error(isMissing ? .missing(expected: expected) : .mismatch(expected: expected, found: found))
     }
 
-    /// An error that says why what stands here cannot be right.
+    /// An error that says why the value cannot be right.
     package func malformed(_ reason: String) -> JSONNodeError { error(.malformed(reason)) }
 
-    /// An error that says that what stands here is well formed, but not among what is `supported`.
+    /// An error about a value that is well formed, but not supported.
     package func unsupported(supported: String) -> JSONNodeError {
         error(.unsupported(found: value?.summary ?? "missing", supported: supported))
     }
@@ -185,7 +185,7 @@ package struct JSONNode: Sendable {
         JSONNodeError(file: file, line: line, key: path, problem: problem)
     }
 
-    /// What stands here, for an error about its kind.
+    /// The value, for an error about its kind.
     private var found: String {
         switch value {
         case nil: "nothing"
@@ -205,7 +205,7 @@ public struct JSONNodeError: LocalizedError, Sendable, Equatable {
         case missing(expected: String)
         /// A value of another kind, or out of bounds.
         case mismatch(expected: String, found: String)
-        /// A value that is well formed, and asks for something that this version does not do.
+        /// A value that is well formed, but not supported by this version.
         case unsupported(found: String, supported: String)
     }
 
@@ -224,7 +224,7 @@ public struct JSONNodeError: LocalizedError, Sendable, Equatable {
         self.problem = problem
     }
 
-    /// The problem without its place.
+    /// The problem without its location.
     public var reason: String {
         switch problem {
         case .malformed(let reason): reason

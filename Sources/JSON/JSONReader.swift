@@ -1,3 +1,5 @@
+import Foundation
+
 /// Reads JSON text (RFC 8259) front to back, one value at a time, without building a tree of it.
 ///
 /// A tokenizer's vocabulary and merges are hundreds of thousands of short strings. They go straight into the tables
@@ -5,7 +7,7 @@
 /// equivalent ("é" as one scalar and as two), which are different tokens. Small files are read as a tree, by
 /// `readValue(duplicateKeys:)`.
 ///
-/// Nobody vouches for the bytes: they are checked to be UTF-8, nesting is bounded, and what is not JSON is refused.
+/// The bytes are not trusted: they are checked to be UTF-8, nesting is bounded, and what is not JSON is refused.
 package struct JSONReader {
     /// Deeper nesting than this is refused, so that hostile input cannot exhaust the stack.
     private static let maximumDepth = 64
@@ -210,10 +212,12 @@ package struct JSONReader {
             {
                 position += 2
                 let low = UInt32(try readHexadecimalUnit())
-                guard 0xDC00..<0xE000 ~= low else { throw failure("half of a surrogate pair stands alone") }
+                guard 0xDC00..<0xE000 ~= low else { throw failure("half of a surrogate pair without the other") }
                 value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
             }
-            guard let scalar = Unicode.Scalar(value) else { throw failure("half of a surrogate pair stands alone") }
+            guard let scalar = Unicode.Scalar(value) else {
+                throw failure("half of a surrogate pair without the other")
+            }
             output.append(contentsOf: UTF8.encode(scalar).unsafelyUnwrapped)
         default:
             throw failure("unknown escape in a string")
@@ -224,7 +228,7 @@ package struct JSONReader {
         guard position + 4 <= bytes.count else { throw failure("the text ends inside a string") }
         var unit: UInt16 = 0
         for byte in bytes[position..<position + 4] {
-            guard let digit = hexadecimalValue(of: byte) else { throw failure("\\u wants four hexadecimal digits") }
+            guard let digit = hexadecimalValue(of: byte) else { throw failure("\\u needs four hexadecimal digits") }
             unit = unit << 4 | UInt16(digit)
         }
         position += 4
@@ -316,5 +320,40 @@ package func hexadecimalValue(of byte: UInt8) -> UInt8? {
     case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
     case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
     default: nil
+    }
+}
+
+/// What is wrong with a JSON text, and where.
+package struct JSONError: LocalizedError, Sendable, Equatable {
+    package enum Problem: Sendable, Equatable {
+        /// Not JSON, or JSON of another kind than what is being read.
+        case syntax(String)
+        case notUTF8
+        case duplicateKey(String)
+        case tooDeep(limit: Int)
+        case tooManyValues(limit: Int)
+        /// A character with more combining marks than in any script.
+        case tooManyMarks(limit: Int)
+    }
+
+    package let problem: Problem
+    /// Offset of the byte at which the reader stopped.
+    package let offset: Int
+
+    /// The problem without its location.
+    package var reason: String {
+        switch problem {
+        case .syntax(let reason): reason
+        case .notUTF8: "not valid UTF-8, so not JSON"
+        case .duplicateKey(let key): "the key \"\(key)\" occurs twice"
+        case .tooDeep(let limit): "nested deeper than \(limit) levels"
+        case .tooManyValues(let limit): "more than \(limit) values"
+        case .tooManyMarks(let limit): "more than \(limit) combining marks in a row"
+        }
+    }
+
+    package var errorDescription: String? {
+        if case .syntax(let reason) = problem { return "not JSON: \(reason) (byte \(offset))" }
+        return "\(reason) (byte \(offset))"
     }
 }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What the system can still give, asked before much is taken: a model that does not fit is refused, not killed.
+/// Memory that the system has left, checked before much is taken: a model that does not fit is refused, not killed.
 package enum AvailableMemory {
     /// - Throws: ``LanguageModelError/notEnoughMemory(needed:available:purpose:)``
     package static func require(_ bytes: Int, for purpose: String) throws {
@@ -8,7 +8,7 @@ package enum AvailableMemory {
         throw LanguageModelError.notEnoughMemory(needed: bytes, available: available, purpose: purpose)
     }
 
-    /// Bytes that can be had without swapping, caches that can be dropped included; nil where the system does not say.
+    /// Bytes that can be had without swapping, caches that can be dropped included; nil where it is unknown.
     package static var bytesAvailable: Int? {
         #if os(Linux)
             [machine(), container()].compactMap { $0 }.min()

@@ -64,7 +64,8 @@ extension CausalLanguageModel {
         for first in stride(from: 0, to: tokens.count, by: rows) {
             batch.removeAll()
             batch.append(
-                tokens[first..<min(first + rows, tokens.count)], to: sequence, sequenceLength: tokens.count, logits: .all)
+                tokens[first..<min(first + rows, tokens.count)], to: sequence, sequenceLength: tokens.count,
+                logits: .all)
             try context.decode(batch)
             for row in 0..<batch.logitRowCount { try context.withLogits(row: row) { logits.append(contentsOf: $0) } }
         }
@@ -75,5 +76,27 @@ extension CausalLanguageModel {
     public func cacheByteCount(positions: Int) -> Int {
         configuration.layerCount * 2 * configuration.keyValueHeadCount * configuration.headSize
             * MemoryLayout<Float>.size * positions
+    }
+}
+
+extension CausalLanguageModel {
+    /// Checks that a sequence at `position` may grow by `tokens`: at least one, all of the vocabulary, and not beyond its capacity.
+    ///
+    /// - Parameters:
+    ///   - tokens: what it is to grow by.
+    ///   - position: tokens that it has.
+    ///   - contextLength: most positions; nil is the model's own.
+    /// - Throws: ``LanguageModelError``
+    public func check(_ tokens: [Int], at position: Int = 0, contextLength: Int? = nil) throws {
+        guard !tokens.isEmpty else { throw LanguageModelError.noTokens }
+        let maximum = contextLength ?? configuration.maximumPositions
+        guard tokens.count <= maximum - position else {
+            throw LanguageModelError.contextExceeded(tokens: position + tokens.count, maximum: maximum)
+        }
+        let vocabulary = configuration.vocabularySize
+        for (index, token) in tokens.enumerated() where token < 0 || token >= vocabulary {
+            throw LanguageModelError.tokenOutOfRange(
+                token: token, position: position + index, vocabularySize: vocabulary)
+        }
     }
 }

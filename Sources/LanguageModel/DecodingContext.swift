@@ -1,11 +1,12 @@
-/// What a caller decodes with: keys and values of some sequences, and room for the activations of one forward pass.
+/// A decoding state: keys and values of some sequences, and memory for the activations of one
+/// forward pass.
 ///
 /// llama.cpp's `llama_context`. Used from one thread at a time; several contexts of one model may be used at once.
 public protocol DecodingContext: AnyObject {
     /// What it was made for.
     var limits: DecodingLimits { get }
 
-    /// Makes room for a sequence of up to `capacity` positions.
+    /// Makes a sequence of up to `capacity` positions.
     ///
     /// - Throws: ``LanguageModelError/tooManySequences(maximum:)`` when all slots are taken,
     ///   ``LanguageModelError/contextExceeded(tokens:maximum:)`` for a capacity above the limits,
@@ -36,7 +37,7 @@ public protocol DecodingContext: AnyObject {
     func withLogits<Result>(row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result
 }
 
-/// What a decoding context has room for.
+/// The size of a decoding context.
 public struct DecodingLimits: Sendable, Hashable {
     /// Most sequences at a time.
     public var sequences: Int
@@ -107,7 +108,7 @@ public struct TokenBatch: Sendable {
     /// An empty batch.
     public init() {}
 
-    /// Makes room for a batch of that many rows.
+    /// An empty batch with memory for that many rows.
     public init(capacity: Int) {
         tokens.reserveCapacity(capacity)
         slices.reserveCapacity(capacity)
@@ -144,7 +145,7 @@ public struct TokenBatch: Sendable {
     /// - Parameters:
     ///   - limits: what the context was made for.
     ///   - vocabularySize: of the model.
-    ///   - sequence: what a sequence holds and has room for; nil if there is none of that ID.
+    ///   - sequence: its length and capacity; nil if there is none of that ID.
     /// - Throws: ``LanguageModelError``
     package func validate(
         _ limits: DecodingLimits, vocabularySize: Int, sequence: (SequenceID) -> (length: Int, capacity: Int)?

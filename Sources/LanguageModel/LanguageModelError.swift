@@ -27,7 +27,7 @@ public enum LanguageModelError: LocalizedError, Sendable, Equatable {
         case .contextExceeded(let tokens, let maximum):
             "\(tokens) tokens are more than the model's context of \(maximum)."
         case .noTokens:
-            "There are no tokens to continue from; give at least one, the beginning-of-sequence token say."
+            "There are no tokens to continue from; give at least one, such as the beginning-of-sequence token."
         case .tooManySequences(let maximum):
             "All \(maximum) sequences of the decoding context are taken; remove one or make a larger context."
         case .batchTooLarge(let tokens, let maximumTokens, let logitRows, let maximumLogitRows):

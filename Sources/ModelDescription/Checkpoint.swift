@@ -56,21 +56,11 @@ public final class Checkpoint: Sendable {
 
     /// What tells its weight files from others without reading all of them: size, time of the last change and samples.
     ///
-    /// Something derived from the weights keeps it, and is up to date where it is equal. Where it is not, the files may be
-    /// copies: then ``contentChecksum()`` decides.
+    /// Something derived from the weights keeps it, and is up to date where it is equal. Where it is not, the files may still
+    /// be copies with the same contents.
     package var identity: String {
-        sortedFiles.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
+        files.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
     }
-
-    /// A checksum of all bytes of all weight files, whatever they are called, which reads them from end to end.
-    ///
-    /// - Throws: `CancellationError`
-    package func contentChecksum() throws -> String {
-        try sortedFiles.map { "\($0.value.identity.byteCount) bytes \(String(try $0.value.checksum(), radix: 16))" }
-            .joined(separator: "; ")
-    }
-
-    private var sortedFiles: [(key: String, value: any TensorFile)] { files.sorted { $0.key < $1.key } }
 
     /// A tensor's type and shape.
     ///
@@ -132,7 +122,7 @@ public final class Checkpoint: Sendable {
     }
 
     private func checkTensors() throws {
-        // Element types of the plan stand for "float" or "int8"; only that is compared.
+        // The plan's element types mean "float" or "int8"; only that is compared.
         let plan = configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
         var expected = Set<String>()
         for planned in plan {
@@ -171,7 +161,7 @@ public final class Checkpoint: Sendable {
 
 extension Checkpoint {
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
-    /// settings, license. Not `config.json`, which every stage writes anew.
+    /// settings, license. Not `config.json`, which every stage writes itself.
     public static let auxiliaryFileNames = [
         "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
         "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",

@@ -28,7 +28,7 @@ public struct ModelConfiguration: Sendable, Hashable {
     public let maximumPositions: Int
     /// Epsilon of the norms.
     public let normEpsilon: Float
-    /// What the model computes, beside its sizes.
+    /// What the model computes, apart from its sizes.
     public let structure: DecoderStructure
     /// Whether the output projection is the embedding itself.
     public let tiedEmbeddings: Bool
@@ -38,8 +38,8 @@ public struct ModelConfiguration: Sendable, Hashable {
     public let endOfSequence: [Int]
     /// How the linear layers are stored; nil in a dense checkpoint.
     public let quantization: QuantizationConfiguration?
-    /// What the files say that has no effect, a sentence each, for a user to read: token ids that no row stands for, keys
-    /// that are passed over.
+    /// Sentences for a user about what has no effect in the files: token ids without a row of the embedding, keys that are
+    /// ignored.
     public let warnings: [String]
 
     /// The family's own keys as read.
@@ -60,7 +60,7 @@ public struct ModelConfiguration: Sendable, Hashable {
             unknownKeys: unknownKeys)
     }
 
-    /// A dense LLaMA configuration that stands in no file yet.
+    /// A dense LLaMA configuration that is in no file yet.
     ///
     /// - Throws: ``ConfigurationError`` or `JSONNodeError` when the numbers do not fit together.
     public init(
@@ -103,7 +103,7 @@ public struct ModelConfiguration: Sendable, Hashable {
             ]))
     }
 
-    /// The configuration of a dense model that stands in no file yet, of any family.
+    /// The configuration of a dense model of any family that is in no file yet.
     ///
     /// - Parameter keys: what `config.json` would hold.
     /// - Throws: ``ConfigurationError``, `JSONNodeError`.
@@ -172,7 +172,7 @@ public struct ModelConfiguration: Sendable, Hashable {
 
     /// The token ids of an integer or a list of integers; nil where the key is missing.
     ///
-    /// Ids that no row of the embedding stands for are left out with a warning: -1, which some files write for none, and
+    /// Ids without a row of the embedding are left out with a warning: -1, which some files write for none, and
     /// those of another tokenizer. The model can never generate them.
     private static func tokens(_ node: JSONNode?, below count: Int, warnings: inout [String]) throws -> [Int]? {
         guard let node, !node.isMissing else { return nil }

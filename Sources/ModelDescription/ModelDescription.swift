@@ -17,7 +17,7 @@ public struct DecoderStructure: Sendable, Hashable {
         case layer
     }
 
-    /// Where a block's norms stand.
+    /// Where a block's norms are.
     public enum NormPlacement: Sendable, Hashable {
         /// x + f(norm(x))
         case beforeSublayers
@@ -48,7 +48,7 @@ public struct DecoderStructure: Sendable, Hashable {
 
     public var normalization = Normalization.rootMeanSquare
     public var normPlacement = NormPlacement.beforeSublayers
-    /// Whether a norm stands between the last block and the output projection.
+    /// Whether there is a norm between the last block and the output projection.
     public var hasFinalNorm = true
     public var mlp = MLP.gatedSiLU
     public var positions: Positions
@@ -60,7 +60,7 @@ public struct DecoderStructure: Sendable, Hashable {
     public var slidingWindow: Int?
     /// Layers that see no more than `slidingWindow`.
     public var windowedLayers: Set<Int> = []
-    /// Width of the token embedding, where projections stand between it and a residual stream of another width; nil
+    /// Width of the token embedding, where projections are between it and a residual stream of another width; nil
     /// where it is the hidden size.
     public var projectedEmbeddingSize: Int?
 

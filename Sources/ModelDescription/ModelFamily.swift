@@ -18,7 +18,7 @@ struct ModelFamily: Sendable {
     /// What the configuration says of the structure.
     let structure: @Sendable (JSONNode, Sizes) throws -> DecoderStructure
 
-    /// What a missing key stands for: the defaults of transformers' configuration class.
+    /// What a missing key means: the defaults of transformers' configuration class.
     struct Defaults: Sendable {
         var maximumPositions = 2048
         var normEpsilon: Float = 1e-6
@@ -55,7 +55,7 @@ struct ModelFamily: Sendable {
 
 /// What to do about a key of `config.json` of which this version does not know whether it changes the computation.
 public enum UnknownKeys: Sendable, Hashable {
-    /// Refuse the configuration: a setting that is passed over would give wrong text, not an error.
+    /// Refuse the configuration: a setting that is ignored would give wrong text, not an error.
     case refused
     /// Go on without it, with a warning.
     case allowed
@@ -79,7 +79,7 @@ struct ConfigurationKeys: Sendable {
 
     /// Refuses settings that are not computed, and keys that are not known.
     ///
-    /// - Returns: a warning for each unknown key that was passed over.
+    /// - Returns: a warning for each unknown key that is ignored.
     /// - Throws: `JSONNodeError`, ``ConfigurationError/unknownKeys(file:keys:modelType:)``
     func check(_ config: JSONNode, modelType: String, unknownKeys: UnknownKeys) throws -> [String] {
         var unknown: [JSONNode] = []

@@ -3,7 +3,7 @@ import TensorFiles
 
 /// How a OneBit checkpoint stores its linear layers: `quantization_config` of `config.json`.
 public struct QuantizationConfiguration: Sendable, Hashable {
-    /// What stands in a linear's `weight`.
+    /// What a linear's `weight` holds.
     public enum CheckpointFormat: String, Sendable, Hashable, CaseIterable {
         /// Float latent weights [out, in], for training.
         case float = "onebit-float-v1"

@@ -1,21 +1,9 @@
 import Foundation
-@_exported import LanguageModel
-
-/// Loads the packed model of a directory, with its tokenizer and its chat template, on a thread of its own.
-///
-///     let model = try await loadModel(from: directory)
-///
-/// - Throws: `CheckpointError`, `TokenizerError`, `LanguageModelError`, ``InstructionSetError``.
-public func loadModel(from directory: URL, options: LoadOptions = LoadOptions()) async throws -> ModelContainer {
-    try await SerialTaskExecutor().run {
-        try ModelContainer(model: PackedModel(directory: directory, options: options), directory: directory)
-    }
-}
 
 /// Where the sign matrices are kept in the order that the kernels want.
 public enum SignLayoutPolicy: Sendable, Hashable {
-    /// In a file beside the checkpoint, `.onebit/LAYOUT.safetensors`, made at the first load and checked at every one. For
-    /// a checkpoint that cannot be written beside, in ``LoadOptions/cacheDirectory``; otherwise in memory.
+    /// In a file in the checkpoint's directory, `.onebit/LAYOUT.safetensors`, made at the first load and checked at every
+    /// one; where that directory cannot be written, in ``LoadOptions/cacheDirectory``; otherwise in memory.
     case file
     /// In memory, made at every load.
     case memory

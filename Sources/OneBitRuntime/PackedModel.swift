@@ -1,6 +1,17 @@
 import Foundation
-import LanguageModel
+@_exported import LanguageModel
 import ModelDescription
+
+/// Loads the packed model of a directory, with its tokenizer and its chat template, on a thread of its own.
+///
+///     let model = try await loadModel(from: directory)
+///
+/// - Throws: `CheckpointError`, `TokenizerError`, `LanguageModelError`, ``InstructionSetError``.
+public func loadModel(from directory: URL, options: LoadOptions = LoadOptions()) async throws -> ModelContainer {
+    try await SerialTaskExecutor().run {
+        try ModelContainer(model: PackedModel(directory: directory, options: options), directory: directory)
+    }
+}
 
 /// A packed OneBit model, run from its memory-mapped checkpoint without libtorch.
 ///

@@ -21,7 +21,7 @@ public struct CheckpointPacker: Sendable {
         self.shardByteLimit = shardByteLimit
     }
 
-    /// Packs a float student, or writes a packed checkpoint anew: the paper's own in the form that this project writes.
+    /// Packs a float student, or converts a packed checkpoint: the paper's own to the form that this project writes.
     ///
     /// - Throws: ``DecompositionError``, the errors of checkpoints and their files, `CancellationError`; the destination is then untouched.
     public func pack(

@@ -38,7 +38,7 @@ public struct StudentInitializer: Sendable {
         public let iterations: Int
     }
 
-    /// Reads `teacher`, writes the float student to `destination`; nothing stands there until it is whole.
+    /// Reads `teacher`, writes the float student to `destination`; nothing is there until it is complete.
     ///
     /// - Returns: a report for every linear.
     /// - Throws: ``DecompositionError``, the errors of checkpoints and their files, `CancellationError`; the destination is then untouched.

@@ -3,7 +3,7 @@ import JSON
 
 /// Writes a checkpoint's tensors as they come, one at a time, in the order of a plan made beforehand.
 ///
-/// No tensor is kept: memory is that of a conversion buffer. A writer that fails, or goes away before ``finish()``,
+/// No tensor is kept: memory is that of a conversion buffer. A writer that fails, or is released before ``finish()``,
 /// removes its files. It writes weights and index only; `config.json` is the caller's.
 public final class CheckpointWriter {
     /// Hugging Face's usual limit per file.
@@ -122,7 +122,7 @@ public final class CheckpointWriter {
         try advance()
     }
 
-    /// Brings everything to the disk, and writes the index when there are several files.
+    /// Writes everything to the disk, and writes the index when there are several files.
     ///
     /// - Throws: ``CheckpointWriterError/incomplete(file:missing:)``, ``FileError``.
     public func finish() throws {
@@ -187,7 +187,7 @@ public final class CheckpointWriter {
         tensor = 0
     }
 
-    /// The files of a checkpoint that will never be whole.
+    /// Removes the files of an unfinished checkpoint.
     private func removeFiles() {
         file?.abandon()
         file = nil
@@ -208,7 +208,7 @@ public final class CheckpointWriter {
     }
 }
 
-/// A writer was asked for something that its plan, or the element type, does not allow.
+/// A call of a writer that its plan, or the element type, does not allow.
 public enum CheckpointWriterError: LocalizedError, Sendable, Equatable {
     /// The plan has two tensors of one name.
     case duplicateTensor(file: String, tensor: String)

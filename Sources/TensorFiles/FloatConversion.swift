@@ -1,5 +1,5 @@
 /// Bulk conversion between stored elements and `Float`, by way of an aligned scratch buffer: the bytes of a mapped
-/// tensor stand at any address.
+/// tensor may have any alignment.
 enum FloatConversion {
     /// Elements per step; 64 KiB of scratch stays in the cache.
     private static let chunk = 32_768

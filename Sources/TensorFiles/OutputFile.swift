@@ -74,7 +74,7 @@ func synchronizeDirectory(_ path: String) throws {
     }
 }
 
-/// Replaces a file's contents at once: whoever reads sees the old bytes or the new ones, also after a power cut.
+/// Replaces a file's contents atomically: readers see the old bytes or the new ones, also after a power failure.
 ///
 /// The bytes go to a temporary sibling first, which a failure removes.
 ///

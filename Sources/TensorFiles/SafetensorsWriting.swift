@@ -76,12 +76,12 @@ struct ShardPlan {
     }
 }
 
-/// A safetensors file that is filled where it is mapped, in any order and from any thread, and put in its place at the
+/// A safetensors file that is filled where it is mapped, in any order and from any thread, and moved to its destination at the
 /// end.
 ///
-/// The room on the disk is taken first, so that a full disk is an error here and not a signal later. An object that goes
-/// away before ``commit(metadata:)`` leaves nothing behind.
-// Unchecked because of the pointer: tensors don't overlap, and who writes to one is the caller's business, as with any
+/// The space on the disk is allocated first, so that a full disk is an error here and not a signal later. An object that is
+/// released before ``commit(metadata:)`` leaves nothing behind.
+// Unchecked because of the pointer: tensors don't overlap, and who writes to one is up to the caller, as with any
 // memory.
 package final class InPlaceSafetensors: @unchecked Sendable {
     private let destination: URL
@@ -95,7 +95,7 @@ package final class InPlaceSafetensors: @unchecked Sendable {
     /// Creates the file under a temporary name beside `destination`.
     ///
     /// - Parameters:
-    ///   - metadata: as it will be in the end, but for characters that ``commit(metadata:)`` replaces by as many others.
+    ///   - metadata: as it will be in the end, except for characters that ``commit(metadata:)`` replaces by as many others.
     ///   - alignment: what the data's offset in the file is a multiple of.
     /// - Throws: ``FileError``
     package init(
@@ -138,7 +138,7 @@ package final class InPlaceSafetensors: @unchecked Sendable {
         UnsafeMutableRawBufferPointer(start: base + plan.header.count, count: plan.byteCount - plan.header.count)
     }
 
-    /// Where a tensor's bytes go: by its place in the list given to `init`.
+    /// Where a tensor's bytes go: by its index in the list given to `init`.
     package func bytes(at index: Int) -> UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(start: base + plan.offsets[index].offset, count: tensors[index].byteCount)
     }
@@ -146,7 +146,7 @@ package final class InPlaceSafetensors: @unchecked Sendable {
     /// Bytes that are brought to the disk between two looks at the task's cancellation.
     private static let syncPiece = 64 << 20
 
-    /// Writes the header, brings everything to the disk and puts the file in its place.
+    /// Writes the header, writes everything to the disk and moves the file to its destination.
     ///
     /// - Throws: ``FileError``, `CancellationError`
     package func commit(metadata: [String: String]) throws {

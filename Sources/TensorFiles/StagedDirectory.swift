@@ -6,7 +6,7 @@ import JSON
 /// Everything is written under a hidden sibling name and renamed at the end, so a stage that is killed leaves nothing
 /// that looks finished. What killed runs on this machine left is removed when the same output is staged again.
 public struct StagedDirectory: Sendable {
-    /// Where the result will stand.
+    /// Where the result will be.
     public let destination: URL
     /// Where to write.
     public let url: URL
@@ -57,9 +57,9 @@ public struct StagedDirectory: Sendable {
         }
     }
 
-    /// Puts the directory in its place.
+    /// Moves the directory to its destination.
     ///
-    /// With `overwrite` the old directory goes only after the new one stands.
+    /// With `overwrite` the old directory is removed only after the new one is in its place.
     ///
     /// - Throws: ``FileError``; the destination is then as it was, and the staged directory still there.
     public func commit() throws {
@@ -105,8 +105,8 @@ public struct StagedDirectory: Sendable {
 
     /// Whether there is a directory to replace; false where there is nothing.
     ///
-    /// A plain file is nothing that a directory could be a newer version of, and replacing a link would leave what it
-    /// points to as it was, while it looks replaced.
+    /// A directory is never a newer version of a plain file; and replacing a link would leave its target unchanged, though it
+    /// would look replaced.
     private static func canReplace(_ destination: URL, overwrite: Bool) throws -> Bool {
         var status = stat()
         guard lstat(destination.path, &status) == 0 else { return false }
@@ -119,7 +119,7 @@ public struct StagedDirectory: Sendable {
         }
     }
 
-    /// The host is part of the name, because a process number says nothing about another machine's processes.
+    /// The host is part of the name, because process numbers of other machines mean nothing here.
     private static func temporaryPrefix(of destination: URL) -> String {
         var name = [CChar](repeating: 0, count: 256)
         gethostname(&name, name.count - 1)

@@ -7,7 +7,7 @@ import JSON
 /// Name, element type and shape of one stored tensor.
 ///
 /// Counts are checked where a description is read from a file or planned for one, so `elementCount` and `byteCount`
-/// of a description that this module hands out never overflow.
+/// of a description that this module returns never overflow.
 public struct TensorDescription: Sendable, Hashable {
     /// The tensor's key in the checkpoint, e.g. `model.layers.0.self_attn.q_proj.weight`.
     public let name: String
@@ -91,7 +91,7 @@ extension ElementType {
 
 /// A file of tensors, memory-mapped, its directory validated before any tensor is read.
 ///
-/// The formats differ in how they say what is where; from then on all are read alike.
+/// The formats differ in how they describe their tensors; once that is read, all are alike.
 public protocol TensorFile: Sendable {
     /// What is where.
     var contents: MappedTensors { get }
@@ -114,11 +114,6 @@ extension TensorFile {
 
     /// What tells the file from another one, without reading all of it.
     package var identity: FileIdentity { contents.file.identity }
-
-    /// A checksum of all bytes of the file, which reads it from end to end.
-    ///
-    /// - Throws: `CancellationError`
-    package func checksum() throws -> UInt64 { try contents.file.checksum() }
 
     /// Calls `body` with a tensor's bytes, little-endian, of any alignment.
     ///
@@ -202,7 +197,7 @@ public enum TensorFileError: LocalizedError, Sendable, Equatable {
     case shardOutsideDirectory(file: String, shard: String)
     /// The index names a file that is not there.
     case missingShard(file: String, shard: String)
-    /// The index puts a tensor into a shard that does not have it.
+    /// The index names a shard for a tensor that the shard does not have.
     case tensorNotInShard(file: String, tensor: String, shard: String)
     /// The file has no tensor of that name.
     case noSuchTensor(file: String, tensor: String)

@@ -103,9 +103,9 @@ public struct BytePairTokenizer: Tokenizer {
     }
 
     /// The spelling of a token; nil where no token has the id, or where it is special and those are skipped.
-    private func spelling(of id: Int, skipSpecialTokens: Bool) -> [UInt8]? {
-        if let added = addedTokens[id] { return skipSpecialTokens && added.token.isSpecial ? nil : added.spelling }
-        return model.vocabulary.spelling(of: id).map(Array.init)
+    private func spelling(of id: Int, skipSpecialTokens: Bool) -> ArraySlice<UInt8>? {
+        if let added = addedTokens[id] { return skipSpecialTokens && added.token.isSpecial ? nil : added.spelling[...] }
+        return model.vocabulary.spelling(of: id)
     }
 
     private struct Stream: DecodingStream {

@@ -68,7 +68,7 @@ struct BenchCommand: ParsableCommand {
     }
 
     private func measure(_ directory: URL, name: String) throws -> BenchReport {
-        let checkpoint = try Checkpoint(directory: directory)
+        let checkpoint = try options.checkpoints.open(directory)
         let longest = checkpoint.configuration.maximumPositions
         for (option, tokens) in [("--pp", pp), ("--tg", tg)] where tokens > longest {
             throw ValidationError("\(option) must be at most the model's context of \(longest), not \(tokens).")
@@ -77,7 +77,8 @@ struct BenchCommand: ParsableCommand {
         _ = try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
         let clock = ContinuousClock()
         let start = clock.now
-        let model = try PackedModel(directory: directory, options: options.loadOptions)
+        let model = try PackedModel(
+            checkpoint: options.checkpoints.reopen(directory), options: options.loadOptions)
         let loaded = clock.now
         _ = try model.logits(of: [0])
         let firstToken = clock.now

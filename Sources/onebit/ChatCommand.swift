@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import JSON
 import OneBitRuntime
+import Tokenization
 
 struct ChatCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -66,7 +67,7 @@ private struct ChatLoop: Sendable {
     let session: ChatSession
     let printsJSON: Bool
     let isQuiet: Bool
-    /// Whether a person reads and types: who sees prompts, and whose Ctrl-C stops an answer and not the program.
+    /// Whether standard input is a terminal: prompts are shown, and Ctrl-C stops an answer instead of the program.
     let isTerminal = isatty(STDIN_FILENO) == 1
 
     /// - Throws: `CancellationError` for a Ctrl-C at the prompt, and for any without a terminal; what the session throws,
@@ -178,5 +179,14 @@ private struct ChatReport: Encodable {
         promptTokens = info?.promptTokenCount
         promptTokensPerSecond = info?.promptTokensPerSecond
         tokensPerSecond = info?.tokensPerSecond
+    }
+}
+
+extension ChatTemplateError: CommandLineAdvice {
+    var commandLineAdvice: String? {
+        switch self {
+        case .notFound, .unknownFormat: "`onebit generate` works without one."
+        default: nil
+        }
     }
 }

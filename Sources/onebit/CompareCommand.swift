@@ -7,9 +7,9 @@ import Tokenization
 struct CompareCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "compare",
-        abstract: "Measure what a student kept of its teacher.",
+        abstract: "Compare a student's predictions with its teacher's.",
         discussion: """
-            KL divergence of the student's predictions from the teacher's, agreement on the likeliest tokens, and both \
+            KL divergence of the student's predictions from the teacher's, agreement on the most likely tokens, and both \
             perplexities, over the windows of a text. Any two models with one tokenizer can be compared. Texts and windows \
             are those of onebit perplexity, whose help explains them.
 

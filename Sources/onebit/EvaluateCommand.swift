@@ -9,7 +9,7 @@ import Tokenization
 struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evaluate",
-        abstract: "Let models take the tests that the field compares by.",
+        abstract: "Evaluate models on the zero-shot tasks that papers report.",
         discussion: """
             Prompts, tokenisation and measures are those of EleutherAI's lm-evaluation-harness 0.4.13. The table has the \
             columns of OneBit's Table 2 (whose figures are without BOS: --bos none); standard errors, the other measures and \
@@ -139,7 +139,7 @@ struct EvaluateCommand: ParsableCommand {
         var results: [ModelResult] = []
         for candidate in candidates {
             let evaluation = ModelEvaluation(
-                candidate: candidate, model: try loadModel(directory: candidate.checkpoint.directory, options: options),
+                candidate: candidate, model: try loadModel(candidate.checkpoint, options: options),
                 tokenizer: try loadTokenizer(from: candidate.checkpoint.directory), showsName: candidates.count > 1,
                 bos: bos, batchSize: batchSize, skipsMalformed: skipMalformed,
                 journal: try journal.map { try openJournal($0, for: candidate) }, progress: progress)
@@ -160,7 +160,9 @@ struct EvaluateCommand: ParsableCommand {
             ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
         return try EvaluationJournal(
             directory: directory, model: candidate.name,
-            identity: EvaluationJournal.identity(of: candidate.checkpoint, runtime: runtime))
+            identity: EvaluationJournal.identity(
+                weights: candidate.checkpoint.identity,
+                configuration: candidate.checkpoint.directory.appending(path: "config.json"), runtime: runtime))
     }
 
     /// The models in the order of their rows, and which of them is the original.
@@ -175,7 +177,7 @@ struct EvaluateCommand: ParsableCommand {
                 original = 0
             }
         }
-        let candidates = try Candidate.all(in: directories)
+        let candidates = try Candidate.all(in: directories, options: options.checkpoints)
         if original == nil, candidates.count > 1, candidates[0].checkpoint.kind == .dense { original = 0 }
         return (candidates, original)
     }

@@ -31,11 +31,12 @@ struct InitCommand: ParsableCommand {
 
     @OptionGroup var output: OutputOptions
     @OptionGroup(title: "Method") var options: StartRecipeOptions
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
-        let teacher = try Checkpoint(directory: teacher)
+        let teacher = try checkpoints.open(teacher)
         let meter = progress.meter("decompose", total: teacher.configuration.parameterCount, unit: "weights")
         var recipe = recipe.start
         options.apply(to: &recipe)

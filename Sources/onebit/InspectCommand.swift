@@ -29,6 +29,7 @@ struct InspectCommand: ParsableCommand {
     @Option(help: ArgumentHelp("A published shape in place of a directory.", valueName: "name"))
     var shape: String?
 
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var json: JSONOption
 
     func validate() throws {
@@ -40,7 +41,7 @@ struct InspectCommand: ParsableCommand {
     func run() throws {
         let inspection: Inspection
         if let directory {
-            inspection = try Inspection(Checkpoint(directory: directory))
+            inspection = try Inspection(checkpoints.open(directory))
         } else {
             inspection = Inspection(try ModelConfiguration(shape: shape ?? ""), name: shape ?? "")
         }
@@ -87,7 +88,7 @@ struct Inspection: Encodable {
     let parameters: Int
     let linearWeights: Int
     let postLayernorm: Bool?
-    /// As it lies on the disk; none for a shape.
+    /// As stored on disk; nil for a shape.
     let stored: Size?
     let float16: Size
     let packed: Size

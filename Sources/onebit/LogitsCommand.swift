@@ -8,9 +8,9 @@ import Tokenization
 struct LogitsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "logits",
-        abstract: "Print or save a model's logits, to hold another implementation against them.",
+        abstract: "Print or save a model's logits, to compare another implementation with them.",
         discussion: """
-            For a dense model, a float student or a packed one, of any family. Without --output or --json the likeliest \
+            For a dense model, a float student or a packed one, of any family. Without --output or --json the most likely \
             next tokens of every position are printed. --output writes a safetensors file with input_ids, int64 [n], \
             and logits, float32 [n, vocabulary]; --hidden-states adds hidden_states.0 … hidden_states.L, float32 \
             [n, hidden size], in the order of transformers: 0 … L−1 enter the blocks, L is what the output head reads.
@@ -80,7 +80,7 @@ struct LogitsCommand: ParsableCommand {
         }
     }
 
-    /// The five likeliest next tokens of every position.
+    /// The five most likely next tokens of every position.
     private func table(_ tokens: [Int], _ logits: [Float], vocabulary: Int, tokenizer: any Tokenizer) -> String {
         var table = TextTable([.figure("position"), .text("token"), .text("next tokens and their logits")])
         func name(_ id: Int) -> String { "\(id) \(tokenizer.token(of: id) ?? "?")" }

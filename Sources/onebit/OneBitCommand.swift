@@ -1,9 +1,9 @@
 import ArgumentParser
 import ModelDescription
 
-/// The command line: one subcommand per stage of the road, and one for the whole of it.
+/// The command line: one subcommand per stage, and one that runs all of them.
 ///
-/// A subcommand holds its arguments, its progress and its printing. What it does lies in the libraries.
+/// A subcommand holds its arguments, its progress and its printing. The work is done by the libraries.
 @main
 struct OneBitCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,8 +13,8 @@ struct OneBitCommand: AsyncParsableCommand {
             Rewrites the linear layers of a LLaMA, Mistral, Qwen or OPT checkpoint as one sign matrix and two value \
             vectors, distils the original model into that student, packs the signs at one bit each, and runs the result.
 
-            Every stage reads a directory in Hugging Face layout and writes one. Paths are never guessed and nothing \
-            that stands is replaced unless --overwrite is given.
+            Every stage reads a directory in Hugging Face layout and writes one. Paths are never guessed, and an existing \
+            output is replaced only with --overwrite.
 
             Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
             """,
@@ -25,17 +25,17 @@ struct OneBitCommand: AsyncParsableCommand {
     /// What a usage error starts with. `ErrorReport` uses the same word for every other error.
     static let _errorPrefix = ErrorReport.prefix
 
-    /// The subcommands in the order in which a model meets them. Groups without commands are left out of the help.
+    /// The subcommands in the order in which a model passes through them. Groups without commands are left out of the help.
     private static var groups: [CommandGroup] {
         [
-            CommandGroup(name: "The whole road:", subcommands: wholeRoad),
-            CommandGroup(name: "Its stages:", subcommands: stages),
-            CommandGroup(name: "Look and judge:", subcommands: judging),
+            CommandGroup(name: "All stages:", subcommands: allStages),
+            CommandGroup(name: "Stages:", subcommands: stages),
+            CommandGroup(name: "Inspect and evaluate:", subcommands: evaluation),
             CommandGroup(name: "Use:", subcommands: use),
         ]
     }
 
-    private static var wholeRoad: [any ParsableCommand.Type] {
+    private static var allStages: [any ParsableCommand.Type] {
         #if TRAINING
             [CompressCommand.self]
         #else
@@ -53,7 +53,7 @@ struct OneBitCommand: AsyncParsableCommand {
         #endif
     }
 
-    private static var judging: [any ParsableCommand.Type] {
+    private static var evaluation: [any ParsableCommand.Type] {
         [
             InspectCommand.self, PerplexityCommand.self, EvaluateCommand.self, CompareCommand.self, LogitsCommand.self,
         ]

@@ -12,8 +12,8 @@ struct PackCommand: ParsableCommand {
             Writes the signs of every linear layer as bits, and the vectors g and h, embeddings, norms and output \
             projection as floats. Memory is bounded by the largest tensor.
 
-            The checkpoints that the paper's authors released are students too, float or packed. A packed one is written \
-            anew in the form that this program writes, and loses nothing: what stays in float keeps the type that it has.
+            The checkpoints that the paper's authors released are students too, float or packed. A packed one is rewritten \
+            in this program's format without loss: what stays in float keeps the type that it has.
 
             EXAMPLES
               onebit pack student --output packed
@@ -42,6 +42,7 @@ struct PackCommand: ParsableCommand {
     var student: URL
 
     @OptionGroup var output: OutputOptions
+    @OptionGroup var checkpoints: CheckpointOptions
 
     @Option(
         help: """
@@ -53,7 +54,7 @@ struct PackCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
-        let student = try Checkpoint(directory: student)
+        let student = try checkpoints.open(student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
         let valueType = valueType ?? (student.kind == .packed ? .stored : .float16)
         try CheckpointPacker(valueType: valueType.elementType).pack(
@@ -65,7 +66,7 @@ struct PackCommand: ParsableCommand {
             try Task.checkCancellation()
         }
         meter.finish()
-        let summary = try CheckpointSummary(Checkpoint(directory: output.output))
+        let summary = try CheckpointSummary(checkpoints.reopen(output.output))
         try StandardStreams.writeLine(
             "\(output.output.path): \(Quantity.bytes(summary.byteCount)), linear layers "
                 + "\(Quantity.fixed(summary.linearBitsPerWeight, digits: 4)) bits per weight, whole model "

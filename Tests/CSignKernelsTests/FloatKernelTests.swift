@@ -159,7 +159,7 @@ import Testing
         let half = count
         let x = generator.floats(2 * half)
         let angles = generator.floats(half)
-        let turned = everyVersion { kernels in
+        let rotated = everyVersion { kernels in
             var y = x
             kernels.rotate_half(&y, 2 * half, angles.map { cos($0) }, angles.map { sin($0) })
             return y
@@ -170,7 +170,7 @@ import Testing
             expected[i] = first * cos(angle) - second * sin(angle)
             expected[i + half] = second * cos(angle) + first * sin(angle)
         }
-        expectClose(turned, expected)
+        expectClose(rotated, expected)
     }
 
     @Test("SwiGLU and ReLU far from zero neither overflow nor lose NaN")
@@ -185,7 +185,7 @@ import Testing
         #expect(y[4].isNaN && y[5] == 0)
         let rectified = everyVersion { kernels in
             var y = [Float](repeating: 0, count: 6)
-            kernels.relu([-.infinity, .infinity, -0.0, -1e-40, .nan, 3], 6, &y)
+            kernels.relu([-.infinity, .infinity, -0.0, -Float.leastNonzeroMagnitude, .nan, 3], 6, &y)
             return y.map { $0.isNaN ? .nan : $0 }
         }
         #expect(rectified[0] == 0 && rectified[1] == .infinity && rectified[3] == 0 && rectified[5] == 3)
@@ -231,12 +231,12 @@ import Testing
         let (keyBits, valueBits) = (keys.map(\.bitPattern), values.map(\.bitPattern))
         func run(_ kernels: sign_kernels_table, tokens range: Range<Int>) -> [Float] {
             let count = Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + range.upperBound + size + 15)
-            var room = [Float](repeating: .nan, count: count)
+            var scratch = [Float](repeating: .nan, count: count)
             var y = [Float](repeating: 0, count: range.count * width)
             q.withUnsafeBufferPointer { q in
                 kernels.attention(
                     q.baseAddress! + range.lowerBound * width, width, range.count, heads, keyBits, valueBits, stride,
-                    positions + range.lowerBound, size, 0.3, &room, &y)
+                    positions + range.lowerBound, size, 0.3, &scratch, &y)
             }
             return y
         }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Memory that ends where a page begins that nobody may touch: an access behind its last element ends the process.
+/// Memory that ends where a page begins that nobody may touch: an access beyond its last element ends the process.
 final class GuardedMemory<Element: BitwiseCopyable> {
     let pointer: UnsafeMutablePointer<Element>
     let count: Int

@@ -3,11 +3,11 @@ import Foundation
 import Testing
 
 /// Every kernel reads and writes exactly what its contract says: all inputs and outputs end at a guard page, at widths that
-/// are a multiple of nothing. An access behind the end ends the process.
+/// are a multiple of nothing. An access beyond the end ends the process.
 @Suite struct MemoryBoundsTests {
     static let widths = [1, 2, 3, 5, 7, 11, 13, 17, 23, 29, 31, 37, 40, 47, 53, 67, 97, 131, 251, 1009]
 
-    @Test("Quantised inputs are written up to the padded width, whatever it is", arguments: widths)
+    @Test("Quantized inputs are written up to the padded width, whatever it is", arguments: widths)
     func quantize(columns: Int) {
         var generator = TestGenerator(state: UInt64(columns))
         let x = GuardedMemory(generator.floats(columns, in: -5...5))

@@ -64,7 +64,7 @@ import Testing
         }
     }
 
-    @Test("Dequantisation multiplies by the token's scale and the row's")
+    @Test("Dequantization multiplies by the token's scale and the row's")
     func dequantize() {
         for kernels in availableKernels() {
             let q = (0..<37).map { Int32($0 * 1000 - 7) }

@@ -48,7 +48,7 @@ import Testing
     }
 }
 
-/// An integer type that inputs are quantised to, with its kernels.
+/// An integer type that inputs are quantized to, with its kernels.
 private protocol QuantizedInput: FixedWidthInteger {
     static func tableBytes(_ kernels: sign_kernels_table, columns: Int) -> Int
     static func buildTables(

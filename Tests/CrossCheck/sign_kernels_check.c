@@ -73,7 +73,7 @@ enum { count = 1003, head = 80, positions = 37, heads = 3, stride = 96 };
 
 // The float kernels' results must be the portable version's, bit for bit.
 static void check_floats(const sign_kernels_table *kernels, const sign_kernels_table *portable) {
-    static float a[count], b[count], x[count], y[count], room[4 * (positions + 2 + head + 15)];
+    static float a[count], b[count], x[count], y[count], scratch[4 * (positions + 2 + head + 15)];
     static uint16_t half_x[count], half_y[count], keys[(positions + 2) * stride], values[(positions + 2) * stride];
     static float weights[19 * count];
     for (int i = 0; i < count; i++) a[i] = next_float() * 9, b[i] = next_float();
@@ -84,6 +84,14 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         portable->layer_norm(a, i, 1e-5f, x), kernels->layer_norm(a, i, 1e-5f, y), SAME("layer_norm", i);
         portable->relu(a, i, x), kernels->relu(a, i, y), SAME("relu", i);
         portable->swiglu(a, b, i, x), kernels->swiglu(a, b, i, y), SAME("swiglu", i);
+        // Rows without padding, in memory of exactly their size.
+        int8_t *q8_x = malloc(i), *q8_y = malloc(i);
+        int16_t *q16_x = malloc(i * sizeof *q16_x), *q16_y = malloc(i * sizeof *q16_y);
+        portable->quantize_int8(a, b, i, q8_x, i), kernels->quantize_int8(a, b, i, q8_y, i);
+        portable->quantize_int16(a, b, i, q16_x, i), kernels->quantize_int16(a, b, i, q16_y, i);
+        expect(memcmp(q8_x, q8_y, i) == 0, kernels->name, "quantize_int8", i, 0, 0);
+        expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_int16", i, 0, 0);
+        free(q8_x), free(q8_y), free(q16_x), free(q16_y);
         portable->narrow_float16(a, i, half_x), kernels->narrow_float16(a, i, half_y);
         expect(memcmp(half_x, half_y, i * sizeof *half_x) == 0, kernels->name, "narrow_float16", i, 0, 0);
         for (int type = 0; type < 4; type++) {
@@ -107,8 +115,8 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         portable->narrow_float16(&value, 1, keys + i), portable->narrow_float16(&value, 1, values + i);
     }
     const int width = heads * head;
-    portable->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, room, x);
-    kernels->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, room, y);
+    portable->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, scratch, x);
+    kernels->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, scratch, y);
     SAME("attention", 2 * width);
 }
 

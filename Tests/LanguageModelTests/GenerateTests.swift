@@ -39,6 +39,15 @@ import Testing
         #expect(info.stopReason == .endOfSequence)
     }
 
+    @Test("The tokenizer's end-of-sequence token ends the text too, whatever the configuration names")
+    func endOfSequenceOfTokenizer() throws {
+        let info = try generate(
+            prompt: [0], model: CountingModel(), tokenizer: LetterTokenizer(endOfSequence: 4), parameters: .greedy
+        ) { _ in }
+        #expect(info.tokens == [1, 2, 3])
+        #expect(info.stopReason == .endOfSequence)
+    }
+
     @Test("A full context ends the text; a prompt longer than it is refused; so is none")
     func context() throws {
         let model = try CountingModel(maximumPositions: 6)

@@ -75,6 +75,32 @@ struct CommandLineTests {
         #expect(try folder.entries.isEmpty)
     }
 
+    @Test("An unknown key of config.json is refused by name; --allow-unknown-keys goes on, with a warning")
+    func unknownKeys() async throws {
+        let model = try ChatModel(template: nil)
+        let file = model.directory.appending(path: "config.json")
+        var keys = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+        keys["mystery_setting"] = 3
+        try JSONSerialization.data(withJSONObject: keys).write(to: file)
+        let path = model.directory.path
+        let folder = try TemporaryDirectory()
+        for call in [
+            ["inspect", path], ["generate", path, "-n", "1", "--prompt", "a"],
+            ["pack", path, "--output", folder.file("packed").path], ["logits", path, "--tokens", "1"],
+            ["bench", path, "--pp", "1", "--tg", "1", "-r", "1"],
+        ] {
+            let refused = try await BuiltCommand.run(call)
+            #expect(refused.exitCode == 1 && refused.output.isEmpty, "\(call[0])")
+            #expect(
+                refused.errors.contains("\"mystery_setting\"")
+                    && refused.errors.contains("--allow-unknown-keys goes on"))
+            let allowed = try await BuiltCommand.run(call + ["--allow-unknown-keys"])
+            #expect(allowed.exitCode == 0, "\(call[0]): \(allowed.errors)")
+            #expect(
+                allowed.errors.components(separatedBy: "warning: ").count == 2 && allowed.errors.contains("mystery"))
+        }
+    }
+
     @Test("A reader that closes standard output early ends the command quietly")
     func closedPipe() async throws {
         let outcome = try await BuiltCommand.shell("for n in 1 2 3; do onebit --help | head -n 1; done")

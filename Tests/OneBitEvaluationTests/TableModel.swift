@@ -1,5 +1,5 @@
-import ModelDescription
 import LanguageModel
+import ModelDescription
 
 /// Predicts with fixed logits per last token, whatever came before.
 struct TableModel: CausalLanguageModel {
@@ -22,5 +22,8 @@ struct TableModel: CausalLanguageModel {
     }
 
     func logits(of tokens: [Int]) throws -> [Float] { tokens.flatMap { table[$0] } }
+    func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
+        try separateScores(of: requests)
+    }
     func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext { throw CancellationError() }
 }

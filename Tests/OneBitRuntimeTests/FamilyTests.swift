@@ -86,7 +86,7 @@ struct TinyFamily: CustomTestStringConvertible {
         }
     }
 
-    @Test("Fed token by token, each family gives the logits of the whole, to the bit", arguments: TinyFamily.all)
+    @Test("Read token by token, each family gives the logits of the whole, to the bit", arguments: TinyFamily.all)
     func incremental(family: TinyFamily) throws {
         let tiny = try TinyPackedModel(family.configuration())
         let model = try tiny.model()

@@ -33,7 +33,7 @@ import Testing
 
     #if DEBUG
         @Test(
-            "In debug builds an access behind a buffer's last element ends the process", arguments: [1, 40, 4096, 5001])
+            "In debug builds an access beyond a buffer's last element ends the process", arguments: [1, 40, 4096, 5001])
         func guardPages(count: Int) async {
             await #expect(processExitsWith: .failure) { [count] in
                 let buffer = try Buffer<Int8>(count: count)

@@ -39,7 +39,7 @@ import Testing
         #expect(relativeError(try tiny.model(headPrecision: .bits8).logits(of: tokens), expected) < 0.03)
     }
 
-    @Test("Fed in any pieces, a sequence gives the logits of the whole, to the bit")
+    @Test("Read in any pieces, a sequence gives the logits of the whole, to the bit")
     func incremental() throws {
         let tiny = try TinyPackedModel(maximumPositions: 300)
         let model = try tiny.model()

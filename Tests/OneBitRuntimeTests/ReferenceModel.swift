@@ -3,7 +3,7 @@ import ModelDescription
 import TensorFiles
 
 /// The forward pass of a packed model written down plainly, in double precision, a whole sequence at a time, with the
-/// formulas of the papers and nothing quantised: what the runtime is held against.
+/// formulas of the papers and nothing quantized: the reference for the runtime.
 struct ReferenceModel {
     typealias Matrix = [[Double]]
 
@@ -71,10 +71,11 @@ struct ReferenceModel {
         let (queries, keys, values) = (linear(x, block.query), linear(x, block.key), linear(x, block.value))
         let attended = queries.indices.map { t in
             (0..<configuration.attentionHeadCount).flatMap { head -> [Double] in
-                let q = placed(part(queries[t], head), block.queryNorm, position: t)
+                let q = normalizedAndRotated(part(queries[t], head), block.queryNorm, position: t)
                 let first = max(0, t + 1 - (block.slidingWindow ?? t + 1))
                 let scores = (first...t).map { p in
-                    dot(q, placed(part(keys[p], head / group), block.keyNorm, position: p)) / Double(size).squareRoot()
+                    dot(q, normalizedAndRotated(part(keys[p], head / group), block.keyNorm, position: p))
+                        / Double(size).squareRoot()
                 }
                 let weights = scores.map { exp($0 - scores.max()!) }
                 let total = weights.reduce(0, +)
@@ -92,7 +93,7 @@ struct ReferenceModel {
         Array(row[head * configuration.headSize..<(head + 1) * configuration.headSize])
     }
 
-    private func placed(_ head: [Double], _ norm: NormDescription?, position: Int) -> [Double] {
+    private func normalizedAndRotated(_ head: [Double], _ norm: NormDescription?, position: Int) -> [Double] {
         let x = norm.map { normalized([head], $0)[0] } ?? head
         guard case .rotary(let rotary) = configuration.structure.positions else { return x }
         let frequencies = rotary.frequencies(headSize: x.count, sequenceLength: 0)

@@ -56,7 +56,7 @@ import Testing
         }
     }
 
-    @Test("A file with a flipped bit anywhere, cut short, empty or of something else is made anew, with a warning")
+    @Test("A file with a flipped bit anywhere, cut short, empty or of something else is made again, with a warning")
     func damaged() throws {
         _ = try load()
         let good = try Data(contentsOf: file)
@@ -78,7 +78,7 @@ import Testing
         }
     }
 
-    @Test("A file made from other weights is made anew, even if sizes and times are the same")
+    @Test("A file made from other weights is made again, even if sizes and times are the same")
     func stale() throws {
         // The same shapes, other signs.
         let other = try TinyPackedModel(seed: 2)
@@ -122,7 +122,7 @@ import Testing
         #expect(try Data(contentsOf: file) == recorded)
     }
 
-    @Test("Beside a checkpoint that cannot be written, the user's cache directory takes the file")
+    @Test("The file of a checkpoint in a directory that cannot be written is kept in the user's cache directory")
     func userCache() throws {
         // A file where the directory should be: not writable for root either.
         try Data().write(to: tiny.directory.appending(path: ".onebit"))

@@ -6,9 +6,9 @@ import Tokenization
 package struct LetterTokenizer: Tokenizer {
     package let vocabularySize = 30
     package let beginOfSequence: Int? = nil
-    package let endOfSequence: Int? = nil
+    package let endOfSequence: Int?
 
-    package init() {}
+    package init(endOfSequence: Int? = nil) { self.endOfSequence = endOfSequence }
 
     package func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
         text.unicodeScalars.map { Int($0.value) - 97 }

@@ -43,10 +43,10 @@ struct ByteLevelTests {
         #expect(ByteAlphabet.scalars[0x0A] == "Ċ")
         #expect(ByteAlphabet.scalars[0xFF] == "ÿ")
         var bytes: [UInt8] = []
-        ByteAlphabet.appendBytes(of: ByteAlphabet.spellings.joined(), to: &bytes)
+        ByteAlphabet.appendBytes(of: Array(ByteAlphabet.spellings.joined())[...], to: &bytes)
         #expect(bytes == Array(UInt8.min...UInt8.max))
         bytes = []
-        ByteAlphabet.appendBytes(of: "Ġ→".utf8, to: &bytes)
+        ByteAlphabet.appendBytes(of: Array("Ġ→".utf8)[...], to: &bytes)
         #expect(bytes == Array("Ġ→".utf8), "a character from outside the alphabet stands for itself")
     }
 

@@ -7,7 +7,7 @@ import Testing
 struct DecodingTests {
     private func decode(_ tokens: [String], _ stages: any DecoderStage...) -> String {
         var decoder = TextDecoder(stages: stages)
-        let text = tokens.flatMap { decoder.append(Array($0.utf8)) } + decoder.finish()
+        let text = tokens.flatMap { decoder.append(Array($0.utf8)[...]) } + decoder.finish()
         return String(decoding: text, as: UTF8.self)
     }
 

@@ -10,10 +10,10 @@ public struct GenerateParameters: Sendable, Hashable {
     public var topP: Float
     /// Keeps the tokens at least this many times as likely as the likeliest; 0 keeps all.
     public var minP: Float
-    /// Makes tokens that occurred lately less likely: a positive logit is divided by it, a negative one multiplied.
-    /// 1 leaves them be.
+    /// Makes recent tokens less likely: a positive logit is divided by it, a negative one multiplied.
+    /// 1 changes nothing.
     public var repetitionPenalty: Float
-    /// How many of the last tokens, the prompt's included, count as late.
+    /// How many of the last tokens, the prompt's included, are recent.
     public var repetitionContextSize: Int
     /// Seed of the random numbers: the same seed, model and prompt give the same text on every machine.
     public var seed: UInt64
@@ -47,8 +47,8 @@ public struct GenerateParameters: Sendable, Hashable {
 
     /// Positions for a prompt and the most tokens that may follow it, at most `maximum`.
     func capacity(after promptTokenCount: Int, maximum: Int) -> Int {
-        let room = promptTokenCount.addingReportingOverflow(maxTokens ?? maximum)
-        return room.overflow ? maximum : min(room.partialValue, maximum)
+        let sum = promptTokenCount.addingReportingOverflow(maxTokens ?? maximum)
+        return sum.overflow ? maximum : min(sum.partialValue, maximum)
     }
 
     /// - Throws: ``GenerationError/invalidParameter(name:value:expected:)`` for a number that means nothing.

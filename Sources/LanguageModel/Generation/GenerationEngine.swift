@@ -103,6 +103,7 @@ public final class GenerationEngine: Sendable {
                 // Cancelled passes leave everything as it was; the next step removes their requests.
                 isBusy = (try? scheduler.step()) ?? true
                 for event in scheduler.events { deliver(event) }
+                scheduler.removeEvents()
             }
         }
     }

@@ -11,7 +11,7 @@ final class GenerationRequest: Sendable {
         var parameters: GenerateParameters
         /// Tokens that end the text, besides the configuration's end-of-sequence tokens.
         var stopTokens: Set<Int> = []
-        /// Positions to make room for; nil is as many as the prompt and the most tokens that may follow it take.
+        /// Most positions of the sequence; nil is as many as the prompt and the most tokens that may follow it take.
         var capacity: Int?
         /// Whether the text continues the prompt's, or stands alone.
         var continuesPrompt = true
@@ -61,11 +61,11 @@ struct CacheKey: Hashable, Sendable {
 final class GenerationSequence {
     let request: GenerationRequest
     let id: SequenceID
-    /// Positions that it has room for.
+    /// Most positions.
     let capacity: Int
     /// The prompt and what was generated.
     private(set) var tokens: [Int]
-    /// Tokens that the model has read: the others' logits are still to be computed.
+    /// Tokens that the model has read; the rest follows in the next passes.
     private(set) var readCount: Int
     /// Most tokens that the sequence ever had, those of earlier requests included.
     private(set) var longest: Int

@@ -18,8 +18,8 @@ public struct GenerationLimits: Sendable, Hashable {
     }
 }
 
-/// Continuous batching: in each forward pass every text under way gets its next token, and what room is left reads
-/// prompts, some tokens at a time. A text that ends makes room for the next request at once.
+/// Continuous batching: in each forward pass every text under way gets its next token, and a chunk of the prompts is read
+/// beside them. The next request takes the place of a text that ends at once.
 ///
 /// (Yu et al. 2022, "Orca: A Distributed Serving System for Transformer-Based Generative Models"; prompts in chunks:
 /// Agrawal et al. 2024, "Taming Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve".)
@@ -32,7 +32,7 @@ struct GenerationScheduler {
         case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
     }
 
-    /// What the last step has brought, in order.
+    /// What the last step has brought, in order, until the caller has taken it.
     private(set) var events: [Event] = []
 
     private let model: any CausalLanguageModel
@@ -80,7 +80,7 @@ struct GenerationScheduler {
         remove(kept.remove(at: index))
     }
 
-    /// Takes requests in and computes one forward pass; ``events`` then says what came of it.
+    /// Takes requests in and computes one forward pass; ``events`` then has the results.
     ///
     /// An error is its request's alone and an event like any other.
     ///
@@ -89,7 +89,10 @@ struct GenerationScheduler {
     @discardableResult
     mutating func step() throws -> Bool {
         events.removeAll(keepingCapacity: true)
-        defer { running.removeAll { $0.isDone } }
+        defer {
+            running.removeAll { $0.isDone }
+            scheduled.removeAll(keepingCapacity: true)
+        }
         removeCancelled()
         admit()
         fillBatch()
@@ -108,6 +111,9 @@ struct GenerationScheduler {
         chunk.adapt(to: time, tokens: batch.tokens.count)
         return true
     }
+
+    /// Lets go of the events, and so of requests that are done.
+    mutating func removeEvents() { events.removeAll(keepingCapacity: true) }
 
     /// Steps until there is nothing more to do.
     ///
@@ -135,12 +141,12 @@ struct GenerationScheduler {
         }
     }
 
-    /// Takes in as many requests as there is room for, in the order in which they came.
+    /// Admits requests in the order in which they came, as long as slots and memory are free.
     private mutating func admit() {
         var index = 0
         while index < waiting.count {
             let request = waiting[index].request
-            if let key = request.cacheKey, running.contains(where: { $0.request.cacheKey == key }) {
+            if let key = request.cacheKey, isInUse(key) {
                 index += 1
                 continue
             }
@@ -161,6 +167,13 @@ struct GenerationScheduler {
         }
     }
 
+    /// Whether a request with a key is under way, or its caller does not know of its end yet: the next one's prompt may follow
+    /// from it.
+    private func isInUse(_ key: CacheKey) -> Bool {
+        running.contains { $0.request.cacheKey == key }
+            || events.contains { if case .end(let request, _) = $0 { request.cacheKey == key } else { false } }
+    }
+
     private func validated(_ input: GenerationRequest.Input) throws -> GenerationRequest.Input {
         guard input.prompt.count <= limits.positions else {
             throw GenerationError.promptTooLong(tokens: input.prompt.count, maximum: limits.positions)
@@ -171,7 +184,7 @@ struct GenerationScheduler {
     }
 
     /// A sequence for a request: the one kept for it, holding as much of the prompt as is the same, or a new one; nil while
-    /// there is no room for it.
+    /// there is no slot or memory for it.
     private mutating func makeSequence(
         _ request: GenerationRequest, _ input: GenerationRequest.Input
     ) throws -> GenerationSequence? {
@@ -180,7 +193,8 @@ struct GenerationScheduler {
         func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
             try GenerationSequence(
                 request, input: input, id: id, capacity: capacity, readCount: readCount, longest: longest,
-                tokenizer: tokenizer, endOfSequence: model.configuration.endOfSequence)
+                tokenizer: tokenizer,
+                endOfSequence: model.configuration.endOfSequence + [tokenizer.endOfSequence].compactMap(\.self))
         }
         if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
             let known = kept.remove(at: index)
@@ -190,7 +204,8 @@ struct GenerationScheduler {
                 known.id, known.capacity, readCount: common, longest: common == 0 ? 0 : known.longest)
         }
         let capacity =
-            min(input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
+            min(
+                input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
                 limits.positions)
         guard try makeRoom(model.cacheByteCount(positions: capacity), positions: capacity) else { return nil }
         let id = try context.makeSequence(capacity: capacity)
@@ -291,7 +306,7 @@ struct GenerationScheduler {
         }
     }
 
-    /// A batch has failed: computes its slices one by one, so that the error falls on the request whose it is.
+    /// A batch has failed: computes its slices one by one, so that only the request that causes the error ends with it.
     private mutating func decodeSeparately(_ context: any DecodingContext, failure: any Error) throws {
         let failed = scheduled
         for sequence in failed { context.truncate(sequence.id, to: sequence.readCount) }

@@ -1,4 +1,5 @@
 import Foundation
+import Tokenization
 
 /// Draws the next token from logits:
 ///
@@ -12,8 +13,8 @@ public struct Sampler: Sendable {
     /// The last `repetitionContextSize` tokens.
     private var recent: [Int] = []
     private var penalized: [Float] = []
-    private var heap = CandidateHeap()
-    private var kept: [CandidateHeap.Candidate] = []
+    private var heap = MinimumHeap<Candidate>()
+    private var kept: [Candidate] = []
 
     /// - Parameters:
     ///   - parameters: what to filter by, and the seed.
@@ -24,7 +25,7 @@ public struct Sampler: Sendable {
         self.parameters = parameters
         generator = SeededGenerator(seed: parameters.seed)
         recent = prompt.suffix(parameters.repetitionContextSize)
-        recent.reserveCapacity(parameters.repetitionContextSize + 1)
+        recent.reserveCapacity(min(parameters.repetitionContextSize, 4096) + 1)
     }
 
     /// The next token, by its place in `logits`, which must not be empty. NaN counts as −∞.
@@ -69,7 +70,7 @@ public struct Sampler: Sendable {
         kept.removeAll(keepingCapacity: true)
         for (token, logit) in logits.enumerated() {
             let weight = logit.isNaN ? 0 : exp((Double(logit) - largest) * inverse)
-            kept.append(CandidateHeap.Candidate(token: token, weight: weight))
+            kept.append(Candidate(token: token, weight: weight))
         }
         filter()
         var total = 0.0
@@ -80,7 +81,7 @@ public struct Sampler: Sendable {
         for candidate in kept where candidate.weight >= Double(parameters.minP) {
             rest -= candidate.weight
             if rest < 0 { return candidate.token }
-            // Rounding may leave a crumb behind the last one.
+            // By rounding, the sum of the weights may end a little below the total.
             if candidate.weight > 0 { last = candidate.token }
         }
         return last
@@ -93,17 +94,17 @@ public struct Sampler: Sendable {
         var all = 0.0
         for candidate in kept { all += candidate.weight }
         let isLimited = limit < kept.count
-        heap.fill(kept)
+        heap.replaceAll(with: kept)
         kept.removeAll(keepingCapacity: true)
         if isLimited {
-            while kept.count < limit, let candidate = heap.popFirst() { kept.append(candidate) }
+            while kept.count < limit, let candidate = heap.pop() { kept.append(candidate) }
             guard parameters.topP < 1 else { return }
             kept.removeLast(kept.count - nucleusSize())
             return
         }
         let mass = Double(parameters.topP) * all
         var sum = 0.0
-        while sum < mass, let candidate = heap.popFirst() {
+        while sum < mass, let candidate = heap.pop() {
             kept.append(candidate)
             sum += candidate.weight
         }
@@ -132,4 +133,50 @@ public struct Sampler: Sendable {
         }
         return best
     }
+}
+
+/// A token and its weight. The heaviest is the smallest, which a heap gives first; equal weights go by their ids.
+private struct Candidate: Comparable {
+    let token: Int
+    let weight: Double
+
+    static func < (one: Candidate, other: Candidate) -> Bool {
+        one.weight != other.weight ? one.weight > other.weight : one.token < other.token
+    }
+}
+
+/// Random numbers that are the same everywhere for the same seed: xoshiro256** (Blackman and Vigna 2018), its state filled
+/// by SplitMix64.
+public struct SeededGenerator: RandomNumberGenerator, Sendable {
+    private var state: (UInt64, UInt64, UInt64, UInt64)
+
+    public init(seed: UInt64) {
+        var mixer = seed
+        state = (splitMix64(&mixer), splitMix64(&mixer), splitMix64(&mixer), splitMix64(&mixer))
+    }
+
+    public mutating func next() -> UInt64 {
+        let product = state.1 &* 5
+        let result = (product << 7 | product >> 57) &* 9
+        let shifted = state.1 << 17
+        state.2 ^= state.0
+        state.3 ^= state.1
+        state.1 ^= state.2
+        state.0 ^= state.3
+        state.2 ^= shifted
+        state.3 = state.3 << 45 | state.3 >> 19
+        return result
+    }
+
+    /// A number of 53 random bits in 0 ..< 1.
+    mutating func nextUnit() -> Double { Double(next() >> 11) * 0x1p-53 }
+}
+
+/// A step of SplitMix64 (Steele, Lea and Flood 2014): moves the state on and returns it mixed.
+package func splitMix64(_ state: inout UInt64) -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
 }

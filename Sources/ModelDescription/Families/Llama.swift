@@ -34,7 +34,7 @@ extension ModelFamily {
     ) { config, sizes in
         var structure = DecoderStructure(
             positions: .rotary(try RotaryPositions(config, maximumPositions: sizes.maximumPositions)))
-        // A missing key stands for the 4096 of the first release, null for no window.
+        // A missing key means the 4096 of the first release, null for no window.
         let window = config["sliding_window"]
         structure.slidingWindow = window.isMissing ? 4096 : try window.nonNull?.integer(in: 1...Int(Int32.max))
         if structure.slidingWindow != nil { structure.windowedLayers = Set(0..<sizes.layerCount) }

@@ -2,7 +2,7 @@ import JSON
 
 extension ModelFamily {
     /// OPT (Zhang et al. 2022): LayerNorm, learned positions, ReLU, biases everywhere. The 350m is the odd one: its norms
-    /// stand behind the sublayers, none behind the last block, and its embedding is narrower than the residual stream.
+    /// follow the sublayers, none follows the last block, and its embedding is narrower than the residual stream.
     static let opt = ModelFamily(
         modelType: "opt",
         architecture: "OPTForCausalLM",

@@ -16,7 +16,7 @@ extension ModelFamily {
         return structure
     }
 
-    /// Qwen3 (Yang et al. 2025): the queries and keys of each head are normalized, and the biases gone.
+    /// Qwen3 (Yang et al. 2025): the queries and keys of each head are normalized, without the biases.
     static let qwen3 = ModelFamily(
         modelType: "qwen3",
         architecture: "Qwen3ForCausalLM",
@@ -42,7 +42,7 @@ extension ModelFamily {
     }
 
     /// With `use_sliding_window`, the layers from `max_window_layers` on see a window; `layer_types` says the same layer
-    /// by layer, and counts where it stands. A window of null is none.
+    /// by layer, and takes precedence. A window of null is none.
     private static func rotaryWithWindow(_ config: JSONNode, _ sizes: Sizes) throws -> DecoderStructure {
         var structure = DecoderStructure(
             positions: .rotary(try RotaryPositions(config, maximumPositions: sizes.maximumPositions)))

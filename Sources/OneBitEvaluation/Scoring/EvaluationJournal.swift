@@ -1,8 +1,6 @@
 import Foundation
 import JSON
 import LanguageModel
-import ModelDescription
-import TensorFiles
 
 /// Keeps what a model scored, so that a killed run goes on where it stopped.
 ///
@@ -21,7 +19,7 @@ public final class EvaluationJournal {
     /// - Parameters:
     ///   - directory: made where there is none.
     ///   - model: the model's name, which the file's begins with.
-    ///   - identity: what the scores hang on besides the tokens: the model's weights and shape, and how it is run.
+    ///   - identity: what the scores depend on besides the tokens, see ``identity(weights:configuration:runtime:)``.
     /// - Throws: ``JournalError``, `FileError`
     public init(directory: URL, model: String, identity: String) throws {
         var fingerprint = Fingerprint()
@@ -38,16 +36,17 @@ public final class EvaluationJournal {
 
     deinit { close(descriptor) }
 
-    /// What a checkpoint's scores hang on.
+    /// What a model's scores depend on besides the tokens.
     ///
     /// - Parameters:
-    ///   - checkpoint: the model.
+    ///   - weights: what the model's weights are known by.
+    ///   - configuration: its `config.json`.
     ///   - runtime: how it is run, where that changes its numbers.
     /// - Throws: `FileError` where `config.json` cannot be read.
-    public static func identity(of checkpoint: Checkpoint, runtime: String) throws -> String {
+    public static func identity(weights: String, configuration: URL, runtime: String) throws -> String {
         var fingerprint = Fingerprint()
-        fingerprint.combine(try readSmallFile(checkpoint.directory.appending(path: "config.json")))
-        return "\(checkpoint.identity); config.json \(hexadecimal(fingerprint.value)); \(runtime)"
+        fingerprint.combine(try readSmallFile(configuration))
+        return "\(weights); config.json \(hexadecimal(fingerprint.value)); \(runtime)"
     }
 
     /// The scores of an item of `count` choices; nil where there are none yet.
@@ -156,5 +155,28 @@ public enum JournalError: LocalizedError, Sendable, Equatable {
         case .cannotWrite(let file, let reason):
             "\(file): cannot write it: \(reason)."
         }
+    }
+}
+
+/// A number that stands for a sequence of values: equal ones have equal numbers, on every machine and in every run
+/// (which Swift's `Hasher` does not promise), and different ones in all likelihood different numbers.
+struct Fingerprint {
+    private(set) var value: UInt64 = 0x9E37_79B9_7F4A_7C15
+
+    /// SplitMix64's step, the state moved by the word.
+    mutating func combine(_ word: UInt64) {
+        var state = value ^ word
+        value = splitMix64(&state)
+    }
+
+    /// The length goes first, so that sequences do not run into each other.
+    mutating func combine(_ tokens: [Int]) {
+        combine(UInt64(tokens.count))
+        for token in tokens { combine(UInt64(bitPattern: Int64(token))) }
+    }
+
+    mutating func combine(_ bytes: some Collection<UInt8>) {
+        combine(UInt64(bytes.count))
+        for byte in bytes { combine(UInt64(byte)) }
     }
 }

@@ -1,3 +1,5 @@
+import JSON
+
 /// ARC (Clark et al., 2018): questions of science from school examinations, an easy set and a challenging one.
 public struct ARC: JSONLinesTask {
     public let name: String
@@ -10,28 +12,28 @@ public struct ARC: JSONLinesTask {
     public static let challenge = ARC(
         name: "arc_challenge", title: "ARC-c", fileNames: ["arc_challenge.jsonl", "ARC-Challenge-Test.jsonl"])
 
-    func item(from record: JSONRecord) throws -> TaskItem {
+    func item(from record: JSONNode) throws -> TaskItem {
         let question: String
         let texts: [String]
         let labels: [String]
-        if case .object? = record.value("question") {
+        if case .object? = record["question"].value {
             // As AI2 publishes it: the choices are a list in the question.
-            let inner = try record.object("question")
-            question = try inner.string("stem")
-            texts = try inner.objects("choices").map { try $0.string("text") }
-            labels = try inner.objects("choices").map { try $0.string("label") }
+            let inner = record["question"]
+            question = try inner["stem"].string()
+            texts = try inner["choices"].elements().map { try $0["text"].string() }
+            labels = try inner["choices"].elements().map { try $0["label"].string() }
         } else {
-            question = try record.string("question")
-            texts = try record.object("choices").strings("text")
-            labels = try record.object("choices").strings("label")
+            question = try record["question"].string()
+            texts = try record["choices"]["text"].strings()
+            labels = try record["choices"]["label"].strings()
         }
         guard texts.count == labels.count else {
-            throw record.malformed("choices", "\(texts.count) texts and \(labels.count) labels")
+            throw record["choices"].malformed("\(texts.count) texts and \(labels.count) labels")
         }
         // Letters in most items, digits in some.
-        let key = try record.string("answerKey")
+        let key = try record["answerKey"].string()
         guard let answer = labels.firstIndex(of: key) else {
-            throw record.malformed("answerKey", "\"\(key)\" is none of the labels \(labels.joined(separator: ", "))")
+            throw record["answerKey"].malformed("\"\(key)\" is none of the labels \(labels.joined(separator: ", "))")
         }
         return try TaskItem(
             record, context: "Question: \(question)\nAnswer:", choices: texts, answer: answer,

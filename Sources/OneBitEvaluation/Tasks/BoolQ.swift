@@ -1,3 +1,5 @@
+import JSON
+
 /// BoolQ (Clark et al., 2019): whether a passage says yes to a question.
 public struct BoolQ: JSONLinesTask {
     public let name = "boolq"
@@ -7,17 +9,17 @@ public struct BoolQ: JSONLinesTask {
 
     public init() {}
 
-    func item(from record: JSONRecord) throws -> TaskItem {
+    func item(from record: JSONNode) throws -> TaskItem {
         // The original says `answer`, SuperGLUE's copy `label`.
-        let key = record.value("label") == nil ? "answer" : "label"
+        let key = record["label"].isNull ? "answer" : "label"
         let answer: Int =
-            switch record.value(key) {
+            switch record[key].value {
             case .boolean(let isYes)?: isYes ? 1 : 0
             case .integer(let label)?: label
-            default: throw record.mismatch(key, "true, false, 1 or 0")
+            default: throw record[key].mismatch("true, false, 1 or 0")
             }
         return try TaskItem(
-            record, context: "\(record.string("passage"))\nQuestion: \(record.string("question"))?\nAnswer:",
+            record, context: "\(record["passage"].string())\nQuestion: \(record["question"].string())?\nAnswer:",
             choices: ["no", "yes"], answer: answer, choicesKey: "", answerKey: key)
     }
 }

@@ -1,3 +1,5 @@
+import JSON
+
 /// HellaSwag (Zellers et al., 2019): which of four endings goes on a scene.
 ///
 /// The context is `activity_label: ctx_a ctx_b`, `ctx_b` capitalised.
@@ -9,11 +11,11 @@ public struct HellaSwag: JSONLinesTask {
 
     public init() {}
 
-    func item(from record: JSONRecord) throws -> TaskItem {
-        let scene = try record.string("ctx_a") + " " + PythonText.capitalize(record.string("ctx_b"))
+    func item(from record: JSONNode) throws -> TaskItem {
+        let scene = try record["ctx_a"].string() + " " + PythonText.capitalize(record["ctx_b"].string())
         return try TaskItem(
-            record, context: Self.cleaned(record.string("activity_label") + ": " + scene),
-            choices: record.strings("endings").map(Self.cleaned), answer: record.integer("label"),
+            record, context: Self.cleaned(record["activity_label"].string() + ": " + scene),
+            choices: record["endings"].strings().map(Self.cleaned), answer: record["label"].label(),
             choicesKey: "endings", answerKey: "label")
     }
 

@@ -1,3 +1,5 @@
+import JSON
+
 /// PIQA (Bisk et al., 2020): which of two ways reaches a goal.
 public struct PIQA: JSONLinesTask {
     public let name = "piqa"
@@ -7,10 +9,10 @@ public struct PIQA: JSONLinesTask {
 
     public init() {}
 
-    func item(from record: JSONRecord) throws -> TaskItem {
+    func item(from record: JSONNode) throws -> TaskItem {
         try TaskItem(
-            record, context: "Question: \(record.string("goal"))\nAnswer:",
-            choices: [record.string("sol1"), record.string("sol2")], answer: record.integer("label"),
+            record, context: "Question: \(record["goal"].string())\nAnswer:",
+            choices: [record["sol1"].string(), record["sol2"].string()], answer: record["label"].label(),
             choicesKey: "sol1, sol2", answerKey: "label")
     }
 }

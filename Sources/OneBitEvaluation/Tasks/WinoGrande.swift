@@ -1,3 +1,5 @@
+import JSON
+
 /// WinoGrande (Sakaguchi et al., 2020): which of two names a blank stands for.
 ///
 /// Scored in part: each option takes the blank's place in a context of its own, and the rest of the sentence, the same
@@ -10,20 +12,20 @@ public struct WinoGrande: JSONLinesTask {
 
     public init() {}
 
-    func item(from record: JSONRecord) throws -> TaskItem {
-        let sentence = try record.string("sentence")
+    func item(from record: JSONNode) throws -> TaskItem {
+        let sentence = try record["sentence"].string()
         guard let blank = sentence.utf8.firstIndex(of: UInt8(ascii: "_")) else {
-            throw record.malformed("sentence", "no blank \"_\" in it")
+            throw record["sentence"].malformed("no blank \"_\" in it")
         }
         let rest = PythonText.strip(String(sentence.unicodeScalars[sentence.utf8.index(after: blank)...]))
-        guard !rest.isEmpty else { throw record.malformed("sentence", "nothing follows the blank") }
-        let options = [try record.string("option1"), try record.string("option2")]
-        let answer = try record.integer("answer")
+        guard !rest.isEmpty else { throw record["sentence"].malformed("nothing follows the blank") }
+        let options = [try record["option1"].string(), try record["option2"].string()]
+        let answer = try record["answer"].label()
         guard answer == 1 || answer == 2 else {
-            throw record.malformed("answer", "expected 1 or 2, found \(answer)")
+            throw record["answer"].malformed("expected 1 or 2, found \(answer)")
         }
         return TaskItem(
-            file: record.file, line: record.line,
+            file: record.file, line: record.line ?? 1,
             choices: options.map { option in
                 let context = String(sentence.unicodeScalars[..<blank]) + option
                 return TaskItem.Choice(

@@ -2,11 +2,11 @@ import Foundation
 
 /// Memory of a fixed number of elements, zero at first: what kernels write to.
 ///
-/// Comes from the system in whole pages, which cost nothing until they are touched, so room for a long context may be
-/// asked for at once. Not an array, whose address is only known inside a closure.
+/// Comes from the system in whole pages, which cost nothing until they are touched, so a long context may be reserved at
+/// once. Not an array, whose address is only known inside a closure.
 ///
-/// In debug builds a page that nobody may touch follows the last element, so that a kernel which goes beyond the end is
-/// stopped there and then.
+/// In debug builds a page that nobody may touch follows the last element, so that a kernel which goes beyond the end
+/// crashes at that access.
 final class Buffer<Element: BitwiseCopyable> {
     let pointer: UnsafeMutablePointer<Element>
     let count: Int

@@ -60,7 +60,7 @@ final class Activations {
     /// The gate projection, or without a gate the up projection; then what enters the down projection:
     /// [rows, intermediateSize]
     let activated: Buffer<Float>
-    /// The up projection beside a gate: [rows, intermediateSize]
+    /// The up projection where there is a gate too: [rows, intermediateSize]
     let up: Buffer<Float>
     /// Rows as wide as the embedding or the residual stream, whichever is wider: [rows, embeddedWidth]
     let embedded: Buffer<Float>

@@ -4,7 +4,7 @@ import ModelDescription
 /// Keys and values of one sequence, for all layers, in 16-bit floats.
 ///
 /// The positions of a head lie one after the other, so attention reads memory in a straight line: [layer, keys or values,
-/// head, position, rowSize]. Room for the whole capacity is asked for at once; what is not used yet takes no memory.
+/// head, position, rowSize]. The whole capacity is reserved at once; what is not used yet takes no memory.
 final class KeyValueCache {
     let capacity: Int
     /// Positions that are filled.

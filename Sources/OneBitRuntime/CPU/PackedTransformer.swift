@@ -249,7 +249,7 @@ struct MLP: Sendable {
     }
 }
 
-/// One transformer block, its norms before the sublayers or behind them:
+/// One transformer block, its norms before the sublayers or after them:
 ///
 ///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
 ///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
@@ -309,7 +309,7 @@ struct DecoderBlock: Sendable {
 
 /// From the residual stream to logits, for the rows that are wanted:
 ///
-///     x ← norm(x)          where a norm stands behind the last block
+///     x ← norm(x)          where a norm follows the last block
 ///     x ← x Pᵀ             where the embedding has a width of its own
 ///     logits = x Whᵀ       Wh as it is stored or in 8 bits
 struct OutputHead: Sendable {

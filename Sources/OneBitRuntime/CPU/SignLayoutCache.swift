@@ -5,8 +5,8 @@ import ModelDescription
 import Synchronization
 import TensorFiles
 
-/// The sign matrices of a checkpoint in the order that the kernels want, kept in a file beside it:
-/// `.onebit/LAYOUT.safetensors`; for a checkpoint whose directory cannot be written, in the user's cache directory:
+/// The sign matrices of a checkpoint in the order that the kernels want, kept in a file in its directory:
+/// `.onebit/LAYOUT.safetensors`; where that cannot be written, in the user's cache directory:
 /// `layouts/KEY/LAYOUT.safetensors`.
 ///
 /// The file is derived, so it is never trusted: it must be of this layout, made from the signs that the checkpoint has now,

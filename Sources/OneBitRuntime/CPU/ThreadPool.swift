@@ -63,11 +63,13 @@ final class ThreadPool: Sendable {
         fileprivate enum Loops {
             /// Shared with other workers.
             case shared(Barrier)
-            /// Part by part, with a look at the task's cancellation before each.
+            /// In some pieces, with a look at the task's cancellation before each.
             case cancellable
             /// In one piece.
             case whole
         }
+
+        private static let cancellablePieces = 16
 
         /// Below the pool's `threadCount`; says which scratch memory is this thread's.
         let index: Int
@@ -93,8 +95,9 @@ final class ThreadPool: Sendable {
             case .whole:
                 if count > 0 { body(0..<count) }
             case .cancellable:
-                for first in stride(from: 0, to: count, by: grain) where !Task.isCancelled {
-                    body(first..<min(first + grain, count))
+                let step = max(grain, (count + Self.cancellablePieces - 1) / Self.cancellablePieces)
+                for first in stride(from: 0, to: count, by: step) where !Task.isCancelled {
+                    body(first..<min(first + step, count))
                 }
             case .shared(let barrier):
                 let base = nextPart.pointee
@@ -137,7 +140,7 @@ private final class LoopTask: ParallelTask {
 /// that it has, and passes through the loops that the others have done without it.
 // Unchecked because of `task`, for the reason above.
 private final class Barrier: @unchecked Sendable {
-    /// Turns of a waiting loop before a thread lets others run: some tens of microseconds.
+    /// Iterations of a waiting loop before a thread yields its core: some tens of microseconds.
     private static let spins = 2_000
 
     private var task: (any ParallelTask)?

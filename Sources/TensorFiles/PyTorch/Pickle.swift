@@ -159,7 +159,7 @@ enum PickleOpcode: UInt8 {
     /// UTF-8 behind a length of eight bytes.
     case binUnicode8 = 0x8D
 
-    /// Marks the place on the stack from which the next of `tuple`, `appends`, `setItems` takes.
+    /// Marks the height of the stack from which the next of `tuple`, `appends`, `setItems` takes.
     case mark = 0x28
     case emptyTuple = 0x29
     case tuple1 = 0x85

@@ -33,7 +33,7 @@ struct ZipArchive {
     private static let locatorLength = 20
     private static let zip64RecordLength = 56
 
-    /// Bytes of the directory, and how many records stand there.
+    /// Bytes of the directory, and its number of records.
     private func directory() throws -> (range: Range<Int>, count: UInt64) {
         let end = bytes.count - Self.endRecordLength
         guard end >= 0, number(UInt32.self, end) == 0x0605_4B50, number(UInt16.self, end + 20) == 0 else {

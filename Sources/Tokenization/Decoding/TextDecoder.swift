@@ -1,9 +1,12 @@
 import JSON
 
-/// Tokens to text, through stages in order.
+/// Tokens to text, through stages in order. Allocates nothing per token: its buffers are kept.
 struct TextDecoder: Sendable {
     private let initialStages: [any DecoderStage]
     private var stages: [any DecoderStage]
+    /// What enters a stage and what leaves it.
+    private var input = TokenBuffer()
+    private var output = TokenBuffer()
 
     init(stages: [any DecoderStage]) {
         initialStages = stages
@@ -11,26 +14,51 @@ struct TextDecoder: Sendable {
     }
 
     /// The text that is settled with the next token: valid UTF-8.
-    mutating func append(_ token: [UInt8]) -> [UInt8] {
-        pass([token], finishing: false)
+    mutating func append(_ token: ArraySlice<UInt8>) -> [UInt8] {
+        input.removeAll()
+        input.append(token)
+        return pass(finishing: false)
     }
 
     /// The text that was held back. The decoder is then as it was at the beginning.
     mutating func finish() -> [UInt8] {
-        let text = pass([], finishing: true)
+        input.removeAll()
+        let text = pass(finishing: true)
         stages = initialStages
         return text
     }
 
-    private mutating func pass(_ tokens: [[UInt8]], finishing: Bool) -> [UInt8] {
-        var tokens = tokens
+    private mutating func pass(finishing: Bool) -> [UInt8] {
         for index in stages.indices {
-            var output: [[UInt8]] = []
-            for token in tokens { stages[index].append(token, to: &output) }
+            output.removeAll()
+            for token in 0..<input.count { stages[index].append(input[token], to: &output) }
             if finishing { stages[index].finish(to: &output) }
-            tokens = output
+            swap(&input, &output)
         }
-        return tokens.count == 1 ? tokens[0] : Array(tokens.joined())
+        return input.bytes
+    }
+}
+
+/// Tokens one after the other in one array, whose memory is kept.
+struct TokenBuffer: Sendable {
+    private(set) var bytes: [UInt8] = []
+    private var ends: [Int] = []
+
+    var count: Int { ends.count }
+
+    subscript(index: Int) -> ArraySlice<UInt8> { bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]] }
+
+    mutating func removeAll() {
+        bytes.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
+    }
+
+    mutating func append(_ token: some Collection<UInt8>) { append { $0.append(contentsOf: token) } }
+
+    /// Appends the token that `body` adds to the bytes of those before it.
+    mutating func append(_ body: (inout [UInt8]) -> Void) {
+        body(&bytes)
+        ends.append(bytes.count)
     }
 }
 
@@ -40,13 +68,13 @@ struct TextDecoder: Sendable {
 /// whole text and streaming it are the same computation. All tokens are valid UTF-8, on both sides.
 protocol DecoderStage: Sendable {
     /// Takes the next token and appends what is settled to `output`.
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]])
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer)
     /// Appends what was held back. No token follows.
-    mutating func finish(to output: inout [[UInt8]])
+    mutating func finish(to output: inout TokenBuffer)
 }
 
 extension DecoderStage {
-    mutating func finish(to output: inout [[UInt8]]) {}
+    mutating func finish(to output: inout TokenBuffer) {}
 }
 
 /// Replaces a string in each token.
@@ -54,22 +82,25 @@ struct ReplaceStage: DecoderStage {
     let pattern: [UInt8]
     let content: [UInt8]
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
-        output.append(SearchPattern.replacing(pattern, in: token, with: content))
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
+        output.append { SearchPattern.append(token, replacing: pattern, with: content, to: &$0) }
     }
 }
 
 /// SentencePiece's visible spaces back to spaces; the first token loses those that the encoder put there.
 struct MetaspaceStage: DecoderStage {
+    private static let nothing: [UInt8] = []
+    private static let space = [UInt8(ascii: " ")]
+
     let metaspace: Metaspace
     private var isFirst = true
 
     init(_ metaspace: Metaspace) { self.metaspace = metaspace }
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
-        let content: [UInt8] = isFirst && metaspace.scheme != .never ? [] : [UInt8(ascii: " ")]
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
+        let content = isFirst && metaspace.scheme != .never ? Self.nothing : Self.space
         isFirst = false
-        output.append(SearchPattern.replacing(metaspace.replacement, in: token, with: content))
+        output.append { SearchPattern.append(token, replacing: metaspace.replacement, with: content, to: &$0) }
     }
 }
 
@@ -77,8 +108,11 @@ struct MetaspaceStage: DecoderStage {
 struct JoinStage: DecoderStage {
     private var isFirst = true
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
-        output.append(isFirst ? token : [UInt8(ascii: " ")] + token)
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
+        output.append {
+            if !isFirst { $0.append(UInt8(ascii: " ")) }
+            $0.append(contentsOf: token)
+        }
         isFirst = false
     }
 }
@@ -87,9 +121,9 @@ struct JoinStage: DecoderStage {
 struct CollectStage: DecoderStage {
     private var text: [UInt8] = []
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) { text += token }
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) { text += token }
 
-    mutating func finish(to output: inout [[UInt8]]) { output.append(text) }
+    mutating func finish(to output: inout TokenBuffer) { output.append(text) }
 }
 
 /// Removes a character from the beginning and the end of each token, so many times at most.
@@ -99,15 +133,15 @@ struct StripStage: DecoderStage {
     let start: Int
     let stop: Int
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
-        var token = token[...]
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
+        var token = token
         var leading = 0
         while leading < start, token.starts(with: content) {
             token.removeFirst(content.count)
             leading += 1
         }
         let trailing = token.trailingCount(of: content, atMost: stop)
-        output.append(Array(token.dropLast(trailing * content.count)))
+        output.append(token.dropLast(trailing * content.count))
     }
 }
 
@@ -125,9 +159,9 @@ struct FusedStripStage: DecoderStage {
         stop = stage.stop
     }
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
         guard !token.isEmpty else { return }
-        var rest = token[...]
+        var rest = token
         while start > 0, rest.starts(with: content) {
             rest.removeFirst(content.count)
             start -= 1
@@ -138,17 +172,19 @@ struct FusedStripStage: DecoderStage {
             // Nothing but the character: what can no longer be at the end goes on.
             let count = held + trailing
             held = min(count, max(0, stop))
-            output.append(repeated(count - held))
+            let settled = count - held
+            output.append { bytes in
+                for _ in 0..<settled { bytes.append(contentsOf: content) }
+            }
         } else {
             let next = min(trailing, max(0, stop))
-            output.append(repeated(held) + rest.dropLast(next * content.count))
+            output.append { bytes in
+                for _ in 0..<held { bytes.append(contentsOf: content) }
+                bytes.append(contentsOf: rest.dropLast(next * content.count))
+            }
             held = next
         }
     }
-}
-
-extension FusedStripStage {
-    private func repeated(_ count: Int) -> [UInt8] { Array(repeatElement(content, count: count).joined()) }
 }
 
 extension ArraySlice<UInt8> {
@@ -169,16 +205,20 @@ struct ByteLevelStage: DecoderStage {
     /// The beginning of a character whose other bytes may follow.
     private var pending: [UInt8] = []
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
         ByteAlphabet.appendBytes(of: token, to: &pending)
         let settled = pending.count - Self.unfinishedSuffixLength(of: pending)
         guard settled > 0 else { return }
-        output.append(Array(String(decoding: pending[..<settled], as: UTF8.self).utf8))
+        if pending[..<settled].allSatisfy({ $0 < 0x80 }) {
+            output.append(pending[..<settled])
+        } else {
+            output.append(String(decoding: pending[..<settled], as: UTF8.self).utf8)
+        }
         pending.removeSubrange(..<settled)
     }
 
-    mutating func finish(to output: inout [[UInt8]]) {
-        if !pending.isEmpty { output.append(Array(String(decoding: pending, as: UTF8.self).utf8)) }
+    mutating func finish(to output: inout TokenBuffer) {
+        if !pending.isEmpty { output.append(String(decoding: pending, as: UTF8.self).utf8) }
         pending = []
     }
 
@@ -206,7 +246,7 @@ struct ByteFallbackStage: DecoderStage {
 
     init(invalidRun: InvalidRun) { self.invalidRun = invalidRun }
 
-    mutating func append(_ token: [UInt8], to output: inout [[UInt8]]) {
+    mutating func append(_ token: ArraySlice<UInt8>, to output: inout TokenBuffer) {
         if let byte = Self.byte(of: token) {
             run.append(byte)
         } else {
@@ -215,33 +255,33 @@ struct ByteFallbackStage: DecoderStage {
         }
     }
 
-    mutating func finish(to output: inout [[UInt8]]) {
+    mutating func finish(to output: inout TokenBuffer) {
         guard !run.isEmpty else { return }
-        defer { run = [] }
+        defer { run.removeAll(keepingCapacity: true) }
         if String(validating: run, as: UTF8.self) != nil {
             output.append(run)
             return
         }
-        let replacement = Array("\u{FFFD}".utf8)
-        switch invalidRun {
-        case .replacedWhole:
-            output.append(Array(repeatElement(replacement, count: run.count).joined()))
-        case .replacedByByte:
-            var text: [UInt8] = []
-            var rest = run[...]
-            while let first = rest.first {
-                let character = rest.prefix(utf8Length(ofLeadingByte: first))
-                let isValid = String(validating: character, as: UTF8.self) != nil
-                text += isValid ? Array(character) : replacement
-                rest.removeFirst(isValid ? character.count : 1)
+        output.append { text in
+            switch invalidRun {
+            case .replacedWhole: for _ in run { text.append(contentsOf: "\u{FFFD}".utf8) }
+            case .replacedByByte:
+                var rest = run[...]
+                while let first = rest.first {
+                    let character = rest.prefix(utf8Length(ofLeadingByte: first))
+                    let isValid = String(validating: character, as: UTF8.self) != nil
+                    if isValid { text.append(contentsOf: character) } else { text.append(contentsOf: "\u{FFFD}".utf8) }
+                    rest.removeFirst(isValid ? character.count : 1)
+                }
             }
-            output.append(text)
         }
     }
 
-    private static func byte(of token: [UInt8]) -> UInt8? {
-        guard token.count == 6, token.starts(with: Array("<0x".utf8)), token[5] == UInt8(ascii: ">"),
-            let high = hexadecimalValue(of: token[3]), let low = hexadecimalValue(of: token[4])
+    private static func byte(of token: ArraySlice<UInt8>) -> UInt8? {
+        let first = token.startIndex
+        guard token.count == 6, token[first] == UInt8(ascii: "<"), token[first + 1] == UInt8(ascii: "0"),
+            token[first + 2] == UInt8(ascii: "x"), token[first + 5] == UInt8(ascii: ">"),
+            let high = hexadecimalValue(of: token[first + 3]), let low = hexadecimalValue(of: token[first + 4])
         else { return nil }
         return high << 4 | low
     }

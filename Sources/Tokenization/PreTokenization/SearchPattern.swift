@@ -26,24 +26,27 @@ enum SearchPattern: Sendable {
 
     /// `text` with every match replaced.
     func replaced(in text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
-        try Self.replacing(in: text, with: content) { bytes, body in
+        var output: [UInt8] = []
+        output.reserveCapacity(text.count)
+        try Self.append(text[...], with: content, to: &output) { bytes, body in
             try forEachMatch(in: bytes, range: 0..<bytes.count, body)
         }
+        return output
     }
 
-    /// `text` with every occurrence of `pattern` replaced.
-    static func replacing(_ pattern: [UInt8], in text: [UInt8], with content: [UInt8]) -> [UInt8] {
-        replacing(in: text, with: content) { bytes, body in
+    /// Appends `text` with every occurrence of `pattern` replaced.
+    static func append(
+        _ text: ArraySlice<UInt8>, replacing pattern: [UInt8], with content: [UInt8], to output: inout [UInt8]
+    ) {
+        append(text, with: content, to: &output) { bytes, body in
             forEachOccurrence(of: pattern, in: bytes, range: 0..<bytes.count, body)
         }
     }
 
-    private static func replacing(
-        in text: [UInt8], with content: [UInt8],
+    private static func append(
+        _ text: ArraySlice<UInt8>, with content: [UInt8], to output: inout [UInt8],
         forEachMatch: (UnsafeBufferPointer<UInt8>, (Range<Int>) -> Void) throws -> Void
-    ) rethrows -> [UInt8] {
-        var output: [UInt8] = []
-        output.reserveCapacity(text.count)
+    ) rethrows {
         var position = 0
         try text.withUnsafeBufferPointer { bytes in
             try forEachMatch(bytes) { match in
@@ -53,7 +56,6 @@ enum SearchPattern: Sendable {
             }
             output.append(contentsOf: bytes[position...])
         }
-        return output
     }
 
     private static func forEachOccurrence(

@@ -33,15 +33,20 @@ enum ByteAlphabet {
 
     /// Appends the bytes that a token stands for. A token with any character from outside the alphabet stands for its
     /// own UTF-8, as the reference has it.
-    static func appendBytes(of token: some Sequence<UInt8>, to output: inout [UInt8]) {
+    static func appendBytes(of token: ArraySlice<UInt8>, to output: inout [UInt8]) {
         let start = output.count
-        for scalar in String(decoding: Array(token), as: UTF8.self).unicodeScalars {
-            guard Int(scalar.value) < bytes.count, let byte = bytes[Int(scalar.value)] else {
-                output.removeSubrange(start...)
-                output.append(contentsOf: token)
-                return
+        token.withUnsafeBufferPointer { token in
+            var position = 0
+            while position < token.count {
+                let (scalar, length) = utf8Scalar(in: token, at: position)
+                guard Int(scalar.value) < bytes.count, let byte = bytes[Int(scalar.value)] else {
+                    output.removeSubrange(start...)
+                    output.append(contentsOf: token)
+                    return
+                }
+                output.append(byte)
+                position += length
             }
-            output.append(byte)
         }
     }
 }

@@ -21,13 +21,13 @@ struct Candidate {
     let name: String
     let checkpoint: Checkpoint
 
-    static func all(in directories: [URL]) throws -> [Candidate] {
+    static func all(in directories: [URL], options: CheckpointOptions) throws -> [Candidate] {
         let counts = Dictionary(grouping: directories, by: \.lastPathComponent)
         return try directories.map { directory in
             let isUnique = counts[directory.lastPathComponent]?.count == 1
             return Candidate(
                 name: isUnique ? directory.lastPathComponent : directory.relativePath,
-                checkpoint: try Checkpoint(directory: directory))
+                checkpoint: try options.open(directory))
         }
     }
 }
@@ -56,7 +56,7 @@ extension ModelResult.Task {
     var tableEstimate: Estimate { result.metrics[task.tableMetric]! }
 }
 
-/// Lets a model take the tests.
+/// Runs the tasks and texts of an evaluation on one model.
 struct ModelEvaluation {
     let candidate: Candidate
     let model: any CausalLanguageModel

@@ -4,9 +4,9 @@ import ModelDescription
 import OneBitEvaluation
 import Tokenization
 
-/// The texts that models are judged by and how they are cut into windows.
+/// The texts that models are evaluated on and how they are cut into windows.
 struct EvaluationTextOptions: ParsableArguments {
-    @Option(parsing: .upToNextOption, help: ArgumentHelp("Files of text, each judged by itself.", valueName: "file"))
+    @Option(parsing: .upToNextOption, help: ArgumentHelp("Files of text, each evaluated by itself.", valueName: "file"))
     var text: [URL]
 
     @Option(
@@ -39,10 +39,10 @@ struct EvaluationTextOptions: ParsableArguments {
     @Option(help: ArgumentHelp("What joins the texts of a file; an empty line without it.", valueName: "text"))
     var separator: String?
 
-    @Option(help: ArgumentHelp("Texts of a file to take at the most, from the front.", valueName: "n"))
+    @Option(help: ArgumentHelp("Most texts of a file to take, from the front.", valueName: "n"))
     var limitTexts: Int?
 
-    @Option(help: ArgumentHelp("Windows of a file to evaluate at the most, from the front.", valueName: "n"))
+    @Option(help: ArgumentHelp("Most windows of a file to evaluate, from the front.", valueName: "n"))
     var limitWindows: Int?
 
     @Option(
@@ -142,7 +142,7 @@ extension EvaluationTextFormat: ExpressibleByArgument {}
 extension BeginOfSequencePlacement: ExpressibleByArgument {}
 
 extension Tokenizer {
-    /// Whether the tokenizer puts a beginning-of-sequence token before a text of its own accord.
+    /// Whether the tokenizer puts a beginning-of-sequence token before a text by itself.
     var opensSequences: Bool {
         get throws { try beginOfSequence.map { try encode("", addSpecialTokens: true).first == $0 } ?? false }
     }

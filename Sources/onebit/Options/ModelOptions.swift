@@ -8,8 +8,28 @@ import TensorFiles
     import OneBitTraining
 #endif
 
+/// How a command opens a checkpoint.
+struct CheckpointOptions: ParsableArguments {
+    @Flag(
+        help: "Go on, with a warning, where config.json has keys of which this version does not know what they change.")
+    var allowUnknownKeys = false
+
+    /// Opens a checkpoint. What its configuration warns of goes to standard error.
+    func open(_ directory: URL) throws -> Checkpoint {
+        let checkpoint = try reopen(directory)
+        for warning in checkpoint.configuration.warnings { StandardStreams.writeError("warning: \(warning)\n") }
+        return checkpoint
+    }
+
+    /// Opens a checkpoint that was made from an opened one, whose warnings it has too.
+    func reopen(_ directory: URL) throws -> Checkpoint {
+        try Checkpoint(directory: directory, unknownKeys: allowUnknownKeys ? .allowed : .refused)
+    }
+}
+
 /// How a command runs a model.
 struct ModelOptions: ParsableArguments {
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var threads: ThreadOptions
 
     @Option(
@@ -39,14 +59,18 @@ extension HeadPrecision: ExpressibleByArgument {}
 ///
 /// - Throws: ``ModelLoadingError``, and what is wrong with the checkpoint.
 func loadModel(directory: URL, options: ModelOptions) throws -> any HiddenStateModel {
-    let checkpoint = try Checkpoint(directory: directory)
+    try loadModel(try options.checkpoints.open(directory), options: options)
+}
+
+/// As ``loadModel(directory:options:)``, of a checkpoint that is open.
+func loadModel(_ checkpoint: Checkpoint, options: ModelOptions) throws -> any HiddenStateModel {
     if checkpoint.kind == .packed {
         return try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
     }
     #if TRAINING
         return try TorchModel(checkpoint: checkpoint, threads: options.threads.threads)
     #else
-        throw ModelLoadingError.needsTraining(directory: directory.path)
+        throw ModelLoadingError.needsTraining(directory: checkpoint.directory.path)
     #endif
 }
 

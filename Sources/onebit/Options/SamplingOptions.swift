@@ -1,27 +1,27 @@
 import ArgumentParser
 import OneBitRuntime
 
-/// How the next token is chosen, and when to end.
+/// How the next token is chosen, and when generation stops.
 struct SamplingOptions: ParsableArguments {
-    @Option(name: [.customShort("n"), .long], help: ArgumentHelp("Tokens to generate at the most.", valueName: "n"))
+    @Option(name: [.customShort("n"), .long], help: ArgumentHelp("Most tokens to generate.", valueName: "n"))
     var maxTokens = 256
 
     @Option(help: ArgumentHelp("Divides the logits before the softmax; 0 is greedy.", valueName: "t"))
     var temperature: Float = 0.8
 
-    @Option(help: ArgumentHelp("Keep the k likeliest tokens; 0 keeps all.", valueName: "k"))
+    @Option(help: ArgumentHelp("Keep the k most likely tokens; 0 keeps all.", valueName: "k"))
     var topK = 0
 
-    @Option(help: ArgumentHelp("Keep the likeliest tokens that together reach this probability.", valueName: "p"))
+    @Option(help: ArgumentHelp("Keep the most likely tokens that together reach this probability.", valueName: "p"))
     var topP: Float = 0.95
 
-    @Option(help: ArgumentHelp("Keep tokens at least this many times as likely as the likeliest.", valueName: "p"))
+    @Option(help: ArgumentHelp("Keep tokens whose probability is at least this share of the highest one.", valueName: "p"))
     var minP: Float = 0
 
-    @Option(help: ArgumentHelp("Make tokens of late less likely; 1 leaves them be.", valueName: "r"))
+    @Option(help: ArgumentHelp("Make recent tokens less likely; 1 changes nothing.", valueName: "r"))
     var repetitionPenalty: Float = 1
 
-    @Flag(help: "Take the likeliest token every time.")
+    @Flag(help: "Take the most likely token every time.")
     var greedy = false
 
     @Option(help: ArgumentHelp("A string that ends the text before it. May be given several times.", valueName: "text"))

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import JSON
+import ModelDescription
 import OneBitEvaluation
 
 /// How a thrown error ends the process: what is printed on standard error, and the exit code.
@@ -53,6 +54,7 @@ enum ErrorReport {
         let suggestion: (option: String, text: String)
         switch error {
         case FileError.destinationExists: suggestion = ("--overwrite", "replaces it")
+        case ConfigurationError.unknownKeys: suggestion = ("--allow-unknown-keys", "goes on without them")
         case TaskDataError.malformedItem, is UnscorableItemError:
             suggestion = ("--skip-malformed", "leaves such items out")
         default: return (error as? any CommandLineAdvice)?.commandLineAdvice

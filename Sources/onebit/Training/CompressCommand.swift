@@ -63,6 +63,7 @@ struct CompressCommand: ParsableCommand {
     @Flag(help: "Keep the stages' results in OUTPUT.work.")
     var keepWork = false
 
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
@@ -78,7 +79,7 @@ struct CompressCommand: ParsableCommand {
             throw FileError.destinationExists(path: output.output.path)
         }
         let begin = ContinuousClock.now
-        let teacher = try Checkpoint(directory: teacher)
+        let teacher = try checkpoints.open(teacher)
         try teacher.require(.dense)
         try teacher.validateOutput(output.output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
@@ -165,14 +166,14 @@ struct CompressCommand: ParsableCommand {
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
-            teacher: teacher, start: try Checkpoint(directory: work.start), tokens: tokens,
+            teacher: teacher, start: try checkpoints.reopen(work.start), tokens: tokens,
             configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
             resumption: resumption, progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {
         guard !work.has(work.packed) else { return }
-        let student = try Checkpoint(directory: work.student)
+        let student = try checkpoints.reopen(work.student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "parameters")
         try CheckpointPacker().pack(student: student, destination: work.packed) { done, _ in
             meter.update(done: done)
@@ -187,7 +188,7 @@ struct CompressCommand: ParsableCommand {
         _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
-            teacher: teacher, start: Checkpoint(directory: work.start), packed: Checkpoint(directory: work.packed),
+            teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),
             tokenizer: tokenizer, heldOut: text.heldOut, window: configuration.budget.sequenceLength, tasks: tasks,
             prompt: prompt,
             recipe: CompressionRecord(

@@ -38,13 +38,14 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
-        let teacher = try Checkpoint(directory: teacher)
-        let start = try Checkpoint(directory: start)
+        let teacher = try checkpoints.open(teacher)
+        let start = try checkpoints.reopen(start)
         let tokens = try Corpus.tokens(
             of: corpus, tokenizer: try loadTokenizer(from: teacher.directory),
             vocabularySize: teacher.configuration.vocabularySize)

@@ -38,6 +38,7 @@ struct SynthesizeCommand: ParsableCommand {
     @Flag(help: "Go on where a stopped run left off.")
     var resume = false
 
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var threads: ThreadOptions
     @OptionGroup var progress: ProgressOptions
@@ -46,7 +47,7 @@ struct SynthesizeCommand: ParsableCommand {
         if FileManager.default.fileExists(atPath: output.path), !overwrite {
             throw FileError.destinationExists(path: output.path)
         }
-        let checkpoint = try Checkpoint(directory: teacher)
+        let checkpoint = try checkpoints.open(teacher)
         try checkpoint.require(.dense)
         var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)

@@ -1,6 +1,6 @@
 import Foundation
-import ModelDescription
 import LanguageModel
+import ModelDescription
 import Synchronization
 import TensorFiles
 import Testing

@@ -65,7 +65,7 @@ struct CustomTaskTests {
     func malformedFiles(file: String, key: String) throws {
         #expect {
             try task(file, data: "")
-        } throws: { error in (error as? TaskFileError)?.key == key }
+        } throws: { error in (error as? JSONNodeError)?.key == key }
     }
 
     @Test("What is wrong in an item is named by its line and key")

@@ -6,7 +6,7 @@ import Testing
 @Suite("What an item of each task becomes")
 struct PromptTests {
     private func item(_ task: any JSONLinesTask, _ line: String) throws -> TaskItem {
-        try task.item(from: JSONRecord(parsing: Data(line.utf8), file: "file", line: 1))
+        try task.item(from: record(line, file: "file"))
     }
 
     @Test("HellaSwag: label, scene, second part capitalised; endings behind a space")

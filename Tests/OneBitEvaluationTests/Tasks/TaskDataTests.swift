@@ -2,8 +2,8 @@ import Foundation
 import JSON
 import TensorFiles
 import Testing
-@testable import OneBitEvaluation
 
+@testable import OneBitEvaluation
 
 @Suite("Reading the data of tasks")
 struct TaskDataTests {
@@ -69,9 +69,9 @@ struct TaskDataTests {
     func nestedKeys() throws {
         func key(_ task: any JSONLinesTask, _ line: String) -> String? {
             do {
-                _ = try task.item(from: JSONRecord(parsing: Data(line.utf8), file: "f", line: 1))
-            } catch TaskDataError.malformedItem(_, _, let key, _) {
-                return key
+                _ = try task.item(from: record(line, file: "f"))
+            } catch let error as JSONNodeError {
+                return error.key
             } catch {}
             return nil
         }

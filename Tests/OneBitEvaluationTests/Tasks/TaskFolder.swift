@@ -1,5 +1,6 @@
 import CZlib
 import Foundation
+import JSON
 
 @testable import OneBitEvaluation
 
@@ -30,6 +31,11 @@ final class TaskFolder {
     ) throws -> TaskItems {
         try task.items(from: TaskDataSource(directory: url, limit: limit, skipsMalformed: skipsMalformed))
     }
+}
+
+/// The item that stands on a line.
+func record(_ line: String, file: String) throws -> JSONNode {
+    try Array(line.utf8).withUnsafeBytes { try JSONNode(parsing: $0, file: file, line: 1) }
 }
 
 /// `data` as a gzip file.

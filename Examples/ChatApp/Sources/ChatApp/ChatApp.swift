@@ -1,7 +1,7 @@
 import Foundation
 import OneBitRuntime
 
-/// Asks a packed model one question and prints the answer as it comes, for ten seconds at the most.
+/// Asks a packed model one question and prints the answer as it comes, for at most ten seconds.
 ///
 ///     swift run -c release ChatApp DIRECTORY [QUESTION]
 @main

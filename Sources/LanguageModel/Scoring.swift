@@ -1,3 +1,5 @@
+import Foundation
+
 /// A context and what may follow it: a question and its answers, or a window of a text behind its first tokens.
 public struct ContinuationRequest: Sendable, Hashable {
     /// What the model reads first; at least one token.
@@ -66,7 +68,7 @@ package struct ContinuationSum {
 
 extension CausalLanguageModel {
     /// Reads each context once: every continuation takes the place of the one before it in the cache. Continuations that
-    /// differ in their last token alone, answers of one token say, are one row of logits.
+    /// differ in their last token alone, such as answers of one token, are one row of logits.
     ///
     /// Where rotations depend on the length of the sequence, a context is not the same before continuations of different
     /// lengths and is read for each of them.
@@ -101,7 +103,7 @@ extension CausalLanguageModel {
                 }
             }
         }
-        /// The context's last token is read with each continuation: its logits are the first token's.
+        // The context's last token is read with each continuation: its logits predict the continuation's first token.
         let shared = request.context.dropLast()
         let dependsOnLength = configuration.structure.dependsOnLength
         context.truncate(sequence, to: 0)
@@ -159,6 +161,42 @@ extension CausalLanguageModel {
             try check([last])
             guard continuation.count > 1 else { continue }
             try check(Array(continuation.dropLast()), at: request.context.count)
+        }
+    }
+}
+
+/// What one row of logits predicts of the token that follows.
+public struct TokenPrediction: Sendable, Hashable {
+    /// log softmax(logits)[target] in nats.
+    public let logProbability: Double
+    /// Whether no other token's logit is larger; of equal ones the first counts as the largest.
+    public let isLikeliest: Bool
+
+    public init(logProbability: Double, isLikeliest: Bool) {
+        self.logProbability = logProbability
+        self.isLikeliest = isLikeliest
+    }
+
+    /// The prediction of one token by a row [vocabulary].
+    public init(logits: UnsafeBufferPointer<Float>, target: Int) {
+        self = Self.all(logits: logits, targets: [target])[0]
+    }
+
+    /// The predictions of several tokens by a row [vocabulary].
+    ///
+    /// Exponentials are taken relative to the largest logit, in single precision as the logits are, and summed in double.
+    public static func all(logits: UnsafeBufferPointer<Float>, targets: [Int]) -> [TokenPrediction] {
+        var largest = -Float.infinity
+        var likeliest = 0
+        for (token, value) in logits.enumerated() where value > largest {
+            largest = value
+            likeliest = token
+        }
+        var sum = 0.0
+        for value in logits { sum += Double(exp(value - largest)) }
+        let logSum = Double(largest) + log(sum)
+        return targets.map {
+            TokenPrediction(logProbability: Double(logits[$0]) - logSum, isLikeliest: likeliest == $0)
         }
     }
 }
