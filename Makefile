@@ -13,7 +13,7 @@ BUILD := .build-runtime
 endif
 
 LIBRARIES := JSON TensorFiles ModelDescription Tokenization SignDecomposition LanguageModel OneBitRuntime OneBitEvaluation \
-	$(if $(filter 1,$(TRAINING)),OneBitTraining)
+	$(if $(filter 1,$(TRAINING)),Torch OneBitTraining)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo example test test-release sanitize check-arm64 fuzz bench bench-check format lint docs clean
@@ -69,7 +69,7 @@ fuzz: ## look for files that crash a loader, SECONDS=60 for each of eight target
 bench: build ## measure distillation and generation (Benchmarks/README.md has the other benchmarks)
 	Benchmarks/run.sh
 
-bench-check: ## compare the kernels' speeds, as ratios, with Benchmarks/Kernels/thresholds.json; on a quiet machine
+bench-check: ## compare the kernels' speeds, as ratios, with Benchmarks/Kernels/thresholds.json
 	ONEBIT_TRAINING=0 $(SWIFT) run --package-path Benchmarks --scratch-path .build-benchmarks --configuration release \
 		KernelBenchmark --check Benchmarks/Kernels/thresholds.json
 

@@ -14,6 +14,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
+    .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
@@ -34,7 +35,7 @@ var targets: [Target] = [
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", "TensorFiles", protobuf],
+        dependencies: ["JSON", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -63,7 +64,7 @@ var targets: [Target] = [
         exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
-        dependencies: ["JSON", "ModelDescription", "TensorFiles", "Tokenization", "TestSupport"],
+        dependencies: ["JSON", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.

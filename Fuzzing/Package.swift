@@ -14,6 +14,7 @@ func fuzzTarget(_ name: String, _ dependencies: Target.Dependency...) -> Target 
     )
 }
 
+let json = Target.Dependency.product(name: "JSON", package: "onebit-swift")
 let tensorFiles = Target.Dependency.product(name: "TensorFiles", package: "onebit-swift")
 let modelDescription = Target.Dependency.product(name: "ModelDescription", package: "onebit-swift")
 let tokenization = Target.Dependency.product(name: "Tokenization", package: "onebit-swift")
@@ -24,10 +25,10 @@ let package = Package(
     targets: [
         .target(name: "FuzzSupport"),
         .target(name: "TokenizerExercise", dependencies: ["FuzzSupport", tokenization]),
-        fuzzTarget("safetensors", tensorFiles),
-        fuzzTarget("shard-index", modelDescription),
-        fuzzTarget("pytorch", tensorFiles),
-        fuzzTarget("config", modelDescription),
+        fuzzTarget("safetensors", json, tensorFiles, modelDescription),
+        fuzzTarget("shard-index", json, tensorFiles, modelDescription),
+        fuzzTarget("pytorch", json, tensorFiles),
+        fuzzTarget("config", json, modelDescription),
         fuzzTarget("tokenizer-json", tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", tokenization, "TokenizerExercise"),
         fuzzTarget("vocabulary-files", tokenization, "TokenizerExercise"),

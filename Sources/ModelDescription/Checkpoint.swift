@@ -56,21 +56,11 @@ public final class Checkpoint: Sendable {
 
     /// What tells its weight files from others without reading all of them: size, time of the last change and samples.
     ///
-    /// Something derived from the weights keeps it, and is up to date where it is equal. Where it is not, the files may be
-    /// copies: then ``contentChecksum()`` decides.
+    /// Something derived from the weights keeps it, and is up to date where it is equal. Where it is not, the files may still
+    /// be copies with the same contents.
     package var identity: String {
-        sortedFiles.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
+        files.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.identity)" }.joined(separator: "; ")
     }
-
-    /// A checksum of all bytes of all weight files, whatever they are called, which reads them from end to end.
-    ///
-    /// - Throws: `CancellationError`
-    package func contentChecksum() throws -> String {
-        try sortedFiles.map { "\($0.value.identity.byteCount) bytes \(String(try $0.value.checksum(), radix: 16))" }
-            .joined(separator: "; ")
-    }
-
-    private var sortedFiles: [(key: String, value: any TensorFile)] { files.sorted { $0.key < $1.key } }
 
     /// A tensor's type and shape.
     ///

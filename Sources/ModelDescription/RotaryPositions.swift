@@ -91,7 +91,7 @@ extension RotaryPositions {
         }
         self.init(
             base: try rope["rope_theta"].nonNull?.positiveNumber(atMost: 1e12) ?? theta,
-            scaling: try Self.scaling(rope, config: config, maximumPositions: maximumPositions))
+            scaling: try Self.scaling(rope, maximumPositions: maximumPositions))
     }
 
     /// The object that counts: transformers takes `rope_scaling` unless it is null or empty.
@@ -102,7 +102,7 @@ extension RotaryPositions {
         return nil
     }
 
-    private static func scaling(_ rope: JSONNode, config: JSONNode, maximumPositions: Int) throws -> Scaling {
+    private static func scaling(_ rope: JSONNode, maximumPositions: Int) throws -> Scaling {
         if let part = rope["partial_rotary_factor"].nonNull, try part.number() != 1 {
             throw part.unsupported(supported: "1")
         }
@@ -122,7 +122,7 @@ extension RotaryPositions {
             guard low < high else {
                 throw rope["low_freq_factor"].malformed("\(low) is not below \"high_freq_factor\" (\(high))")
             }
-            let original = [config, rope].map { $0["original_max_position_embeddings"] }.first { !$0.isNull }
+            let original = rope["original_max_position_embeddings"].nonNull
             return .llama3(
                 factor: try factor("factor"), lowFrequencyFactor: low, highFrequencyFactor: high,
                 original: try original?.integer(in: 1...Int(Int32.max)) ?? maximumPositions)
@@ -130,14 +130,17 @@ extension RotaryPositions {
         }
     }
 
-    /// A warning for each key that the kind of scaling does not use, as transformers gives.
+    /// A warning for each key that the kind of scaling does not use; transformers warns of them too, and ignores them.
     static func warnings(_ config: JSONNode) throws -> [String] {
-        guard let rope = try parameters(config) else { return [] }
+        let original = config["original_max_position_embeddings"].nonNull
+        let outside = original.map { ["\($0.file): \"\($0.path)\" has no effect outside of \"rope_scaling\"."] } ?? []
+        guard let rope = try parameters(config) else { return outside }
         let type = try (rope["rope_type"].nonNull ?? rope["type"]).nonNull?.string() ?? "default"
         let used = (scalingKeys[type] ?? []).union(["rope_type", "type", "rope_theta", "partial_rotary_factor"])
-        return try rope.members().filter { !used.contains($0.key) && !$0.node.isNull }.map {
-            "\(rope.file): \"\($0.node.path)\" has no effect with the type \"\(type)\"."
-        }
+        return try outside
+            + rope.members().filter { !used.contains($0.key) && !$0.node.isNull }.map {
+                "\(rope.file): \"\($0.node.path)\" has no effect with the type \"\(type)\"."
+            }
     }
 
     /// Positions that a model has whose `config.json` states so many: linear and dynamic scaling stretch them.

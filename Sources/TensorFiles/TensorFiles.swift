@@ -115,11 +115,6 @@ extension TensorFile {
     /// What tells the file from another one, without reading all of it.
     package var identity: FileIdentity { contents.file.identity }
 
-    /// A checksum of all bytes of the file, which reads it from end to end.
-    ///
-    /// - Throws: `CancellationError`
-    package func checksum() throws -> UInt64 { try contents.file.checksum() }
-
     /// Calls `body` with a tensor's bytes, little-endian, of any alignment.
     ///
     /// The pointer is valid during the call only.

@@ -33,7 +33,7 @@ extension Tokenizer {
     }
 }
 
-/// A part of a prompt that is put together from tokens and from texts of others.
+/// A part of a prompt that is assembled from control tokens and untrusted text.
 public enum PromptPart: Sendable, Hashable {
     /// A special token, by its content. For a tokenizer that has none of this content it is text like any other.
     case token(String)

@@ -22,8 +22,8 @@ public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
     throw TokenizerError.notFound(directory: directory.path)
 }
 
-/// The files of a model directory that make up its tokenizer, in order of their names: what goes along when a stage writes a
-/// directory of its own. Empty where there are none.
+/// The files of a model directory that make up its tokenizer, in order of their names: what a stage copies into the directory
+/// that it writes. Empty where there are none.
 public func tokenizerFiles(in directory: URL) -> [URL] {
     let names = [
         "added_tokens.json", "chat_template.jinja", "chat_template.json", "merges.txt", "special_tokens_map.json",
@@ -32,7 +32,7 @@ public func tokenizerFiles(in directory: URL) -> [URL] {
     return names.map { directory.appending(path: $0) }.filter { FileManager.default.fileExists(atPath: $0.path) }
 }
 
-/// No tokenizer comes near this size; a larger file is refused before it is read.
+/// Larger files are refused before they are read: tokenizers in use have at most some 40 MB.
 let maximumTokenizerFileBytes = 256 << 20
 
 /// Calls `body` with a reader over `data`, and gives its failures the name of the file.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import JSON
 import OneBitRuntime
+import Tokenization
 
 struct ChatCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -178,5 +179,14 @@ private struct ChatReport: Encodable {
         promptTokens = info?.promptTokenCount
         promptTokensPerSecond = info?.promptTokensPerSecond
         tokensPerSecond = info?.tokensPerSecond
+    }
+}
+
+extension ChatTemplateError: CommandLineAdvice {
+    var commandLineAdvice: String? {
+        switch self {
+        case .notFound, .unknownFormat: "`onebit generate` works without one."
+        default: nil
+        }
     }
 }

@@ -185,7 +185,7 @@ import Testing
         #expect(y[4].isNaN && y[5] == 0)
         let rectified = everyVersion { kernels in
             var y = [Float](repeating: 0, count: 6)
-            kernels.relu([-.infinity, .infinity, -0.0, -1e-40, .nan, 3], 6, &y)
+            kernels.relu([-.infinity, .infinity, -0.0, -Float.leastNonzeroMagnitude, .nan, 3], 6, &y)
             return y.map { $0.isNaN ? .nan : $0 }
         }
         #expect(rectified[0] == 0 && rectified[1] == .infinity && rectified[3] == 0 && rectified[5] == 3)

@@ -140,6 +140,22 @@ struct TokenizationConformanceTests {
         }
     }
 
+    /// What the cases expect: ids of transformers 5.23.
+    @Test(
+        "Tokens that the files beside a vocabulary name are found in texts",
+        arguments: [
+            ("added-tokens-json", "<|im_start|>user\nHi<|im_end|>", [1, 512, 318, 419, 285, 13, 440, 417, 513]),
+            ("decoder-beyond-tokenizer-json", "Hello<|im_end|>", [1, 346, 306, 414, 513]),
+            ("special-in-text-model", "a </s> b", [1, 261, 410, 2, 268]),
+            ("unk-not-in-vocabulary", "Hello", [1, 346, 306, 414]),
+            ("eos-not-in-tokenizer-json", "Hello<|im_end|>", [1, 346, 306, 414, 512]),
+        ]
+    )
+    func cases(name: String, text: String, ids: [Int]) throws {
+        let tokenizer = try loadTokenizer(from: SharedData.url("cases/\(name)/m"))
+        #expect(try tokenizer.encode(text, addSpecialTokens: true) == ids)
+    }
+
     @Test(
         "Vocabulary sizes, BOS and EOS",
         arguments: [

@@ -84,6 +84,14 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         portable->layer_norm(a, i, 1e-5f, x), kernels->layer_norm(a, i, 1e-5f, y), SAME("layer_norm", i);
         portable->relu(a, i, x), kernels->relu(a, i, y), SAME("relu", i);
         portable->swiglu(a, b, i, x), kernels->swiglu(a, b, i, y), SAME("swiglu", i);
+        // Rows without padding, in memory of exactly their size.
+        int8_t *q8_x = malloc(i), *q8_y = malloc(i);
+        int16_t *q16_x = malloc(i * sizeof *q16_x), *q16_y = malloc(i * sizeof *q16_y);
+        portable->quantize_int8(a, b, i, q8_x, i), kernels->quantize_int8(a, b, i, q8_y, i);
+        portable->quantize_int16(a, b, i, q16_x, i), kernels->quantize_int16(a, b, i, q16_y, i);
+        expect(memcmp(q8_x, q8_y, i) == 0, kernels->name, "quantize_int8", i, 0, 0);
+        expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_int16", i, 0, 0);
+        free(q8_x), free(q8_y), free(q16_x), free(q16_y);
         portable->narrow_float16(a, i, half_x), kernels->narrow_float16(a, i, half_y);
         expect(memcmp(half_x, half_y, i * sizeof *half_x) == 0, kernels->name, "narrow_float16", i, 0, 0);
         for (int type = 0; type < 4; type++) {

@@ -108,7 +108,7 @@ struct ModelConfigurationTests {
         #expect(try positions("{}", "null") == .rotary(RotaryPositions(base: 10_000)))
     }
 
-    @Test("Llama 3's original positions are read from the file before the scaling; dynamic scaling has its own")
+    @Test("Llama 3's original positions are the scaling's own, or all; dynamic scaling counts from all")
     func originalPositions() throws {
         func scaling(_ type: String, _ original: String?) throws -> RotaryPositions.Scaling? {
             let read = try read([
@@ -125,7 +125,7 @@ struct ModelConfigurationTests {
             .llama3(factor: 2, lowFrequencyFactor: 1, highFrequencyFactor: 4, original: original)
         }
         #expect(try scaling("llama3", nil) == llama3(8))
-        #expect(try scaling("llama3", "16") == llama3(16))
+        #expect(try scaling("llama3", "16") == llama3(8))
         #expect(try scaling("dynamic", nil) == .dynamic(factor: 2, original: 32))
     }
 

@@ -43,7 +43,7 @@ struct BuiltCommand {
     /// Starts `onebit arguments`, lets `body` deal with it, and waits for the end, which it brings about after half a
     /// minute.
     static func converse(
-        _ arguments: [String], standardInput: FileHandle, _ body: (Running) async throws -> Void
+        _ arguments: [String], standardInput: FileHandle = .nullDevice, _ body: (Running) async throws -> Void
     ) async throws -> Outcome {
         let call = ["--default-signal=INT", executable.path] + arguments
         return try await run(
@@ -67,6 +67,16 @@ struct BuiltCommand {
         /// Waits until something holds, half a minute at most, or the command has ended.
         func wait(until condition: () -> Bool) async throws {
             try await BuiltCommand.wait { !process.isRunning || condition() }
+        }
+
+        /// Waits until the command catches SIGINT, which it does not while the system still loads it.
+        func waitUntilInterruptible() async throws {
+            let status = "/proc/\(process.processIdentifier)/status"
+            try await wait {
+                let lines = (try? String(contentsOfFile: status, encoding: .utf8))?.split(separator: "\n") ?? []
+                let caught = lines.first { $0.hasPrefix("SigCgt:") }?.split(separator: "\t").last
+                return caught.flatMap { UInt64($0, radix: 16) }.map { $0 & 1 << UInt64(SIGINT - 1) != 0 } ?? false
+            }
         }
 
         private func text(_ name: String) -> String {

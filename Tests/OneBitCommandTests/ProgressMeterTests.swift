@@ -10,10 +10,13 @@ struct ProgressMeterTests {
         let written = Mutex<[String]>([])
         let moment = Mutex(ContinuousClock.now)
 
-        func meter(isTerminal: Bool, total: Int? = 300, done: Int = 0) -> ProgressMeter {
+        func meter(
+            isTerminal: Bool, total: Int? = 300, done: Int = 0, repetition: Duration? = nil
+        ) -> ProgressMeter {
             let display = ProgressDisplay(
                 isTerminal: isTerminal,
                 interval: isTerminal ? .milliseconds(100) : .seconds(10),
+                repetition: repetition,
                 width: { 60 },
                 write: { text in self.written.withLock { $0.append(text) } }
             )
@@ -106,5 +109,18 @@ struct ProgressMeterTests {
         let meter = ProgressMeter("distil", total: 3, unit: "steps", display: nil)
         meter.advance()
         meter.finish()
+    }
+
+    @Test("While one unit takes long, the line is shown again; after the end it is not")
+    func repetition() async throws {
+        let stage = Stage()
+        let meter = stage.meter(isTerminal: false, repetition: .milliseconds(10))
+        stage.wait(.seconds(12))
+        for _ in 0..<500 where stage.lines.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(stage.lines == ["distil: 0 %  0/300 steps, 12 s so far\n"])
+        meter.finish()
+        stage.wait(.seconds(12))
+        try await Task.sleep(for: .milliseconds(50))
+        #expect(stage.lines.count == 2)
     }
 }

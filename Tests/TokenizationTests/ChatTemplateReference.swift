@@ -17,7 +17,7 @@ struct ChatTemplateReference: Decodable, Sendable {
         var testDescription: String { name }
 
         /// The template of a directory that has it, and tokens, in `tokenizer_config.json`; of one that is written in
-        /// other words than the published one, and so not recognised, its format.
+        /// other words than the published one, and so not recognized, its format.
         func load() throws -> ChatTemplate {
             if isReworded == true {
                 let known = try #require(KnownTemplate.all.first { $0.format.name == format })
@@ -60,5 +60,5 @@ struct ChatTemplateReference: Decodable, Sendable {
 
 extension KnownTemplate {
     /// The template of one that is known by it.
-    var jinja: String { if case .template(let template) = mark { template } else { "" } }
+    var jinja: String { if case .template(let template) = signature { template } else { "" } }
 }

@@ -7,7 +7,7 @@ import Testing
 @Suite("Pre-tokenizers")
 struct PreTokenizerTests {
     @Test(
-        "Split keeps, joins or drops the matches as each behaviour says",
+        "Split keeps, joins or drops the matches as each behavior says",
         arguments: [
             (SplitBehavior.removed, ["a", "b", "c"]),
             (.isolated, ["a", "-", "-", "b", "-", "c"]),

@@ -37,7 +37,7 @@ struct SentencePieceTests {
         #expect(unprefixed.decode([260], skipSpecialTokens: true) == " ab")
     }
 
-    @Test("Without byte fallback neighbouring unknown characters are one unknown token")
+    @Test("Without byte fallback neighboring unknown characters are one unknown token")
     func unknown() throws {
         var model = SentencePieceFile(words)
         model.hasByteFallback = false
@@ -99,7 +99,7 @@ struct SentencePieceTests {
         }
     }
 
-    @Test("More bytes of user-defined pieces than anybody needs are refused: each takes fifty of memory")
+    @Test("More bytes of user-defined pieces than the limit are refused: each takes fifty bytes of memory")
     func longUserDefinedPieces() throws {
         var model = SentencePieceFile(words)
         // Unlike in their first bytes: the tree that finds them shares nothing.

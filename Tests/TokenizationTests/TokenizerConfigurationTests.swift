@@ -79,9 +79,9 @@ struct TokenizerConfigurationTests {
         let tokenizer = try form.tokenizer([
             "tokenizer_config.json": """
             {"extra_special_tokens": ["<e>"], "additional_special_tokens": ["<no>"], "image_token": "<i>",
-             "pad_token": "b", "eos_token": {"content": "<x>", "rstrip": true}, "add_bos_token": false, "mask_token": null}
+             "pad_token": "b", "eos_token": {"content": "<x>"}, "add_bos_token": false, "mask_token": null}
             """,
-            "special_tokens_map.json": #"{"additional_special_tokens": ["<m>", {"content": "<x>"}]}"#,
+            "special_tokens_map.json": #"{"additional_special_tokens": ["<m>", {"content": "<x>", "rstrip": true}]}"#,
         ])
         #expect(tokenizer.vocabularySize == size + 4)
         #expect(tokenizer.endOfSequence == size)
@@ -143,5 +143,18 @@ struct TokenizerConfigurationTests {
             }
             #expect(error?.errorDescription?.contains("tokenizer_config.json: added_tokens_decoder.") == true)
         }
+    }
+
+    @Test("added_tokens_decoder gives the tokens of tokenizer.json other flags, not other ids")
+    func flags() throws {
+        var file = ByteLevelFile()
+        file.addedTokens = [#"{"id": 7, "content": "<s>", "special": true}"#]
+        let decoder = #"{"added_tokens_decoder": {"9": {"content": "<s>", "rstrip": true, "special": false}}}"#
+        let tokenizer = try withDirectory([
+            "tokenizer.json": file.data, "tokenizer_config.json": Data(decoder.utf8),
+        ]) { try loadTokenizer(from: $0) }
+        #expect(try tokenizer.encode("<s> ab", addSpecialTokens: false) == [7, 3])
+        #expect(tokenizer.decode([7, 3], skipSpecialTokens: true) == "ab")
+        #expect(tokenizer.vocabularySize == 8)
     }
 }

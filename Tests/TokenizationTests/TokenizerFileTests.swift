@@ -145,7 +145,7 @@ struct TokenizerFileTests {
         )
     }
 
-    @Test("Components of more steps than anybody needs are refused")
+    @Test("Components of more steps than the limit are refused")
     func steps() throws {
         func sequence(_ list: String, of step: String, count: Int) -> String {
             #"{"type": "Sequence", "\#(list)": [\#(Array(repeating: step, count: count).joined(separator: ", "))]}"#
@@ -165,7 +165,7 @@ struct TokenizerFileTests {
         _ = try file.tokenizer()
     }
 
-    @Test("A regular expression longer than anybody needs is refused before it is compiled", .timeLimit(.minutes(2)))
+    @Test("A regular expression longer than the limit is refused before it is compiled", .timeLimit(.minutes(2)))
     func longExpressions() throws {
         func split(_ count: Int) -> String {
             let expression = String(repeating: "a{1,1000}", count: count)

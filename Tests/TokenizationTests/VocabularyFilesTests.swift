@@ -50,7 +50,7 @@ struct VocabularyFilesTests {
         #expect(try tokenizer.encode("abc ab", addSpecialTokens: true) == [2, Self.abc, Self.spaceAB])
         #expect(try tokenizer.encode("", addSpecialTokens: true) == [2])
         #expect(try tokenizer.encode("<pad>ab</s>", addSpecialTokens: false) == [1, Self.ab, 2])
-        // "<s>" is in the vocabulary, but nobody names it: a text that spells it is text.
+        // "<s>" is in the vocabulary, but no file names it: a text that spells it is text.
         #expect(try tokenizer.encode("<s>", addSpecialTokens: false).count == 3)
         #expect(tokenizer.beginOfSequence == 2)
         #expect(tokenizer.endOfSequence == 2)

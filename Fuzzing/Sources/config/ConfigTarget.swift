@@ -1,8 +1,7 @@
 import Foundation
-import JSON
 import FuzzSupport
+import JSON
 import ModelDescription
-import TensorFiles
 
 // The input is config.json, and behind a separator generation_config.json. What is accepted is written and read again,
 // which takes the JSON reader and writer along.
@@ -32,5 +31,7 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 }
 
 private func load() -> ModelConfiguration? {
-    refusing(with: ConfigurationError.self, FileError.self) { try ModelConfiguration(contentsOf: file) }
+    refusing(with: ConfigurationError.self, JSONNodeError.self, FileError.self) {
+        try ModelConfiguration(contentsOf: file, unknownKeys: .allowed)
+    }
 }

@@ -1,6 +1,6 @@
 import Foundation
 import FuzzSupport
-import ModelDescription
+import JSON
 import TensorFiles
 
 // The input is a PyTorch checkpoint, or, where it does not begin like a zip archive, the pickle of one with a storage of
@@ -25,7 +25,7 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         require(bytes?.count == description.byteCount, "a tensor's bytes do not fit its shape")
         require(bytes?.count ?? 0 <= max(count, 64), "more tensor bytes than file bytes")
         require(mapped?.bytes.elementsEqual(bytes ?? []) == true, "mapped and called bytes differ")
-        let floats = refusing(with: CheckpointError.self) { try opened.floats(of: name) }
+        let floats = refusing(with: TensorFileError.self) { try opened.floats(of: name) }
         if let floats { require(floats.count == description.elementCount, "a tensor's floats do not fit its shape") }
         opened.releasePages(of: name)
     }

@@ -1,5 +1,6 @@
 import Foundation
 import FuzzSupport
+import JSON
 import ModelDescription
 import TensorFiles
 
@@ -26,11 +27,12 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     read(opened, byteCount: count)
 
     let checkpoint = refusing(
-        with: CheckpointError.self, ConfigurationError.self, SafetensorsError.self, FileError.self
+        with: CheckpointError.self, ConfigurationError.self, JSONNodeError.self, TensorFileError.self, SafetensorsError.self,
+        FileError.self
     ) { try Checkpoint(directory: directory.url) }
     if let checkpoint {
         for name in checkpoint.tensors.keys {
-            _ = refusing(with: CheckpointError.self) { try checkpoint.floats(of: name) }
+            _ = refusing(with: TensorFileError.self) { try checkpoint.floats(of: name) }
         }
         require(checkpoint.byteCount <= count, "more tensor bytes than file bytes")
     }
@@ -45,7 +47,7 @@ private func read(_ file: SafetensorsFile, byteCount: Int) {
         require(bytes?.count == description.byteCount, "a tensor's bytes do not fit its shape")
         require(mapped?.bytes.elementsEqual(bytes ?? []) == true, "mapped and called bytes differ")
         total += description.byteCount
-        let floats = refusing(with: CheckpointError.self) { try file.floats(of: name) }
+        let floats = refusing(with: TensorFileError.self) { try file.floats(of: name) }
         if let floats { require(floats.count == description.elementCount, "a tensor's floats do not fit its shape") }
         file.releasePages(of: name)
     }

@@ -1,5 +1,6 @@
 import Foundation
 import FuzzSupport
+import JSON
 import ModelDescription
 import TensorFiles
 
@@ -42,11 +43,12 @@ private func putShard(_ name: String, _ tensors: [(name: String, shape: [Int])],
 public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     directory.put(FuzzInput(start, count)[0], at: "model.safetensors.index.json")
     let checkpoint = refusing(
-        with: CheckpointError.self, ConfigurationError.self, SafetensorsError.self, FileError.self
+        with: CheckpointError.self, ConfigurationError.self, JSONNodeError.self, TensorFileError.self, SafetensorsError.self,
+        FileError.self
     ) { try Checkpoint(directory: directory.url) }
     if let checkpoint {
         for name in checkpoint.tensors.keys {
-            let floats = refusing(with: CheckpointError.self) { try checkpoint.floats(of: name) }
+            let floats = refusing(with: TensorFileError.self) { try checkpoint.floats(of: name) }
             require(floats?.allSatisfy { $0 == 0 } == true, "the shards hold zeros")
         }
     }

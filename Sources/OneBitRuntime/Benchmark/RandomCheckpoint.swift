@@ -34,7 +34,7 @@ public enum RandomCheckpoint {
                 // A sum of n random signs has the magnitude √n.
                 halves = [Float16](repeating: Float16(1 / Float(inputs).squareRoot()), count: tensor.elementCount)
             } else if tensor.shape.count == 2 {
-                halves = randomHalves(tensor.elementCount, &generator)
+                halves = try randomHalves(tensor.elementCount, &generator)
             } else {
                 halves = [Float16](repeating: 1, count: tensor.elementCount)
             }
@@ -52,9 +52,11 @@ public enum RandomCheckpoint {
     }
 
     /// Between −1/16 and 1/16: sign and fraction at random under one exponent.
-    private static func randomHalves(_ count: Int, _ generator: inout SeededGenerator) -> [Float16] {
-        [Float16](unsafeUninitializedCapacity: count) { values, initialized in
+    private static func randomHalves(_ count: Int, _ generator: inout SeededGenerator) throws -> [Float16] {
+        try [Float16](unsafeUninitializedCapacity: count) { values, initialized in
             for index in 0..<count {
+                // An embedding takes seconds.
+                if index % (1 << 20) == 0 { try Task.checkCancellation() }
                 let bits = UInt16(truncatingIfNeeded: generator.next())
                 values[index] = Float16(bitPattern: bits & 0x83FF | 0x2800)
             }

@@ -20,7 +20,7 @@ struct AddedTokens: Sendable {
     let verbatim: AddedTokenMatcher
     /// Finds the tokens that are looked for in the normalized text.
     let normalized: AddedTokenMatcher
-    /// Those of the two that are no special tokens: what is found in texts of others.
+    /// Those of the two that are no special tokens: what is found in untrusted text.
     let verbatimWords: AddedTokenMatcher
     let normalizedWords: AddedTokenMatcher
     private let entries: [Int: (token: AddedToken, spelling: [UInt8])]

@@ -29,11 +29,8 @@ struct TokenizerConfiguration {
         let map = try JSONNode(tokenizerFile: directory.appending(path: "special_tokens_map.json"))
         let decoder = root["added_tokens_decoder"]
         let sources = decoder.isNull ? [map, root] : [root]
-        // BOS and EOS are also looked for where nothing else is.
-        let namingFiles = decoder.isNull ? sources : [root, map]
         func content(_ key: String) throws -> String? {
-            for file in namingFiles { if let content = try file[key].tokenContent() { return content } }
-            return nil
+            try sources.lazy.compactMap { $0[key].nonNull }.first?.tokenContent()
         }
         beginOfSequence = try content("bos_token")
         endOfSequence = try content("eos_token")
@@ -53,7 +50,8 @@ struct TokenizerConfiguration {
 
     private typealias Bytes = [UInt8]
 
-    /// The tokens of the keys that transformers knows, then of other keys that end in `_token`.
+    /// The tokens that have a key: those that transformers knows, others that end in `_token`, and the members of an object
+    /// of extra tokens.
     private static func named(in sources: [JSONNode]) throws -> [JSONNode] {
         var names = keys.compactMap { key in sources.lazy.compactMap { $0[key].nonNull }.first }
         for source in sources.reversed() where !source.isNull {
@@ -61,17 +59,19 @@ struct TokenizerConfiguration {
                 guard key.hasSuffix("_token"), !keys.contains(key), case .string = node.value else { return false }
                 return true
             }.map(\.node)
+            if case .object = source["extra_special_tokens"].value {
+                names += try source["extra_special_tokens"].members().map(\.node)
+            }
         }
         return names
     }
 
     /// The tokens of a file that are special without a key of their own.
     private static func extra(in source: JSONNode) throws -> [JSONNode] {
-        let extra = source["extra_special_tokens"]
-        if case .object(let object) = extra.value, !object.members.isEmpty { return try extra.members().map(\.node) }
-        if case .array(let elements) = extra.value, !elements.isEmpty { return try extra.elements() }
-        guard case .array = source["additional_special_tokens"].value else { return [] }
-        return try source["additional_special_tokens"].elements()
+        for list in ["extra_special_tokens", "additional_special_tokens"].map({ source[$0] }) {
+            if case .array(let elements) = list.value, !elements.isEmpty { return try list.elements() }
+        }
+        return []
     }
 
     /// The tokens of `added_tokens_decoder`: ids, and objects with `content` and flags.
@@ -97,26 +97,38 @@ struct TokenizerConfiguration {
 
     /// `known`, the added tokens of the file that holds the vocabulary, and those that the files beside it add.
     ///
-    /// What the vocabulary's file knows keeps the id that it has there. A token that is named, but that no file gives an
-    /// id, gets the next one behind all others.
+    /// What the vocabulary's file knows keeps the id that it has there, and gets the flags that `added_tokens_decoder` gives
+    /// it. A token that is named, but that no file gives an id, gets the next one behind all others.
     func addedTokens(known: [AddedTokenEntry] = [], beside vocabulary: Vocabulary) throws -> [AddedTokenEntry] {
-        var contents = Set(known.map { Bytes($0.token.content.utf8) })
-        let added = added.filter { !contents.contains(Bytes($0.token.content.utf8)) }
         var entries = known
+        var indices = Dictionary(known.enumerated().map { (Bytes($1.token.content.utf8), $0) }) { first, _ in first }
         for var entry in added {
-            contents.insert(Bytes(entry.token.content.utf8))
-            entry.token.id = vocabulary.id(of: entry.token.content.utf8) ?? entry.token.id
-            entries.append(entry)
+            let content = Bytes(entry.token.content.utf8)
+            if let index = indices[content], index < known.count {
+                entry.token.id = known[index].token.id
+                entry.token.isSpecial = entry.token.isSpecial || known[index].token.isSpecial
+                entries[index].token = entry.token
+            } else {
+                entry.token.id = vocabulary.id(of: content) ?? entry.token.id
+                indices[content] = entries.count
+                entries.append(entry)
+            }
         }
+        let addedCount = entries.count
         var nextID = max(vocabulary.upperBound, entries.map { $0.token.id + 1 }.max() ?? 0)
         for place in names {
-            guard let content = try place.tokenContent(), !content.isEmpty,
-                contents.insert(Bytes(content.utf8)).inserted
-            else { continue }
-            let id = vocabulary.id(of: content.utf8) ?? nextID
-            nextID = max(nextID, id + 1)
-            entries.append(
-                try AddedTokenEntry(try AddedToken(place, id: id, isSpecial: true), id: place, content: place))
+            guard let content = try place.tokenContent(), !content.isEmpty else { continue }
+            let index = indices[Bytes(content.utf8)]
+            if let index, index < addedCount { continue }
+            let id = index.map { entries[$0].token.id } ?? vocabulary.id(of: content.utf8) ?? nextID
+            let token = try AddedToken(place, id: id, isSpecial: true)
+            if let index {
+                entries[index].token = token
+            } else {
+                nextID = max(nextID, id + 1)
+                indices[Bytes(content.utf8)] = entries.count
+                entries.append(try AddedTokenEntry(token, id: place, content: place))
+            }
         }
         return entries
     }

@@ -44,12 +44,12 @@ struct ChatFormat: Sendable {
     var assistant: Turn
     /// What asks for an answer.
     var generationPrompt: [Piece]
-    /// Whether the template asks for an answer even when it is not told to.
-    var alwaysAsks = false
+    /// Whether the template writes the generation prompt even without `add_generation_prompt`.
+    var alwaysAddsGenerationPrompt = false
     /// Whether reasoning before `</think>` is dropped from answers that a user message follows, and written out in others.
     var handlesReasoning = false
-    /// Whether user and assistant have to speak in turn. Read from the template.
-    var demandsAlternation = false
+    /// Whether user and assistant have to alternate. Read from the template.
+    var requiresAlternation = false
 }
 
 /// A conversation in a model's format, message by message.
@@ -77,11 +77,11 @@ struct ChatConversation {
         if let system, case .turn(let turn) = format.system {
             append(system, as: turn, resolve: resolve)
         }
-        let host = system == nil ? nil : Self.host(of: format.system, in: messages)
+        let systemHost = system == nil ? nil : Self.host(of: format.system, in: messages)
         let lastQuestion = messages.lastIndex { $0.role == .user } ?? messages.endIndex - 1
         for (index, message) in zip(messages.indices, messages) {
             guard message.role == .assistant else {
-                if index == host, let system, case .inside(_, let inside) = format.system {
+                if index == systemHost, let system, case .inside(_, let inside) = format.system {
                     append(message.content, as: format.user, with: system, inside: inside, resolve: resolve)
                 } else {
                     append(message.content, as: format.user, resolve: resolve)

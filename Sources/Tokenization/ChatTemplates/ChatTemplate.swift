@@ -3,13 +3,13 @@ import JSON
 
 /// A message of a conversation.
 public struct ChatMessage: Sendable, Hashable, Codable {
-    /// Who speaks.
+    /// The author of a message.
     public enum Role: String, Sendable, Hashable, Codable, CaseIterable {
-        /// Says, before anything else, how the model is to behave.
+        /// Instructions to the model, before the conversation.
         case system
-        /// Asks.
+        /// The person or program that asks.
         case user
-        /// Answers: the model.
+        /// The model.
         case assistant
     }
 
@@ -22,17 +22,17 @@ public struct ChatMessage: Sendable, Hashable, Codable {
         self.content = content
     }
 
-    /// What the model is told before the conversation.
+    /// Instructions to the model, before the conversation.
     public static func system(_ content: String) -> ChatMessage { ChatMessage(role: .system, content: content) }
-    /// What the user says.
+    /// A question or request.
     public static func user(_ content: String) -> ChatMessage { ChatMessage(role: .user, content: content) }
-    /// What the model answered.
+    /// An answer of the model.
     public static func assistant(_ content: String) -> ChatMessage { ChatMessage(role: .assistant, content: content) }
 }
 
 /// Writes conversations in the format that a model was trained on.
 ///
-/// A model's own template, a Jinja program, is not run but recognised: it has to do in a plain conversation exactly what one
+/// A model's own template, a Jinja program, is not run but recognized: it has to do in a plain conversation exactly what one
 /// of the known templates does, else it is refused. Nothing is written that only resembles the model's format.
 ///
 /// What a message says is never read as a control token: `<|im_end|>` in a user's text is ten characters like any others.
@@ -94,7 +94,7 @@ public struct ChatTemplate: Sendable {
     /// The conversation as token ids, BOS included where the format has it: nothing is to be added.
     ///
     /// They are the ids that Hugging Face's `apply_chat_template` gives, but for messages that spell control tokens, and for
-    /// control tokens that swallow the white space beside them (`lstrip`, `rstrip`), which the known families do not have.
+    /// control tokens that remove the white space beside them (`lstrip`, `rstrip`), which the known families do not have.
     ///
     /// - Throws: `ChatTemplateError` where the format has no place for a message.
     public func tokens(
@@ -105,9 +105,9 @@ public struct ChatTemplate: Sendable {
 
     /// The ids that follow on an answer when the user goes on: what closes the answer, the user's message, and what asks for
     /// the next answer. Nil where the format writes earlier messages otherwise once there is a new one (Mistral moves the
-    /// system message to the last question, Qwen3 drops an answer's reasoning): the whole conversation is to be fed anew.
+    /// system message to the last question, Qwen3 drops an answer's reasoning): the whole conversation has to be encoded again.
     ///
-    /// Fed before are `tokens(of:addGenerationPrompt:)` of `messages` without the answer, and the answer's ids as they were
+    /// The model has read `tokens(of:addGenerationPrompt:)` of `messages` without the answer, and the answer's ids as they were
     /// generated, without the id that ended it. All together are then the ids of the whole conversation, as long as
     ///
     /// * the answer's text, encoded, gives the generated ids: a model may choose others that spell the same;
@@ -116,7 +116,8 @@ public struct ChatTemplate: Sendable {
     /// * the tokenizer makes no single token of an answer's first or last characters and the text that the format writes
     ///   beside them: line ends, spaces, and marks that the tokenizer has no token for.
     ///
-    /// Where these differ, what is fed is what the model saw and said, and only the encoding of the same text differs.
+    /// Where these differ, the model continues from the tokens that it read and generated; only the encoding of the same text
+    /// differs.
     ///
     /// - Throws: `ChatTemplateError` where `messages` does not end in an answer, or the format has no place for a message.
     public func continuation(
@@ -159,7 +160,7 @@ public struct ChatTemplate: Sendable {
     }
 
     private func parts(of messages: [ChatMessage], addGenerationPrompt: Bool) throws -> [PromptPart] {
-        let asks = addGenerationPrompt || format.alwaysAsks
+        let asks = addGenerationPrompt || format.alwaysAddsGenerationPrompt
         return try conversation(messages).parts + (asks ? resolved(format.generationPrompt) : [])
     }
 
@@ -195,7 +196,7 @@ extension ChatFormat {
         for (index, message) in messages.enumerated().dropFirst(hasSystem ? 1 : 0) {
             if message.role == .system { throw ChatTemplateError.systemNotFirst(index: index) }
             let isQuestionsTurn = (index - (hasSystem ? 1 : 0)).isMultiple(of: 2)
-            if demandsAlternation, (message.role == .user) != isQuestionsTurn {
+            if requiresAlternation, (message.role == .user) != isQuestionsTurn {
                 throw ChatTemplateError.rolesDoNotAlternate(format: name, index: index, found: message.role)
             }
         }

@@ -27,16 +27,16 @@ public enum ChatTemplateError: LocalizedError, Sendable, Hashable {
         switch self {
         case .notFound(let directory):
             "\(directory): no chat template; expected chat_template.jinja, or a chat_template in tokenizer_config.json or "
-                + "chat_template.json. `onebit generate` works without one."
+                + "chat_template.json. A model without one can continue texts, but not chat."
         case .noDefault(let file, let names):
             "\(file): chat_template: no template is called \"default\"; found \(names.joined(separator: ", ")). "
                 + "Put the one to use into chat_template.jinja."
         case .malformed(let file, let reason):
             "\(file): chat_template: \(reason)"
         case .unknownFormat(let file, let beginning, let step, let known):
-            "\(file): chat_template: not a format that is known, and it would be guesswork to go on. It begins with "
+            "\(file): chat_template: not a format that is known. It begins with "
                 + "\"\(beginning)\"" + (step.map { "; what the nearest format does otherwise: \($0)" } ?? "")
-                + ". Known formats: \(known.joined(separator: ", ")). `onebit generate` works without one."
+                + ". Known formats: \(known.joined(separator: ", "))."
         case .missingToken(let directory, let name):
             "\(directory): the chat template writes \(name), but neither tokenizer_config.json nor "
                 + "special_tokens_map.json names one. Add it there."

@@ -52,7 +52,8 @@ extension KnownTemplate {
     static let llama3: [KnownTemplate] = [
         KnownTemplate(template: plain + llama3Prompt(), format: llama3Format("LLaMA-3")),
         KnownTemplate(template: bosInFront + llama3Prompt(), format: llama3Format("LLaMA-3")),
-        KnownTemplate(template: plain + answerHeader, format: llama3Format("LLaMA-3", alwaysAsks: true)),
+        KnownTemplate(
+            template: plain + answerHeader, format: llama3Format("LLaMA-3", alwaysAddsGenerationPrompt: true)),
         KnownTemplate(
             template: knowledge(day: "'26 Jul 2024'") + llama3Prompt(),
             format: llama3Format("LLaMA-3.1", day: .text("26 Jul 2024"))),
@@ -89,7 +90,7 @@ extension KnownTemplate {
     }
 
     private static func llama3Format(
-        _ name: String, day: ChatFormat.Piece? = nil, alwaysAsks: Bool = false
+        _ name: String, day: ChatFormat.Piece? = nil, alwaysAddsGenerationPrompt: Bool = false
     ) -> ChatFormat {
         func header(_ role: String) -> [ChatFormat.Piece] {
             [.token("<|start_header_id|>"), .text(role), .token("<|end_header_id|>"), .text("\n\n")]
@@ -108,7 +109,7 @@ extension KnownTemplate {
             user: turn(header("user")),
             assistant: turn(header("assistant")),
             generationPrompt: header("assistant"),
-            alwaysAsks: alwaysAsks
+            alwaysAddsGenerationPrompt: alwaysAddsGenerationPrompt
         )
     }
 }

@@ -1,4 +1,4 @@
-/// A template that is recognised, and the format that it writes.
+/// A template that is recognized, and the format that it writes.
 ///
 /// Templates are compared by their outlines, so that quotes, spacing, branches for tools and checks of the roles make no
 /// difference, and everything that is written does. A known one is a few lines of Jinja that do in a plain conversation
@@ -7,24 +7,24 @@ struct KnownTemplate: Sendable {
     /// Stands in a template for a system message that each model's template words differently.
     static let anySystem = "ANY SYSTEM MESSAGE"
 
-    /// What tells the template from others.
-    enum Mark: Sendable {
+    /// How the template is recognized.
+    enum Signature: Sendable {
         /// The steps of this template.
         case template(String)
         /// ``TemplateOutline/digest`` of its steps.
         case digest(UInt64)
     }
 
-    let mark: Mark
+    let signature: Signature
     let format: ChatFormat
 
     init(template: String, format: ChatFormat) {
-        mark = .template(template)
+        signature = .template(template)
         self.format = format
     }
 
     init(digest: UInt64, format: ChatFormat) {
-        mark = .digest(digest)
+        signature = .digest(digest)
         self.format = format
     }
 
@@ -39,7 +39,7 @@ struct KnownTemplate: Sendable {
 
     /// The outlines of those of `all` that have one, made once.
     private static let outlines: [(outline: TemplateOutline, format: ChatFormat)] = all.compactMap { known in
-        guard case .template(let template) = known.mark else { return nil }
+        guard case .template(let template) = known.signature else { return nil }
         do {
             return (try TemplateOutline(template), known.format)
         } catch {
@@ -48,7 +48,7 @@ struct KnownTemplate: Sendable {
     }
 
     private static func format(digest: UInt64) -> ChatFormat? {
-        all.first { if case .digest(digest) = $0.mark { true } else { false } }?.format
+        all.first { if case .digest(digest) = $0.signature { true } else { false } }?.format
     }
 
     /// The format of a template.
@@ -62,7 +62,7 @@ struct KnownTemplate: Sendable {
             throw ChatTemplateError.malformed(file: source.file, reason: error.reason)
         }
         if var format = format(digest: outline.digest) {
-            format.demandsAlternation = outline.demandsAlternation
+            format.requiresAlternation = outline.requiresAlternation
             return format
         }
         var nearest = 0
@@ -71,7 +71,7 @@ struct KnownTemplate: Sendable {
             case .success(let standardSystem):
                 var format = known.format
                 format.standardSystem = standardSystem ?? format.standardSystem
-                format.demandsAlternation = outline.demandsAlternation
+                format.requiresAlternation = outline.requiresAlternation
                 return format
             case .failure(let mismatch): nearest = max(nearest, mismatch.step)
             }

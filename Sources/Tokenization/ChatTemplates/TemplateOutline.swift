@@ -9,7 +9,7 @@ import JSON
 struct TemplateOutline: Equatable {
     private(set) var steps: [String]
     /// Whether the template wants user and assistant in turn.
-    private(set) var demandsAlternation: Bool
+    private(set) var requiresAlternation: Bool
     /// Whether the loop goes over `loop_messages`, which is then what the outline calls `messages`.
     private let renames: Bool
 
@@ -18,9 +18,9 @@ struct TemplateOutline: Equatable {
     /// - Throws: `TemplateSyntaxError` where it is not Jinja, or Jinja that no chat template uses.
     init(_ template: String) throws {
         try Self.checkMarks(in: template)
-        var segments = try TemplateCutter.cut(template)[...]
+        var segments = try TemplateLexer.segments(of: template)[...]
         var block = try TemplateBlock(&segments, isNested: false)
-        demandsAlternation = block.removeRefusals()
+        requiresAlternation = block.removeRefusals()
         steps = []
         renames = template.contains("loop_messages")
         append(block)
@@ -37,7 +37,7 @@ struct TemplateOutline: Equatable {
             let standsAlone =
                 previous.isASCII ? !CharacterSet.alphanumerics.contains(previous) : previous.properties.isWhitespace
             guard markCount <= JSONReader.maximumMarkCount, markCount != 1 || !standsAlone else {
-                throw TemplateSyntaxError(reason: "combining marks that no character bears, or too many of them")
+                throw TemplateSyntaxError(reason: "combining marks without a base character, or too many of them")
             }
             previous = scalar
         }
@@ -243,21 +243,21 @@ extension TemplateBlock {
     ///
     /// - Returns: Whether the roles have to alternate.
     mutating func removeRefusals() -> Bool {
-        var demandsAlternation = false
+        var requiresAlternation = false
         var kept: [Node] = []
         for node in nodes {
             switch node {
             case .loop(let head, var body):
-                if body.removeRefusals() { demandsAlternation = true }
+                if body.removeRefusals() { requiresAlternation = true }
                 kept.append(.loop(head: head, body: body))
             case .choice(var branches):
-                for index in branches.indices where branches[index].body.removeRefusals() { demandsAlternation = true }
+                for index in branches.indices where branches[index].body.removeRefusals() { requiresAlternation = true }
                 if branches.last?.condition == nil, branches.last?.body.isRefusal == true { branches.removeLast() }
                 if branches.count == 1, branches[0].body.isRefusal,
                     branches[0].condition?.spelling.contains("index0%2==0") == true
                         || branches[0].condition?.spelling.contains("ns.index%2==0") == true
                 {
-                    demandsAlternation = true
+                    requiresAlternation = true
                 } else {
                     kept.append(.choice(branches))
                 }
@@ -265,7 +265,7 @@ extension TemplateBlock {
             }
         }
         nodes = kept
-        return demandsAlternation
+        return requiresAlternation
     }
 
     private var isRefusal: Bool {

@@ -7,18 +7,18 @@ enum TemplateSegment: Equatable {
     case statement(String)
 }
 
-/// Cuts a template as Hugging Face's `apply_chat_template` does: `trim_blocks` and `lstrip_blocks` are on, comments and the
-/// line end at the end do not count.
-struct TemplateCutter {
+/// Splits a template into text and tags as Hugging Face's `apply_chat_template` does: `trim_blocks` and `lstrip_blocks` are
+/// on; comments and the line end at the end are dropped.
+struct TemplateLexer {
     private var rest: Substring
     /// Whether what was read last ends a line; so does the template's beginning.
     private var startsLine = true
     private var segments: [TemplateSegment] = []
 
-    static func cut(_ template: String) throws -> [TemplateSegment] {
-        var cutter = TemplateCutter(template)
-        while !cutter.rest.isEmpty { try cutter.next() }
-        return cutter.segments
+    static func segments(of template: String) throws -> [TemplateSegment] {
+        var lexer = TemplateLexer(template)
+        while !lexer.rest.isEmpty { try lexer.next() }
+        return lexer.segments
     }
 
     private init(_ template: String) {
@@ -58,7 +58,7 @@ struct TemplateCutter {
         if !text.isEmpty { segments.append(.text(String(text))) }
     }
 
-    /// Takes a tag's content and its end, with the white space that it swallows.
+    /// Takes a tag's content and its end, with the white space that it removes.
     private mutating func takeTag(closedBy closing: Character) throws -> String {
         var content = ""
         var quote: Character?

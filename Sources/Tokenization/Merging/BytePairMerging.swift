@@ -1,4 +1,4 @@
-/// Which pairs of neighbouring tokens merge, in which order, and into what.
+/// Which pairs of neighboring tokens merge, in which order, and into what.
 ///
 /// A flat hash table with linear probing, keyed by both ids: one look-up touches one cache line as a rule.
 struct MergeTable: Sendable {
@@ -77,7 +77,7 @@ struct WordMerger {
         var id: UInt32
         var previous: Int32
         var next: Int32
-        /// What this symbol and the next one merge into. A symbol that was swallowed has no rank.
+        /// What this symbol and the next one merge into. A symbol that was merged into the one before has no rank.
         var pair = MergeTable.Merge(rank: MergeTable.noRank, product: 0)
     }
 
@@ -107,9 +107,9 @@ struct WordMerger {
             let symbol = symbols[position]
             // The heap keeps pairs that are gone; they no longer have their rank.
             guard symbol.pair.rank == UInt32(key >> 32) else { continue }
-            let swallowed = Int(symbol.next)
-            let next = symbols[swallowed].next
-            symbols[swallowed].pair.rank = MergeTable.noRank
+            let absorbed = Int(symbol.next)
+            let next = symbols[absorbed].next
+            symbols[absorbed].pair.rank = MergeTable.noRank
             symbols[position].id = symbol.pair.product
             symbols[position].next = next
             symbols[position].pair.rank = MergeTable.noRank

@@ -1,4 +1,4 @@
-/// Byte-pair encoding: a word falls apart into single characters or bytes, and neighbours merge in the order of the merges.
+/// Byte-pair encoding: a word is split into single characters or bytes, and neighbors merge in the order of the merges.
 ///
 /// Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016); the details (byte fallback,
 /// unknown tokens, ignored merges) as the reference implementation has them.

@@ -2,7 +2,7 @@ import Foundation
 
 /// Trains byte-level byte-pair tokenizers.
 ///
-/// Texts are cut into words by GPT-2's pattern. From single bytes on, the pair of neighbouring tokens that is most frequent
+/// Texts are cut into words by GPT-2's pattern. From single bytes on, the pair of neighboring tokens that is most frequent
 /// in the text becomes a token, again and again (Sennrich et al. 2016). Of equally frequent pairs the one with the smaller ids
 /// goes first, so the same texts always give the same tokenizer.
 public enum BytePairTrainer {
@@ -54,7 +54,7 @@ public enum BytePairTrainer {
 
 /// Finds the merges: keeps the counts of all pairs up to date while words shrink.
 struct MergeLearner {
-    /// A pair of neighbouring tokens.
+    /// A pair of neighboring tokens.
     struct Pair: Hashable, Comparable {
         var left: Int32
         var right: Int32

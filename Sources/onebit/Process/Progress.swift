@@ -3,7 +3,8 @@ import Synchronization
 
 /// Shows how far a long stage is: one line rewritten in place on a terminal, plain lines every few seconds elsewhere.
 ///
-/// Can be advanced from any thread. Drawing is limited in rate, so advancing in a tight loop costs a clock reading.
+/// Can be advanced from any thread. Drawing is limited in rate, so advancing in a tight loop costs a clock reading. While
+/// one unit takes long, the line is shown again now and then, so that nobody wonders whether anything happens.
 final class ProgressMeter: Sendable {
     private struct Sample {
         var moment: ContinuousClock.Instant
@@ -14,6 +15,8 @@ final class ProgressMeter: Sendable {
         var line: ProgressLine
         /// Where the count stood at the last drawings, oldest first: what the rate is taken from.
         var samples: [Sample]
+        /// When the line was last drawn.
+        var drawn: ContinuousClock.Instant
         var isFinished = false
     }
 
@@ -45,8 +48,22 @@ final class ProgressMeter: Sendable {
         self.display = display
         self.now = now
         let line = ProgressLine(label: label, done: done, total: total, unit: unit)
-        state = Mutex(State(line: line, samples: [start]))
-        if let display, display.isTerminal { display.show(line) }
+        state = Mutex(State(line: line, samples: [start], drawn: start.moment))
+        guard let display else { return }
+        if display.isTerminal { display.show(line) }
+        if let interval = display.repetition { repeatLine(every: interval) }
+    }
+
+    /// Shows the line again whenever it has not changed for `interval`, until the meter is finished or released.
+    private func repeatLine(every interval: Duration) {
+        DispatchQueue.global().asyncAfter(deadline: .now() + interval / .seconds(1)) { [weak self] in
+            guard let self else { return }
+            let isFinished = state.withLock { state in
+                if !state.isFinished, now() - state.drawn >= interval { draw(&state, at: now()) }
+                return state.isFinished
+            }
+            if !isFinished { repeatLine(every: interval) }
+        }
     }
 
     /// Counts `units` more; `note` replaces what stands at the end of the line.
@@ -79,22 +96,27 @@ final class ProgressMeter: Sendable {
             guard !state.isFinished else { return }
             count(&state.line.done)
             if let note { state.line.note = note }
-            guard let display, let last = state.samples.last, moment - last.moment >= display.interval else { return }
+            guard let display, moment - state.drawn >= display.interval else { return }
             state.samples.append(Sample(moment: moment, done: state.line.done))
             // The oldest one stays until the next is itself a window old, so that slow steps have a rate too.
             while state.samples.count > 2, moment - state.samples[1].moment >= Self.rateWindow {
                 state.samples.removeFirst()
             }
-            state.line.elapsed = moment - start.moment
-            state.line.rate = Self.rate(from: state.samples[0], to: Sample(moment: moment, done: state.line.done))
-            display.show(state.line)
+            draw(&state, at: moment)
         }
     }
 
-    /// Units per second between two samples; nil without time between them.
+    private func draw(_ state: inout State, at moment: ContinuousClock.Instant) {
+        state.drawn = moment
+        state.line.elapsed = moment - start.moment
+        state.line.rate = Self.rate(from: state.samples[0], to: Sample(moment: moment, done: state.line.done))
+        display?.show(state.line)
+    }
+
+    /// Units per second between two samples; nil without time or units between them.
     private static func rate(from earlier: Sample, to later: Sample) -> Double? {
         let seconds = (later.moment - earlier.moment) / .seconds(1)
-        return seconds > 0 ? Double(later.done - earlier.done) / seconds : nil
+        return seconds > 0 && later.done > earlier.done ? Double(later.done - earlier.done) / seconds : nil
     }
 }
 
@@ -104,6 +126,8 @@ struct ProgressDisplay: Sendable {
     let isTerminal: Bool
     /// Least time between two drawings.
     let interval: Duration
+    /// Time after which a line that has not changed is shown again; nil for never.
+    var repetition: Duration?
     /// Columns, asked for at every drawing: windows are resized.
     let width: @Sendable () -> Int
     let write: @Sendable (String) -> Void
@@ -114,6 +138,7 @@ struct ProgressDisplay: Sendable {
         return ProgressDisplay(
             isTerminal: isTerminal,
             interval: isTerminal ? .milliseconds(100) : .seconds(10),
+            repetition: isTerminal ? .seconds(1) : .seconds(10),
             width: { terminalWidth(of: STDERR_FILENO) },
             write: StandardStreams.writeError
         )
@@ -189,8 +214,10 @@ struct ProgressLine {
 
     /// One line for a log file.
     var plainText: String {
-        let details = [count, speed, remaining, note].compactMap(\.self).filter { !$0.isEmpty }
-        return "\(label): " + details.joined(separator: ", ")
+        let details = [
+            count, speed ?? (elapsed > .zero ? "\(Quantity.duration(elapsed)) so far" : nil), remaining, note,
+        ]
+        return "\(label): " + details.compactMap(\.self).filter { !$0.isEmpty }.joined(separator: ", ")
     }
 
     /// The line that stays when the work is over. `done` is what this run did and an earlier one had done.

@@ -5,7 +5,7 @@ import Testing
 @testable import Tokenization
 
 @Suite("JSON of a tokenizer")
-struct JSONOfTokenizerTests {
+struct TokenizerJSONTests {
     private func read(_ text: String) throws -> JSONValue {
         try withJSONReader(of: Data(text.utf8), file: "f") { reader in
             let value = try reader.readValue(duplicateKeys: .lastCounts)
@@ -32,7 +32,7 @@ struct JSONOfTokenizerTests {
         for piece in ["[", "{\"a\":"] { broken(text: String(repeating: piece, count: 100_000)) }
     }
 
-    @Test("A complaint names the file and the byte")
+    @Test("An error names the file and the byte")
     func place() {
         #expect(throws: TokenizerError.malformed(file: "f", key: "byte 3", reason: "expected \",\" or \"]\"")) {
             try read("[1 2]")
@@ -68,7 +68,7 @@ struct JSONOfTokenizerTests {
         #expect(elements[7].path == "\(key)[7]")
     }
 
-    @Test("A node's complaint names file, key and what stands there; of two equal keys the later one counts")
+    @Test("A node's error names file, key and value; of two equal keys the later one counts")
     func node() throws {
         let text = #"{"a": {"b": [1.5, "x"], "b": [2.5, "y"]}}"#
         let node = JSONNode(try read(text), file: "f")
