@@ -11,11 +11,17 @@ public struct CheckpointPolicy: Sendable {
     public var interval: Int
     /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
     public var resumes: Bool
+    /// Called with the number of steps made when a run that was cancelled, or failed, is about to save its state: gigabytes
+    /// take seconds.
+    public var onStop: @Sendable (_ steps: Int) -> Void
 
-    public init(directory: URL, interval: Int, resumes: Bool) {
+    public init(
+        directory: URL, interval: Int, resumes: Bool, onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
+    ) {
         self.directory = directory
         self.interval = interval
         self.resumes = resumes
+        self.onStop = onStop
     }
 }
 
@@ -98,7 +104,8 @@ final class TrainingCheckpoints {
     private func write(step: Int, optimizer: AdamW) throws {
         try events?.synchronize()
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
-            try write(optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
+            try write(
+                optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
                 to: directory.appending(path: "model"))
             try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
             try writeAtomically(
