@@ -29,10 +29,10 @@ let package = Package(
         fuzzTarget("shard-index", json, tensorFiles, modelDescription),
         fuzzTarget("pytorch", json, tensorFiles),
         fuzzTarget("config", json, modelDescription),
-        fuzzTarget("tokenizer-json", tokenization, "TokenizerExercise"),
-        fuzzTarget("tokenizer-model", tokenization, "TokenizerExercise"),
-        fuzzTarget("vocabulary-files", tokenization, "TokenizerExercise"),
-        fuzzTarget("chat-template", tokenization),
+        fuzzTarget("tokenizer-json", json, tokenization, "TokenizerExercise"),
+        fuzzTarget("tokenizer-model", json, tokenization, "TokenizerExercise"),
+        fuzzTarget("vocabulary-files", json, tokenization, "TokenizerExercise"),
+        fuzzTarget("chat-template", json, tokenization),
     ],
     swiftLanguageModes: [.v6]
 )

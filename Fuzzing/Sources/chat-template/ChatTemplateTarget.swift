@@ -1,5 +1,6 @@
 import Foundation
 import FuzzSupport
+import JSON
 import Tokenization
 
 // The input is chat_template.jinja, and behind separators tokenizer_config.json and special_tokens_map.json. Where the first
@@ -35,13 +36,13 @@ private let conversations: [[ChatMessage]] = [
 public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let input = FuzzInput(start, count, parts: 3)
     for (index, name) in names.enumerated() { directory.put(input[index].flatMap { $0.isEmpty ? nil : $0 }, at: name) }
-    let loaded = refusing(with: ChatTemplateError.self, TokenizerError.self) {
+    let loaded = refusing(with: ChatTemplateError.self, TokenizerError.self, FileError.self) {
         try ChatTemplate(directory: directory.url)
     }
     guard let template = loaded else { return 0 }
     require(!template.formatName.isEmpty, "a format without a name")
     let tokenizer = makeTokenizer()
-    _ = template.answerEnd(tokenizer: tokenizer)
+    _ = refusing(with: TokenizerError.self) { try template.answerEnd(tokenizer: tokenizer) }
     for conversation in conversations {
         for asks in [false, true] { write(conversation, asks: asks, with: template, tokenizer) }
         goOn(conversation, with: template, tokenizer)

@@ -1,5 +1,6 @@
 import Foundation
 import FuzzSupport
+import JSON
 import Tokenization
 import TokenizerExercise
 
@@ -27,7 +28,7 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     } else {
         directory.put(vocabulary, at: "vocab.json")
     }
-    let loaded = refusing(with: TokenizerError.self) {
+    let loaded = refusing(with: TokenizerError.self, FileError.self) {
         try BytePairTokenizer(
             vocabulary: directory.url.appending(path: "vocab.json"),
             merges: directory.url.appending(path: "merges.txt")
