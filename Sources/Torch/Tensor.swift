@@ -135,7 +135,8 @@ public final class Tensor: @unchecked Sendable {
     // MARK: Reading
 
     public var dtype: DType {
-        Self.withHandles([self]) { handles in DType.allCases.first { $0.bridged == lt_type_of(handles[0]) } ?? .float32 }
+        Self.withHandles([self]) { handles in DType.allCases.first { $0.bridged == lt_type_of(handles[0]) } ?? .float32
+        }
     }
 
     public var device: Device {

@@ -32,7 +32,10 @@ public func concurrentMap<Result: Sendable>(
                 while true {
                     let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
                     guard index < count else { return }
-                    let result = Swift.Result { try checkCancellation(); return try body(index) }
+                    let result = Swift.Result {
+                        try checkCancellation()
+                        return try body(index)
+                    }
                     results.withLock { $0[index] = result }
                     if case .failure = result { stop.request() }
                 }

@@ -1,4 +1,6 @@
 import Foundation
+import ModelDescription
+import TestSupport
 import Testing
 import Torch
 
@@ -84,6 +86,37 @@ struct OptimizationTests {
         }
         let infinite = try firstMoments(.infinity)
         #expect(!infinite.norm.isFinite && infinite.moments == [0, 0])
+    }
+
+    @Test("The paper's preset takes its scripts' batches: 128 sequences of 2,048 for 7B, 64 at half the rate for 13B")
+    func paperPreset() throws {
+        func teacher(hidden: Int, intermediate: Int, layers: Int, heads: Int) throws -> ModelConfiguration {
+            let shape = PretrainingShape(
+                vocabularySize: 32000, hiddenSize: hidden, intermediateSize: intermediate, layers: layers,
+                attentionHeads: heads, keyValueHeads: heads, context: 4096)
+            let folder = try TemporaryDirectory()
+            let file = try folder.write(
+                try shape.configuration(beginOfSequence: 1, endOfSequence: 2), as: "config.json")
+            return try ModelConfiguration(contentsOf: file)
+        }
+        let small = DistillationConfiguration.paper(
+            for: try teacher(hidden: 4096, intermediate: 11008, layers: 32, heads: 32))
+        let large = DistillationConfiguration.paper(
+            for: try teacher(hidden: 5120, intermediate: 13824, layers: 40, heads: 40))
+        #expect(small.budget == TrainingBudget(length: .epochs(50), batchSize: 128, sequenceLength: 2048))
+        #expect(large.budget == TrainingBudget(length: .epochs(50), batchSize: 64, sequenceLength: 2048))
+        #expect(small.optimizer.learningRates == LearningRates(latent: 4e-4, scales: 4e-4, embedding: 0, norm: 0))
+        #expect(large.optimizer.learningRates == LearningRates(latent: 2e-4, scales: 2e-4, embedding: 0, norm: 0))
+        // Reached by accumulation: one sequence a pass.
+        #expect(Execution().microBatches(of: 128, sequenceLength: 2048).count == 128)
+    }
+
+    @Test("Keys and values of the samples written side by side stay below 2 GiB")
+    func synthesisBatch() throws {
+        let small = try TinyModels.configuration()
+        #expect(SynthesisSettings(samples: 1, firstToken: .model, for: small, seed: 0).batchSize == 128)
+        #expect(
+            SynthesisSettings(samples: 1, firstToken: .model, for: small, batchSize: 7, seed: 0).batchSize == 7)
     }
 
     @Test("A step's micro-batches depend on the batch, not on the machine, and cover it once")

@@ -36,7 +36,9 @@ struct DistillationLoss: Sendable {
         var parts = [(name: "kl_per_token", value: try kl.detached() * (1 / Double(batch * length)))]
 
         if weights.hiddenStates != 0 {
-            let terms = try zip(teacher.hiddenStates, student.hiddenStates).map { try $1.directionLoss(fromTeacher: $0) }
+            let terms = try zip(teacher.hiddenStates, student.hiddenStates).map { teacher, student in
+                try student.directionLoss(fromTeacher: teacher)
+            }
             let sum = try Tensor.stacked(terms).sum()
             total = try total + sum * weights.hiddenStates
             parts.append(("hidden", sum))

@@ -148,10 +148,13 @@ private struct ScoringBatch {
                 indices.append((rowOfState[state] ?? 0) * configuration.vocabularySize + predictions[end].target)
                 end += 1
             }
-            let selected = try states.selecting(.integers(wanted, shape: [wanted.count], device: states.device), along: 0)
+            let selected = try states.selecting(
+                .integers(wanted, shape: [wanted.count], device: states.device), along: 0)
             let logits = try model.logits(of: model.headInput(selected))
             let likeliest = try logits.argmax().integers()
-            let found = try logits.logSoftmax().taking(.integers(indices, shape: [indices.count], device: states.device)).floats()
+            let found = try logits.logSoftmax().taking(
+                .integers(indices, shape: [indices.count], device: states.device)
+            ).floats()
             for (prediction, logProbability) in zip(predictions[start..<end], found) {
                 sums[prediction.request][prediction.continuation] += Double(logProbability)
                 if likeliest[rowOfState[prediction.state] ?? 0] != prediction.target {

@@ -131,7 +131,9 @@ private final class TorchDecodingContext: DecodingContext {
         }
     }
 
-    private func cache(_ id: SequenceID) -> KeyValueCache? { caches.indices.contains(id.index) ? caches[id.index] : nil }
+    private func cache(_ id: SequenceID) -> KeyValueCache? {
+        caches.indices.contains(id.index) ? caches[id.index] : nil
+    }
 }
 
 /// Keys and values of the tokens read so far, for one batch of sequences of equal length.
@@ -161,11 +163,9 @@ final class KeyValueCache {
         self.device = device
         let positions = min(capacity, Self.firstAllocation)
         allocated = positions
-        let make = { _ in
-            try TensorBuffer([batch, heads, positions, headSize], dtype: dtype, device: device)
-        } as (Int) throws -> TensorBuffer
-        keys = try (0..<layers).map(make)
-        values = try (0..<layers).map(make)
+        let shape = [batch, heads, positions, headSize]
+        keys = try (0..<layers).map { _ in try TensorBuffer(shape, dtype: dtype, device: device) }
+        values = try (0..<layers).map { _ in try TensorBuffer(shape, dtype: dtype, device: device) }
     }
 
     /// Makes sure that there is room for `count` more tokens, before a pass appends them layer by layer.

@@ -332,7 +332,8 @@ struct Attention: Sendable {
         let (start, count) = (slice.rows.lowerBound, slice.rows.count)
         let queries = try q.narrowed(2, from: start, length: count)
         var (keys, values) = try slice.cache.append(
-            layer: layer, keys: k.narrowed(2, from: start, length: count), values: v.narrowed(2, from: start, length: count))
+            layer: layer, keys: k.narrowed(2, from: start, length: count),
+            values: v.narrowed(2, from: start, length: count))
         guard count == 1 else {
             return try attend(queries, keys, values, slidingWindow == nil ? masks.full : masks.windowed)
         }

@@ -93,7 +93,10 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
     /// Sixteen hexadecimal digits.
     public var description: String {
         var combined: UInt64 = 0
-        for lane in 0..<4 { combined = (combined ^ lanes[lane]) &* 0x100_0000_01b3; combined ^= combined >> 32 }
+        for lane in 0..<4 {
+            combined = (combined ^ lanes[lane]) &* 0x100_0000_01b3
+            combined ^= combined >> 32
+        }
         let digits = String(combined, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }

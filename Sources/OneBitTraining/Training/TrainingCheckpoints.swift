@@ -11,11 +11,17 @@ public struct CheckpointPolicy: Sendable {
     public var interval: Int
     /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
     public var resumes: Bool
+    /// Called with the number of steps made when a run that was cancelled, or failed, is about to save its state: gigabytes
+    /// take seconds.
+    public var onStop: @Sendable (_ steps: Int) -> Void
 
-    public init(directory: URL, interval: Int, resumes: Bool) {
+    public init(
+        directory: URL, interval: Int, resumes: Bool, onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
+    ) {
         self.directory = directory
         self.interval = interval
         self.resumes = resumes
+        self.onStop = onStop
     }
 }
 
@@ -90,10 +96,16 @@ final class TrainingCheckpoints {
     /// Appends a step to the log.
     func append(_ event: TrainingEvent) throws { try events?.write(contentsOf: line(of: event)) }
 
+    /// Saves the state after `step`, also where the task is cancelled: that is when it is needed.
     func save(step: Int, optimizer: AdamW) throws {
+        try outsideOfTask { try write(step: step, optimizer: optimizer) }
+    }
+
+    private func write(step: Int, optimizer: AdamW) throws {
         try events?.synchronize()
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
-            try write(optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
+            try write(
+                optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
                 to: directory.appending(path: "model"))
             try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
             try writeAtomically(
@@ -168,5 +180,23 @@ final class TrainingCheckpoints {
 
     private func open(_ directory: URL) throws -> SafetensorsFile {
         try SafetensorsFile(contentsOf: directory.appending(path: "model.safetensors"))
+    }
+}
+
+/// Runs `body` on a thread that belongs to no task, so that writing does not see the cancellation of the current one.
+private func outsideOfTask(_ body: () throws -> Void) throws {
+    try withoutActuallyEscaping(body) { body in
+        // Proof: this thread waits until the other is done, and the semaphore orders their accesses. The other thread lets
+        // go of `body` before it says so: its own closure lives on for a moment, and `body` must not.
+        nonisolated(unsafe) var work: (() throws -> Void)? = body
+        nonisolated(unsafe) var result = Result<Void, any Error>.success(())
+        let done = DispatchSemaphore(value: 0)
+        Thread.detachNewThread {
+            result = Result { try work?() }
+            work = nil
+            done.signal()
+        }
+        done.wait()
+        try result.get()
     }
 }

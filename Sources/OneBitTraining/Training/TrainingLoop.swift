@@ -169,6 +169,7 @@ final class TrainingLoop {
             model = try current(requiringGradient: false)
             try finish(model, events)
         } catch {
+            if saved < events.count { policy?.onStop(events.count) }
             try save()
             throw error
         }

@@ -11,9 +11,9 @@ import Tokenization
 struct CompressCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "compress",
-        abstract: "The whole road: from a Hugging Face checkpoint to a packed 1-bit model.",
+        abstract: "All stages: from a Hugging Face checkpoint to a packed 1-bit model.",
         discussion: """
-            Start checkpoint, corpus, distillation, packing and judgement, one after the other; one directory out, with \
+            Start checkpoint, corpus, distillation, packing and evaluation, one after the other; one directory out, with \
             a model card. Each stage's result stays in OUTPUT.work until all is done, so that a stopped run goes on with \
             --resume where it was.
 
@@ -38,7 +38,7 @@ struct CompressCommand: ParsableCommand {
 
     @Option(
         help:
-            "Held-out text to judge by (.txt or .jsonl, also gzipped); samples of the corpus are held out where none is given."
+            "Held-out text to evaluate on (.txt or .jsonl, also gzipped); samples of the corpus are held out where none is given."
     )
     var text: URL?
 
@@ -51,7 +51,7 @@ struct CompressCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Items of each of these tasks, from the front.", valueName: "n"))
     var evalLimit: Int?
 
-    @Option(help: "Beginning of the stories that the models are asked for.")
+    @Option(help: "What the sample texts of the models begin with.")
     var prompt = ""
 
     @OptionGroup(title: "Start") var start: StartRecipeOptions
@@ -111,7 +111,7 @@ struct CompressCommand: ParsableCommand {
                     corpus: work.corpus, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
             try distill(teacher, configuration, text.training, work)
             try pack(work)
-            report = try judge(
+            report = try evaluate(
                 teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
         } catch {
             work.removeUnlessBegun()
@@ -183,7 +183,7 @@ struct CompressCommand: ParsableCommand {
     }
 
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
-    private func judge(
+    private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
         _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, elapsed: Duration
     ) throws -> CompressionReport {

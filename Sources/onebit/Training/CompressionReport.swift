@@ -1,7 +1,10 @@
 import ModelDescription
 import OneBitEvaluation
+import OneBitRuntime
 import OneBitTraining
 import SignDecomposition
+import TensorFiles
+import Tokenization
 
 /// What a compression made of the model, measured, and what made it.
 struct CompressionReport: Encodable {
@@ -19,7 +22,7 @@ struct CompressionReport: Encodable {
         var perplexity: Double
         /// Generated tokens per second, one sequence.
         var tokensPerSecond: Double
-        var story: String
+        var sample: String
     }
 
     /// In the order of the road: teacher, start, packed.
@@ -55,19 +58,106 @@ struct CompressionReport: Encodable {
         return table
     }
 
-    /// For people: a table and the stories.
+    /// For people: a table and the sample texts.
     var text: String {
-        let stories = models.map { "\($0.name):\n\($0.story)\n" }.joined(separator: "\n")
+        let samples = models.map { "\($0.name):\n\($0.sample)\n" }.joined(separator: "\n")
         return """
             \(table(withSpeed: true).text)
             Compressed in \(Quantity.duration(seconds: compressionSeconds)). Perplexity of the packed model is \
             \(Quantity.fixed(comparison.perplexityRatio.value, digits: 3)) times the teacher's; it gives the same likeliest \
-            token in \(Quantity.fixed(comparison.topOneAgreement.value * 100, digits: 1)) % of places, and its KL divergence \
+            token in \(Quantity.fixed(comparison.topOneAgreement.value * 100, digits: 1)) % of positions, and its KL divergence \
             from the teacher is \(Quantity.fixed(comparison.klDivergence.value, digits: 3)) nats.
             On \(comparison.source), \(definitions["perplexity"] ?? ""). Tokens/s: greedy generation, one sequence.
             \(tasks.map { "\n\($0.summary.text)\n\($0.legend)\n" } ?? "")
-            \(stories)
+            \(samples)
             """
+    }
+}
+
+extension CompressionReport {
+    /// Runs all three models on the held-out text, and lets each continue a prompt. Teacher and packed model pass over the text
+    /// once: their perplexities come out of the comparison.
+    ///
+    /// - Parameters:
+    ///   - window: Tokens per window of the held-out text.
+    ///   - tasks: What teacher and packed model are asked, if anything.
+    ///   - prompt: What the sample texts begin with.
+    ///   - seconds: What the compression took.
+    static func measure(
+        teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer,
+        heldOut: CompressionText.HeldOut, window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecord,
+        seconds: Double, threads: Int?, progress: ProgressOptions
+    ) throws -> CompressionReport {
+        let plan = try WindowPlan(length: window)
+        let heldOut = TokenizedText(name: heldOut.name, sequences: [heldOut.tokens])
+        let windows = plan.windowCount(of: heldOut)
+        let teacherModel = try TorchModel(checkpoint: teacher, threads: threads)
+        // The packed files are about to move: an order of their signs kept beside them would be stale there.
+        let packedModel = try PackedModel(
+            checkpoint: packed, options: LoadOptions(threads: threads, layoutPolicy: .memory))
+
+        var meter = progress.meter("compare packed with teacher", total: windows, unit: "windows")
+        let comparison = try ModelComparison(plan).evaluate(
+            teacher: teacherModel, student: packedModel, text: heldOut
+        ) { soFar in
+            meter.update(done: soFar.teacher.windows)
+            try Task.checkCancellation()
+        }
+        meter.finish()
+
+        let startModel = try TorchModel(checkpoint: start, threads: threads)
+        meter = progress.meter("evaluate start", total: windows, unit: "windows")
+        let startResult = try Perplexity(plan).evaluate(startModel, text: heldOut) { soFar in
+            meter.update(done: soFar.windows)
+            try Task.checkCancellation()
+        }
+        meter.finish()
+
+        func describe(
+            _ name: String, _ checkpoint: Checkpoint, _ model: any CausalLanguageModel, _ result: PerplexityResult
+        ) throws -> Model {
+            let summary = try CheckpointSummary(checkpoint)
+            let sample = try continuation(of: prompt, model: model, tokenizer: tokenizer)
+            return Model(
+                name: name, linearBytes: summary.linearBytes, linearBitsPerWeight: summary.linearBitsPerWeight,
+                bytes: summary.byteCount, bitsPerWeight: summary.bitsPerWeight, perplexity: result.perplexity,
+                tokensPerSecond: sample.tokensPerSecond, sample: sample.text)
+        }
+        return CompressionReport(
+            models: [
+                try describe("teacher", teacher, teacherModel, comparison.teacher),
+                try describe("start", start, startModel, startResult),
+                try describe("packed", packed, packedModel, comparison.student),
+            ],
+            comparison: ComparisonFigures(comparison),
+            tasks: try tasks.isEmpty
+                ? nil
+                : EvaluationReport(
+                    [("teacher", teacher, teacherModel as any CausalLanguageModel), ("packed", packed, packedModel)].map
+                    {
+                        try ModelEvaluation(
+                            candidate: Candidate(name: $0, checkpoint: $1), model: $2, tokenizer: tokenizer,
+                            progress: progress
+                        ).run(tasks, texts: [])
+                    }, original: 0, bos: .tokenizer),
+            definitions: ComparisonFigures.definitions(plan),
+            compressionSeconds: seconds, recipe: recipe)
+    }
+
+    /// Continues `prompt` greedily.
+    private static func continuation(
+        of prompt: String, model: any CausalLanguageModel, tokenizer: any Tokenizer
+    ) throws -> (text: String, tokensPerSecond: Double) {
+        var tokens = try tokenizer.encode(prompt, addSpecialTokens: true)
+        if tokens.isEmpty { tokens = [tokenizer.beginOfSequence ?? 0] }
+        var parameters = GenerateParameters.greedy
+        parameters.maxTokens = 250
+        var text = prompt
+        let info = try generate(prompt: tokens, model: model, tokenizer: tokenizer, parameters: parameters) {
+            text += $0
+            try Task.checkCancellation()
+        }
+        return (text, info.tokensPerSecond)
     }
 }
 

@@ -72,7 +72,7 @@ struct CompressionWork {
     }
 }
 
-/// The text of a compression: what is trained on, and what is judged by.
+/// The text of a compression: what is trained on, and what the models are evaluated on.
 struct CompressionText {
     let training: [Int32]
     let heldOut: HeldOut
@@ -90,13 +90,13 @@ struct CompressionText {
         init(of file: URL) { self = Corpus.isJSONLines(file) ? .json : .text }
     }
 
-    /// Reads a text to judge by.
+    /// Reads a text to evaluate on.
     static func heldOut(_ file: URL, tokenizer: any Tokenizer, vocabularySize: Int) throws -> HeldOut {
         let tokens = try Corpus.tokens(of: file, tokenizer: tokenizer, vocabularySize: vocabularySize)
         return HeldOut(tokens: tokens.map(Int.init), name: file.lastPathComponent, loader: Loader(of: file))
     }
 
-    /// - Parameter heldOut: Text to judge by; without one, every twentieth document of the corpus is held out.
+    /// - Parameter heldOut: Text to evaluate on; without one, every twentieth document of the corpus is held out.
     init(corpus: URL, heldOut: HeldOut?, tokenizer: any Tokenizer, vocabularySize: Int) throws {
         func tokens(_ includes: (Int) -> Bool) throws -> [Int32] {
             try Corpus.tokens(of: corpus, tokenizer: tokenizer, vocabularySize: vocabularySize, includes: includes)

@@ -74,8 +74,7 @@ func distill(
         corpus: tokens,
         output: output,
         overwrite: overwrite,
-        checkpoints: CheckpointPolicy(
-            directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
+        checkpoints: resumption.policy(in: work)
     ) { event in
         meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
     }

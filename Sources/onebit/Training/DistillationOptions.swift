@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import ModelDescription
 import OneBitTraining
 import SignDecomposition
@@ -186,6 +187,14 @@ struct ResumeOptions: ParsableArguments {
 
     func validate() throws {
         if checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be 1 or more.") }
+    }
+
+    /// Checkpoints in a directory; what a stopped run does before it ends is printed.
+    func policy(in directory: URL) -> CheckpointPolicy {
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume) { steps in
+            ProgressDisplay.endOpenLine()
+            StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
+        }
     }
 }
 

@@ -95,8 +95,7 @@ struct PretrainCommand: ParsableCommand {
                     seed: seed.seed),
                 execution: execution.execution,
                 into: directory,
-                checkpoints: CheckpointPolicy(
-                    directory: work, interval: resumption.checkpointEvery, resumes: resumption.resume)
+                checkpoints: resumption.policy(in: work)
             ) { event in
                 meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
             }
