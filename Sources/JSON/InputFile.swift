@@ -232,7 +232,7 @@ public enum FileError: LocalizedError, Sendable, Equatable {
         case .lineTooLong(let file, let line, let limit):
             "\(file), line \(line): longer than \(limit) bytes."
         case .cannotWrite(let file, let needed, let reason):
-            "\(file): cannot write it\(needed.map { " (\($0) bytes)" } ?? ""): \(reason)."
+            "\(file): cannot write it\(needed.map { " (\($0) bytes)" } ?? ""): \(reason.trimmingCharacters(in: ["."]))."
         case .notEnoughSpace(let directory, let needed, let available):
             "\(directory): \(needed) bytes are needed and \(available) are free. Free some space or write elsewhere."
         case .destinationExists(let path):

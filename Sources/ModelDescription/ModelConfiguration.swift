@@ -304,8 +304,11 @@ public enum ConfigurationError: LocalizedError, Sendable, Equatable {
         case .unsupportedFamily(let file, let found, let supported):
             "\(file): \"model_type\" is \(found); this version supports \(supported.joined(separator: ", "))."
         case .unknownKeys(let file, let keys, let modelType):
-            "\(file): this version does not know what \(keys.map { "\"\($0)\"" }.joined(separator: ", ")) would change in "
-                + "a model of type \"\(modelType)\". Remove the key or allow unknown keys, if it changes nothing."
+            "\(file): this version does not know what "
+                + keys.prefix(8).map { "\"\($0.prefix(64))\"" }.joined(separator: ", ")
+                + (keys.count > 8 ? " and \(keys.count - 8) more keys" : "")
+                + " would change in a model of type \"\(modelType)\". Remove the key or allow unknown keys, if it changes "
+                + "nothing."
         case .inconsistent(let file, let reason):
             "\(file): \(reason)."
         case .unknownShape(let found, let known):

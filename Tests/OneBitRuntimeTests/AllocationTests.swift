@@ -93,7 +93,7 @@ private enum TinyTokenizer {
     /// GPT-2's pipeline: bytes spelled as characters.
     static func byteLevel() throws -> any Tokenizer {
         // Letters, spaces and what they were merged to: a random model would otherwise write bytes that are no text.
-        let letters = "abcdefghijklmnopqrstuvwxyz.,!?".map(String.init) + ["Ġ", "Ġa", "th", "Ġthe", "Ċ", "Ã", "©"]
+        let letters = "abcdefghijklmnopqrstuvwxyz.,!?".map(String.init) + ["Ġ", "Ġa", "th", "Ġthe", "Ċ", "Ã©"]
         return try loaded(
             Data(
                 try """

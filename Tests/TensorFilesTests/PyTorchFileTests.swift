@@ -1,8 +1,9 @@
 import Foundation
 import JSON
-import TensorFiles
 import TestSupport
 import Testing
+
+@testable import TensorFiles
 
 /// Files that PyTorch wrote: `scripts/reference/pytorch_checkpoints.py`, with 2.11.0.
 enum PyTorchReference {
@@ -57,6 +58,13 @@ struct PyTorchFileTests {
         #expect(try file.mapped("tied").bytes.baseAddress == file.mapped("matrix").bytes.baseAddress)
         file.releasePages(of: "matrix")
         #expect(try file.floats(of: "tied") == values(0..<12))
+    }
+
+    @Test("A tensor that is to be ignored may be of any type", arguments: ["float64.bin", "transposed.bin"])
+    func ignored(name: String) throws {
+        let url = PyTorchReference.url(name)
+        #expect(throws: PyTorchError.self) { try PyTorchFile(contentsOf: url) }
+        #expect(try PyTorchFile(contentsOf: url, ignores: { _ in true }).tensors.isEmpty)
     }
 
     @Test("Parameters are read as the tensors that they are")

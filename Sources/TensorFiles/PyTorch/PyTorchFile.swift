@@ -123,7 +123,7 @@ struct StateDictionary {
         return range
     }
 
-    /// Whether elements lie one behind the other, the last index fastest. The stride of an extent of one is without meaning.
+    /// Whether elements lie one behind the other, the last index fastest. The stride of an extent of one has no meaning.
     ///
     /// The caller has checked that the product of the shape does not overflow.
     private static func isContiguous(_ tensor: PickledTensor) -> Bool {
@@ -224,7 +224,7 @@ public enum PyTorchError: LocalizedError, Sendable, Equatable {
         case .notATensor(let file, let key, let found):
             "\(file): \"\(key)\" is \(found); expected a tensor. Save the model's state_dict() alone."
         case .duplicateName(let file, let name):
-            "\(file): the name \"\(name)\" stands there twice."
+            "\(file): the name \"\(name)\" occurs twice."
         case .malformedTensor(let file, let tensor, let reason):
             "\(file): tensor \"\(tensor)\": \(reason)."
         case .unsupportedElementType(let file, let tensor, let found):
