@@ -47,7 +47,7 @@ test: setup ## run all tests; those against reference data need ../shared
 	$(SWIFT) test --scratch-path $(BUILD)
 
 # What the two targets below build and run: a part of the package, without libtorch.
-RUNTIME_TESTS := ONEBIT_TRAINING=0 ONEBIT_TESTS=CSignKernelsTests,OneBitRuntimeTests $(SWIFT) test
+RUNTIME_TESTS := ONEBIT_TRAINING=0 ONEBIT_TESTS=CSignKernelsTests,LanguageModelTests,OneBitRuntimeTests $(SWIFT) test
 
 test-release: ## run the tests of kernels and runtime as they ship: optimized, without libtorch; allocations are counted
 	$(RUNTIME_TESTS) --configuration release -Xswiftc -enable-testing --scratch-path .build-testing

@@ -25,17 +25,17 @@ struct ChatSessionTests {
         let expected: [ChatMessage] = [.user("a?"), .assistant("One."), .user("b?"), .assistant("Two.")]
         #expect(session.history == expected)
         // Two prompts and then a token at a time; all together the conversation, once.
-        let prompts = model.feedings.filter { $0.count > 1 }
+        let prompts = model.decodedTokens.filter { $0.count > 1 }
         #expect(prompts.first == (try ids([.system("Count"), .user("a?")])))
         #expect(prompts.count == 2)
         let whole = try ids([.system("Count")] + expected + [.user("x")])
-        #expect(whole.starts(with: model.feedings.joined()))
+        #expect(whole.starts(with: model.decodedTokens.joined()))
 
         await session.clear()
         #expect(session.history.isEmpty)
         #expect(try await session.respond(to: "a?") == "One.")
         // The instructions are still there, and so is the beginning of the same question: one token asks again.
-        #expect(model.feedings.suffix(5).map(\.count) == [1, 1, 1, 1, 1])
+        #expect(model.decodedTokens.suffix(5).map(\.count) == [1, 1, 1, 1, 1])
     }
 
     @Test("Streams give the same text, then how it went")
@@ -62,7 +62,7 @@ struct ChatSessionTests {
         #expect(session.history.count == 4)
     }
 
-    @Test("After a stop string the conversation is fed from where it differs, and says what history says")
+    @Test("After a stop string the conversation is read again from where it differs, and agrees with the history")
     func stopString() async throws {
         let model = try ScriptedModel(["It is so. STOP and more", "Yes."])
         let parameters = GenerateParameters(temperature: 0, stopStrings: [" STOP"])
@@ -70,7 +70,7 @@ struct ChatSessionTests {
         #expect(try await session.respond(to: "a?") == "It is so.")
         #expect(try await session.respond(to: "b?") == "Yes.")
         let whole = try ids([.user("a?"), .assistant("It is so."), .user("b?")])
-        let last = try #require(model.feedings.last { $0.count > 1 })
+        let last = try #require(model.decodedTokens.last { $0.count > 1 })
         #expect(whole.suffix(last.count) == last[...])
         #expect(last.first == ChatTokenizer.end)
     }
@@ -82,21 +82,21 @@ struct ChatSessionTests {
         let session = try ChatSession(.chatML(model), history: earlier, generateParameters: .greedy)
         #expect(try await session.respond(to: "b?") == "Two.")
         #expect(session.history == earlier + [.user("b?"), .assistant("Two.")])
-        #expect(model.feedings.first == (try ids(earlier + [.user("b?")])))
+        #expect(model.decodedTokens.first == (try ids(earlier + [.user("b?")])))
     }
 
-    @Test("Leaving the stream ends the answer, keeps what was said, and the session goes on from there")
+    @Test("Leaving the stream ends the answer, keeps its text, and the session goes on from there")
     func leavingStream() async throws {
         // At most six tokens come before the consumer has left.
         let gate = Gate()
-        let model = try ScriptedModel([String(repeating: "long ", count: 50), "Short."]) { spoken in
-            if spoken == 6 { gate.wait() }
+        let model = try ScriptedModel([String(repeating: "long ", count: 50), "Short."]) { count in
+            if count == 6 { gate.wait() }
         }
         let session = try ChatSession(.chatML(model), generateParameters: .greedy)
-        var said = ""
+        var read = ""
         for try await piece in session.streamResponse(to: "a?") {
-            said += piece
-            if said.count == 3 { break }
+            read += piece
+            if read.count == 3 { break }
         }
         gate.open()
         let answer = try await session.respond(to: "b?")
@@ -105,15 +105,15 @@ struct ChatSessionTests {
         let kept = session.history[1].content
         #expect(kept.hasPrefix("lon") && kept.count <= 8)
         // The second prompt closes the cut answer.
-        let fed = model.feedings.joined()
-        #expect(try Array(fed).contains(Array(ids([.assistant(kept), .user("b?")]).dropFirst(12 + kept.count))))
+        let tokens = model.decodedTokens.joined()
+        #expect(try Array(tokens).contains(Array(ids([.assistant(kept), .user("b?")]).dropFirst(12 + kept.count))))
     }
 
     @Test("Cancelling the task ends the answer, before its first token as if it was not asked")
     func cancellation() async throws {
         let started = Gate()
-        let model = try ScriptedModel(["abcdef", "abcdef"]) { spoken in
-            if spoken == 3 {
+        let model = try ScriptedModel(["abcdef", "abcdef"]) { count in
+            if count == 3 {
                 started.open()
                 while !Task.isCancelled { usleep(1000) }
             }

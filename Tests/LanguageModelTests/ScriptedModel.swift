@@ -5,7 +5,7 @@ import Tokenization
 
 @testable import LanguageModel
 
-/// Answers by a script, by how many answers stand in the conversation; keeps what it was fed.
+/// Answers by a script, by how many answers stand in the conversation; keeps the tokens that it decodes.
 final class ScriptedModel: CausalLanguageModel {
     let configuration: ModelConfiguration
     /// Called before each token is chosen, with its number in the answer.
@@ -24,8 +24,8 @@ final class ScriptedModel: CausalLanguageModel {
             attentionHeadCount: 1, maximumPositions: maximumPositions, tiedEmbeddings: true)
     }
 
-    /// Tokens of each feeding, all decoders'.
-    var feedings: [[Int]] { log.withLock { $0 } }
+    /// Tokens of each slice, of all contexts.
+    var decodedTokens: [[Int]] { log.withLock { $0 } }
 
     func logits(of tokens: [Int]) throws -> [Float] { [] }
 
@@ -43,9 +43,9 @@ final class ScriptedModel: CausalLanguageModel {
     private func next(after tokens: [Int]) throws -> Int {
         let heading = [ChatTokenizer.start] + ChatTokenizer().encode("assistant\n", addSpecialTokens: false)
         let starts = tokens.indices.filter { tokens[$0...].starts(with: heading) }
-        let spoken = tokens.count - starts.last! - heading.count
-        try beforeToken(spoken)
+        let count = tokens.count - starts.last! - heading.count
+        try beforeToken(count)
         let answer = ChatTokenizer().encode(answers[starts.count - 1], addSpecialTokens: false)
-        return spoken < answer.count ? answer[spoken] : ChatTokenizer.end
+        return count < answer.count ? answer[count] : ChatTokenizer.end
     }
 }

@@ -29,31 +29,31 @@ struct PackedChatTests {
         throw CancellationError()
     }
 
-    @Test("Turn by turn says what the whole conversation fed at once says")
+    @Test("Turn by turn gives what the whole conversation read at once gives")
     func multiTurn() async throws {
         let tokenizer = ChatTokenizer()
         let template = try container.chatTemplate
         let session = try ChatSession(container, instructions: "x", generateParameters: parameters)
         var messages: [ChatMessage] = [.system("x"), .user("Who?")]
-        var spoken = try template.tokens(of: messages, addGenerationPrompt: true, tokenizer: tokenizer)
+        var transcript = try template.tokens(of: messages, addGenerationPrompt: true, tokenizer: tokenizer)
         for turn in 0..<4 {
             let answer = try await ask(session, messages.last!.content)
             var own = parameters
             own.seed += UInt64(turn)
             let alone = try generate(
-                prompt: spoken, model: container.model, tokenizer: tokenizer, parameters: own
+                prompt: transcript, model: container.model, tokenizer: tokenizer, parameters: own
             ) { _ in }
             let end = alone.tokens.firstIndex(of: ChatTokenizer.end) ?? alone.tokens.count
             #expect(answer.tokens == Array(alone.tokens[..<end]), "turn \(turn)")
             messages.append(.assistant(answer.text))
             let next = "And \(turn)?"
-            spoken += answer.tokens
-            spoken += try #require(try template.continuation(of: messages, by: next, tokenizer: tokenizer))
+            transcript += answer.tokens
+            transcript += try #require(try template.continuation(of: messages, by: next, tokenizer: tokenizer))
             messages.append(.user(next))
         }
     }
 
-    @Test("A cut answer and an earlier one are fed again as they read")
+    @Test("A cut answer and an earlier one are read again as they stand in the history")
     func rewinding() async throws {
         var parameters = parameters
         parameters.stopStrings = ["e", "a", "S", " "]

@@ -28,8 +28,7 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 
     let checkpoint = refusing(
         with: CheckpointError.self, ConfigurationError.self, JSONNodeError.self, TensorFileError.self,
-        SafetensorsError.self,
-        FileError.self
+        SafetensorsError.self, FileError.self
     ) { try Checkpoint(directory: directory.url) }
     if let checkpoint {
         for name in checkpoint.tensors.keys {

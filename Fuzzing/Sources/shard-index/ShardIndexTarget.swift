@@ -44,8 +44,7 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     directory.put(FuzzInput(start, count)[0], at: "model.safetensors.index.json")
     let checkpoint = refusing(
         with: CheckpointError.self, ConfigurationError.self, JSONNodeError.self, TensorFileError.self,
-        SafetensorsError.self,
-        FileError.self
+        SafetensorsError.self, FileError.self
     ) { try Checkpoint(directory: directory.url) }
     if let checkpoint {
         for name in checkpoint.tensors.keys {

@@ -96,15 +96,17 @@ final class BoundedChannel<Element: Sendable>: Sendable {
     }
 
     /// The channel as a stream of what `transform` makes of its elements, nil to leave one out. To leave the stream is to
-    /// cancel.
+    /// cancel. In a cancelled task it ends, as streams do.
     func stream<Part: Sendable>(
         _ transform: @escaping @Sendable (Element) -> Part?
     ) -> AsyncThrowingStream<Part, any Error> {
         let reader = Reader(channel: self)
         return AsyncThrowingStream {
-            while let element = try await reader.channel.next() {
-                if let part = transform(element) { return part }
-            }
+            do {
+                while let element = try await reader.channel.next() {
+                    if let part = transform(element) { return part }
+                }
+            } catch is CancellationError where Task.isCancelled {}
             return nil
         }
     }

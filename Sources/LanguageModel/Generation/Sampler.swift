@@ -1,5 +1,4 @@
 import Foundation
-import Tokenization
 
 /// Draws the next token from logits:
 ///
@@ -13,7 +12,7 @@ public struct Sampler: Sendable {
     /// The last `repetitionContextSize` tokens.
     private var recent: [Int] = []
     private var penalized: [Float] = []
-    private var heap = MinimumHeap<Candidate>()
+    private var heap = CandidateHeap()
     private var kept: [Candidate] = []
 
     /// - Parameters:
@@ -94,7 +93,7 @@ public struct Sampler: Sendable {
         var all = 0.0
         for candidate in kept { all += candidate.weight }
         let isLimited = limit < kept.count
-        heap.replaceAll(with: kept)
+        heap.fill(kept)
         kept.removeAll(keepingCapacity: true)
         if isLimited {
             while kept.count < limit, let candidate = heap.pop() { kept.append(candidate) }
@@ -135,13 +134,54 @@ public struct Sampler: Sendable {
     }
 }
 
-/// A token and its weight. The heaviest is the smallest, which a heap gives first; equal weights go by their ids.
-private struct Candidate: Comparable {
+/// A token and its weight. The heavier one precedes; equal weights go by their ids.
+private struct Candidate {
     let token: Int
     let weight: Double
 
-    static func < (one: Candidate, other: Candidate) -> Bool {
-        one.weight != other.weight ? one.weight > other.weight : one.token < other.token
+    func precedes(_ other: Candidate) -> Bool {
+        weight != other.weight ? weight > other.weight : token < other.token
+    }
+}
+
+/// Candidates, the heaviest first out: a filter seldom wants more than a few of a vocabulary.
+///
+/// Not Tokenization's generic heap, which the compiler does not specialize in another module: it would allocate for every
+/// comparison.
+private struct CandidateHeap {
+    private var candidates: [Candidate] = []
+
+    /// Replaces what it holds, keeping its memory. O(n).
+    mutating func fill(_ new: [Candidate]) {
+        candidates.removeAll(keepingCapacity: true)
+        candidates.append(contentsOf: new)
+        for parent in stride(from: candidates.count / 2 - 1, through: 0, by: -1) { sink(parent) }
+    }
+
+    /// Removes the heaviest. O(log n).
+    mutating func pop() -> Candidate? {
+        guard let first = candidates.first else { return nil }
+        let last = candidates.removeLast()
+        if !candidates.isEmpty {
+            candidates[0] = last
+            sink(0)
+        }
+        return first
+    }
+
+    private mutating func sink(_ start: Int) {
+        var parent = start
+        while true {
+            var first = parent
+            let left = 2 * parent + 1
+            for child in left..<max(left, min(left + 2, candidates.count))
+            where candidates[child].precedes(candidates[first]) {
+                first = child
+            }
+            if first == parent { return }
+            candidates.swapAt(parent, first)
+            parent = first
+        }
     }
 }
 

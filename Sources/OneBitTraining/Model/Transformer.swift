@@ -2,7 +2,7 @@ import ModelDescription
 import Torch
 
 /// A decoder on libtorch, of any family that `ModelConfiguration` describes. Teacher and student are the same model with
-/// different linear layers. An immutable value: a training step makes the next model (``with(_:)``).
+/// different linear layers. An immutable value: a training step makes the next model (`with(_:)`).
 ///
 /// Shapes: B sequences, T tokens, C hidden size, E embedding size, H query heads and K key/value heads of size D, V
 /// vocabulary.
@@ -118,7 +118,7 @@ public final class Transformer: Sendable {
     /// - Parameters:
     ///   - tokens: [B, T] ids.
     ///   - hiddenStates: Whether to keep the states that enter each block.
-    /// - Throws: `CancellationError` between two blocks once the task is cancelled, ``TorchError``.
+    /// - Throws: `CancellationError` between two blocks once the task is cancelled, `TorchError`.
     public func callAsFunction(_ tokens: Tensor, hiddenStates: Bool = false) throws -> Output {
         var states: [Tensor] = []
         let x = try residual(tokens, at: positions(length: tokens.shape[1])) { if hiddenStates { states.append($0) } }

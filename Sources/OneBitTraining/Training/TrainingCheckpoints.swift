@@ -98,7 +98,7 @@ final class TrainingCheckpoints {
 
     /// Saves the state after `step`, also where the task is cancelled: that is when it is needed.
     func save(step: Int, optimizer: AdamW) throws {
-        try outsideOfTask { try write(step: step, optimizer: optimizer) }
+        try outsideOfTask { try self.write(step: step, optimizer: optimizer) }
     }
 
     private func write(step: Int, optimizer: AdamW) throws {
@@ -184,19 +184,15 @@ final class TrainingCheckpoints {
 }
 
 /// Runs `body` on a thread that belongs to no task, so that writing does not see the cancellation of the current one.
-private func outsideOfTask(_ body: () throws -> Void) throws {
-    try withoutActuallyEscaping(body) { body in
-        // Proof: this thread waits until the other is done, and the semaphore orders their accesses. The other thread lets
-        // go of `body` before it says so: its own closure lives on for a moment, and `body` must not.
-        nonisolated(unsafe) var work: (() throws -> Void)? = body
-        nonisolated(unsafe) var result = Result<Void, any Error>.success(())
-        let done = DispatchSemaphore(value: 0)
-        Thread.detachNewThread {
-            result = Result { try work?() }
-            work = nil
-            done.signal()
-        }
-        done.wait()
-        try result.get()
+private func outsideOfTask(_ body: @escaping () throws -> Void) throws {
+    // Proof: this thread waits until the other is done, and the semaphore orders their accesses.
+    nonisolated(unsafe) let body = body
+    nonisolated(unsafe) var result = Result<Void, any Error>.success(())
+    let done = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+        result = Result { try body() }
+        done.signal()
     }
+    done.wait()
+    try result.get()
 }

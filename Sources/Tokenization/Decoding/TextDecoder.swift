@@ -209,17 +209,26 @@ struct ByteLevelStage: DecoderStage {
         ByteAlphabet.appendBytes(of: token, to: &pending)
         let settled = pending.count - Self.unfinishedSuffixLength(of: pending)
         guard settled > 0 else { return }
-        if pending[..<settled].allSatisfy({ $0 < 0x80 }) {
-            output.append(pending[..<settled])
-        } else {
-            output.append(String(decoding: pending[..<settled], as: UTF8.self).utf8)
-        }
+        output.append { Self.appendRepaired(pending[..<settled], to: &$0) }
         pending.removeSubrange(..<settled)
     }
 
     mutating func finish(to output: inout TokenBuffer) {
-        if !pending.isEmpty { output.append(String(decoding: pending, as: UTF8.self).utf8) }
+        if !pending.isEmpty { output.append { Self.appendRepaired(pending[...], to: &$0) } }
         pending = []
+    }
+
+    /// Appends what `String(decoding:as:)` makes of the bytes, which allocates where it repairs.
+    private static func appendRepaired(_ bytes: ArraySlice<UInt8>, to text: inout [UInt8]) {
+        var parser = Unicode.UTF8.ForwardParser()
+        var iterator = bytes.makeIterator()
+        while true {
+            switch parser.parseScalar(from: &iterator) {
+            case .valid(let scalar): text.append(contentsOf: scalar)
+            case .error: text.append(contentsOf: "\u{FFFD}".utf8)
+            case .emptyInput: return
+            }
+        }
     }
 
     /// Length of the leading byte and continuation bytes at the end that lack further bytes: 0 to 3.

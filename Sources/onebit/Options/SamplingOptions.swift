@@ -15,7 +15,7 @@ struct SamplingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Keep the most likely tokens that together reach this probability.", valueName: "p"))
     var topP: Float = 0.95
 
-    @Option(help: ArgumentHelp("Keep tokens whose probability is at least this share of the highest one.", valueName: "p"))
+    @Option(help: ArgumentHelp("Keep tokens at least this share as probable as the top one.", valueName: "p"))
     var minP: Float = 0
 
     @Option(help: ArgumentHelp("Make recent tokens less likely; 1 changes nothing.", valueName: "r"))
