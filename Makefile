@@ -54,10 +54,10 @@ test-release: ## run the tests of kernels and runtime as they ship: optimized, w
 
 # Swift knows no UndefinedBehaviorSanitizer on Linux: the kernels alone are compiled with it, and AddressSanitizer's
 # runtime brings its functions. Leaks are not looked for, since Swift's runtime keeps what it allocates once.
-sanitize: ## run kernels' and runtime's tests under Address- and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
+sanitize: ## run kernels' and runtime's tests under Address- and UndefinedBehaviorSanitizer, the threads' under ThreadSanitizer
 	ASAN_OPTIONS=detect_leaks=0 $(RUNTIME_TESTS) --sanitize=address -Xswiftc -use-ld=lld \
 		-Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-sanitize/address
-	$(RUNTIME_TESTS) --sanitize=thread -Xswiftc -use-ld=lld --scratch-path .build-sanitize/thread --filter "TeamTests|ThreadPoolTests"
+	$(RUNTIME_TESTS) --sanitize=thread -Xswiftc -use-ld=lld --scratch-path .build-sanitize/thread --filter "ThreadPoolTests|PackedModelTests|SignLayoutCacheTests"
 
 check-arm64: ## compare the kernels for 64-bit Arm with plain loops, under an emulator
 	@scripts/check-arm64.sh

@@ -127,6 +127,8 @@ package struct JSONReader {
 
     /// Reads a number that a `Double` can hold: `integer` where it is written as one and fits, else `number`.
     package mutating func readNumber() throws -> JSONValue {
+        skipWhitespace()
+        if let integer = takeShortInteger() { return .integer(integer) }
         let start = position
         let text = try readNumberText()
         if let integer = Int(text) { return .integer(integer) }
@@ -255,6 +257,22 @@ package struct JSONReader {
             guard skipDigits() > 0 else { throw failure("not a JSON number") }
         }
         return String(decoding: bytes[start..<position], as: UTF8.self)
+    }
+
+    /// An integer of up to 18 digits, without a string of it: corpora are lists of millions of token ids. Nil, and nothing is
+    /// read, where something else comes next.
+    private mutating func takeShortInteger() -> Int? {
+        let isNegative = position < bytes.count && bytes[position] == UInt8(ascii: "-")
+        let start = isNegative ? position + 1 : position
+        var (end, value) = (start, 0)
+        while end < bytes.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= bytes[end], end - start < 19 {
+            value = value &* 10 &+ Int(bytes[end] - UInt8(ascii: "0"))
+            end += 1
+        }
+        guard 1...18 ~= end - start, end - start == 1 || bytes[start] != UInt8(ascii: "0") else { return nil }
+        if end < bytes.count, bytes[end] == UInt8(ascii: ".") || bytes[end] | 0x20 == UInt8(ascii: "e") { return nil }
+        position = end
+        return isNegative ? -value : value
     }
 
     private mutating func skipDigits() -> Int {

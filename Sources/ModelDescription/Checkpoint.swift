@@ -92,7 +92,7 @@ public final class Checkpoint: Sendable {
     /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
     ///
     /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
-    public func mapped(_ name: String) throws -> MappedTensor {
+    package func mapped(_ name: String) throws -> MappedTensor {
         let location = try location(of: name)
         return try location.file.mapped(location.name)
     }
@@ -100,7 +100,7 @@ public final class Checkpoint: Sendable {
     /// Lets the system drop a tensor's pages from memory until they are touched again.
     ///
     /// So a pass over a model keeps no more than the present tensor.
-    public func releasePages(of name: String) throws {
+    package func releasePages(of name: String) throws {
         let location = try location(of: name)
         location.file.releasePages(of: location.name)
     }
@@ -162,14 +162,14 @@ public final class Checkpoint: Sendable {
 extension Checkpoint {
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
     /// settings, license. Not `config.json`, which every stage writes itself.
-    public static let auxiliaryFileNames = [
+    package static let auxiliaryFileNames = [
         "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
         "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
         "chat_template.json", "LICENSE", "LICENSE.txt", "USE_POLICY.md",
     ]
 
     /// Those of the auxiliary files that this checkpoint has.
-    public var auxiliaryFiles: [URL] {
+    package var auxiliaryFiles: [URL] {
         Self.auxiliaryFileNames.map { directory.appending(path: $0) }
             .filter { FileManager.default.fileExists(atPath: $0.path) }
     }
@@ -177,7 +177,7 @@ extension Checkpoint {
     /// Copies the auxiliary files into another directory; links are followed, as the Hub's cache is made of them.
     ///
     /// - Throws: ``FileError``.
-    public func copyAuxiliaryFiles(to target: URL) throws {
+    package func copyAuxiliaryFiles(to target: URL) throws {
         for file in auxiliaryFiles {
             try writeAtomically(
                 try readSmallFile(file, limit: 1 << 30),
@@ -189,7 +189,7 @@ extension Checkpoint {
     /// Checks that an output does not replace this checkpoint: its directory, or one that holds it.
     ///
     /// - Throws: `FileError.destinationIsSource`.
-    public func validateOutput(_ destination: URL) throws {
+    package func validateOutput(_ destination: URL) throws {
         let source = directory.resolvingSymlinksInPath().standardizedFileURL.pathComponents
         let target = destination.absoluteURL.resolvingSymlinksInPath().standardizedFileURL.pathComponents
         // Replacing the source itself or a folder above it would destroy what is being read.

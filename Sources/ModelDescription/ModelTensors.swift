@@ -75,12 +75,12 @@ extension ModelConfiguration {
     }
 
     /// The float tensors before the blocks.
-    public var inputTensors: [TensorShape] {
+    package var inputTensors: [TensorShape] {
         [embedding] + [positionEmbedding, inputProjection].compactMap { $0 }
     }
 
     /// The float tensors after the blocks.
-    public var outputTensors: [TensorShape] {
+    package var outputTensors: [TensorShape] {
         (finalNorm?.tensors ?? []) + (outputProjection.map { [$0] } ?? []) + (tiedEmbeddings ? [] : [head])
     }
 
@@ -163,7 +163,7 @@ extension ModelConfiguration {
     }
 
     /// Linears and float tensors in the order in which the model computes with them, the embedding first.
-    public var parts: [ModelPart] {
+    package var parts: [ModelPart] {
         inputTensors.map(ModelPart.float)
             + (0..<layerCount).flatMap { layer in
                 block(layer).floatTensors.map(ModelPart.float)
@@ -174,7 +174,7 @@ extension ModelConfiguration {
 }
 
 /// A part of a model that tensors are stored for.
-public enum ModelPart: Sendable, Hashable {
+package enum ModelPart: Sendable, Hashable {
     /// A tensor that stays in float.
     case float(TensorShape)
     /// A linear of a block: one tensor when dense, three as a one-bit layer.

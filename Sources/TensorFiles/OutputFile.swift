@@ -79,7 +79,7 @@ func synchronizeDirectory(_ path: String) throws {
 /// The bytes go to a temporary sibling first, which a failure removes.
 ///
 /// - Throws: ``FileError/cannotWrite(file:neededBytes:reason:)``.
-public func writeAtomically(_ data: Data, to url: URL) throws {
+package func writeAtomically(_ data: Data, to url: URL) throws {
     let directory = url.deletingLastPathComponent().path
     let temporary = "\(directory)/.\(url.lastPathComponent).\(ProcessInfo.processInfo.globallyUniqueString)"
     let file = try OutputFile(path: temporary, neededBytes: data.count)

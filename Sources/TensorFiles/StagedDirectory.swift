@@ -5,18 +5,18 @@ import JSON
 ///
 /// Everything is written under a hidden sibling name and renamed at the end, so a stage that is killed leaves nothing
 /// that looks finished. What killed runs on this machine left is removed when the same output is staged again.
-public struct StagedDirectory: Sendable {
+package struct StagedDirectory: Sendable {
     /// Where the result will be.
-    public let destination: URL
+    package let destination: URL
     /// Where to write.
-    public let url: URL
+    package let url: URL
     private let overwrite: Bool
 
     /// Makes the temporary directory, and the destination's parents.
     ///
     /// - Throws: `FileError`: `destinationExists` when there is something at `destination` and `overwrite` is false,
     ///   `destinationNotADirectory` when it is no directory, be it a link to one; others when the directory cannot be made.
-    public init(destination: URL, overwrite: Bool) throws {
+    package init(destination: URL, overwrite: Bool) throws {
         let destination = destination.absoluteURL.standardizedFileURL
         let parent = destination.deletingLastPathComponent()
         _ = try Self.canReplace(destination, overwrite: overwrite)
@@ -41,7 +41,7 @@ public struct StagedDirectory: Sendable {
     /// Runs `body` on a staged directory and commits; discards when it throws.
     ///
     /// - Throws: what `init`, `body` and ``commit()`` throw.
-    public static func write<Result>(
+    package static func write<Result>(
         to destination: URL,
         overwrite: Bool,
         _ body: (URL) throws -> Result
@@ -62,7 +62,7 @@ public struct StagedDirectory: Sendable {
     /// With `overwrite` the old directory is removed only after the new one is in its place.
     ///
     /// - Throws: ``FileError``; the destination is then as it was, and the staged directory still there.
-    public func commit() throws {
+    package func commit() throws {
         try synchronizeDirectory(url.path)
         if try Self.canReplace(destination, overwrite: overwrite) {
             try replace()
@@ -73,7 +73,7 @@ public struct StagedDirectory: Sendable {
     }
 
     /// Removes the staged directory and what was written.
-    public func discard() {
+    package func discard() {
         try? FileManager.default.removeItem(at: url)
     }
 

@@ -110,6 +110,17 @@ struct GenerationEngineTests {
         #expect(model.record.withLock { $0.sequences } == 0)
     }
 
+    @Test("A short prompt does not wait for a long one, and begins while that is read")
+    func promptsShareChunks() throws {
+        let model = try RecordingModel()
+        let prompts = [[Int](repeating: 0, count: 5000), [3, 4]]
+        var order: [Int] = []
+        _ = try generate(prompts: prompts, model: model, tokenizer: tokenizer, parameters: greedy(5)) { index, _ in
+            order.append(index)
+        }
+        #expect(order == [1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
+    }
+
     @Test("Requests wait until there is memory for their keys and values; one that never fits fails alone")
     func admission() async throws {
         let model = try RecordingModel(bytesPerPosition: 100)

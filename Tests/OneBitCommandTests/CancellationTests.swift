@@ -58,7 +58,9 @@ struct CancellationTests {
                 kill(command.process.processIdentifier, SIGINT)
             }
             #expect(outcome.exitCode == 130 && !outcome.wasKilled, "\(name): \(outcome.errors)")
-            #expect(outcome.errors.hasSuffix("interrupted\n") && outcome.output.isEmpty, "\(name)")
+            #expect(outcome.errors.hasSuffix("interrupted\n"), "\(name)")
+            // Where only the load is to be caught, the text may have begun when the signal comes.
+            if name != "load" { #expect(outcome.output.isEmpty, "\(name)") }
             #expect(try model.folder.entries.filter { $0 != ".onebit" } == before, "\(name)")
         }
     }

@@ -38,7 +38,7 @@ final class BoundedChannel<Element: Sendable>: Sendable {
         }
     }
 
-    /// Ends the channel: behind what was sent, or at once with an error.
+    /// Ends the channel, behind what was sent.
     func finish(_ result: Result<Void, any Error> = .success(())) {
         state.withLock { state in
             guard state.end == nil else { return }

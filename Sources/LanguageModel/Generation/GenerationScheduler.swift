@@ -272,10 +272,13 @@ struct GenerationScheduler {
             if let output = sequence.request.output, output.isFull() { continue }
             add(sequence, tokens: 1)
         }
+        // Prompts share the chunk, so that a short one does not wait for all of a long one.
         var free = chunk.size
+        var readers = running.count { $0.isReadingPrompt }
         for sequence in running where sequence.isReadingPrompt && free > 0 {
-            let count = min(free, sequence.length - sequence.readCount)
+            let count = min(max(1, free / readers), sequence.length - sequence.readCount)
             free -= count
+            readers -= 1
             add(sequence, tokens: count)
         }
     }

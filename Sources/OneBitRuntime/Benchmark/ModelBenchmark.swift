@@ -3,17 +3,17 @@ import ModelDescription
 
 /// Speed of a packed model in llama-bench's terms: `pp`N, tokens of a prompt of N a second; `tg`N, tokens a second over N
 /// generated one by one from an empty context. Tokens are random, nothing is sampled.
-public struct ModelBenchmark {
+package struct ModelBenchmark {
     /// Tokens per second of one test.
-    public struct Result: Sendable, Codable {
+    package struct Result: Sendable, Codable {
         /// `pp512`, `tg128`
-        public let name: String
+        package let name: String
         /// One per repetition.
-        public let samples: [Double]
+        package let samples: [Double]
         /// Mean of the samples.
-        public var tokensPerSecond: Double { samples.reduce(0, +) / Double(samples.count) }
+        package var tokensPerSecond: Double { samples.reduce(0, +) / Double(samples.count) }
         /// Their standard deviation (n − 1); 0 for one sample.
-        public var deviation: Double {
+        package var deviation: Double {
             guard samples.count > 1 else { return 0 }
             let mean = tokensPerSecond
             let squares = samples.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
@@ -23,14 +23,14 @@ public struct ModelBenchmark {
 
     private let model: PackedModel
 
-    public init(model: PackedModel) {
+    package init(model: PackedModel) {
         self.model = model
     }
 
     /// Reads a prompt.
     ///
     /// - Throws: `LanguageModelError`, ``RuntimeError``, and `CancellationError` when the task is cancelled.
-    public func prompt(_ tokens: Int, repetitions: Int) throws -> Result {
+    package func prompt(_ tokens: Int, repetitions: Int) throws -> Result {
         let context = try model.makeDecodingContext(
             DecodingLimits(sequences: 1, positions: tokens, batchTokens: tokens, logitRows: 1))
         let sequence = try context.makeSequence(capacity: tokens)
@@ -50,7 +50,7 @@ public struct ModelBenchmark {
     /// Generates tokens one by one.
     ///
     /// - Throws: as ``prompt(_:repetitions:)``.
-    public func generation(_ tokens: Int, repetitions: Int) throws -> Result {
+    package func generation(_ tokens: Int, repetitions: Int) throws -> Result {
         let context = try model.makeDecodingContext(
             DecodingLimits(sequences: 1, positions: tokens, batchTokens: 1, logitRows: 1))
         let sequence = try context.makeSequence(capacity: tokens)
@@ -74,7 +74,7 @@ public struct ModelBenchmark {
     /// Bytes per second that the model's threads read from memory, without doing anything with them: the median of some.
     ///
     /// - Throws: as ``prompt(_:repetitions:)``.
-    public func readBandwidth(repetitions: Int = 5) throws -> Double {
+    package func readBandwidth(repetitions: Int = 5) throws -> Double {
         try model.backEnd.measureReadBandwidth(repetitions: repetitions)
     }
 

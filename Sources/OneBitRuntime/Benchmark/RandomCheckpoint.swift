@@ -4,9 +4,9 @@ import ModelDescription
 import TensorFiles
 
 /// A packed checkpoint of random weights, to measure a shape's speed without its files.
-public enum RandomCheckpoint {
+package enum RandomCheckpoint {
     /// Bytes that ``write(_:to:seed:)`` writes, nearly all of them weights.
-    public static func byteCount(_ configuration: ModelConfiguration) -> Int {
+    package static func byteCount(_ configuration: ModelConfiguration) -> Int {
         plan(configuration).reduce(0) { $0 + $1.byteCount }
     }
 
@@ -14,7 +14,7 @@ public enum RandomCheckpoint {
     /// directory has to exist.
     ///
     /// - Throws: `CheckpointWriterError`, `FileError`, `CancellationError`.
-    public static func write(_ configuration: ModelConfiguration, to directory: URL, seed: UInt64 = 0) throws {
+    package static func write(_ configuration: ModelConfiguration, to directory: URL, seed: UInt64 = 0) throws {
         let quantization = QuantizationConfiguration(
             checkpointFormat: .packed, postLayerNorm: false, valueType: .float16)
         try configuration.jsonData(quantization: quantization).write(to: directory.appending(path: "config.json"))

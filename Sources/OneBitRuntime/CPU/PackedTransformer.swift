@@ -6,7 +6,8 @@ import ModelDescription
 ///     x = embedding[tokens];   x = block(x) for every block;   logits = head(x)
 ///
 /// Every layer is called by all workers of a thread pool with the same ``ForwardPass``; the rows of its loops are shared
-/// out among them.
+/// out among them. Layers are classes: to pass one on is then one reference count, and not one for each of its vectors, which
+/// a small model would notice at every token.
 struct PackedTransformer: Sendable {
     /// `model.embed_tokens`
     let embedding: TokenEmbedding
@@ -54,7 +55,7 @@ struct PackedTransformer: Sendable {
 ///
 ///     y = x / √(mean(x²) + ε) ⊙ w                      RMSNorm
 ///     y = (x − mean x) / √(var x + ε) ⊙ w + b          LayerNorm
-struct Norm: Sendable {
+final class Norm: Sendable {
     private let weight: FloatVector
     /// LayerNorm's b; an RMSNorm has none.
     private let bias: FloatVector?
@@ -94,7 +95,7 @@ struct Norm: Sendable {
 ///     y = a Woᵀ
 ///
 /// p runs over all positions up to t, or over the last `slidingWindow` of them.
-struct Attention: Sendable {
+final class Attention: Sendable {
     /// `self_attn.q_proj`, `k_proj`, `v_proj`
     private let queryKeyValue: SignLinearGroup
     /// `self_attn.o_proj`
@@ -212,7 +213,7 @@ struct Attention: Sendable {
 ///
 ///     y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ        gated
 ///     y = relu(x Wuᵀ) Wdᵀ                  otherwise
-struct MLP: Sendable {
+final class MLP: Sendable {
     /// Channels of one token that one part of the loop over them takes.
     private static let partChannels = 2048
 
@@ -253,7 +254,7 @@ struct MLP: Sendable {
 ///
 ///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
 ///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
-struct DecoderBlock: Sendable {
+final class DecoderBlock: Sendable {
     /// `input_layernorm`
     private let attentionNorm: Norm
     /// `self_attn`

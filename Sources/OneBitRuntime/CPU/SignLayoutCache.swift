@@ -2,7 +2,6 @@ import CSignKernels
 import Foundation
 import JSON
 import ModelDescription
-import Synchronization
 import TensorFiles
 
 /// The sign matrices of a checkpoint in the order that the kernels want, kept in a file in its directory:
@@ -212,15 +211,14 @@ struct SignLayoutCache {
     /// One for every piece of the data.
     private func checksums(of data: UnsafeRawBufferPointer) throws -> [UInt64] {
         let pieces = (data.count + Self.pieceSize - 1) / Self.pieceSize
-        let results = Mutex([UInt64](repeating: 0, count: pieces))
+        let sums = try Buffer<UInt64>(count: pieces)
         try pool.parallelFor(pieces) { range in
             for piece in range {
                 let bytes = data[piece * Self.pieceSize..<min((piece + 1) * Self.pieceSize, data.count)]
-                let sum = Self.checksum(UnsafeRawBufferPointer(rebasing: bytes))
-                results.withLock { $0[piece] = sum }
+                sums.pointer[piece] = Self.checksum(UnsafeRawBufferPointer(rebasing: bytes))
             }
         }
-        return results.withLock { $0 }
+        return Array(UnsafeBufferPointer(start: sums.pointer, count: pieces))
     }
 
     private static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {

@@ -8,7 +8,7 @@ import ModelDescription
 ///     Z + b                                where the family has biases
 ///
 /// X ⊙ g is quantized per token to integers q ≈ (X ⊙ g) / s, so that q Sᵀ is exact and Y = q Sᵀ · s ⊙ h.
-struct SignLinear: Sendable {
+final class SignLinear: Sendable {
     /// S, `X.weight`
     let signs: PackedSigns
     /// g, `X.input_factor`
