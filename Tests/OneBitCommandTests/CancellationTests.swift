@@ -34,7 +34,7 @@ struct CancellationTests {
         let output = model.folder.file("output").path
         let stages: [(name: String, call: [String])] = [
             // The first load writes the signs in the kernels' order.
-            ("load", ["generate", path, "--prompt", "a"]),
+            ("load", ["generate", path, "--prompt", "a", "--max-tokens", "4000"]),
             ("long prompt", ["generate", path, "--file", text, "--max-tokens", "1"]),
             ("perplexity", ["perplexity", path, "--text", text, "--window", "1024"]),
             ("compare", ["compare", path, path, "--text", text, "--window", "1024"]),
