@@ -90,7 +90,7 @@ package struct FileIdentity: Sendable, Hashable, CustomStringConvertible {
 }
 
 /// XXH64 (Collet, xxHash specification 0.1.1) with seed 0.
-func xxHash64(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+package func xxHash64(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
     let (prime1, prime2, prime3): (UInt64, UInt64, UInt64) = (
         0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9
     )

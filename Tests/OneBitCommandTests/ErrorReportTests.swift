@@ -12,6 +12,12 @@ struct ErrorReportTests {
         var recoverySuggestion: String?
     }
 
+    private struct Advised: LocalizedError, CommandLineAdvice {
+        var errorDescription: String? { "the settings differ" }
+        var recoverySuggestion: String? { "Resume with those of the first run." }
+        var commandLineAdvice: String? { "Give --resume the options of the first run." }
+    }
+
     private enum Bare: Error { case somethingOdd }
 
     @Test("An error's text is its description and what to do, as two sentences")
@@ -21,6 +27,13 @@ struct ErrorReportTests {
         let sentence = Described(errorDescription: "It is truncated.", recoverySuggestion: "Download it again.")
         #expect(ErrorReport.text(of: sentence) == "error: It is truncated. Download it again.")
         #expect(ErrorReport.text(of: Described(errorDescription: "x is missing")) == "error: x is missing")
+    }
+
+    @Test("What the command line advises stands in place of the library's suggestion, not behind it")
+    func advised() {
+        #expect(
+            ErrorReport.text(of: Advised())
+                == "error: the settings differ. Give --resume the options of the first run.")
     }
 
     @Test("An error without a description is named and not hidden behind a general phrase")

@@ -39,7 +39,7 @@ struct FamilyDistillationTests {
     ]
 
     @Test("A student distils, packs without loss, and generates", arguments: families)
-    func road(family: Family) throws {
+    func allStages(family: Family) throws {
         let folder = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: folder) }
         func url(_ name: String) -> URL { folder.appending(path: name) }

@@ -5,7 +5,7 @@ import SignDecomposition
 import TensorFiles
 import Testing
 
-/// The road from a dense teacher to a packed checkpoint and back, on a model of a few hundred weights.
+/// The stages from a dense teacher to a packed checkpoint and back, on a model of a few hundred weights.
 struct StudentCheckpointTests {
     let root: URL
     var teacherURL: URL { root.appending(path: "teacher") }

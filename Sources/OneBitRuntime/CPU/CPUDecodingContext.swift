@@ -10,6 +10,8 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
     private static let passTokens = 128
     /// Products and sums of a pass below which one thread is faster than several that meet.
     private static let fewestShared = 16 << 20
+    /// Those that one thread computes in a small part of a second, so that cancellation can wait for them.
+    private static let fewestCancellable = 1 << 32
 
     let limits: DecodingLimits
     private let backEnd: CPUBackEnd
@@ -101,7 +103,8 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
         for first in stride(from: 0, to: batch.tokens.count, by: activations.rowCapacity) {
             preparePass(batch, rows: first..<min(first + activations.rowCapacity, batch.tokens.count))
             let work = weightCount.multipliedReportingOverflow(by: rowCount)
-            if !work.overflow && work.partialValue < Self.fewestShared {
+            let fewest = backEnd.pool.threadCount == 1 ? Self.fewestCancellable : Self.fewestShared
+            if !work.overflow && work.partialValue < fewest {
                 backEnd.pool.runAlone(self)
             } else {
                 try backEnd.pool.run(self)

@@ -63,7 +63,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
             start: .standard,
             synthesis: SynthesisSettings(samples: 2000, firstToken: .model, for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .hard),
-            optimizer: OptimizerSettings(learningRates: LearningRates(all: 6e-3)),
+            optimizer: OptimizerSettings(
+                learningRates: LearningRates(latent: 6e-3, scales: 6e-3, embedding: 6e-3, norm: 6e-3)),
             budget: TrainingBudget(
                 length: .steps(800), batchSize: defaultBatchSize(sequenceLength: length), sequenceLength: length),
             seed: seed)

@@ -46,12 +46,9 @@ public struct RunIdentity: Sendable, Hashable, Codable {
 
 /// A 64-bit digest: enough to notice that a run is resumed on other data, not to withstand somebody who wants to hide it.
 ///
-/// Words of 8 bytes go to four lanes in turn, which the processor multiplies side by side; each is mixed as in FNV-1a, with
-/// a rotation that carries high bits down.
+/// XXH64 of the XXH64 of every piece, so that inputs of any size are read piece by piece.
 public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
-    private var lanes: SIMD4<UInt64> = [
-        0xcbf2_9ce4_8422_2325, 0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb,
-    ]
+    private var pieces: [UInt64] = []
 
     public init() {}
 
@@ -61,43 +58,21 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
         for (name, tensor) in checkpoint.tensors.sorted(by: { $0.key < $1.key }) {
             try Task.checkCancellation()
             update(Data("\(name) \(tensor.elementType) \(tensor.shape)".utf8))
-            try checkpoint.withUnsafeBytes(of: name) { update($0) }
+            try checkpoint.withUnsafeBytes(of: name) { pieces.append(xxHash64($0)) }
         }
     }
 
     /// Of a stream of tokens.
-    public init(of tokens: [Int32]) { tokens.withUnsafeBytes { update($0) } }
+    public init(of tokens: [Int32]) { tokens.withUnsafeBytes { pieces.append(xxHash64($0)) } }
 
     /// Of a file.
     public init(of file: URL) throws { try update(Data(contentsOf: file, options: .mappedIfSafe)) }
 
-    mutating func update(_ data: Data) { data.withUnsafeBytes { update($0) } }
-
-    mutating func update(_ bytes: UnsafeRawBufferPointer) {
-        func mix(_ words: SIMD4<UInt64>) {
-            let mixed = (lanes ^ words) &* SIMD4(repeating: 0x100_0000_01b3)
-            lanes = (mixed &<< 29) | (mixed &>> 35)
-        }
-        let stride = MemoryLayout<SIMD4<UInt64>>.size
-        let whole = bytes.count / stride * stride
-        for offset in Swift.stride(from: 0, to: whole, by: stride) {
-            mix(bytes.loadUnaligned(fromByteOffset: offset, as: SIMD4<UInt64>.self))
-        }
-        var rest = SIMD4<UInt64>.zero
-        withUnsafeMutableBytes(of: &rest) { $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[whole...])) }
-        mix(rest)
-        // The length, so that trailing zeros count.
-        mix(SIMD4(repeating: UInt64(bytes.count)))
-    }
+    private mutating func update(_ data: Data) { data.withUnsafeBytes { pieces.append(xxHash64($0)) } }
 
     /// Sixteen hexadecimal digits.
     public var description: String {
-        var combined: UInt64 = 0
-        for lane in 0..<4 {
-            combined = (combined ^ lanes[lane]) &* 0x100_0000_01b3
-            combined ^= combined >> 32
-        }
-        let digits = String(combined, radix: 16)
+        let digits = String(pieces.withUnsafeBytes { xxHash64($0) }, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -38,8 +38,9 @@ enum ErrorReport {
     /// `error: ` and what the error says of itself: description, then what to do about it, the command's option for it last.
     static func text(of error: any Error, from command: (any ParsableCommand.Type)? = nil) -> String {
         let localized = error as? any LocalizedError
+        let advice = (error as? any CommandLineAdvice)?.commandLineAdvice ?? localized?.recoverySuggestion
         let sentences = [
-            localized?.errorDescription ?? fallbackDescription(of: error), localized?.recoverySuggestion ?? "",
+            localized?.errorDescription ?? fallbackDescription(of: error), advice ?? "",
             command.flatMap { suggestion(for: error, in: $0) } ?? "",
         ].filter { !$0.isEmpty }
         return prefix
@@ -57,7 +58,7 @@ enum ErrorReport {
         case ConfigurationError.unknownKeys: suggestion = ("--allow-unknown-keys", "goes on without them")
         case TaskDataError.malformedItem, is UnscorableItemError:
             suggestion = ("--skip-malformed", "leaves such items out")
-        default: return (error as? any CommandLineAdvice)?.commandLineAdvice
+        default: return nil
         }
         guard OneBitCommand.helpMessage(for: command).contains(suggestion.option) else { return nil }
         return "\(suggestion.option) \(suggestion.text)."

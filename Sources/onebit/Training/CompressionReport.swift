@@ -25,7 +25,7 @@ struct CompressionReport: Encodable {
         var sample: String
     }
 
-    /// In the order of the road: teacher, start, packed.
+    /// In the order of the stages: teacher, start, packed.
     var models: [Model]
     /// The packed model held against the teacher, on the held-out text.
     var comparison: ComparisonFigures

@@ -2,8 +2,8 @@ import Foundation
 import Testing
 
 /// The training commands as a user runs them, on a teacher made in a second from a few lines of text.
-@Suite("The whole road", .serialized)
-struct WholeRoadTests {
+@Suite("From a teacher to a packed model", .serialized)
+struct CompressionTests {
     private let folder: URL
 
     init() async throws { folder = try await Teacher.shared.workFolder() }
