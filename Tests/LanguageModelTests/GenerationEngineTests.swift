@@ -123,13 +123,19 @@ struct GenerationEngineTests {
 
     @Test("Requests wait until there is memory for their keys and values; one that never fits fails alone")
     func admission() async throws {
-        let model = try RecordingModel(bytesPerPosition: 100)
+        // The first pass waits until all requests are there: none of them ends before the others have come.
+        let gate = DispatchSemaphore(value: 0)
+        let model = try RecordingModel(bytesPerPosition: 100) { _ in
+            gate.wait()
+            gate.signal()
+        }
         let engine = GenerationEngine(
             model: model, tokenizer: tokenizer, limits: GenerationLimits(sequences: 8, cacheBytes: 2_200))
         // 10 positions and 1,000 bytes each: two at a time.
         let streams = (0..<5).map { engine.generate(prompt: [$0], parameters: greedy(9)) }
         let tooLarge = engine.generate(prompt: [0], parameters: greedy(30))
         let last = engine.generate(prompt: [20], parameters: greedy(2))
+        gate.signal()
         for (index, stream) in streams.enumerated() {
             #expect(try await text(stream) == String("bcdefghijklmnopq".dropFirst(index).prefix(9)))
         }

@@ -97,10 +97,10 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
         try batch.validate(limits, vocabularySize: vocabularySize) { id in
             sequence(id).map { ($0.length, $0.capacity) }
         }
-        try Task.checkCancellation()
         logitRowCount = 0
         firstLogitRow = 0
         for first in stride(from: 0, to: batch.tokens.count, by: activations.rowCapacity) {
+            try Task.checkCancellation()
             preparePass(batch, rows: first..<min(first + activations.rowCapacity, batch.tokens.count))
             let work = weightCount.multipliedReportingOverflow(by: rowCount)
             let fewest = backEnd.pool.threadCount == 1 ? Self.fewestCancellable : Self.fewestShared
