@@ -137,8 +137,9 @@ struct ProgressDisplay: Sendable {
         let isTerminal = isatty(STDERR_FILENO) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb"
         return ProgressDisplay(
             isTerminal: isTerminal,
-            interval: isTerminal ? .milliseconds(100) : .seconds(10),
-            repetition: isTerminal ? .seconds(1) : .seconds(10),
+            // Eight and not ten, so that with the loading of a model the first line comes within ten seconds.
+            interval: isTerminal ? .milliseconds(100) : .seconds(8),
+            repetition: isTerminal ? .seconds(1) : .seconds(8),
             width: { terminalWidth(of: STDERR_FILENO) },
             write: StandardStreams.writeError
         )
