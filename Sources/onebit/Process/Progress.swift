@@ -132,7 +132,7 @@ struct ProgressDisplay: Sendable {
     let width: @Sendable () -> Int
     let write: @Sendable (String) -> Void
 
-    /// Standard error, ten times a second on a terminal and every ten seconds elsewhere.
+    /// Standard error, ten times a second on a terminal and every eight seconds elsewhere.
     static let standardError: ProgressDisplay = {
         let isTerminal = isatty(STDERR_FILENO) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb"
         return ProgressDisplay(
