@@ -1,3 +1,6 @@
+// LanguageModel: what any language model can do, over a protocol: decoding, sampling, generation, chat sessions, scoring.
+// Knows neither kernels nor libtorch. May import ModelDescription and Tokenization.
+
 import ModelDescription
 
 /// A model that predicts the next token: the packed model, the teacher and the float student.

@@ -1,3 +1,6 @@
+// OneBitEvaluation: perplexity, comparison and zero-shot tasks over any language model. May import LanguageModel and
+// Tokenization; links no kernels.
+
 import Foundation
 import LanguageModel
 

@@ -1,3 +1,6 @@
+// OneBitRuntime: packed models on the CPU, and what an app imports. May import LanguageModel, SignDecomposition, TensorFiles
+// and CSignKernels; never libtorch.
+
 import Foundation
 @_exported import LanguageModel
 import ModelDescription

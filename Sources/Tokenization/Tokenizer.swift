@@ -1,3 +1,6 @@
+// Tokenization: text to ids and back, as Hugging Face's tokenizers do it, and the formats of conversations. May import JSON
+// and SwiftProtobuf.
+
 /// Text to token ids and back.
 public protocol Tokenizer: Sendable {
     /// Number of ids, added tokens included: one more than the largest.

@@ -1,3 +1,6 @@
+// OneBitTraining: teacher and student on libtorch, synthesis, distillation, optimizer, training checkpoints. May import
+// Torch, LanguageModel, SignDecomposition and TensorFiles.
+
 import Foundation
 import ModelDescription
 import Torch
