@@ -33,7 +33,9 @@ public protocol DecodingContext: AnyObject {
 
     /// Calls `body` with a row of logits of the last batch, `[vocabularySize]`, valid during the call.
     ///
-    /// - Parameter row: number of the row among those that the batch asked for, in the order of its slices.
+    /// - Parameters:
+    ///   - row: number of the row among those that the batch asked for, in the order of its slices.
+    ///   - body: reads the row.
     func withLogits<Result>(row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result
 }
 

@@ -19,7 +19,9 @@ public final class Checkpoint: Sendable {
 
     /// Opens and checks a checkpoint.
     ///
-    /// - Parameter unknownKeys: what to do about keys of `config.json` that this version does not know.
+    /// - Parameters:
+    ///   - directory: in Hugging Face layout.
+    ///   - unknownKeys: what to do about keys of `config.json` that this version does not know.
     /// - Throws: ``CheckpointError``, ``ConfigurationError``, `JSONNodeError`, `TensorFileError`, `SafetensorsError`,
     ///   `PyTorchError` or `FileError`.
     public init(directory: URL, unknownKeys: UnknownKeys = .refused) throws {
@@ -82,8 +84,8 @@ public final class Checkpoint: Sendable {
 
     /// A float tensor's values, in memory of their own.
     ///
-    /// - Throws: ``TensorFileError/notFloat(file:tensor:found:)``,
-    ///   ``TensorFileError/nonFinite(file:tensor:index:found:)`` on NaN or infinity.
+    /// - Throws: `TensorFileError.notFloat(file:tensor:found:)`,
+    ///   `TensorFileError.nonFinite(file:tensor:index:found:)` on NaN or infinity.
     public func floats(of name: String) throws -> [Float] {
         let location = try location(of: name)
         return try location.file.floats(of: location.name)
@@ -176,7 +178,7 @@ extension Checkpoint {
 
     /// Copies the auxiliary files into another directory; links are followed, as the Hub's cache is made of them.
     ///
-    /// - Throws: ``FileError``.
+    /// - Throws: `FileError`.
     package func copyAuxiliaryFiles(to target: URL) throws {
         for file in auxiliaryFiles {
             try writeAtomically(

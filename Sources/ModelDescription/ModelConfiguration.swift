@@ -49,7 +49,9 @@ public struct ModelConfiguration: Sendable, Hashable {
     /// Reads `config.json`, and the tokens that begin and end a text in `generation_config.json` beside it, where it is.
     /// Of two equal keys the later one counts, as in transformers.
     ///
-    /// - Parameter unknownKeys: what to do about keys of which this version does not know what they change.
+    /// - Parameters:
+    ///   - url: of `config.json`.
+    ///   - unknownKeys: what to do about keys of which this version does not know what they change.
     /// - Throws: ``ConfigurationError``, `JSONNodeError`, `FileError`.
     public init(contentsOf url: URL, unknownKeys: UnknownKeys = .refused) throws {
         let generation = url.deletingLastPathComponent().appending(path: "generation_config.json")

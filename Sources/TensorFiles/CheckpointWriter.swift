@@ -27,7 +27,7 @@ public final class CheckpointWriter {
     ///   - tensors: names, types and shapes in the order in which they will be written.
     ///   - metadata: the header's `__metadata__`; `format: pt` is what transformers looks for.
     ///   - shardByteLimit: data bytes per file.
-    /// - Throws: ``CheckpointWriterError``, ``FileError/notEnoughSpace(directory:neededBytes:availableBytes:)``.
+    /// - Throws: ``CheckpointWriterError``, `FileError.notEnoughSpace(directory:neededBytes:availableBytes:)`.
     public init(
         directory: URL,
         tensors: [TensorDescription],
@@ -68,7 +68,7 @@ public final class CheckpointWriter {
 
     /// Writes the next tensor of the plan, converted to the planned element type (round to nearest even).
     ///
-    /// - Throws: ``CheckpointWriterError``, ``TensorFileError/nonFinite(file:tensor:index:found:)``, ``FileError``.
+    /// - Throws: ``CheckpointWriterError``, ``TensorFileError/nonFinite(file:tensor:index:found:)``, `FileError`.
     public func write(_ name: String, floats: [Float]) throws {
         let (description, offset) = try next(name)
         let path = currentPath
@@ -107,7 +107,7 @@ public final class CheckpointWriter {
 
     /// Writes the next tensor of the plan from bytes in its planned element type, little-endian.
     ///
-    /// - Throws: ``CheckpointWriterError``, ``FileError``.
+    /// - Throws: ``CheckpointWriterError``, `FileError`.
     public func write(_ name: String, bytes: UnsafeRawBufferPointer) throws {
         let (description, offset) = try next(name)
         guard bytes.count == description.byteCount else {
@@ -124,7 +124,7 @@ public final class CheckpointWriter {
 
     /// Writes everything to the disk, and writes the index when there are several files.
     ///
-    /// - Throws: ``CheckpointWriterError/incomplete(file:missing:)``, ``FileError``.
+    /// - Throws: ``CheckpointWriterError/incomplete(file:missing:)``, `FileError`.
     public func finish() throws {
         if shard < plans.count, tensor < plans[shard].offsets.count {
             throw CheckpointWriterError.incomplete(

@@ -12,7 +12,7 @@ final class MappedFile: @unchecked Sendable {
 
     /// Maps a regular, non-empty file.
     ///
-    /// - Throws: ``FileError``.
+    /// - Throws: `FileError`.
     init(path: String) throws {
         self.path = path
         let (descriptor, status) = try openRegularFile(path)

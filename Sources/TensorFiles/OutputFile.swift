@@ -11,7 +11,7 @@ final class OutputFile {
 
     /// Creates (or empties) a file that will hold `neededBytes` bytes.
     ///
-    /// - Throws: ``FileError/cannotWrite(file:neededBytes:reason:)``.
+    /// - Throws: `FileError.cannotWrite(file:neededBytes:reason:)`.
     init(path: String, neededBytes: Int) throws {
         self.path = path
         self.neededBytes = neededBytes
@@ -78,7 +78,7 @@ func synchronizeDirectory(_ path: String) throws {
 ///
 /// The bytes go to a temporary sibling first, which a failure removes.
 ///
-/// - Throws: ``FileError/cannotWrite(file:neededBytes:reason:)``.
+/// - Throws: `FileError.cannotWrite(file:neededBytes:reason:)`.
 package func writeAtomically(_ data: Data, to url: URL) throws {
     let directory = url.deletingLastPathComponent().path
     let temporary = "\(directory)/.\(url.lastPathComponent).\(ProcessInfo.processInfo.globallyUniqueString)"

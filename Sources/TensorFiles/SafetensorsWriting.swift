@@ -97,7 +97,7 @@ package final class InPlaceSafetensors: @unchecked Sendable {
     /// - Parameters:
     ///   - metadata: as it will be in the end, except for characters that ``commit(metadata:)`` replaces by as many others.
     ///   - alignment: what the data's offset in the file is a multiple of.
-    /// - Throws: ``FileError``
+    /// - Throws: `FileError`
     package init(
         destination: URL, tensors: [TensorDescription], metadata: [String: String], alignment: Int
     ) throws {
@@ -148,7 +148,7 @@ package final class InPlaceSafetensors: @unchecked Sendable {
 
     /// Writes the header, writes everything to the disk and moves the file to its destination.
     ///
-    /// - Throws: ``FileError``, `CancellationError`
+    /// - Throws: `FileError`, `CancellationError`
     package func commit(metadata: [String: String]) throws {
         let header = ShardPlan(name: plan.name, tensors: tensors, metadata: metadata, alignment: alignment).header
         precondition(header.count == plan.header.count, "the header's length was fixed by init")

@@ -61,7 +61,7 @@ package struct StagedDirectory: Sendable {
     ///
     /// With `overwrite` the old directory is removed only after the new one is in its place.
     ///
-    /// - Throws: ``FileError``; the destination is then as it was, and the staged directory still there.
+    /// - Throws: `FileError`; the destination is then as it was, and the staged directory still there.
     package func commit() throws {
         try synchronizeDirectory(url.path)
         if try Self.canReplace(destination, overwrite: overwrite) {

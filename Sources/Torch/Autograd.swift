@@ -54,8 +54,13 @@ public struct AdamWState: Sendable {
     ///     w ← w − η (λ w + m̂ / (√v̂ + ε)),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
     ///
     /// - Parameters:
+    ///   - gradient: of the loss by w.
+    ///   - gradientFactor: what clipping leaves of it.
     ///   - step: t, counted from 1.
     ///   - learningRate: η.
+    ///   - beta1: β₁.
+    ///   - beta2: β₂.
+    ///   - epsilon: ε.
     ///   - weightDecay: λ.
     public func stepped(
         gradient: Tensor, gradientFactor: Double, step: Int, learningRate: Double, beta1: Double, beta2: Double,

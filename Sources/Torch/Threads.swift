@@ -17,7 +17,11 @@ public func checkCancellation() throws {
 /// The calling task's cancellation, and the failure of one of the bodies, stop all of them: ``checkCancellation()`` throws
 /// in them, and so does the next fused layer that they pass through, forward or backward.
 ///
-/// - Parameter threadsPerWorker: Threads inside one operation of a body.
+/// - Parameters:
+///   - count: Calls of `body`.
+///   - workers: Most calls at a time.
+///   - threadsPerWorker: Threads inside one operation of a body.
+///   - body: Takes the number of the call.
 /// - Throws: The error of the first body that failed for a reason of its own, else `CancellationError`.
 public func concurrentMap<Result: Sendable>(
     _ count: Int, workers: Int, threadsPerWorker: Int, _ body: @Sendable (Int) throws -> Result

@@ -53,7 +53,7 @@ final class ThreadPool: Sendable {
 
     /// Calls `body` on ranges that together are `0..<count`, on all threads.
     ///
-    /// - Throws: as ``run(_:)``.
+    /// - Throws: as `run(_:)`.
     func parallelFor(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) throws {
         try withoutActuallyEscaping(body) { try run(LoopTask(count: count, grain: grain, body: $0)) }
     }
@@ -74,7 +74,7 @@ final class ThreadPool: Sendable {
         /// Below the pool's `threadCount`; says which scratch memory is this thread's.
         let index: Int
         private let loops: Loops
-        /// Number of the next loop's first part, counted over the whole task; on the stack of ``run(_:index:loops:)``.
+        /// Number of the next loop's first part, counted over the whole task; on the stack of `run(_:index:loops:)`.
         private let nextPart: UnsafeMutablePointer<Int>
 
         fileprivate static func run(_ task: some ParallelTask, index: Int, loops: Loops) {

@@ -90,7 +90,9 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
 
     /// What identifies a whole compression with this configuration.
     ///
-    /// - Parameter corpus: The given corpus; nil where the teacher writes it.
+    /// - Parameters:
+    ///   - teacher: The model that is compressed.
+    ///   - corpus: The given corpus; nil where the teacher writes it.
     public func identity(teacher: Checkpoint, corpus: ContentDigest?) throws -> RunIdentity {
         var inputs = ["teacher": try ContentDigest(of: teacher)]
         inputs["corpus"] = corpus

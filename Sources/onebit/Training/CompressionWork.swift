@@ -17,8 +17,8 @@ struct CompressionWork {
 
     /// Makes the directory, or finds it where the compression resumes one.
     ///
-    /// - Throws: ``TrainingError/workExists(directory:)``, and
-    ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was started differently.
+    /// - Throws: `TrainingError.workExists(directory:)`, and
+    ///   `TrainingError.settingsChanged(directory:key:saved:given:)` where it was started differently.
     init(beside output: URL, identity: RunIdentity, resumes: Bool) throws {
         directory = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".work")
         let file = directory.appending(path: Self.settingsName)
