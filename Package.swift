@@ -54,9 +54,9 @@ var targets: [Target] = [
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
     // What the tests share: temporary directories, the place of the shared reference data.
-    .target(name: "TestSupport", dependencies: ["LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["CZlib", "LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
-    .testTarget(name: "JSONTests", dependencies: ["CZlib", "JSON", "TestSupport"]),
+    .testTarget(name: "JSONTests", dependencies: ["JSON", "TestSupport"]),
     .testTarget(
         name: "TensorFilesTests", dependencies: ["JSON", "TensorFiles", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
@@ -77,7 +77,7 @@ var targets: [Target] = [
     .testTarget(
         name: "OneBitEvaluationTests",
         dependencies: [
-            "CZlib", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
+            "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
         ]),
     .testTarget(
         name: "OneBitCommandTests",

@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import TensorFiles
+import TestSupport
 import Testing
 
 @testable import OneBitEvaluation

@@ -1,4 +1,3 @@
-import CZlib
 import Foundation
 import JSON
 
@@ -36,27 +35,4 @@ final class TaskFolder {
 /// The item that stands on a line.
 func record(_ line: String, file: String) throws -> JSONNode {
     try Array(line.utf8).withUnsafeBytes { try JSONNode(parsing: $0, file: file, line: 1) }
-}
-
-/// `data` as a gzip file.
-func zipped(_ data: Data) -> Data {
-    var stream = z_stream()
-    deflateInit2_(
-        &stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION,
-        Int32(MemoryLayout<z_stream>.size))
-    defer { deflateEnd(&stream) }
-    var output = [UInt8](repeating: 0, count: data.count + 1024)
-    var input = Array(data)
-    let count = input.count
-    let capacity = output.count
-    input.withUnsafeMutableBufferPointer { input in
-        output.withUnsafeMutableBufferPointer { output in
-            stream.next_in = input.baseAddress
-            stream.avail_in = UInt32(count)
-            stream.next_out = output.baseAddress
-            stream.avail_out = UInt32(capacity)
-            deflate(&stream, Z_FINISH)
-        }
-    }
-    return Data(output.prefix(Int(stream.total_out)))
 }
