@@ -99,7 +99,12 @@ if training {
         .target(
             name: "CLibTorch",
             cxxSettings: [
-                .unsafeFlags(["-isystem", "\(torch)/include", "-Wno-deprecated-declarations"])
+                // c10d's headers want libtorch's own include path too, and headers of Gloo that the wheel does not have.
+                .headerSearchPath("gloo-shim"),
+                .unsafeFlags([
+                    "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+                    "-Wno-deprecated-declarations",
+                ]),
             ],
             linkerSettings: [
                 .unsafeFlags(["-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib"]),

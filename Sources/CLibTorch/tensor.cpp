@@ -26,7 +26,7 @@ thread_local std::string last_error;
 thread_local lt_stop_test stop_test = nullptr;
 thread_local void *stop_context = nullptr;
 
-constexpr at::ScalarType scalar_types[] = {at::kFloat, at::kHalf, at::kBFloat16, at::kLong};
+constexpr at::ScalarType scalar_types[] = {at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kByte};
 
 at::TensorOptions options(lt_type type, lt_device device) {
     at::Device place = device.kind == LT_CPU ? at::Device(at::kCPU)
@@ -125,6 +125,7 @@ lt_type lt_type_of(const lt_tensor *tensor) {
         case at::kHalf: return LT_FLOAT16;
         case at::kBFloat16: return LT_BFLOAT16;
         case at::kLong: return LT_INT64;
+        case at::kByte: return LT_UINT8;
         default: return LT_FLOAT32;
     }
 }
@@ -140,6 +141,15 @@ int lt_read_floats(const lt_tensor *tensor, float *out, size_t count) {
 
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count) {
     return read_elements(tensor, at::kLong, out, count);
+}
+
+lt_tensor *lt_contiguous(const lt_tensor *tensor) {
+    return guarded_tensor([&] { return tensor->value.detach().to(at::kCPU).contiguous(); });
+}
+
+const void *lt_bytes(const lt_tensor *tensor) {
+    const at::Tensor &value = tensor->value;
+    return value.is_cpu() && value.is_contiguous() ? value.const_data_ptr() : nullptr;
 }
 
 int lt_rank(const lt_tensor *tensor) { return static_cast<int>(tensor->value.dim()); }
@@ -221,6 +231,16 @@ lt_tensor *lt_scale(const lt_tensor *a, double factor) {
 
 lt_tensor *lt_sum(const lt_tensor *a) {
     return guarded_tensor([&] { return a->value.sum(); });
+}
+
+lt_tensor *lt_sum_rows(const lt_tensor *a) {
+    return guarded_tensor([&] {
+        const at::Tensor &rows = a->value;
+        if (rows.size(0) == 1) return rows.select(0, 0).to(at::kFloat);
+        at::Tensor sum = rows.select(0, 0).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+        for (int64_t row = 1; row < rows.size(0); ++row) sum.add_(rows.select(0, row));
+        return sum;
+    });
 }
 
 // MARK: Decoding

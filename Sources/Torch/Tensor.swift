@@ -22,7 +22,17 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
 
 /// Type of a tensor's elements.
 public enum DType: String, Sendable, CaseIterable {
-    case float32, float16, bfloat16, int64
+    case float32, float16, bfloat16, int64, uint8
+
+    /// Bytes of an element.
+    public var byteWidth: Int {
+        switch self {
+        case .uint8: 1
+        case .float16, .bfloat16: 2
+        case .float32: 4
+        case .int64: 8
+        }
+    }
 
     var bridged: lt_type {
         switch self {
@@ -30,6 +40,7 @@ public enum DType: String, Sendable, CaseIterable {
         case .float16: LT_FLOAT16
         case .bfloat16: LT_BFLOAT16
         case .int64: LT_INT64
+        case .uint8: LT_UINT8
         }
     }
 }
@@ -83,6 +94,17 @@ public final class Tensor: @unchecked Sendable {
             }
         }
         return dtype == .float32 ? tensor : try tensor.converted(to: dtype, device: device)
+    }
+
+    /// A tensor of `shape` with elements of `dtype` as they lie in `bytes`.
+    public static func bytes(
+        _ bytes: UnsafeRawBufferPointer, shape: [Int], dtype: DType, device: Device = .cpu
+    ) throws -> Tensor {
+        precondition(
+            bytes.count == shape.reduce(1, *) * dtype.byteWidth, "\(bytes.count) bytes for \(dtype) \(shape)")
+        return try compute("a tensor from bytes") { _ in
+            lt_from_data(bytes.baseAddress, dtype.bridged, shape.dimensions, shape.rank, device.bridged)
+        }
     }
 
     /// An int64 tensor of `shape`, for token ids and row numbers.
@@ -178,6 +200,16 @@ public final class Tensor: @unchecked Sendable {
         }
     }
 
+    /// Calls `body` with the bytes of all elements in row-major order.
+    public func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
+        let tensor = try Self.compute("contiguous elements", self) { lt_contiguous($0[0]) }
+        return try Self.withHandles([tensor]) { handles in
+            try body(
+                UnsafeRawBufferPointer(
+                    start: lt_bytes(handles[0]), count: tensor.elementCount * tensor.dtype.byteWidth))
+        }
+    }
+
     /// The one element of a scalar.
     public func item() throws -> Double {
         guard let element = try floats().first, elementCount == 1 else {
@@ -209,6 +241,9 @@ public final class TensorBuffer {
             try check(lt_write($0[0], Int32(dimension), Int64(start), $0[1]), "a write into a buffer")
         }
     }
+
+    /// All of it: shows later writes.
+    var contents: Tensor { storage }
 
     /// A view of `count` slices from `start` along `dimension`.
     public func slices(along dimension: Int, from start: Int, count: Int) throws -> Tensor {
