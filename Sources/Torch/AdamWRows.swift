@@ -93,46 +93,54 @@ public final class AdamWRows {
         let shape = initial.shape
         precondition(shape.count == 2, "rows of a matrix, not \(shape)")
         (rows, columns) = (shape[0], shape[1])
-        func zeros(_ shape: [Int], _ dtype: DType) throws -> TensorBuffer {
-            let buffer = try TensorBuffer(shape, dtype: dtype)
-            if shape[0] > 0 { try buffer.write(.zeros(shape, dtype: dtype), along: 0, from: 0) }
-            return buffer
-        }
-        self.value = try TensorBuffer(shape, dtype: value.dtype)
-        if rows > 0 { try self.value.write(initial, along: 0, from: 0) }
-        firstMoment = try zeros(shape, moments.dtype)
-        secondMoment = try zeros(shape, moments.dtype)
+        self.value = try TensorBuffer(copying: initial, dtype: value.dtype)
+        firstMoment = try .zeros(shape, dtype: moments.dtype)
+        secondMoment = try .zeros(shape, dtype: moments.dtype)
         let scales = [rows, (columns + MomentStorage.blockSize - 1) / MomentStorage.blockSize]
-        firstScale = moments == .blocks ? try zeros(scales, .float32) : nil
-        secondScale = moments == .blocks ? try zeros(scales, .float32) : nil
-        signBits = keepsSigns ? try zeros([rows, (columns + 7) / 8], .uint8) : nil
+        firstScale = moments == .blocks ? try .zeros(scales) : nil
+        secondScale = moments == .blocks ? try .zeros(scales) : nil
+        signBits = keepsSigns ? try .zeros([rows, (columns + 7) / 8], dtype: .uint8) : nil
+        try packSigns()
     }
 
     /// The values as they are stored; shows later steps.
-    public var values: Tensor { value.contents }
+    public var values: Tensor { value.tensor }
 
-    /// The packed signs after the last step; zeros before the first.
-    public var signs: Tensor? { signBits?.contents }
+    /// The packed signs of the values; shows later steps.
+    public var signs: Tensor? { signBits?.tensor }
 
     /// Everything that a resumption needs, as it is stored, by name; shows later steps.
     public var state: [(name: String, tensor: Tensor)] {
         [
             ("value", value), ("first_moment", firstMoment), ("second_moment", secondMoment),
             ("first_moment_scale", firstScale), ("second_moment_scale", secondScale),
-        ].compactMap { name, buffer in buffer.map { (name, $0.contents) } }
+        ].compactMap { name, buffer in buffer.map { (name, $0.tensor) } }
     }
 
     /// Bytes of it.
     public var byteCount: Int { state.reduce(0) { $0 + $1.tensor.elementCount * $1.tensor.dtype.byteWidth } }
 
-    /// Puts back rows of ``state`` that an earlier run kept.
-    public func restore(_ name: String, rows tensor: Tensor, from row: Int) throws {
+    /// Shape of a tensor of ``state``.
+    public func shape(of name: String) -> [Int] { buffer(name).shape }
+
+    /// Puts back a tensor of ``state`` that an earlier run kept.
+    public func restore(_ name: String, _ tensor: Tensor) throws {
+        try buffer(name).write(tensor)
+        if name == "value" { try packSigns() }
+    }
+
+    private func buffer(_ name: String) -> TensorBuffer {
         let buffers = [
             "value": value, "first_moment": firstMoment, "second_moment": secondMoment,
             "first_moment_scale": firstScale, "second_moment_scale": secondScale,
         ]
         guard let buffer = buffers[name] ?? nil else { preconditionFailure("no state \(name)") }
-        try buffer.write(tensor, along: 0, from: row)
+        return buffer
+    }
+
+    private func packSigns() throws {
+        guard let signBits, rows > 0 else { return }
+        try signBits.write(SignMatrix(signsOf: value.tensor).bits)
     }
 
     /// Σ of the squares of the gradient's elements.
@@ -180,8 +188,8 @@ public final class AdamWRows {
         _ body: (lt_adamw_rows, OpaquePointer?, UnsafePointer<lt_latent_scales>?, OpaquePointer?) throws -> Void
     ) throws {
         let tensors = [
-            value.contents, firstMoment.contents, secondMoment.contents, firstScale?.contents, secondScale?.contents,
-            signBits?.contents, gradient, latent?.outputScale, latent?.inputScale,
+            value.tensor, firstMoment.tensor, secondMoment.tensor, firstScale?.tensor, secondScale?.tensor,
+            signBits?.tensor, gradient, latent?.outputScale, latent?.inputScale,
         ]
         try Tensor.withHandles(tensors) { handles in
             let rows = lt_adamw_rows(

@@ -98,31 +98,27 @@ public final class ProcessGroup: Sendable {
         guard size > 1 else { return tensor }
         let buffer = try TensorBuffer(tensor.shape, dtype: tensor.dtype, device: tensor.device)
         if let first = tensor.shape.first, first > 0 { try buffer.write(tensor, along: 0, from: 0) }
-        let work = try start("all-reduce", buffer.contents) { lt_start_all_reduce($0, $1[0]) }
+        let work = try start("all-reduce", buffer.tensor) { lt_start_all_reduce($0, $1[0]) }
         try work.wait()
-        return buffer.contents
+        return buffer.tensor
     }
 
-    /// Σ over the ranks of each number.
-    ///
-    /// The numbers travel as float64 and are summed in the order of the ranks.
-    public func allReduce(_ numbers: [Double]) throws -> [Double] {
-        guard size > 1 else { return numbers }
+    /// Each rank's numbers, by rank; all have as many.
+    public func allGather(_ numbers: [Double]) throws -> [[Double]] {
+        guard size > 1 else { return [numbers] }
         let bytes = try numbers.withUnsafeBytes {
-            try Tensor.bytes($0, shape: [numbers.count * MemoryLayout<Double>.size], dtype: .uint8)
+            try Tensor.elements($0, shape: [numbers.count * MemoryLayout<Double>.size], dtype: .uint8)
         }
         let parts = try allGather(bytes).withUnsafeBytes { Array($0.bindMemory(to: Double.self)) }
-        return numbers.indices.map { index in
-            stride(from: index, to: parts.count, by: numbers.count).reduce(0) { $0 + parts[$1] }
-        }
+        return (0..<size).map { Array(parts[($0 * numbers.count)..<(($0 + 1) * numbers.count)]) }
     }
 
     /// Each rank's tensor, [size, …]; they have one shape and type.
     public func allGather(_ part: Tensor) throws -> Tensor {
         guard size > 1 else { return try part.reshaped([1] + part.shape) }
         let whole = try TensorBuffer([size] + part.shape, dtype: part.dtype, device: part.device)
-        try start("all-gather", whole.contents, part) { lt_start_all_gather($0, $1[0], $1[1]) }.wait()
-        return whole.contents
+        try start("all-gather", whole.tensor, part) { lt_start_all_gather($0, $1[0], $1[1]) }.wait()
+        return whole.tensor
     }
 
     /// Starts to add up, over the ranks, what each has for every rank.
@@ -135,8 +131,8 @@ public final class ProcessGroup: Sendable {
         precondition(parts.shape.first == size, "parts \(parts.shape) for \(size) ranks")
         guard size > 1 else { return PendingSum(received: parts, work: nil) }
         let received = try TensorBuffer(parts.shape, dtype: parts.dtype, device: parts.device)
-        let work = try start("reduce-scatter", received.contents, parts) { lt_start_exchange($0, $1[0], $1[1]) }
-        return PendingSum(received: received.contents, work: work)
+        let work = try start("reduce-scatter", received.tensor, parts) { lt_start_exchange($0, $1[0], $1[1]) }
+        return PendingSum(received: received.tensor, work: work)
     }
 
     /// A sum that is under way.
@@ -156,8 +152,8 @@ public final class ProcessGroup: Sendable {
         guard size > 1 else { return tensor }
         let buffer = try TensorBuffer(tensor.shape, dtype: tensor.dtype, device: tensor.device)
         try buffer.write(tensor, along: 0, from: 0)
-        try start("broadcast", buffer.contents) { lt_start_broadcast($0, $1[0], Int32(root)) }.wait()
-        return buffer.contents
+        try start("broadcast", buffer.tensor) { lt_start_broadcast($0, $1[0], Int32(root)) }.wait()
+        return buffer.tensor
     }
 
     private func start(
@@ -217,9 +213,31 @@ public final class ProcessGroup: Sendable {
     public func barrier(_ name: String) throws {
         guard let store else { return }
         let key = "\(prefix)barrier/\(name)"
-        let deadline = ContinuousClock.now + limit
         let goal = (try store.add(key, 1) - 1) / size * size + size
-        while try store.add(key, 0) < goal {
+        try wait(for: name) { try store.add(key, 0) >= goal ? () : nil }
+    }
+
+    /// Leaves a message for the other ranks.
+    package func send(_ message: String, as name: String) throws { try store?.set("\(prefix)message/\(name)", message) }
+
+    /// Waits for the message of another rank.
+    package func receive(_ name: String) throws -> String {
+        guard let store else { preconditionFailure("nobody sends to a rank that is alone") }
+        return try wait(for: name) { try store.value("\(prefix)message/\(name)") }
+    }
+
+    /// Says that this rank has nothing more to ask. The first one, which may serve the store, waits a few seconds for the
+    /// others to say so.
+    public func leave() {
+        guard let store, (try? store.add("\(prefix)left", 1)) != nil, rank == 0 else { return }
+        let deadline = ContinuousClock.now + .seconds(5)
+        while let left = try? store.add("\(prefix)left", 0), left < size, ContinuousClock.now < deadline { usleep(20_000) }
+    }
+
+    private func wait<Result>(for name: String, _ look: () throws -> Result?) throws -> Result {
+        let deadline = ContinuousClock.now + limit
+        while true {
+            if let result = try look() { return result }
             if let stop = try postedStop(), let reason = stop.reason, stop.rank != rank {
                 throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason)
             }
@@ -236,7 +254,7 @@ public final class ProcessGroup: Sendable {
     /// Why, and before which step, all ranks stop: left in the store by the first that has to.
     package struct StopRequest: Codable, Sendable, Hashable {
         package let rank: Int
-        /// The first step that is not made; none that is committed is ever given up.
+        /// The first step that is not made; none that is committed is given up, unless this is 0.
         package let step: Int
         /// What went wrong; nil where the rank was asked to stop.
         package let reason: String?
@@ -299,13 +317,18 @@ public final class ProcessGroup: Sendable {
         try store?.value("\(prefix)stop").flatMap { try? JSONDecoder().decode(StopRequest.self, from: Data($0.utf8)) }
     }
 
+    /// Whether the work of this rank is to be given up for another rank's sake.
+    package func concerns(_ stop: StopRequest) -> Bool {
+        stop.step == 0 || uncommittedStep.map { stop.step <= $0 } == true
+    }
+
     /// Throws `CancellationError` where this step is to be given up.
     private func checkStop() throws {
         if let stop = try postedStop() {
             if let reason = stop.reason, stop.step == 0 {
                 throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason)
             }
-            if let step = uncommittedStep, stop.step <= step { throw CancellationError() }
+            if concerns(stop) { throw CancellationError() }
         }
         if uncommittedStep != nil, !isCommitting.load(ordering: .relaxed) { try checkCancellation() }
     }

@@ -6,40 +6,40 @@ import Torch
 /// A run may be resumed with another execution. With another number of threads the result is the same bit for bit as
 /// long as each operation runs on one thread (models of fewer than 100 million parameters); for larger models, and with
 /// other micro-batches, sums are taken in another order and last bits differ.
-public struct Execution: Sendable, Hashable {
+public struct Execution: Sendable {
     /// Threads in all; as many as there are cores where nil.
     public var threads: Int?
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
     public var microBatchSize: Int?
-    public var precision: Precision
     public var device: Device
+    /// Processes that share the work.
+    public var group: ProcessGroup
 
     public init(
-        threads: Int? = nil, microBatchSize: Int? = nil, precision: Precision = .float32, device: Device = .cpu
+        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, group: ProcessGroup = .alone
     ) {
+        self.group = group
         self.threads = threads
         self.microBatchSize = microBatchSize
-        self.precision = precision
         self.device = device
     }
 
     private static let defaultMicroBatchTokens = 1024
 
-    /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch alone:
-    /// the order in which gradients are added decides their last bits.
+    /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch and the
+    /// number of ranks alone: the order in which gradients are added decides their last bits.
     func microBatches(of batchSize: Int, sequenceLength: Int) -> [Range<Int>] {
-        let size = microBatchSize ?? max(1, Self.defaultMicroBatchTokens / sequenceLength)
+        let share = (batchSize + group.size - 1) / group.size
+        let size = microBatchSize ?? min(share, max(1, Self.defaultMicroBatchTokens / sequenceLength))
         return stride(from: 0, to: batchSize, by: size).map { $0..<min($0 + size, batchSize) }
     }
-}
 
-/// The type of numbers that weights, activations and gradients are computed in.
-public enum Precision: String, Sendable, Hashable, CaseIterable {
-    case float32
-
-    var dtype: DType {
-        switch self {
-        case .float32: .float32
+    /// This rank's micro-batches in a step, one a round: the rank of a sequence follows from its place in the batch. Nil in a
+    /// last round for which there are fewer micro-batches than ranks.
+    func rounds(of batchSize: Int, sequenceLength: Int) -> [Range<Int>?] {
+        let all = microBatches(of: batchSize, sequenceLength: sequenceLength)
+        return stride(from: 0, to: all.count, by: group.size).map { first in
+            first + group.rank < all.count ? all[first + group.rank] : nil
         }
     }
 }
@@ -80,19 +80,5 @@ public struct Collective: Sendable, Hashable {
     /// Runs `body` for `0 ..< count`, shared out over the workers, and returns the results in order.
     func map<Result: Sendable>(_ count: Int, _ body: @Sendable (Int) throws -> Result) throws -> [Result] {
         try concurrentMap(count, workers: workers, threadsPerWorker: threadsPerWorker, body)
-    }
-
-    /// Σ of what `body` makes for `0 ..< count`. The order of the sum does not depend on the number of workers; no more
-    /// than one result per worker is kept besides the sum.
-    func sum<Part: Sendable>(
-        _ count: Int, adding add: (Part, Part) throws -> Part, _ body: @Sendable (Int) throws -> Part
-    ) throws -> Part? {
-        var total: Part?
-        for first in stride(from: 0, to: count, by: workers) {
-            for part in try map(min(workers, count - first), { try body(first + $0) }) {
-                total = try total.map { try add($0, part) } ?? part
-            }
-        }
-        return total
     }
 }

@@ -48,6 +48,10 @@ public struct OptimizerSettings: Sendable, Hashable, Codable {
     public var weightDecay = 0.01
     /// Largest joint 2-norm of the gradients.
     public var gradientClip = 1.0
+    /// How latent matrices are kept between steps.
+    public var latentStorage = ValueStorage.float32
+    /// How the moments of matrices are kept between steps; those of vectors are float32.
+    public var momentStorage = MomentStorage.float32
 
     public init(learningRates: LearningRates, warmupSteps: Int = 500) {
         self.learningRates = learningRates
@@ -79,47 +83,5 @@ public struct LearningRateSchedule: Sendable, Hashable {
         if step <= warmupSteps { return Double(step) / Double(warmupSteps) }
         let progress = Double(step - warmupSteps) / Double(max(1, totalSteps - warmupSteps + 1))
         return 0.5 * (1 + cos(.pi * min(1, progress)))
-    }
-}
-
-/// AdamW over the trained parameters of a model.
-struct AdamW {
-    let settings: OptimizerSettings
-    /// The parameters that are trained, in checkpoint order, as they were at the start.
-    let parameters: [Parameter]
-    /// Values and moments of these.
-    var states: [AdamWState]
-
-    /// Takes the parameters whose group has a learning rate above zero.
-    init(_ parameters: [Parameter], settings: OptimizerSettings) throws {
-        self.settings = settings
-        self.parameters = parameters.filter { settings.learningRates[$0.group] > 0 }
-        states = try self.parameters.map { parameter in
-            let zeros = try Tensor.zeros(
-                parameter.tensor.shape, dtype: parameter.tensor.dtype, device: parameter.tensor.device)
-            return AdamWState(value: parameter.tensor, firstMoment: zeros, secondMoment: zeros)
-        }
-    }
-
-    /// Clips the gradients to a joint norm and moves the parameters that have one.
-    ///
-    /// - Parameters:
-    ///   - number: Steps made so far, this one included.
-    ///   - factor: The schedule's share of the peak learning rates.
-    /// - Returns: Norm of the gradients before clipping. Where it is not finite, nothing is moved.
-    mutating func step(_ number: Int, gradients: [Tensor?], factor: Double) throws -> Double {
-        let norm = try Tensor.jointNorm(gradients.compactMap(\.self))
-        guard norm.isFinite else { return norm }
-        var moved = states
-        for (index, gradient) in gradients.enumerated() {
-            guard let gradient else { continue }
-            moved[index] = try states[index].stepped(
-                gradient: gradient, gradientFactor: norm > settings.gradientClip ? settings.gradientClip / norm : 1,
-                step: number, learningRate: settings.learningRates[parameters[index].group] * factor,
-                beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
-                weightDecay: parameters[index].isDecayed ? settings.weightDecay : 0)
-        }
-        states = moved
-        return norm
     }
 }
