@@ -40,15 +40,17 @@ public final class ProcessGroup: Sendable {
     ///   - prefix: Before all keys; the same on all ranks.
     ///   - host: Name or address by which the others reach this machine; nil lets Gloo look it up.
     ///   - limit: Longest time of the meeting, and of each collective.
+    ///   - whileMeeting: Called now and then until all are there; ends the meeting by throwing.
     /// - Throws: ``ProcessGroupError``, `CancellationError`.
     public init(
         store: KeyValueStore, rank: Int, size: Int, prefix: String = "", host: String? = nil,
-        limit: Duration = .seconds(600)
+        limit: Duration = .seconds(600), whileMeeting: () throws -> Void = {}
     ) throws {
         precondition(0..<size ~= rank, "rank \(rank) of \(size)")
         (self.rank, self.size, self.limit, self.store) = (rank, size, limit, store)
         self.prefix = "onebit/\(prefix)/"
-        try Self.meet(store: store, prefix: self.prefix, rank: rank, size: size, limit: limit)
+        try Self.meet(
+            store: store, prefix: self.prefix, rank: rank, size: size, limit: limit, whileMeeting: whileMeeting)
         let interface = ProcessInfo.processInfo.environment["GLOO_SOCKET_IFNAME"]
         handle = lt_group_gloo(
             store.handle, self.prefix + "gloo", host, interface, Int32(rank), Int32(size), limit.milliseconds)
@@ -61,7 +63,9 @@ public final class ProcessGroup: Sendable {
     }
 
     /// Waits until all ranks are there, and all of them for a group of the same size.
-    private static func meet(store: KeyValueStore, prefix: String, rank: Int, size: Int, limit: Duration) throws {
+    private static func meet(
+        store: KeyValueStore, prefix: String, rank: Int, size: Int, limit: Duration, whileMeeting: () throws -> Void
+    ) throws {
         let deadline = ContinuousClock.now + limit
         if try store.add("\(prefix)claim/\(rank)", 1) > 1 {
             throw ProcessGroupError.rankTaken(rank: rank, address: store.address)
@@ -87,6 +91,7 @@ public final class ProcessGroup: Sendable {
                     missing.sorted(), size: size, address: store.address, seconds: limit.wholeSeconds)
             }
             try checkCancellation()
+            try whileMeeting()
             usleep(20_000)
         }
     }
@@ -221,9 +226,11 @@ public final class ProcessGroup: Sendable {
     package func send(_ message: String, as name: String) throws { try store?.set("\(prefix)message/\(name)", message) }
 
     /// Waits for the message of another rank.
-    package func receive(_ name: String) throws -> String {
+    ///
+    /// - Parameter isPatient: Whether there is no time limit, but the end of the task's patience.
+    package func receive(_ name: String, isPatient: Bool = false) throws -> String {
         guard let store else { preconditionFailure("nobody sends to a rank that is alone") }
-        return try wait(for: name) { try store.value("\(prefix)message/\(name)") }
+        return try wait(for: name, isPatient: isPatient) { try store.value("\(prefix)message/\(name)") }
     }
 
     /// Says that this rank has nothing more to ask. The first one, which may serve the store, waits a few seconds for the
@@ -231,17 +238,23 @@ public final class ProcessGroup: Sendable {
     public func leave() {
         guard let store, (try? store.add("\(prefix)left", 1)) != nil, rank == 0 else { return }
         let deadline = ContinuousClock.now + .seconds(5)
-        while let left = try? store.add("\(prefix)left", 0), left < size, ContinuousClock.now < deadline { usleep(20_000) }
+        while let left = try? store.add("\(prefix)left", 0), left < size, ContinuousClock.now < deadline {
+            usleep(20_000)
+        }
     }
 
-    private func wait<Result>(for name: String, _ look: () throws -> Result?) throws -> Result {
+    private func wait<Result>(
+        for name: String, isPatient: Bool = false, _ look: () throws -> Result?
+    ) throws -> Result {
         let deadline = ContinuousClock.now + limit
         while true {
             if let result = try look() { return result }
-            if let stop = try postedStop(), let reason = stop.reason, stop.rank != rank {
-                throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason)
+            if let stop = try postedStop(), stop.rank != rank, isPatient || !stop.savesState {
+                if let reason = stop.reason { throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason) }
+                if isPatient { throw CancellationError() }
             }
-            guard ContinuousClock.now < deadline else {
+            if isPatient { try checkCancellation() }
+            guard isPatient || ContinuousClock.now < deadline else {
                 throw ProcessGroupError.timedOut(
                     operation: "waiting for the other ranks (\(name))", seconds: limit.wholeSeconds, reason: nil)
             }
@@ -310,6 +323,12 @@ public final class ProcessGroup: Sendable {
             usleep(10_000)
         }
         return request
+    }
+
+    /// Tells all ranks that this one has failed, or was asked to stop, whatever they are doing.
+    public func fail(_ error: any Error) {
+        let reason = error is CancellationError ? nil : error.localizedDescription
+        _ = try? requestStop(StopRequest(rank: rank, step: 0, reason: reason, savesState: false))
     }
 
     /// What another rank, or this one, has asked for.

@@ -268,7 +268,9 @@ final class ShardedOptimizer {
             try Tensor.elements($0, shape: [$0.count], dtype: .uint8)
         }
         // A copy: the next step packs into the same storage.
-        let own = try latents.compactMap { try rows[$0].signs.map { try TensorBuffer(copying: $0, dtype: .uint8).tensor } }
+        let own = try latents.compactMap {
+            try rows[$0].signs.map { try TensorBuffer(copying: $0, dtype: .uint8).tensor }
+        }
         let bits = try signs.gather(own, trailer: counted, dtype: .uint8, group)
         for (index, tensor) in zip(latents, bits.wholes) {
             let (matrix, bytes) = (parameters[index], (parameters[index].columns + 7) / 8)

@@ -46,7 +46,7 @@ final class TrainingLoop {
     init(
         model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: [Int32],
         budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
-        inputs: [String: ContentDigest] = [:], execution: Execution,
+        inputs: [String: ContentDigest] = [:], execution: Execution, collective: Collective? = nil,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
         steps = budget.steps(corpusTokens: tokens.count)
@@ -54,7 +54,8 @@ final class TrainingLoop {
         self.objective = objective
         self.budget = budget
         self.execution = execution
-        collective = Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
+        self.collective =
+            collective ?? Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
         segments = try TokenSegments(tokens: tokens, length: budget.sequenceLength, seed: seed)
         rates = optimizer.schedule(steps: steps)
         identity = try RunIdentity(
@@ -65,7 +66,7 @@ final class TrainingLoop {
         let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
         // A small model's gradients are added up on this rank before they travel, once a step.
         let index = optimizerIndex
-        let blocks = collective.workers == 1 ? model.blocks.map { $0.parameters.compactMap { index[$0] } } : []
+        let blocks = self.collective.isAlone ? model.blocks.map { $0.parameters.compactMap { index[$0] } } : []
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient, group: execution.group,
             blocks: blocks, device: execution.device, seed: seed,
@@ -225,7 +226,7 @@ final class TrainingLoop {
         }
 
         var parts: [Tensor] = []
-        if collective.workers == 1 {
+        if collective.isAlone {
             // Gradients are as large as the model: each block's are added when they are there.
             setOperationThreads(collective.threadsPerWorker)
             for sequences in rounds {

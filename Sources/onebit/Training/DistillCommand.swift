@@ -19,6 +19,9 @@ struct DistillCommand: ParsableCommand {
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --recipe paper --epochs 50
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --processes 4
+              torchrun --no-python --nproc-per-node 8 onebit distill llama-7b --start start --corpus corpus.jsonl \
+                --output student
             """
     )
 
@@ -41,9 +44,12 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
+    @OptionGroup(title: "Several processes") var distributed: DistributedOptions
     @OptionGroup var progress: ProgressOptions
 
-    func run() throws {
+    func run() throws { try distributed.run { try run(in: execution.execution(in: $0, threads: $1)) } }
+
+    private func run(in execution: Execution) throws {
         let teacher = try checkpoints.open(teacher)
         let start = try checkpoints.reopen(start)
         let tokens = try Corpus.tokens(
@@ -54,7 +60,7 @@ struct DistillCommand: ParsableCommand {
         method.apply(to: &configuration)
         try distill(
             teacher: teacher, start: start, tokens: tokens, configuration: configuration,
-            execution: execution.execution, output: output.output, overwrite: output.overwrite, resumption: resumption,
+            execution: execution, output: output.output, overwrite: output.overwrite, resumption: resumption,
             progress: progress)
     }
 }
@@ -65,6 +71,10 @@ func distill(
     execution: Execution, output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
 ) throws {
     let work = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
+    // One process of several speaks, and cleans up.
+    let isFirst = execution.group.rank == 0
+    var progress = progress
+    if !isFirst { progress.quiet = true }
     let distiller = try Distiller(teacher: teacher, start: start, configuration: configuration, execution: execution)
     let budget = configuration.budget
     if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: tokens.count)) }
@@ -79,7 +89,7 @@ func distill(
         meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
     }
     meter.finish()
-    if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
+    if isFirst, FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
 }
 
 extension Distiller {

@@ -212,7 +212,12 @@ struct ExecutionOptions: ParsableArguments {
         if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
     }
 
-    var execution: Execution { Execution(threads: threads.threads, microBatchSize: microBatchSize) }
+    var execution: Execution { execution(in: .alone, threads: nil) }
+
+    /// - Parameter threads: Of this process where none are given.
+    func execution(in group: ProcessGroup, threads: Int?) -> Execution {
+        Execution(threads: self.threads.threads ?? threads, microBatchSize: microBatchSize, group: group)
+    }
 }
 
 extension TrainingError: CommandLineAdvice {
