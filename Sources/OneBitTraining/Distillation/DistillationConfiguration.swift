@@ -92,10 +92,10 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     ///
     /// - Parameters:
     ///   - teacher: The model that is compressed.
-    ///   - corpus: The given corpus; nil where the teacher writes it.
-    public func identity(teacher: Checkpoint, corpus: ContentDigest?) throws -> RunIdentity {
-        var inputs = ["teacher": try ContentDigest(of: teacher)]
-        inputs["corpus"] = corpus
-        return try RunIdentity(self, inputs: inputs)
+    ///   - corpus: The given files; none where the teacher writes the corpus.
+    public func identity(teacher: Checkpoint, corpus: [CorpusSource]) throws -> RunIdentity {
+        try RunIdentity(
+            self, inputs: ["teacher": try ContentDigest(of: teacher)],
+            corpus: corpus.isEmpty ? [:] : try CorpusSource.identity(of: corpus))
     }
 }

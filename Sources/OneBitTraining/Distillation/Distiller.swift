@@ -51,7 +51,7 @@ public struct Distiller {
     /// Trains the student and writes it as a float checkpoint.
     ///
     /// - Parameters:
-    ///   - corpus: One stream of tokens.
+    ///   - corpus: What is trained on.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
     ///   - overwrite: Whether a directory that stands there is replaced.
     ///   - checkpoints: When the state is saved, and whether an earlier one is resumed; nil saves nothing.
@@ -60,7 +60,7 @@ public struct Distiller {
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        corpus: [Int32],
+        corpus: TrainingCorpus,
         output: URL,
         overwrite: Bool,
         checkpoints: CheckpointPolicy?,

@@ -108,7 +108,7 @@ public struct Pretrainer {
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        tokens: [Int32],
+        tokens: TrainingCorpus,
         configuration: PretrainingConfiguration,
         execution: Execution = Execution(),
         into directory: URL,

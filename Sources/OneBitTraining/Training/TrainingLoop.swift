@@ -98,7 +98,7 @@ final class TrainingLoop {
 
     /// - Parameter settings: What the run computes besides the arguments; enters its identity with the corpus.
     init(
-        model: Transformer, tokens: [Int32], budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64,
+        model: Transformer, tokens: TrainingCorpus, budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64,
         settings: some Encodable, inputs: [String: ContentDigest] = [:], execution: Execution,
         collective: Collective? = nil
     ) throws {
@@ -109,10 +109,10 @@ final class TrainingLoop {
         self.execution = execution
         self.collective =
             collective ?? Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
-        segments = try TokenSegments(tokens: tokens, length: budget.sequenceLength, seed: seed)
+        segments = try TokenSegments(
+            tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
         schedule = optimizer.schedule(steps: steps)
-        identity = try RunIdentity(
-            settings, inputs: inputs.merging(["corpus": ContentDigest(of: tokens)], uniquingKeysWith: { $1 }))
+        identity = try RunIdentity(settings, inputs: inputs, corpus: tokens.identity)
         self.optimizer = try AdamW(model.parameters, settings: optimizer)
         trained = model.parameters.indices.filter { optimizer.learningRates[model.parameters[$0].group] > 0 }
     }

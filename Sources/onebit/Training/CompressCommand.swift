@@ -33,8 +33,11 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Preset of the method: the paper's, or the best that we have measured.")
     var recipe = RecipeName.default
 
-    @Option(help: "Corpus to distil on, in place of one that the teacher writes.")
-    var corpus: URL?
+    @Option(
+        help: ArgumentHelp(
+            "Corpus to distil on, in place of one that the teacher writes; several of them make a mixture.",
+            discussion: CorpusSource.argumentHelp, valueName: "file[=weight]"))
+    var corpus: [CorpusSource] = []
 
     @Option(
         help:
@@ -93,28 +96,28 @@ struct CompressCommand: ParsableCommand {
         let heldOut = try text.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
-        let givenText = try corpus.map {
-            try CompressionText(corpus: $0, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
-        }
         let work = try CompressionWork(
             beside: output.output,
-            identity: try configuration.identity(teacher: teacher, corpus: try corpus.map(ContentDigest.init(of:))),
+            identity: try configuration.identity(teacher: teacher, corpus: corpus),
             resumes: resumption.resume)
 
         let report: CompressionReport
         do {
+            func text(of corpus: [CorpusSource]) throws -> CompressionText {
+                try CompressionText(
+                    corpus: corpus, heldOut: heldOut, tokenizer: tokenizer, teacher: teacher, work: work,
+                    progress: progress)
+            }
+            let givenText = corpus.isEmpty ? nil : try text(of: corpus)
             try initialize(teacher, configuration, work)
-            if corpus == nil { try synthesize(teacher, configuration, tokenizer, work) }
-            let text =
-                try givenText
-                ?? CompressionText(
-                    corpus: work.corpus, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
+            if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
+            let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
             try distill(teacher, configuration, text.training, work)
             try pack(work)
             report = try evaluate(
                 teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
         } catch {
-            work.removeUnlessBegun()
+            work.removeUnlessBegun(after: error)
             throw error
         }
         if json.json {
@@ -160,13 +163,14 @@ struct CompressCommand: ParsableCommand {
     }
 
     private func distill(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ tokens: [Int32], _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ corpus: TrainingCorpus,
+        _ work: CompressionWork
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
-            teacher: teacher, start: try checkpoints.reopen(work.start), tokens: tokens,
+            teacher: teacher, start: try checkpoints.reopen(work.start), corpus: corpus,
             configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
             resumption: resumption, progress: progress)
     }
@@ -192,7 +196,8 @@ struct CompressCommand: ParsableCommand {
             tokenizer: tokenizer, heldOut: text.heldOut, window: configuration.budget.sequenceLength, tasks: tasks,
             prompt: prompt,
             recipe: CompressionRecord(
-                name: recipe, configuration: configuration, corpus: corpus?.lastPathComponent,
+                name: recipe, configuration: configuration,
+                corpus: corpus.isEmpty ? nil : corpus.map(\.description).joined(separator: ", "),
                 corpusTokens: text.training.count, steps: try work.stepsMade()),
             seconds: elapsed / .seconds(1), threads: execution.threads.threads, progress: progress)
         try work.finish(

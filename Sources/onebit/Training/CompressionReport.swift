@@ -166,7 +166,7 @@ struct CompressionRecord: Encodable {
     /// The preset.
     var name: RecipeName
     var configuration: DistillationConfiguration
-    /// The corpus's file; nil where the teacher wrote it.
+    /// The corpus's files, with their weights; nil where the teacher wrote it.
     var corpus: String?
     /// Tokens that were trained on, those held out not among them.
     var corpusTokens: Int

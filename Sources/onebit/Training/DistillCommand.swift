@@ -18,6 +18,7 @@ struct DistillCommand: ParsableCommand {
             EXAMPLES
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --recipe paper --epochs 50
+              onebit distill llama-7b --start start --corpus stories.jsonl=2 --corpus wiki.txt.gz=1 --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
             """
     )
@@ -28,8 +29,11 @@ struct DistillCommand: ParsableCommand {
     @Option(help: "Directory of the start checkpoint, from onebit init with the same --recipe.")
     var start: URL
 
-    @Option(help: "Corpus: lines of {\"text\": …} or {\"tokens\": […]}, or plain text; also gzipped.")
-    var corpus: URL
+    @Option(
+        help: ArgumentHelp(
+            "Corpus: lines of {\"text\": …} or {\"tokens\": […]}, or plain text; also gzipped. Several of them make a mixture.",
+            discussion: CorpusSource.argumentHelp, valueName: "file[=weight]"))
+    var corpus: [CorpusSource]
 
     @Option(help: "Preset of the method.")
     var recipe = RecipeName.default
@@ -46,32 +50,46 @@ struct DistillCommand: ParsableCommand {
     func run() throws {
         let teacher = try checkpoints.open(teacher)
         let start = try checkpoints.reopen(start)
-        let tokens = try Corpus.tokens(
-            of: corpus, tokenizer: try loadTokenizer(from: teacher.directory),
-            vocabularySize: teacher.configuration.vocabularySize)
         var configuration = recipe.configuration(for: teacher.configuration, seed: seed.seed)
         budget.apply(to: &configuration.budget, of: recipe)
         method.apply(to: &configuration)
-        try distill(
-            teacher: teacher, start: start, tokens: tokens, configuration: configuration,
-            execution: execution.execution, output: output.output, overwrite: output.overwrite, resumption: resumption,
-            progress: progress)
+        let work = trainingDirectory(of: output.output)
+        do {
+            let tokens = try TokenizedCorpus.open(
+                corpus,
+                encoding: CorpusEncoding(
+                    tokenizer: try loadTokenizer(from: teacher.directory), directory: teacher.directory,
+                    vocabularySize: teacher.configuration.vocabularySize),
+                in: work, progress: progress)
+            try distill(
+                teacher: teacher, start: start, corpus: tokens, configuration: configuration,
+                execution: execution.execution, output: output.output, overwrite: output.overwrite,
+                resumption: resumption, progress: progress)
+        } catch {
+            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            throw error
+        }
     }
+}
+
+/// Where a run keeps its training checkpoints, and what it makes of its corpus, until its output stands.
+func trainingDirectory(of output: URL) -> URL {
+    output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
 }
 
 /// Distills with progress, keeping the training checkpoints beside the output until it stands.
 func distill(
-    teacher: Checkpoint, start: Checkpoint, tokens: [Int32], configuration: DistillationConfiguration,
+    teacher: Checkpoint, start: Checkpoint, corpus: TrainingCorpus, configuration: DistillationConfiguration,
     execution: Execution, output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
 ) throws {
-    let work = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
+    let work = trainingDirectory(of: output)
     let distiller = try Distiller(teacher: teacher, start: start, configuration: configuration, execution: execution)
     let budget = configuration.budget
-    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: tokens.count)) }
-    let total = budget.steps(corpusTokens: tokens.count) * budget.tokensPerStep
+    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: corpus.count)) }
+    let total = budget.steps(corpusTokens: corpus.count) * budget.tokensPerStep
     let meter = progress.meter("distill", total: total, unit: "tokens")
     try distiller.run(
-        corpus: tokens,
+        corpus: corpus,
         output: output,
         overwrite: overwrite,
         checkpoints: resumption.policy(in: work)

@@ -224,7 +224,7 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
         }
     }
 }

@@ -11,7 +11,8 @@ struct PretrainCommand: ParsableCommand {
         abstract: "Train a small LLaMA model from random weights on a text.",
         discussion: """
             Next-token training, for teachers to try things on. The text is JSON lines of {"text": …}, one document each, \
-            or plain text as one document. Without --tokenizer a byte-pair tokenizer is trained on it first.
+            or plain text as one document, also gzipped; several files make a mixture, in which a weight (stories.jsonl=2) \
+            is a file's share. Without --tokenizer a byte-pair tokenizer is trained on it first.
 
             EXAMPLES
               onebit pretrain stories.jsonl --output teacher --vocabulary-size 1024 --hidden-size 128 --layers 6
@@ -19,8 +20,8 @@ struct PretrainCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Text to train on.")
-    var text: URL
+    @Argument(help: ArgumentHelp("Text to train on.", valueName: "file[=weight]"))
+    var text: [CorpusSource]
 
     @OptionGroup var output: OutputOptions
 
@@ -66,8 +67,17 @@ struct PretrainCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
-        let work = output.output.deletingLastPathComponent()
-            .appending(path: output.output.lastPathComponent + ".training")
+        let work = trainingDirectory(of: output.output)
+        do {
+            try train(work: work)
+        } catch {
+            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            throw error
+        }
+        if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
+    }
+
+    private func train(work: URL) throws {
         try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
             let source = try provideTokenizer(in: directory)
             let shape = PretrainingShape(
@@ -79,8 +89,12 @@ struct PretrainCommand: ParsableCommand {
                 try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
                 to: configurationFile)
             let configuration = try ModelConfiguration(contentsOf: configurationFile)
-            let tokens = try Corpus.tokens(
-                of: text, tokenizer: source, vocabularySize: configuration.vocabularySize, closesDocuments: true)
+            let tokens = try TokenizedCorpus.open(
+                text,
+                encoding: CorpusEncoding(
+                    tokenizer: source, directory: directory, vocabularySize: configuration.vocabularySize,
+                    closesDocuments: true),
+                in: work, progress: progress)
             let budget = TrainingBudget(
                 length: .steps(steps), batchSize: batchSize, sequenceLength: sequenceLength ?? context)
             let pretrainer = try Pretrainer(
@@ -101,7 +115,6 @@ struct PretrainCommand: ParsableCommand {
             }
             meter.finish(note: "\(pretrainer.parameterCount) parameters")
         }
-        if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
     }
 
     /// Copies the given tokenizer into `directory`, or trains one there.
@@ -112,7 +125,7 @@ struct PretrainCommand: ParsableCommand {
             }
         } else {
             let trained = try BytePairTrainer.train(
-                texts: try Corpus.documents(of: text), vocabularySize: vocabularySize)
+                texts: try text.flatMap { try Corpus.documents(of: $0.file) }, vocabularySize: vocabularySize)
             try writeAtomically(trained, to: directory.appending(path: "tokenizer.json"))
             try writeAtomically(
                 BytePairTrainer.tokenizerConfiguration, to: directory.appending(path: "tokenizer_config.json"))
