@@ -216,7 +216,7 @@ public final class Transformer: Sendable {
 // MARK: Parameters
 
 /// What a parameter is for; configurations choose by it what is trained and how fast.
-public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
+public enum ParameterGroup: String, Sendable, Codable, CaseIterable, CodingKeyRepresentable {
     /// Matrix of a dense linear layer.
     case dense
     /// The float matrix W whose signs a OneBit layer uses.
