@@ -1,9 +1,33 @@
 import Foundation
 import ModelDescription
+import Synchronization
 
 /// What a step spends its time on.
 public enum TrainingPhase: String, Sendable, Hashable, Codable, CaseIterable, CodingKeyRepresentable {
     case data, teacher, studentForward, head, backward, reduce, optimizer, checkpoint, validation
+}
+
+/// Adds up what the phases of a step take. On several threads, a phase's time is the mean over those that are in it.
+final class PhaseTimer: Sendable {
+    private let seconds = Mutex<[TrainingPhase: Double]>([:])
+
+    /// - Parameter workers: Threads that run a phase side by side, each measuring its own part.
+    func measure<Result>(_ phase: TrainingPhase, workers: Int = 1, _ body: () throws -> Result) rethrows -> Result {
+        let begin = ContinuousClock.now
+        defer {
+            let taken = (ContinuousClock.now - begin) / .seconds(1) / Double(workers)
+            seconds.withLock { $0[phase, default: 0] += taken }
+        }
+        return try body()
+    }
+
+    /// The sums since the last call.
+    func take() -> [TrainingPhase: Double] {
+        seconds.withLock { seconds in
+            defer { seconds = [:] }
+            return seconds
+        }
+    }
 }
 
 /// What is seen of a step besides its ``TrainingEvent``: times, rates and memory, which differ from run to run.
@@ -17,9 +41,9 @@ public struct StepMetrics: Sendable, Hashable {
     public var tokens: Int
     /// Tokens of this step.
     public var stepTokens: Int
-    /// Wall-clock time of this step.
+    /// Wall-clock time of this step, checkpoint and validation behind it not counted.
     public var seconds: Double
-    /// What is known of where that time went.
+    /// What is known of where that time went; and what checkpoint and validation behind the step before took.
     public var phases: [TrainingPhase: Double]
     /// Share of the latent weights whose sign this step turned; nil where no signs are trained.
     public var turnedSigns: Double?
@@ -129,15 +153,4 @@ extension ModelConfiguration {
         let attention = Double(layerCount) * Double(length + 1) * Double(attentionHeadCount * headSize)
         return 2 * (weights + head + attention)
     }
-}
-
-/// Largest resident memory that this process has had, in bytes; of the kernel's accounting, mapped files included.
-func peakResidentBytes() -> Int {
-    var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
-    #if canImport(Darwin)
-        return usage.ru_maxrss
-    #else
-        return usage.ru_maxrss * 1024
-    #endif
 }

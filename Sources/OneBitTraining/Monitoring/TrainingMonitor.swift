@@ -101,33 +101,32 @@ public final class TrainingMonitor {
             && !past.contains { if case .validation(done, _) = $0 { true } else { false } }
     }
 
-    /// Takes note of a step, and judges the model where that is due.
-    ///
-    /// - Parameters:
-    ///   - metrics: The step's.
-    ///   - model: Gives the model as it is after the step.
-    /// - Returns: The judgment, where there is one.
-    func didStep(_ metrics: StepMetrics, model: () throws -> Transformer) throws -> ValidationResult? {
+    /// Takes note of a step.
+    func didStep(_ metrics: StepMetrics) throws {
         try append(.step(metrics))
         try events?.append(
             .init(metrics, peakOperationsPerSecond: peakOperationsPerSecond), step: metrics.event.step)
-        return validates(at: metrics.event.step) ? try validate(after: metrics.event.step, model: model()) : nil
     }
 
     /// Judges the model as it is after a step.
-    func validate(after step: Int, model: Transformer) throws -> ValidationResult? {
-        guard let result = try validation?.judge(step, TorchModel(model)) else { return nil }
+    ///
+    /// - Parameter keep: Receives the result before it is noted down: a run that is stopped in it judges again.
+    func validate(after step: Int, model: Transformer, keep: (ValidationResult) throws -> Void) throws {
+        guard let result = try validation?.judge(step, TorchModel(model)) else { return }
+        try keep(result)
         try append(.validation(step: step, result))
         try events?.append(.init(result), step: step)
         if let sample = result.sample { try events?.append(.text(tag: "eval/sample", sample), step: step) }
-        return result
     }
 
     private func append(_ line: MetricsLine) throws { try log?.write(contentsOf: line.data) }
 
-    /// Copies a run's metrics, description and event files into another directory.
-    public static func copy(from directory: URL, to destination: URL) throws {
-        for name in [logName, descriptionName, eventDirectory] {
+    /// Names of what is kept in a run's directory, and in its output when it is done.
+    public static let files = [logName, descriptionName, eventDirectory]
+
+    /// Copies metrics, description and event files into another directory.
+    func copy(to destination: URL) throws {
+        for name in Self.files {
             let source = directory.appending(path: name)
             guard FileManager.default.fileExists(atPath: source.path) else { continue }
             try FileManager.default.copyItem(at: source, to: destination.appending(path: name))
