@@ -12,11 +12,17 @@ public final class TrainingMonitor {
     public struct Validation {
         /// Steps between two validations; the last step has one too.
         public var interval: Int
+        /// What decides the figures, by the keys of a run's identity: where the best checkpoint is kept, they decide the result.
+        public var identity: [String: String]
         /// Judges the model as it is after a step.
         public var judge: (_ step: Int, _ model: TorchModel) throws -> ValidationResult
 
-        public init(interval: Int, judge: @escaping (_ step: Int, _ model: TorchModel) throws -> ValidationResult) {
+        public init(
+            interval: Int, identity: [String: String] = [:],
+            judge: @escaping (_ step: Int, _ model: TorchModel) throws -> ValidationResult
+        ) {
             self.interval = interval
+            self.identity = identity
             self.judge = judge
         }
     }
@@ -62,6 +68,9 @@ public final class TrainingMonitor {
     }
 
     deinit { try? log?.close() }
+
+    /// What decides which checkpoint is the best, by the keys of a run's identity.
+    var selectionIdentity: [String: String] { validation?.identity ?? [:] }
 
     /// Whether the model is judged after a step.
     public func validates(at step: Int) -> Bool {

@@ -33,6 +33,13 @@ public struct RunIdentity: Sendable, Hashable, Codable {
         self.settings = values
     }
 
+    /// The same with more of what decides the result.
+    public func adding(_ values: [String: String]) -> RunIdentity {
+        RunIdentity(settings: settings.merging(values) { $1 })
+    }
+
+    private init(settings: [String: String]) { self.settings = settings }
+
     /// Checks a resumption.
     ///
     /// - Parameters:

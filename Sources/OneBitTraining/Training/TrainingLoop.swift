@@ -111,6 +111,8 @@ final class TrainingLoop {
         observe: (TrainingEvent) throws -> Void,
         finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
+        let identity =
+            policy?.keepsBest == true ? identity.adding(monitor?.selectionIdentity ?? [:]) : identity
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count

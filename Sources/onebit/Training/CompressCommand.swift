@@ -62,6 +62,7 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
 
     @Flag(help: "Keep the stages' results in OUTPUT.work.")
     var keepWork = false
@@ -96,9 +97,13 @@ struct CompressCommand: ParsableCommand {
         let heldOut = try text.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
+        let validation = try monitoring.validation.map {
+            try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
+        }
         let work = try CompressionWork(
             beside: output.output,
-            identity: try configuration.identity(teacher: teacher, corpus: corpus),
+            identity: try configuration.identity(teacher: teacher, corpus: corpus)
+                .adding(monitoring.identity(file: monitoring.validation ?? text)),
             resumes: resumption.resume)
 
         let report: CompressionReport
@@ -112,7 +117,7 @@ struct CompressCommand: ParsableCommand {
             try initialize(teacher, configuration, work)
             if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
             let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
-            try distill(teacher, configuration, text.training, work)
+            try distill(teacher, configuration, text, validation ?? text.heldOut, tokenizer, work)
             try pack(work)
             report = try evaluate(
                 teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
@@ -163,16 +168,17 @@ struct CompressCommand: ParsableCommand {
     }
 
     private func distill(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ corpus: TrainingCorpus,
-        _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
+        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
-            teacher: teacher, start: try checkpoints.reopen(work.start), corpus: corpus,
+            teacher: teacher, start: try checkpoints.reopen(work.start), corpus: text.training,
             configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
-            resumption: resumption, progress: progress)
+            resumption: resumption, monitoring: monitoring, heldOut: validation, tokenizer: tokenizer, prompt: prompt,
+            progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {

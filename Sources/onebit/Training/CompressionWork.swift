@@ -64,6 +64,10 @@ struct CompressionWork {
                 try FileManager.default.copyItem(at: packed.appending(path: name), to: staged.appending(path: name))
             }
             try FileManager.default.copyItem(at: trainingLog, to: staged.appending(path: "training_log.jsonl"))
+            for name in TrainingMonitor.files where has(student.appending(path: name)) {
+                try FileManager.default.copyItem(
+                    at: student.appending(path: name), to: staged.appending(path: name))
+            }
             try writeAtomically(Data(card.utf8), to: staged.appending(path: "README.md"))
             try writeAtomically(
                 Data((try jsonText(report) + "\n").utf8), to: staged.appending(path: "compression_report.json"))
@@ -81,6 +85,8 @@ struct CompressionText {
         let tokens: [Int]
         let name: String
         let loader: Loader
+        /// Nil for documents held out of the corpus.
+        let file: URL?
     }
 
     /// What the `datasets` library calls the reader of a file; the Hub's cards name data of one's own by it.
@@ -93,7 +99,7 @@ struct CompressionText {
     /// Reads a text to evaluate on.
     static func heldOut(_ file: URL, tokenizer: any Tokenizer, vocabularySize: Int) throws -> HeldOut {
         let tokens = try Corpus.tokens(of: file, tokenizer: tokenizer, vocabularySize: vocabularySize)
-        return HeldOut(tokens: tokens.map(Int.init), name: file.lastPathComponent, loader: Loader(of: file))
+        return HeldOut(tokens: tokens.map(Int.init), name: file.lastPathComponent, loader: Loader(of: file), file: file)
     }
 
     /// - Parameters:
@@ -119,6 +125,7 @@ struct CompressionText {
                     try Corpus.tokens(
                         of: $0.file, tokenizer: tokenizer, vocabularySize: vocabularySize, selection: .heldOut
                     ).map(Int.init)
-                }, name: "documents held out of the corpus", loader: Loader(of: corpus[0].file))
+                }, name: "documents held out of the corpus", loader: Loader(of: corpus[0].file),
+                file: nil)
     }
 }

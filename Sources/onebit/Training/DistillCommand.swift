@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
+import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -42,10 +43,21 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
+
+    @Option(help: "What the samples of the validations begin with.")
+    var prompt = ""
+
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
+
+    func validate() throws {
+        if monitoring.validateEvery != nil, monitoring.validation == nil {
+            throw ValidationError("--validate-every needs --validation.")
+        }
+    }
 
     func run() throws {
         let teacher = try checkpoints.open(teacher)
@@ -54,17 +66,23 @@ struct DistillCommand: ParsableCommand {
         budget.apply(to: &configuration.budget, of: recipe)
         method.apply(to: &configuration)
         let work = trainingDirectory(of: output.output)
+        let tokenizer = try loadTokenizer(from: teacher.directory)
+        let heldOut = try monitoring.validation.map {
+            try CompressionText.heldOut(
+                $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize)
+        }
         do {
             let tokens = try TokenizedCorpus.open(
                 corpus,
                 encoding: CorpusEncoding(
-                    tokenizer: try loadTokenizer(from: teacher.directory), directory: teacher.directory,
+                    tokenizer: tokenizer, directory: teacher.directory,
                     vocabularySize: teacher.configuration.vocabularySize),
                 in: work, progress: progress)
             try distill(
                 teacher: teacher, start: start, corpus: tokens, configuration: configuration,
                 execution: execution.execution, output: output.output, overwrite: output.overwrite,
-                resumption: resumption, progress: progress)
+                resumption: resumption, monitoring: monitoring, heldOut: heldOut, tokenizer: tokenizer, prompt: prompt,
+                progress: progress)
         } catch {
             TokenizedCorpus.removeUnlessBegun(work, after: error)
             throw error
@@ -80,19 +98,26 @@ func trainingDirectory(of output: URL) -> URL {
 /// Distills with progress, keeping the training checkpoints beside the output until it stands.
 func distill(
     teacher: Checkpoint, start: Checkpoint, corpus: TrainingCorpus, configuration: DistillationConfiguration,
-    execution: Execution, output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
+    execution: Execution, output: URL, overwrite: Bool, resumption: ResumeOptions, monitoring: MonitoringOptions,
+    heldOut: CompressionText.HeldOut?, tokenizer: any Tokenizer, prompt: String, progress: ProgressOptions
 ) throws {
     let work = trainingDirectory(of: output)
     let distiller = try Distiller(teacher: teacher, start: start, configuration: configuration, execution: execution)
     let budget = configuration.budget
     if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: corpus.count)) }
+    let validation = try heldOut.flatMap {
+        try monitoring.validation(
+            on: TokenizedText(name: $0.name, sequences: [$0.tokens]), file: $0.file, window: budget.sequenceLength,
+            teacher: distiller.evaluatedTeacher, tokenizer: tokenizer, prompt: prompt, progress: progress)
+    }
     let total = budget.steps(corpusTokens: corpus.count) * budget.tokensPerStep
     let meter = progress.meter("distill", total: total, unit: "tokens")
     try distiller.run(
         corpus: corpus,
         output: output,
         overwrite: overwrite,
-        checkpoints: resumption.policy(in: work)
+        checkpoints: resumption.policy(in: work, keepsBest: monitoring.keepBest),
+        monitor: monitoring.monitor(directory: work, execution: execution, validation: validation)
     ) { event in
         meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
     }

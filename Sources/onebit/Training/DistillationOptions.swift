@@ -190,8 +190,8 @@ struct ResumeOptions: ParsableArguments {
     }
 
     /// Checkpoints in a directory; what a stopped run does before it ends is printed.
-    func policy(in directory: URL) -> CheckpointPolicy {
-        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume) { steps in
+    func policy(in directory: URL, keepsBest: Bool = false) -> CheckpointPolicy {
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) { steps in
             ProgressDisplay.endOpenLine()
             StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
         }

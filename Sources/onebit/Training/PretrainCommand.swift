@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
+import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -62,9 +63,20 @@ struct PretrainCommand: ParsableCommand {
     var learningRate = 3e-3
 
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
+
+    @Option(help: "What the samples of the validations begin with.")
+    var prompt = ""
+
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
+
+    func validate() throws {
+        if monitoring.validateEvery != nil, monitoring.validation == nil {
+            throw ValidationError("--validate-every needs --validation.")
+        }
+    }
 
     func run() throws {
         let work = trainingDirectory(of: output.output)
@@ -99,6 +111,13 @@ struct PretrainCommand: ParsableCommand {
                 length: .steps(steps), batchSize: batchSize, sequenceLength: sequenceLength ?? context)
             let pretrainer = try Pretrainer(
                 configuration: configuration, elementType: .bfloat16, seed: seed.seed)
+            let validation = try monitoring.validation.flatMap {
+                let heldOut = try CompressionText.heldOut(
+                    $0, tokenizer: source, vocabularySize: configuration.vocabularySize)
+                return try monitoring.validation(
+                    on: TokenizedText(name: heldOut.name, sequences: [heldOut.tokens]), file: $0,
+                    window: budget.sequenceLength, teacher: nil, tokenizer: source, prompt: prompt, progress: progress)
+            }
             let meter = progress.meter("pretrain", total: steps * budget.tokensPerStep, unit: "tokens")
             try pretrainer.run(
                 tokens: tokens,
@@ -109,7 +128,9 @@ struct PretrainCommand: ParsableCommand {
                     seed: seed.seed),
                 execution: execution.execution,
                 into: directory,
-                checkpoints: resumption.policy(in: work)
+                checkpoints: resumption.policy(in: work, keepsBest: monitoring.keepBest),
+                monitor: monitoring.monitor(
+                    directory: work, execution: execution.execution, validation: validation)
             ) { event in
                 meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
             }
