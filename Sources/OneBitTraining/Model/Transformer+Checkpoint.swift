@@ -28,7 +28,9 @@ extension Transformer {
         ) { name, group in
             try checkCancellation()
             let tensor = try checkpoint.tensor(name)
-            if group == .latent { return .signs(try SignMatrix(signsOf: tensor.converted(to: .float32, device: device))) }
+            if group == .latent {
+                return .signs(try SignMatrix(signsOf: tensor.converted(to: .float32, device: device)))
+            }
             return .tensor(try tensor.converted(to: keepsFileTypes ? tensor.dtype : .float32, device: device))
         }
     }
