@@ -141,7 +141,8 @@ final class TrainingLoop {
                 let (event, optimized) = try step(events.count + 1)
                 events.append(event)
                 try checkpoints?.append(event)
-                try monitor?.didStep(metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
+                try monitor?.didStep(
+                    metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                 try observe(event)
                 if monitor?.validates(at: event.step) == true { try validate() }
                 if let policy, event.step % policy.interval == 0, event.step < steps {

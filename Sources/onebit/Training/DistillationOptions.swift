@@ -191,7 +191,8 @@ struct ResumeOptions: ParsableArguments {
 
     /// Checkpoints in a directory; what a stopped run does before it ends is printed.
     func policy(in directory: URL, keepsBest: Bool = false) -> CheckpointPolicy {
-        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) { steps in
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) {
+            steps in
             ProgressDisplay.endOpenLine()
             StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
         }
@@ -224,7 +225,7 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
         }
     }
 }
