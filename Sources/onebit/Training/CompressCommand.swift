@@ -163,8 +163,8 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, threads: execution.threads.threads,
-            to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits,
+            threads: execution.threads.threads, to: work.corpus, overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(

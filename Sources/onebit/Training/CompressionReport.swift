@@ -223,6 +223,6 @@ struct CompressionRecord: Encodable {
             case .model: "first token drawn by the model"
             }
         return "written by the teacher: \(Quantity.grouped(synthesis.samples)) samples of up to "
-            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first), \(synthesis.batchSize) side by side"
+            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first)"
     }
 }
