@@ -21,8 +21,8 @@ fi
 readonly cuda least_swift=6.1
 # Wheels and pip's copies of them while downloading; afterwards wheels and what comes out of them.
 if [ $cuda = yes ]; then
-    readonly megabytes_to_download=5300 megabytes_to_unpack=4400
-    readonly download_size="2.5 GB" unpacked_size="4.3 GB"
+    readonly megabytes_to_download=5200 megabytes_to_unpack=3800
+    readonly download_size="2.5 GB" unpacked_size="3.7 GB"
 else
     readonly megabytes_to_download=1200 megabytes_to_unpack=600
     readonly download_size="540 MB" unpacked_size="500 MB"

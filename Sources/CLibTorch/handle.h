@@ -15,7 +15,11 @@ struct lt_tensor {
 
 namespace onebit {
 
-void set_last_error(const std::string &message);
+/// `is_memory`: whether a device had no memory left.
+void set_last_error(const std::string &message, bool is_memory = false);
+
+at::ScalarType scalar_type(lt_type type);
+at::Device place(lt_device device);
 
 /// Throws where this thread's stop test says true.
 void throw_if_stopped();
@@ -25,6 +29,8 @@ template <typename Result, typename Body>
 Result guarded(Result failure, Body &&body) {
     try {
         return body();
+    } catch (const c10::OutOfMemoryError &error) {
+        set_last_error(error.what_without_backtrace(), /*is_memory=*/true);
     } catch (const c10::Error &error) {
         set_last_error(error.what_without_backtrace());
     } catch (const std::exception &error) {

@@ -20,6 +20,8 @@ extern "C" __attribute__((visibility("default"))) void *onebit_nccl_backend(void
         c10::intrusive_ptr<c10d::Backend> backend =
             c10::make_intrusive<c10d::ProcessGroupNCCL>(kept, rank, size, options);
         return backend.release();
+    } catch (const c10::Error &failure) {
+        std::snprintf(error, error_size, "%s", failure.what_without_backtrace());
     } catch (const std::exception &failure) {
         std::snprintf(error, error_size, "%s", failure.what());
     } catch (...) {

@@ -25,8 +25,8 @@ public final class TorchModel: HiddenStateModel {
     }
 
     /// Reads a dense model or a float student.
-    public convenience init(checkpoint: Checkpoint, threads: Int?) throws {
-        self.init(try Transformer(checkpoint: checkpoint), threads: threads)
+    public convenience init(checkpoint: Checkpoint, threads: Int?, device: Device = .cpu) throws {
+        self.init(try Transformer(checkpoint: checkpoint, execution: Execution(device: device)), threads: threads)
     }
 
     public func logits(of tokens: [Int]) throws -> [Float] {

@@ -66,6 +66,7 @@ struct PretrainCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
+        let execution = try execution.execution
         let work = output.output.deletingLastPathComponent()
             .appending(path: output.output.lastPathComponent + ".training")
         try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
@@ -93,7 +94,7 @@ struct PretrainCommand: ParsableCommand {
                     optimizer: OptimizerSettings(
                         learningRates: LearningRates(all: learningRate), warmupSteps: steps / 20),
                     seed: seed.seed),
-                execution: execution.execution,
+                execution: execution,
                 into: directory,
                 checkpoints: resumption.policy(in: work)
             ) { event in
