@@ -8,9 +8,14 @@
 #include <string>
 
 #include "CLibTorch.h"
+#include "sign_matrix.h"
 
 struct lt_tensor {
     at::Tensor value;
+};
+
+struct lt_sign_matrix {
+    c10::intrusive_ptr<onebit::SignMatrix> value;
 };
 
 namespace onebit {

@@ -59,8 +59,14 @@ void onebit::set_last_error(const std::string &message, bool is_memory) {
 }
 
 at::ScalarType onebit::scalar_type(lt_type type) {
-    constexpr at::ScalarType types[] = {at::kFloat, at::kHalf, at::kBFloat16, at::kLong};
-    return types[type];
+    switch (type) {
+        case LT_FLOAT32: return at::kFloat;
+        case LT_FLOAT16: return at::kHalf;
+        case LT_BFLOAT16: return at::kBFloat16;
+        case LT_INT64: return at::kLong;
+        case LT_UINT8: return at::kByte;
+    }
+    TORCH_CHECK(false, "no element type ", static_cast<int>(type));
 }
 
 void onebit::throw_if_stopped() {
@@ -135,6 +141,7 @@ lt_type lt_type_of(const lt_tensor *tensor) {
         case at::kHalf: return LT_FLOAT16;
         case at::kBFloat16: return LT_BFLOAT16;
         case at::kLong: return LT_INT64;
+        case at::kByte: return LT_UINT8;
         default: return LT_FLOAT32;
     }
 }
@@ -153,6 +160,10 @@ int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count) {
     return read_elements(tensor, at::kLong, out, count);
 }
 
+int lt_is_finite(const lt_tensor *tensor, bool *result) {
+    return guarded_effect([&] { *result = at::isfinite(tensor->value.detach()).all().item<bool>(); });
+}
+
 int lt_rank(const lt_tensor *tensor) { return static_cast<int>(tensor->value.dim()); }
 
 int64_t lt_size(const lt_tensor *tensor, int dimension) {
@@ -167,6 +178,15 @@ int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *s
         at::Tensor place = tensor->value.narrow(dimension, start, source->value.size(dimension));
         TORCH_CHECK(place.sizes() == source->value.sizes(), "writing ", source->value.sizes(), " over ", place.sizes());
         place.copy_(source->value);
+    });
+}
+
+int lt_accumulate(lt_tensor *tensor, const lt_tensor *source) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        TORCH_CHECK(tensor->value.sizes() == source->value.sizes(), "adding ", source->value.sizes(), " to ",
+                    tensor->value.sizes());
+        tensor->value.add_(source->value);
     });
 }
 
