@@ -39,7 +39,7 @@ at::Tensor packed_signs(const at::Tensor &latent) {
     }
     at::Tensor source = latent.contiguous();
     at::Tensor bits = at::empty({rows, bytes}, latent.options().dtype(at::kByte));
-    const float *weights = source.const_data_ptr<float>();
+    const float *weights = static_cast<const float *>(source.const_data_ptr());
     uint8_t *out = bits.mutable_data_ptr<uint8_t>();
     at::parallel_for(0, rows, 1 + (1 << 16) / std::max<int64_t>(1, columns), [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
@@ -70,8 +70,8 @@ at::Tensor rows_of(const at::Tensor &x) { return x.reshape({-1, x.size(-1)}); }
 /// takes no part in the forward pass. Everything but the three matrix products is computed in float32.
 struct SignLinear : torch::autograd::Function<SignLinear> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &input_scale,
-                              const at::Tensor &output_scale, const at::Tensor &product, const Signs &signs,
-                              double layer_norm_epsilon) {
+                              const at::Tensor &output_scale, const std::optional<at::Tensor> &product,
+                              const Signs &signs, double layer_norm_epsilon) {
         onebit::throw_if_stopped();
         at::ScalarType type = x.scalar_type();
         at::Tensor unscaled = onebit::product_transposed(
@@ -87,6 +87,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         y = y.to(type);
         context->save_for_backward({x, input_scale, output_scale, unscaled,
                                     reciprocal_deviation.defined() ? y : at::Tensor(), reciprocal_deviation});
+        context->saved_data["has_product"] = product.has_value();
         context->saved_data["signs"] = c10::IValue::make_capsule(signs);
         return y;
     }
@@ -113,7 +114,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
             if (context->needs_input_grad(1)) dinput_scale = (rows_of_x * u).sum(0, false, at::kFloat);
         }
         if (context->needs_input_grad(2)) doutput_scale = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
-        if (context->needs_input_grad(3)) {
+        if (context->saved_data["has_product"].toBool() && context->needs_input_grad(3)) {
             dproduct = onebit::product(rows_of_dy.to(type).t(), rows_of_x).to(at::kFloat);
         }
         return {dx, dinput_scale, doutput_scale, dproduct, at::Tensor(), at::Tensor()};
@@ -162,7 +163,7 @@ int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, i
     return guarded_effect([&] {
         TORCH_CHECK(before->value->bits.sizes() == after->value->bits.sizes(), "matrices of two shapes");
         at::Tensor turned = before->value->bits.bitwise_xor(after->value->bits).cpu();
-        const uint8_t *bytes = turned.const_data_ptr<uint8_t>();
+        const uint8_t *bytes = static_cast<const uint8_t *>(turned.const_data_ptr());
         *count = 0;
         for (int64_t i = 0; i < turned.numel(); ++i) *count += __builtin_popcount(bytes[i]);
     });
@@ -172,7 +173,8 @@ lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const
                           const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon) {
     return guarded_tensor([&] {
         return SignLinear::apply(x->value, input_scale->value, output_scale->value,
-                                 product ? product->value : at::Tensor(), signs->value, layer_norm_epsilon);
+                                 product ? std::optional<at::Tensor>(product->value) : std::nullopt,
+                                 signs->value, layer_norm_epsilon);
     });
 }
 

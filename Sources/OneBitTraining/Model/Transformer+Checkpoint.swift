@@ -32,7 +32,9 @@ extension Transformer {
         ) { name, group in
             try checkCancellation()
             let tensor = try checkpoint.tensor(name)
-            if group == .latent { return .signs(try SignMatrix(signsOf: tensor.converted(to: .float32, device: device))) }
+            if group == .latent {
+                return .signs(try SignMatrix(signsOf: tensor.converted(to: .float32, device: device)))
+            }
             let type = keepsFileTypes ? tensor.dtype : .float32
             if streamsBlocks, group == .dense {
                 return .tensor(try tensor.converted(to: type, device: .cpu).pinned())

@@ -164,7 +164,8 @@ struct BlockSchedule: Sendable {
     ) throws -> Tensor {
         let trained = parameters.filter { leaves[$0] != nil }
         let found = try output.gradients(by: [input] + trained.compactMap { leaves[$0] }, upstream: upstream)
-        try receive(zip(trained, found.dropFirst()).compactMap { parameter, gradient in gradient.map { (parameter, $0) } })
+        try receive(
+            zip(trained, found.dropFirst()).compactMap { parameter, gradient in gradient.map { (parameter, $0) } })
         guard let gradient = found[0] else { preconditionFailure("a block's output depends on its input") }
         return gradient
     }

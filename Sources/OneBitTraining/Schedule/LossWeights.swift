@@ -47,7 +47,8 @@ enum TrainingObjective: Sendable {
         case .nextToken: return parts[0]
         case .distillation(_, let weights):
             let factors =
-                [weights.klDivergence * Double(sequenceLength)] + [weights.hiddenStates, weights.languageModel].filter {
+                [weights.klDivergence * Double(sequenceLength)]
+                + [weights.hiddenStates, weights.languageModel].filter {
                     $0 != 0
                 }
             return zip(parts, factors).reduce(0) { $0 + $1.0 * $1.1 }
