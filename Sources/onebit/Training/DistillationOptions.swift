@@ -213,6 +213,7 @@ struct ResumeOptions: ParsableArguments {
 /// Where a training computes; a run may be resumed with other choices.
 struct ExecutionOptions: ParsableArguments {
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var device: DeviceOptions
 
     @Option(
         help: ArgumentHelp(
@@ -224,7 +225,12 @@ struct ExecutionOptions: ParsableArguments {
         if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
     }
 
-    var execution: Execution { Execution(threads: threads.threads, microBatchSize: microBatchSize) }
+    /// To be asked for before any tensor is made.
+    var execution: Execution {
+        get throws {
+            Execution(threads: threads.threads, microBatchSize: microBatchSize, device: try device.select())
+        }
+    }
 }
 
 extension TrainingError: CommandLineAdvice {
