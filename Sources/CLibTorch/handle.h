@@ -8,14 +8,22 @@
 #include <string>
 
 #include "CLibTorch.h"
+#include "sign_matrix.h"
 
 struct lt_tensor {
     at::Tensor value;
 };
 
+struct lt_sign_matrix {
+    c10::intrusive_ptr<onebit::SignMatrix> value;
+};
+
 namespace onebit {
 
 void set_last_error(const std::string &message);
+
+at::ScalarType scalar_type(lt_type type);
+at::Device place(lt_device device);
 
 /// Throws where this thread's stop test says true.
 void throw_if_stopped();

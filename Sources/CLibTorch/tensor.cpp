@@ -26,12 +26,8 @@ thread_local std::string last_error;
 thread_local lt_stop_test stop_test = nullptr;
 thread_local void *stop_context = nullptr;
 
-constexpr at::ScalarType scalar_types[] = {at::kFloat, at::kHalf, at::kBFloat16, at::kLong};
-
 at::TensorOptions options(lt_type type, lt_device device) {
-    at::Device place = device.kind == LT_CPU ? at::Device(at::kCPU)
-                                             : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
-    return at::TensorOptions().dtype(scalar_types[type]).device(place);
+    return at::TensorOptions().dtype(onebit::scalar_type(type)).device(onebit::place(device));
 }
 
 at::IntArrayRef dimensions(const int64_t *shape, int rank) {
@@ -57,6 +53,22 @@ int read_elements(const lt_tensor *tensor, at::ScalarType type, Element *out, si
 }  // namespace
 
 void onebit::set_last_error(const std::string &message) { last_error = message; }
+
+at::ScalarType onebit::scalar_type(lt_type type) {
+    switch (type) {
+        case LT_FLOAT32: return at::kFloat;
+        case LT_FLOAT16: return at::kHalf;
+        case LT_BFLOAT16: return at::kBFloat16;
+        case LT_INT64: return at::kLong;
+        case LT_UINT8: return at::kByte;
+    }
+    TORCH_CHECK(false, "no element type ", static_cast<int>(type));
+}
+
+at::Device onebit::place(lt_device device) {
+    return device.kind == LT_CPU ? at::Device(at::kCPU)
+                                 : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
+}
 
 void onebit::throw_if_stopped() {
     if (lt_is_stopped()) throw std::runtime_error("stopped");
@@ -125,6 +137,7 @@ lt_type lt_type_of(const lt_tensor *tensor) {
         case at::kHalf: return LT_FLOAT16;
         case at::kBFloat16: return LT_BFLOAT16;
         case at::kLong: return LT_INT64;
+        case at::kByte: return LT_UINT8;
         default: return LT_FLOAT32;
     }
 }
@@ -142,6 +155,10 @@ int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count) {
     return read_elements(tensor, at::kLong, out, count);
 }
 
+int lt_is_finite(const lt_tensor *tensor, bool *result) {
+    return guarded_effect([&] { *result = at::isfinite(tensor->value.detach()).all().item<bool>(); });
+}
+
 int lt_rank(const lt_tensor *tensor) { return static_cast<int>(tensor->value.dim()); }
 
 int64_t lt_size(const lt_tensor *tensor, int dimension) {
@@ -156,6 +173,15 @@ int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *s
         at::Tensor place = tensor->value.narrow(dimension, start, source->value.size(dimension));
         TORCH_CHECK(place.sizes() == source->value.sizes(), "writing ", source->value.sizes(), " over ", place.sizes());
         place.copy_(source->value);
+    });
+}
+
+int lt_accumulate(lt_tensor *tensor, const lt_tensor *source) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        TORCH_CHECK(tensor->value.sizes() == source->value.sizes(), "adding ", source->value.sizes(), " to ",
+                    tensor->value.sizes());
+        tensor->value.add_(source->value);
     });
 }
 

@@ -22,7 +22,17 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
 
 /// Type of a tensor's elements.
 public enum DType: String, Sendable, CaseIterable {
-    case float32, float16, bfloat16, int64
+    case float32, float16, bfloat16, int64, uint8
+
+    /// Bytes of an element.
+    public var byteWidth: Int {
+        switch self {
+        case .float32: 4
+        case .float16, .bfloat16: 2
+        case .int64: 8
+        case .uint8: 1
+        }
+    }
 
     var bridged: lt_type {
         switch self {
@@ -30,6 +40,7 @@ public enum DType: String, Sendable, CaseIterable {
         case .float16: LT_FLOAT16
         case .bfloat16: LT_BFLOAT16
         case .int64: LT_INT64
+        case .uint8: LT_UINT8
         }
     }
 }
@@ -39,11 +50,11 @@ public enum DType: String, Sendable, CaseIterable {
 /// Operations make new tensors; gradients and the optimizer's results are returned, not stored in place. What has to be
 /// written piece by piece is a ``TensorBuffer``.
 public final class Tensor: @unchecked Sendable {
-    // Proof of Sendable: the handle never changes, no function that takes it writes to the tensor (`lt_write`, the only one
-    // that writes, takes the handle of a TensorBuffer), and libtorch's reference counts are atomic.
-    fileprivate let handle: OpaquePointer
+    // Proof of Sendable: the handle never changes, no function that takes it writes to the tensor (those that write take
+    // the handle of a TensorBuffer), and libtorch's reference counts are atomic.
+    private let handle: OpaquePointer
 
-    fileprivate init(adopting handle: OpaquePointer) { self.handle = handle }
+    private init(adopting handle: OpaquePointer) { self.handle = handle }
 
     deinit { lt_release(handle) }
 
@@ -83,6 +94,17 @@ public final class Tensor: @unchecked Sendable {
             }
         }
         return dtype == .float32 ? tensor : try tensor.converted(to: dtype, device: device)
+    }
+
+    /// A tensor of `shape` with the elements that `bytes` holds in row-major order, at any alignment.
+    public static func elements(
+        _ bytes: UnsafeRawBufferPointer, shape: [Int], dtype: DType, device: Device = .cpu
+    ) throws -> Tensor {
+        precondition(
+            bytes.count == shape.reduce(1, *) * dtype.byteWidth, "\(bytes.count) bytes for \(dtype) \(shape)")
+        return try compute("a tensor from bytes") { _ in
+            lt_from_data(bytes.baseAddress, dtype.bridged, shape.dimensions, shape.rank, device.bridged)
+        }
     }
 
     /// An int64 tensor of `shape`, for token ids and row numbers.
@@ -132,6 +154,18 @@ public final class Tensor: @unchecked Sendable {
         try .compute("a conversion to \(dtype) on \(device)", self) { lt_to($0[0], dtype.bridged, device.bridged) }
     }
 
+    /// The same elements in another type, on the same device; this tensor where it has the type already.
+    public func converted(to dtype: DType) throws -> Tensor {
+        self.dtype == dtype ? self : try converted(to: dtype, device: device)
+    }
+
+    /// Whether no element is NaN or infinite.
+    public func isFinite() throws -> Bool {
+        var result = false
+        try Self.withHandles([self]) { try check(lt_is_finite($0[0], &result), "a test for finite numbers") }
+        return result
+    }
+
     // MARK: Reading
 
     public var dtype: DType {
@@ -165,7 +199,7 @@ public final class Tensor: @unchecked Sendable {
         }
     }
 
-    /// All elements of an integer tensor in row-major order.
+    /// All elements of an int64 or uint8 tensor in row-major order.
     public func integers() throws -> [Int] {
         let count = elementCount
         return try [Int](unsafeUninitializedCapacity: count) { buffer, initialized in
@@ -184,35 +218,6 @@ public final class Tensor: @unchecked Sendable {
             throw TorchError(operation: "the value of a scalar", message: "the shape is \(shape)")
         }
         return Double(element)
-    }
-}
-
-/// Storage that is written piece by piece, for keys and values.
-///
-/// Not `Sendable`: one thread at a time writes and reads. A view from ``slices(along:from:count:)`` shows later writes to
-/// the slices in it, so whoever owns the buffer uses views only until these slices are written again.
-public final class TensorBuffer {
-    private let storage: Tensor
-    public let shape: [Int]
-
-    /// Storage of `shape` with elements of any value.
-    public init(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws {
-        self.shape = shape
-        storage = try .compute("a buffer of shape \(shape)") { _ in
-            lt_empty(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
-        }
-    }
-
-    /// Writes `source` over the slices along `dimension` from `start` on, outside the backward pass.
-    public func write(_ source: Tensor, along dimension: Int, from start: Int) throws {
-        try Tensor.withHandles([storage, source]) {
-            try check(lt_write($0[0], Int32(dimension), Int64(start), $0[1]), "a write into a buffer")
-        }
-    }
-
-    /// A view of `count` slices from `start` along `dimension`.
-    public func slices(along dimension: Int, from start: Int, count: Int) throws -> Tensor {
-        try storage.narrowed(dimension, from: start, length: count)
     }
 }
 

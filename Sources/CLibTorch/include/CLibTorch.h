@@ -6,8 +6,9 @@
 // * A function that makes a tensor returns a handle that the caller releases with `lt_release`, or NULL on failure;
 //   the message is then in `lt_last_error`, which belongs to the calling thread.
 // * A function that returns int returns 0 on success and -1 on failure.
-// * No function writes to a tensor that a handle was returned for, except `lt_write`. Any number of threads may therefore
-//   use one handle, as long as none of them writes to its storage; libtorch's reference counts are atomic.
+// * No function writes to a tensor that a handle was returned for, except those that take it as `lt_tensor *` and not as
+//   `const lt_tensor *`. Any number of threads may therefore use one handle, as long as none of them writes to its
+//   storage; libtorch's reference counts are atomic.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,8 +20,9 @@ extern "C" {
 
 typedef struct lt_tensor lt_tensor;
 typedef struct lt_generator lt_generator;
+typedef struct lt_sign_matrix lt_sign_matrix;
 
-typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64 = 3 } lt_type;
+typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64 = 3, LT_UINT8 = 4 } lt_type;
 typedef enum lt_device_kind { LT_CPU = 0, LT_CUDA = 1 } lt_device_kind;
 typedef struct lt_device {
     lt_device_kind kind;
@@ -61,11 +63,15 @@ lt_device lt_device_of(const lt_tensor *tensor);
 /// Copies all elements, in row-major order, as float32 (or int64) into `out`, which has room for `count` of them.
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count);
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count);
+/// Whether no element is NaN or infinite.
+int lt_is_finite(const lt_tensor *tensor, bool *result);
 int lt_rank(const lt_tensor *tensor);
 int64_t lt_size(const lt_tensor *tensor, int dimension);
 int64_t lt_element_count(const lt_tensor *tensor);
 /// Writes `source` into `length` slices from `start` along `dimension`, outside the backward pass.
 int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
+/// Adds `source`, of any float type, to `tensor` of the same shape.
+int lt_accumulate(lt_tensor *tensor, const lt_tensor *source);
 
 lt_generator *lt_generator_new(uint64_t seed);
 void lt_generator_release(lt_generator *generator);
@@ -95,6 +101,8 @@ lt_tensor *lt_sum(const lt_tensor *a);
 
 // MARK: Layers
 
+// A layer computes in the type of its input x and converts its parameters, which may be of any float type.
+
 /// Rows of `weight` [vocabulary, width] named by `indices`.
 lt_tensor *lt_embedding(const lt_tensor *weight, const lt_tensor *indices);
 /// x Wᵀ + b, W [out, in]; `bias` [out] may be NULL.
@@ -113,19 +121,45 @@ lt_tensor *lt_rotary(const lt_tensor *x, const lt_tensor *cosines, const lt_tens
 /// softmax(q kᵀ / sqrt(size) + mask) v over [batch, heads, length, size]; `mask` may be NULL.
 lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal);
 
-typedef enum lt_sign_gradient { LT_SIGN_TANH = 0, LT_SIGN_HARD = 1 } lt_sign_gradient;
-/// The OneBit layer Y = ((x ⊙ g) sign(W)ᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
-lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_tensor *latent, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, double layer_norm_epsilon, lt_sign_gradient gradient);
+// MARK: Sign matrices: ±1 [rows, columns] at one bit per weight
 
-// MARK: Losses, each one scalar
+/// The signs of `latent` [rows, columns]; that of zero is +1.
+lt_sign_matrix *lt_signs_of(const lt_tensor *latent);
+/// From uint8 [rows, ceil(columns / 8)]: bit j of byte k of a row is column 8k + j, 1 means −1; 0 behind the last column.
+lt_sign_matrix *lt_signs_from_bits(const lt_tensor *bits, int64_t columns);
+void lt_signs_release(lt_sign_matrix *signs);
+lt_tensor *lt_signs_bits(const lt_sign_matrix *signs);
+/// ±1 [rows, columns].
+lt_tensor *lt_signs_unpacked(const lt_sign_matrix *signs, lt_type type);
+/// How many signs differ.
+int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, int64_t *count);
 
-/// Σ over rows of KL(softmax(teacher) ‖ softmax(student)) in nats, reduced in float32. Gradient for `student` only.
-lt_tensor *lt_kl_divergence(const lt_tensor *teacher, const lt_tensor *student);
-/// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖². Gradient for `student` only.
-lt_tensor *lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student);
-/// Mean over rows of −log softmax(logits)[target], in nats.
-lt_tensor *lt_cross_entropy(const lt_tensor *logits, const lt_tensor *targets);
+/// The OneBit layer Y = ((x ⊙ g) signsᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
+/// The gradient by `product` [rows, columns], from `lt_gradient_carrier`, is P = dYᵀ x; NULL where it is not wanted.
+lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon);
+/// A leaf of the backward pass of a shape, float32, that takes no memory.
+lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device);
+
+// MARK: Losses with their gradients
+
+typedef struct lt_head_loss_settings {
+    /// Factor of Σ_rows KL(p_teacher ‖ p_student) in the gradient.
+    double divergence_weight;
+    /// Factor of Σ_rows −log p_student[target] in the gradient.
+    double cross_entropy_weight;
+    /// Rows whose logits exist at a time.
+    int64_t rows_at_a_time;
+    bool wants_head_gradient;
+} lt_head_loss_settings;
+/// The loss of the output head, whose logits `input` headᵀ are never there as a whole: `input` [rows, width], `head`
+/// [vocabulary, width], the teacher's two likewise or NULL, `targets` [rows] (−1: none) or NULL. Into `result`: both sums
+/// in nats [2], the gradient by `input`, and that by `head` or NULL.
+int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor *teacher_input,
+                 const lt_tensor *teacher_head, const lt_tensor *targets, lt_head_loss_settings settings,
+                 lt_tensor *result[3]);
+/// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖², and `weight` times its gradient by the student's states.
+int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]);
 
 // MARK: Decoding
 
@@ -141,8 +175,10 @@ lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator);
 
 /// The same values as a leaf that gradients are wanted of.
 lt_tensor *lt_requiring_gradient(const lt_tensor *tensor);
-/// Gradients of the scalar `loss` by each of the leaves, into `gradients`; NULL there for a leaf that it does not depend on.
-int lt_gradients(const lt_tensor *loss, lt_tensor *const *leaves, int count, lt_tensor **gradients);
+/// Gradients by each of the leaves of Σ output ⊙ upstream, into `gradients`; NULL there for a leaf that `output` does not
+/// depend on. `upstream` may be NULL where `output` is a scalar.
+int lt_gradients(const lt_tensor *output, const lt_tensor *upstream, lt_tensor *const *leaves, int count,
+                 lt_tensor **gradients);
 /// The joint 2-norm of all tensors.
 int lt_joint_norm(lt_tensor *const *tensors, int count, double *norm);
 
@@ -153,9 +189,15 @@ typedef struct lt_adamw_settings {
     /// What the gradient is multiplied by first.
     double gradient_factor;
 } lt_adamw_settings;
-/// One AdamW step (Loshchilov & Hutter 2019) of one parameter: its new value and moments, in that order, into `result`.
-int lt_adamw(const lt_tensor *value, const lt_tensor *gradient, const lt_tensor *first_moment,
-             const lt_tensor *second_moment, lt_adamw_settings settings, lt_tensor *result[3]);
+/// One AdamW step (Loshchilov & Hutter 2019) of one parameter, float32 throughout and in place. `gradient` is scaled.
+int lt_adamw(lt_tensor *value, lt_tensor *gradient, lt_tensor *first_moment, lt_tensor *second_moment,
+             lt_adamw_settings settings);
+
+/// How the gradient passes through the sign function: the released code's 1.001 − tanh²(w), or 1 where |w| < 1, else 0.
+typedef enum lt_sign_gradient { LT_SIGN_TANH = 0, LT_SIGN_HARD = 1 } lt_sign_gradient;
+/// Turns P = dYᵀ X [out, in] into the gradient of the latent matrix W: P ⊙ (h gᵀ) ⊙ sign′(W).
+int lt_latent_gradient(lt_tensor *product, const lt_tensor *latent, const lt_tensor *input_scale,
+                       const lt_tensor *output_scale, lt_sign_gradient slope);
 
 #ifdef __cplusplus
 }

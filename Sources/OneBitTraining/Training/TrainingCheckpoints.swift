@@ -67,7 +67,7 @@ final class TrainingCheckpoints {
     /// - Throws: ``TrainingError/workExists(directory:)`` where a run that is not to be resumed has saved something,
     ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was started differently,
     ///   ``TrainingError/damagedTrainingCheckpoint(directory:reason:)``, and what reading throws.
-    func begin(resumes: Bool, optimizer: inout AdamW, model: Transformer) throws -> [TrainingEvent] {
+    func begin(resumes: Bool, optimizer: ShardedOptimizer) throws -> [TrainingEvent] {
         var past: [TrainingEvent] = []
         if let newest = try savedSteps().last {
             guard resumes else { throw TrainingError.workExists(directory: directory) }
@@ -81,7 +81,7 @@ final class TrainingCheckpoints {
             }
             try identity.requireSame(as: state.identity, in: directory)
             past = try readEvents(upTo: state.step)
-            try restore(&optimizer, model: model, from: saved)
+            try restore(optimizer, from: saved)
         }
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         var lines = Data()
@@ -97,15 +97,15 @@ final class TrainingCheckpoints {
     func append(_ event: TrainingEvent) throws { try events?.write(contentsOf: line(of: event)) }
 
     /// Saves the state after `step`, also where the task is cancelled: that is when it is needed.
-    func save(step: Int, optimizer: AdamW) throws {
+    func save(step: Int, optimizer: ShardedOptimizer) throws {
         try outsideOfTask { try self.write(step: step, optimizer: optimizer) }
     }
 
-    private func write(step: Int, optimizer: AdamW) throws {
+    private func write(step: Int, optimizer: ShardedOptimizer) throws {
         try events?.synchronize()
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
             try write(
-                optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
+                optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value.tensor) },
                 to: directory.appending(path: "model"))
             try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
             try writeAtomically(
@@ -135,12 +135,12 @@ final class TrainingCheckpoints {
 
     // MARK: Tensors
 
-    private func moments(of optimizer: AdamW) -> [(String, Tensor)] {
+    private func moments(of optimizer: ShardedOptimizer) -> [(String, Tensor)] {
         optimizer.parameters.indices.flatMap { index in
             let name = optimizer.parameters[index].name
             return [
-                ("\(name).first_moment", optimizer.states[index].firstMoment),
-                ("\(name).second_moment", optimizer.states[index].secondMoment),
+                ("\(name).first_moment", optimizer.states[index].firstMoment.tensor),
+                ("\(name).second_moment", optimizer.states[index].secondMoment.tensor),
             ]
         }
     }
@@ -157,22 +157,21 @@ final class TrainingCheckpoints {
         try writer.finish()
     }
 
-    private func restore(_ optimizer: inout AdamW, model: Transformer, from saved: URL) throws {
+    private func restore(_ optimizer: ShardedOptimizer, from saved: URL) throws {
         let (values, moments) = (saved.appending(path: "model"), saved.appending(path: "optimizer"))
         let (valueFile, momentFile) = (try open(values), try open(moments))
         for (index, parameter) in optimizer.parameters.enumerated() {
             try checkCancellation()
             func read(_ name: String, _ file: SafetensorsFile, _ directory: URL) throws -> Tensor {
-                let shape = parameter.tensor.shape
+                let shape = parameter.shape
                 guard let found = file.tensors[name], found.shape == shape, found.elementType == .float32 else {
                     throw TrainingError.damagedTrainingCheckpoint(
                         directory: directory, reason: "no float32 tensor \(name) of shape \(shape)")
                 }
-                let floats = try file.withUnsafeBytes(of: name) { Array($0.bindMemory(to: Float.self)) }
-                return try .floats(floats, shape: shape, dtype: parameter.tensor.dtype, device: parameter.tensor.device)
+                return try file.withUnsafeBytes(of: name) { try .elements($0, shape: shape, dtype: .float32) }
             }
-            optimizer.states[index] = AdamWState(
-                value: try read(parameter.name, valueFile, values),
+            try optimizer.restore(
+                index, value: try read(parameter.name, valueFile, values),
                 firstMoment: try read("\(parameter.name).first_moment", momentFile, moments),
                 secondMoment: try read("\(parameter.name).second_moment", momentFile, moments))
         }
