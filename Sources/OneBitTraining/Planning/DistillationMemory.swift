@@ -129,7 +129,7 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
     private func blockActivations(_ model: ModelConfiguration, tokens: Int, bytes: Int) -> Int {
         let attention = model.attentionHeadCount * model.headSize
         let keyValues = 2 * model.keyValueHeadCount * model.headSize
-        let gates = model.structure.linearRoles.contains(.gate) ? 2 : 1
+        let gates = model.block(0).gate == nil ? 1 : 2
         let numbers = 6 * model.hiddenSize + 4 * attention + 3 * keyValues + (3 * gates + 2) * model.intermediateSize
         return tokens * numbers * bytes * 3 / 2
     }
@@ -158,4 +158,9 @@ struct ParameterCounts {
         }
         trainedFloats = trained
     }
+}
+
+extension DistillationConfiguration {
+    var storageBytes: DistillationMemory.StorageBytes { .init(latent: 4, moment: 4, gradient: 4) }
+    mutating func useSmallestStorage() {}
 }

@@ -105,7 +105,7 @@ extension DistillationPlan {
             model: model, teacherElementBytes: request.teacherElementBytes,
             computeBytes: isAccelerated ? 2 : 4, storage: configuration.storageBytes,
             rates: configuration.optimizer.learningRates, sequenceLength: configuration.budget.sequenceLength,
-            chunkRows: BlockSchedule.chunkRows(vocabularySize: model.vocabularySize))
+            chunkRows: max(1, BlockSchedule.logitsAtATime / model.vocabularySize))
         let layout = DistillationMemory.Layout(
             placement: placement, shardsTeacher: shardsTeacher, processes: machine.processes,
             microBatchSize: microBatchSize, workers: isAccelerated ? 1 : min(collective.workers, batches.count),
