@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import OneBitRuntime
 import Synchronization
 import TensorFiles
 import Tokenization
@@ -22,6 +23,17 @@ enum TinyModels {
 
     static func random(seed: UInt64) throws -> Transformer {
         try Pretrainer(configuration: configuration(), elementType: .float32, seed: seed).evaluated.model
+    }
+
+    /// The same model as the packed runtime's sister runs it, from a checkpoint that is gone when this returns.
+    static func dense(seed: UInt64, threads: Int = 1) throws -> DenseModel {
+        let directory = try temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        try shape.configuration(beginOfSequence: 1, endOfSequence: 2)
+            .write(to: directory.appending(path: "config.json"))
+        try random(seed: seed).write(to: directory, elementType: .float32)
+        return try DenseModel(
+            checkpoint: Checkpoint(directory: directory), arithmetic: .float32, threads: threads)
     }
 
     /// Four sequences of eight tokens a step.

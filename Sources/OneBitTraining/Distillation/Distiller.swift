@@ -29,7 +29,9 @@ public struct Distiller {
         guard t.structure == s.structure, t.linears == s.linears, t.floatTensors == s.floatTensors else {
             throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
         }
-        self.teacher = try Transformer(checkpoint: teacher, keepsFileTypes: true, device: execution.device)
+        self.teacher = try Transformer(
+            checkpoint: teacher, keepsFileTypes: true, device: execution.device,
+            streamsBlocks: execution.placement == .streamed)
         student = try Transformer(checkpoint: start, device: execution.device)
         inputs = ["teacher": try ContentDigest(of: teacher), "start": try ContentDigest(of: start)]
         self.start = start
@@ -71,7 +73,7 @@ public struct Distiller {
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let (start, device) = (start, execution.device)
+            let (start, device) = (start, execution.stateDevice)
             let loop = try TrainingLoop(
                 model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
                 signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,

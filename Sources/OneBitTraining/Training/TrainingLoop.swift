@@ -56,7 +56,8 @@ final class TrainingLoop {
         self.objective = objective
         self.budget = budget
         self.execution = execution
-        collective = Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
+        collective = Collective(
+            threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
         segments = try TokenSegments(
             tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
         corpusTokens = tokens.count
@@ -68,9 +69,10 @@ final class TrainingLoop {
         let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient,
-            initial: initial ?? { parameter, rows in
+            initial: initial ?? { [stateDevice = execution.stateDevice] parameter, rows in
                 try model.parameters[places[parameter.name] ?? 0].value.numbers()
                     .narrowed(0, from: rows.lowerBound, length: rows.count)
+                    .converted(to: .float32, device: stateDevice)
             })
         self.model = model
     }
@@ -169,10 +171,10 @@ final class TrainingLoop {
         try optimizerIndex[place].map(optimizer.wholeValue) ?? model.parameters[place].value.numbers()
     }
 
-    /// The model with the optimizer's values.
+    /// The model with the optimizer's values, which are sent to its device where they are not there.
     private func current() throws -> Transformer {
         var values = model.parameters.map(\.value)
-        for (value, place) in zip(optimizer.values, trained) { values[place] = value }
+        for (value, place) in zip(optimizer.values, trained) { values[place] = try value.sent(to: model.device) }
         return try model.with(values)
     }
 
@@ -212,7 +214,9 @@ final class TrainingLoop {
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
         let made = try phases.measure(.optimizer) {
-            try optimizer.step(number, factor: factor) { try model.parameters[$0].value.numbers() }
+            try optimizer.step(number, factor: factor) { [stateDevice = execution.stateDevice] place in
+                try model.parameters[place].value.numbers().converted(to: .float32, device: stateDevice)
+            }
         }
         guard made.gradientNorm.isFinite else {
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
@@ -243,11 +247,15 @@ final class TrainingLoop {
             }
         }
 
+        let downloads =
+            execution.placement.keepsStateOnHost
+            ? try GradientDownloads(from: student.device, receive: optimizer.add) : nil
+        let add = downloads?.add ?? optimizer.add
         var parts: [Tensor] = []
         if collective.workers == 1 {
             // Gradients are as large as the model: each block's are added when they are there.
             setOperationThreads(collective.threadsPerWorker)
-            for sequences in microBatches { parts.append(try pass(sequences, receive: optimizer.add)) }
+            for sequences in microBatches { parts.append(try pass(sequences, receive: add)) }
         } else {
             // Added in the order of the micro-batches, whoever computed them: the number of workers changes no bit.
             for first in stride(from: 0, to: microBatches.count, by: collective.workers) {
@@ -258,10 +266,11 @@ final class TrainingLoop {
                 }
                 for (losses, gradients) in found {
                     parts.append(losses)
-                    try optimizer.add(gradients)
+                    try add(gradients)
                 }
             }
         }
+        try downloads?.finish()
         return try parts.dropFirst().reduce(parts[0]) { try $0 + $1 }
     }
 }

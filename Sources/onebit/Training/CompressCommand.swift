@@ -7,6 +7,7 @@ import OneBitTraining
 import SignDecomposition
 import TensorFiles
 import Tokenization
+import Torch
 
 struct CompressCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -83,6 +84,7 @@ struct CompressCommand: ParsableCommand {
             throw FileError.destinationExists(path: output.output.path)
         }
         let begin = ContinuousClock.now
+        let device = try execution.device.select()
         let teacher = try checkpoints.open(teacher)
         try teacher.require(.dense)
         try teacher.validateOutput(output.output)
@@ -120,7 +122,8 @@ struct CompressCommand: ParsableCommand {
             try distill(teacher, configuration, text, validation ?? text.heldOut, tokenizer, work)
             try pack(work)
             report = try evaluate(
-                teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
+                teacher, configuration, text, tokenizer, tasks ?? [], work, device: device,
+                elapsed: ContinuousClock.now - begin)
         } catch {
             work.removeUnlessBegun(after: error)
             throw error
@@ -163,8 +166,8 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, threads: execution.threads.threads,
-            to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits,
+            threads: execution.threads.threads, to: work.corpus, overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
@@ -195,7 +198,7 @@ struct CompressCommand: ParsableCommand {
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
     private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, elapsed: Duration
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, device: Device, elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
             teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),
@@ -205,7 +208,8 @@ struct CompressCommand: ParsableCommand {
                 name: recipe, configuration: configuration,
                 corpus: corpus.isEmpty ? nil : corpus.map(\.description).joined(separator: ", "),
                 corpusTokens: text.training.count, steps: try work.stepsMade()),
-            seconds: elapsed / .seconds(1), threads: execution.threads.threads, progress: progress)
+            seconds: elapsed / .seconds(1), threads: execution.threads.threads, device: device,
+            progress: progress)
         try work.finish(
             report: report,
             card: modelCard(

@@ -90,6 +90,7 @@ struct PretrainCommand: ParsableCommand {
     }
 
     private func train(work: URL) throws {
+        let execution = try execution.execution
         try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
             let source = try provideTokenizer(in: directory)
             let shape = PretrainingShape(
@@ -126,11 +127,11 @@ struct PretrainCommand: ParsableCommand {
                     optimizer: OptimizerSettings(
                         learningRates: LearningRates(all: learningRate), warmupSteps: steps / 20),
                     seed: seed.seed),
-                execution: execution.execution,
+                execution: execution,
                 into: directory,
                 checkpoints: resumption.policy(in: work, keepsBest: monitoring.keepBest),
                 monitor: monitoring.monitor(
-                    directory: work, execution: execution.execution, validation: validation)
+                    directory: work, execution: execution, validation: validation)
             ) { event in
                 meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
             }
