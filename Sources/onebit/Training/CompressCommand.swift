@@ -7,6 +7,7 @@ import OneBitTraining
 import SignDecomposition
 import TensorFiles
 import Tokenization
+import Torch
 
 struct CompressCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -33,8 +34,11 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Preset of the method: the paper's, or the best that we have measured.")
     var recipe = RecipeName.default
 
-    @Option(help: "Corpus to distil on, in place of one that the teacher writes.")
-    var corpus: URL?
+    @Option(
+        help: ArgumentHelp(
+            "Corpus to distil on, in place of one that the teacher writes; several of them make a mixture.",
+            discussion: CorpusSource.argumentHelp, valueName: "file[=weight]"))
+    var corpus: [CorpusSource] = []
 
     @Option(
         help:
@@ -59,6 +63,7 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
 
     @Flag(help: "Keep the stages' results in OUTPUT.work.")
     var keepWork = false
@@ -79,6 +84,7 @@ struct CompressCommand: ParsableCommand {
             throw FileError.destinationExists(path: output.output.path)
         }
         let begin = ContinuousClock.now
+        let device = try execution.device.select()
         let teacher = try checkpoints.open(teacher)
         try teacher.require(.dense)
         try teacher.validateOutput(output.output)
@@ -93,28 +99,33 @@ struct CompressCommand: ParsableCommand {
         let heldOut = try text.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
-        let givenText = try corpus.map {
-            try CompressionText(corpus: $0, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
+        let validation = try monitoring.validation.map {
+            try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
         let work = try CompressionWork(
             beside: output.output,
-            identity: try configuration.identity(teacher: teacher, corpus: try corpus.map(ContentDigest.init(of:))),
+            identity: try configuration.identity(teacher: teacher, corpus: corpus)
+                .adding(monitoring.identity(file: monitoring.validation ?? text)),
             resumes: resumption.resume)
 
         let report: CompressionReport
         do {
+            func text(of corpus: [CorpusSource]) throws -> CompressionText {
+                try CompressionText(
+                    corpus: corpus, heldOut: heldOut, tokenizer: tokenizer, teacher: teacher, work: work,
+                    progress: progress)
+            }
+            let givenText = corpus.isEmpty ? nil : try text(of: corpus)
             try initialize(teacher, configuration, work)
-            if corpus == nil { try synthesize(teacher, configuration, tokenizer, work) }
-            let text =
-                try givenText
-                ?? CompressionText(
-                    corpus: work.corpus, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
-            try distill(teacher, configuration, text.training, work)
+            if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
+            let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
+            try distill(teacher, configuration, text, validation ?? text.heldOut, tokenizer, work)
             try pack(work)
             report = try evaluate(
-                teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
+                teacher, configuration, text, tokenizer, tasks ?? [], work, device: device,
+                elapsed: ContinuousClock.now - begin)
         } catch {
-            work.removeUnlessBegun()
+            work.removeUnlessBegun(after: error)
             throw error
         }
         if json.json {
@@ -155,20 +166,22 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, threads: execution.threads.threads,
-            to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits,
+            threads: execution.threads.threads, to: work.corpus, overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ tokens: [Int32], _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
+        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
-            teacher: teacher, start: try checkpoints.reopen(work.start), tokens: tokens,
+            teacher: teacher, start: try checkpoints.reopen(work.start), corpus: text.training,
             configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
-            resumption: resumption, progress: progress)
+            resumption: resumption, monitoring: monitoring, heldOut: validation, tokenizer: tokenizer, prompt: prompt,
+            progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {
@@ -185,16 +198,18 @@ struct CompressCommand: ParsableCommand {
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
     private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, elapsed: Duration
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, device: Device, elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
             teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),
             tokenizer: tokenizer, heldOut: text.heldOut, window: configuration.budget.sequenceLength, tasks: tasks,
             prompt: prompt,
             recipe: CompressionRecord(
-                name: recipe, configuration: configuration, corpus: corpus?.lastPathComponent,
+                name: recipe, configuration: configuration,
+                corpus: corpus.isEmpty ? nil : corpus.map(\.description).joined(separator: ", "),
                 corpusTokens: text.training.count, steps: try work.stepsMade()),
-            seconds: elapsed / .seconds(1), threads: execution.threads.threads, progress: progress)
+            seconds: elapsed / .seconds(1), threads: execution.threads.threads, device: device,
+            progress: progress)
         try work.finish(
             report: report,
             card: modelCard(
