@@ -28,7 +28,7 @@ public struct Execution: Sendable, Hashable {
     /// Where latents, gradient sums and moments are.
     var stateDevice: Device { placement.keepsStateOnHost ? .cpu : device }
 
-    private static let defaultMicroBatchTokens = 1024
+    static let defaultMicroBatchTokens = 1024
 
     /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch alone:
     /// the order in which gradients are added decides their last bits.
