@@ -51,13 +51,17 @@ struct PlacementTests {
     @Test("Gradients come down in the order in which they were computed, each with its parameter")
     func downloads() throws {
         var received: [(Int, [Float])] = []
-        let downloads = try GradientDownloads(from: .cpu) { received += try $0.map { ($0, try $1.floats()) } }
+        func receive(_ gradients: GradientDownloads.Gradients) throws {
+            received += try gradients.map { ($0, try $1.floats()) }
+        }
+        let downloads = try GradientDownloads(from: .cpu)
         for block in 0..<4 {
-            try downloads.add([0, 1].map { (2 * block + $0, try .full(Double(10 * block + $0), shape: [2])) })
+            try downloads.add(
+                [0, 1].map { (2 * block + $0, try .full(Double(10 * block + $0), shape: [2])) }, receive: receive)
             // The last block's are still on their way.
             #expect(received.count == 2 * block)
         }
-        try downloads.finish()
+        try downloads.finish(receive: receive)
         #expect(received.map(\.0) == Array(0..<8))
         #expect(received.map { $0.1[0] } == [0, 1, 10, 11, 20, 21, 30, 31])
     }

@@ -230,7 +230,7 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting, .ranksDisagree, .directoryNotShared: nil
         }
     }
 }
