@@ -263,8 +263,3 @@ lt_tensor *lt_argmax(const lt_tensor *logits) {
     return guarded_tensor([&] { return logits->value.argmax(-1); });
 }
 
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator) {
-    return guarded_tensor([&] {
-        return at::multinomial(at::softmax(logits->value, -1, at::kFloat), 1, false, generator->value).squeeze(-1);
-    });
-}
