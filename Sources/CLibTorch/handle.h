@@ -20,7 +20,8 @@ struct lt_sign_matrix {
 
 namespace onebit {
 
-void set_last_error(const std::string &message);
+/// `is_memory`: whether a device had no memory left.
+void set_last_error(const std::string &message, bool is_memory = false);
 
 at::ScalarType scalar_type(lt_type type);
 at::Device place(lt_device device);
@@ -33,6 +34,8 @@ template <typename Result, typename Body>
 Result guarded(Result failure, Body &&body) {
     try {
         return body();
+    } catch (const c10::OutOfMemoryError &error) {
+        set_last_error(error.what_without_backtrace(), /*is_memory=*/true);
     } catch (const c10::Error &error) {
         set_last_error(error.what_without_backtrace());
     } catch (const std::exception &error) {

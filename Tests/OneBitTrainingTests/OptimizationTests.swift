@@ -158,7 +158,7 @@ struct OptimizationTests {
 
     @Test("Segments: every epoch serves each segment once, and the order depends on the seed and position only")
     func segments() throws {
-        let tokens = (0..<103).map(Int32.init)
+        let tokens = TrainingCorpus((0..<103).map(Int32.init))
         let segments = try TokenSegments(tokens: tokens, length: 10, seed: 5)
         #expect(segments.count == 10)
         let firsts = try segments.batch(from: 0, count: 20).integers().enumerated().filter { $0.offset % 10 == 0 }

@@ -58,7 +58,8 @@ enum TinyModels {
     }
 
     /// A stream with structure: the next token is the last one plus one, mostly.
-    static let tokens: [Int32] = (0..<400).map { Int32(($0 * 7 / 5) % 29 + 3) }
+    static let ids: [Int32] = (0..<400).map { Int32(($0 * 7 / 5) % 29 + 3) }
+    static let tokens = TrainingCorpus(ids)
 
     static func temporaryDirectory() throws -> URL {
         let url = FileManager.default.temporaryDirectory.appending(path: "onebit-\(UUID().uuidString)")

@@ -11,15 +11,24 @@ public struct Execution: Sendable, Hashable {
     public var threads: Int?
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
     public var microBatchSize: Int?
+    /// Where passes compute.
     public var device: Device
+    /// Where what they do not read is kept.
+    public var placement: Placement
 
-    public init(threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu) {
+    public init(
+        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, placement: Placement = .resident
+    ) {
         self.threads = threads
         self.microBatchSize = microBatchSize
         self.device = device
+        self.placement = placement
     }
 
-    private static let defaultMicroBatchTokens = 1024
+    /// Where latents, gradient sums and moments are.
+    var stateDevice: Device { placement.keepsStateOnHost ? .cpu : device }
+
+    static let defaultMicroBatchTokens = 1024
 
     /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch alone:
     /// the order in which gradients are added decides their last bits.
@@ -57,9 +66,10 @@ public struct Collective: Sendable, Hashable {
     /// - Parameters:
     ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - parameters: Parameters of the model.
-    public init(threads: Int?, parameters: Int) {
+    ///   - device: Where it computes. A device with a queue of its own is fed by one worker.
+    public init(threads: Int?, parameters: Int, device: Device = .cpu) {
         let threads = max(1, threads ?? ProcessInfo.processInfo.activeProcessorCount)
-        self = parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
+        self = device == .cpu && parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
     }
 
     /// Runs `body` for `0 ..< count`, shared out over the workers, and returns the results in order.

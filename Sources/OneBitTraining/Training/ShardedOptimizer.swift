@@ -49,7 +49,7 @@ struct OptimizerStep: Sendable {
 /// of the other parameters; W, its moments and sign′(W) are touched once a step.
 final class ShardedOptimizer {
     let parameters: [TrainedParameter]
-    private let settings: OptimizerSettings
+    let settings: OptimizerSettings
     private let signGradient: SignGradient
     private(set) var states: [State]
     private(set) var values: [ParameterValue]

@@ -11,16 +11,21 @@ public struct CheckpointPolicy: Sendable {
     public var interval: Int
     /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
     public var resumes: Bool
+    /// Whether to keep the checkpoint with the lowest perplexity on held-out text, and end with its model in place of the last
+    /// step's.
+    public var keepsBest: Bool
     /// Called with the number of steps made when a run that was cancelled, or failed, is about to save its state: gigabytes
     /// take seconds.
     public var onStop: @Sendable (_ steps: Int) -> Void
 
     public init(
-        directory: URL, interval: Int, resumes: Bool, onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
+        directory: URL, interval: Int, resumes: Bool, keepsBest: Bool = false,
+        onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
     ) {
         self.directory = directory
         self.interval = interval
         self.resumes = resumes
+        self.keepsBest = keepsBest
         self.onStop = onStop
     }
 }
@@ -42,6 +47,14 @@ final class TrainingCheckpoints {
         var step: Int
     }
 
+    /// The checkpoint that is kept for its model, and its perplexity on held-out text.
+    struct Best: Codable {
+        var step: Int
+        var perplexity: Double
+    }
+
+    private(set) var best: Best?
+
     init(directory: URL, identity: RunIdentity) {
         self.directory = directory
         self.identity = identity
@@ -50,6 +63,8 @@ final class TrainingCheckpoints {
     deinit { try? events?.close() }
 
     private var eventFile: URL { directory.appending(path: "events.jsonl") }
+
+    private var bestFile: URL { directory.appending(path: "best.json") }
 
     private func url(of step: Int) -> URL { directory.appending(path: "step-\(step)") }
 
@@ -82,6 +97,9 @@ final class TrainingCheckpoints {
             try identity.requireSame(as: state.identity, in: directory)
             past = try readEvents(upTo: state.step)
             try restore(optimizer, from: saved)
+            if let data = try? Data(contentsOf: bestFile) { best = try JSONDecoder().decode(Best.self, from: data) }
+        } else if FileManager.default.fileExists(atPath: bestFile.path) {
+            try FileManager.default.removeItem(at: bestFile)
         }
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         var lines = Data()
@@ -101,6 +119,24 @@ final class TrainingCheckpoints {
         try outsideOfTask { try self.write(step: step, optimizer: optimizer) }
     }
 
+    /// Keeps the checkpoint of `step`, which has been saved, until there is a better one.
+    func keep(_ best: Best) throws {
+        try writeAtomically(try JSONEncoder.sorted.encode(best), to: bestFile)
+        self.best = best
+        try removeOld()
+    }
+
+    /// Gives the optimizer the state that did best.
+    func restoreBest(_ optimizer: ShardedOptimizer) throws {
+        if let best { try restore(optimizer, from: url(of: best.step)) }
+    }
+
+    private func removeOld() throws {
+        for old in try savedSteps().dropLast(kept) where old != best?.step {
+            try FileManager.default.removeItem(at: url(of: old))
+        }
+    }
+
     private func write(step: Int, optimizer: ShardedOptimizer) throws {
         try events?.synchronize()
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
@@ -112,7 +148,7 @@ final class TrainingCheckpoints {
                 try JSONEncoder.sorted.encode(State(identity: identity, step: step)),
                 to: directory.appending(path: "state.json"))
         }
-        for old in try savedSteps().dropLast(kept) { try FileManager.default.removeItem(at: url(of: old)) }
+        try removeOld()
     }
 
     // MARK: Events

@@ -2,6 +2,7 @@
 // Torch, LanguageModel, SignDecomposition and TensorFiles.
 
 import Foundation
+import LanguageModel
 import ModelDescription
 import Torch
 
@@ -27,6 +28,8 @@ final class TrainingLoop {
     private let budget: TrainingBudget
     private let steps: Int
     private let segments: TokenSegments
+    private let corpusTokens: Int
+    private let phases = PhaseTimer()
     private let rates: LearningRateSchedule
     private let identity: RunIdentity
     private let execution: Execution
@@ -43,7 +46,7 @@ final class TrainingLoop {
     ///   - settings: What the run computes besides the arguments; enters its identity with the corpus.
     ///   - initial: Gives the numbers of some rows of a trained parameter at the start; the model's own where nil.
     init(
-        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: [Int32],
+        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
         budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
         inputs: [String: ContentDigest] = [:], execution: Execution,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
@@ -53,20 +56,23 @@ final class TrainingLoop {
         self.objective = objective
         self.budget = budget
         self.execution = execution
-        collective = Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
-        segments = try TokenSegments(tokens: tokens, length: budget.sequenceLength, seed: seed)
+        collective = Collective(
+            threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
+        segments = try TokenSegments(
+            tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
+        corpusTokens = tokens.count
         rates = optimizer.schedule(steps: steps)
-        identity = try RunIdentity(
-            settings, inputs: inputs.merging(["corpus": ContentDigest(of: tokens)], uniquingKeysWith: { $1 }))
+        identity = try RunIdentity(settings, inputs: inputs, corpus: tokens.identity)
         let known = model.trainedParameters(optimizer.learningRates)
         trained = known.map(\.place)
         optimizerIndex = Dictionary(uniqueKeysWithValues: trained.enumerated().map { ($1, $0) })
         let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient,
-            initial: initial ?? { parameter, rows in
+            initial: initial ?? { [stateDevice = execution.stateDevice] parameter, rows in
                 try model.parameters[places[parameter.name] ?? 0].value.numbers()
                     .narrowed(0, from: rows.lowerBound, length: rows.count)
+                    .converted(to: .float32, device: stateDevice)
             })
         self.model = model
     }
@@ -97,14 +103,18 @@ final class TrainingLoop {
     ///
     /// - Parameters:
     ///   - policy: Where to keep training checkpoints; none are kept where nil.
+    ///   - monitor: Watches the run.
     ///   - observe: Receives every step. When it throws, the state is saved and the error passed on.
     ///   - finish: Receives the trained model and the events of all steps; when it throws, the last state is saved too.
     /// - Returns: The events of all steps, those before a resumption included.
     func run(
         policy: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void,
         finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
+        let identity =
+            policy?.keepsBest == true ? identity.adding(monitor?.selectionIdentity ?? [:]) : identity
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count
@@ -113,13 +123,38 @@ final class TrainingLoop {
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
         }
+        func validate() throws {
+            try phases.measure(.validation) {
+                try monitor?.validate(after: events.count, model: current()) { result in
+                    guard let checkpoints, policy?.keepsBest == true else { return }
+                    guard result.perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
+                    try save()
+                    try checkpoints.keep(.init(step: events.count, perplexity: result.perplexity))
+                }
+            }
+        }
         do {
+            let isUnjudged = try monitor?.begin(
+                steps: steps, done: events.count, identity: identity,
+                parameters: model.configuration.parameterCount)
+            if isUnjudged == true { try validate() }
             while events.count < steps {
-                let event = try step(events.count + 1)
+                let begin = ContinuousClock.now
+                let (event, optimized) = try step(events.count + 1)
                 events.append(event)
                 try checkpoints?.append(event)
+                try monitor?.didStep(
+                    metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                 try observe(event)
-                if let policy, event.step % policy.interval == 0, event.step < steps { try save() }
+                if monitor?.validates(at: event.step) == true { try validate() }
+                if let policy, event.step % policy.interval == 0, event.step < steps {
+                    try phases.measure(.checkpoint) { try save() }
+                }
+            }
+            if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
+                // What is saved from here on would not be the last step's state.
+                try save()
+                try checkpoints?.restoreBest(optimizer)
             }
             model = try current()
             try finish(model, events)
@@ -136,14 +171,37 @@ final class TrainingLoop {
         try optimizerIndex[place].map(optimizer.wholeValue) ?? model.parameters[place].value.numbers()
     }
 
-    /// The model with the optimizer's values.
+    /// The model with the optimizer's values, which are sent to its device where they are not there.
     private func current() throws -> Transformer {
         var values = model.parameters.map(\.value)
-        for (value, place) in zip(optimizer.values, trained) { values[place] = value }
+        for (value, place) in zip(optimizer.values, trained) { values[place] = try value.sent(to: model.device) }
         return try model.with(values)
     }
 
-    private func step(_ number: Int) throws -> TrainingEvent {
+    private func metrics(of event: TrainingEvent, _ optimized: OptimizerStep, seconds: Double) -> StepMetrics {
+        let tokens = budget.tokensPerStep
+        return StepMetrics(
+            event: event, epoch: Double(event.step * tokens) / Double(corpusTokens),
+            learningRates: Dictionary(
+                uniqueKeysWithValues: Set(optimizer.parameters.map(\.group))
+                    .map { ($0, optimizer.settings.learningRates[$0] * event.learningRateFactor) }),
+            tokens: event.step * tokens, stepTokens: tokens, seconds: seconds, phases: phases.take(),
+            turnedSigns: optimized.latentCount == 0
+                ? nil : Double(optimized.turnedSigns) / Double(optimized.latentCount),
+            operations: Double(tokens) * operationsPerToken, peakBytes: PeakMemory.bytes)
+    }
+
+    /// A forward pass, a backward pass of twice as much, and the teacher's forward pass.
+    private var operationsPerToken: Double {
+        let length = budget.sequenceLength
+        let own = 3 * model.configuration.forwardOperations(sequenceLength: length)
+        switch objective {
+        case .nextToken: return own
+        case .distillation(let teacher, _): return own + teacher.configuration.forwardOperations(sequenceLength: length)
+        }
+    }
+
+    private func step(_ number: Int) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
         let parts = try gradients(of: model, step: number).floats().map(Double.init)  // the one wait for the device
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
@@ -155,12 +213,17 @@ final class TrainingLoop {
         }
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
-        let made = try optimizer.step(number, factor: factor) { try model.parameters[$0].value.numbers() }
+        let made = try phases.measure(.optimizer) {
+            try optimizer.step(number, factor: factor) { [stateDevice = execution.stateDevice] place in
+                try model.parameters[place].value.numbers().converted(to: .float32, device: stateDevice)
+            }
+        }
         guard made.gradientNorm.isFinite else {
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
-        return TrainingEvent(
+        let event = TrainingEvent(
             step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm)
+        return (event, made)
     }
 
     /// Gives the optimizer the gradients of a step's batch.
@@ -184,11 +247,15 @@ final class TrainingLoop {
             }
         }
 
+        let downloads =
+            execution.placement.keepsStateOnHost
+            ? try GradientDownloads(from: student.device, receive: optimizer.add) : nil
+        let add = downloads?.add ?? optimizer.add
         var parts: [Tensor] = []
         if collective.workers == 1 {
             // Gradients are as large as the model: each block's are added when they are there.
             setOperationThreads(collective.threadsPerWorker)
-            for sequences in microBatches { parts.append(try pass(sequences, receive: optimizer.add)) }
+            for sequences in microBatches { parts.append(try pass(sequences, receive: add)) }
         } else {
             // Added in the order of the micro-batches, whoever computed them: the number of workers changes no bit.
             for first in stride(from: 0, to: microBatches.count, by: collective.workers) {
@@ -199,10 +266,11 @@ final class TrainingLoop {
                 }
                 for (losses, gradients) in found {
                     parts.append(losses)
-                    try optimizer.add(gradients)
+                    try add(gradients)
                 }
             }
         }
+        try downloads?.finish()
         return try parts.dropFirst().reduce(parts[0]) { try $0 + $1 }
     }
 }

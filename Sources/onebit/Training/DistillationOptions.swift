@@ -82,6 +82,12 @@ struct BudgetOptions: ParsableArguments {
         if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
     }
 
+    /// Which of them were made.
+    var fixed: TimeBudget.Fixed {
+        TimeBudget.Fixed(
+            steps: steps != nil || epochs != nil, batchSize: batchSize != nil, sequenceLength: sequenceLength != nil)
+    }
+
     /// Puts these choices in place of a preset's.
     func apply(to budget: inout TrainingBudget, of recipe: RecipeName) {
         if let steps { budget.length = .steps(steps) }
@@ -202,8 +208,9 @@ struct ResumeOptions: ParsableArguments {
     }
 
     /// Checkpoints in a directory; what a stopped run does before it ends is printed.
-    func policy(in directory: URL) -> CheckpointPolicy {
-        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume) { steps in
+    func policy(in directory: URL, keepsBest: Bool = false) -> CheckpointPolicy {
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) {
+            steps in
             ProgressDisplay.endOpenLine()
             StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
         }
@@ -213,6 +220,7 @@ struct ResumeOptions: ParsableArguments {
 /// Where a training computes; a run may be resumed with other choices.
 struct ExecutionOptions: ParsableArguments {
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var device: DeviceOptions
 
     @Option(
         help: ArgumentHelp(
@@ -224,7 +232,12 @@ struct ExecutionOptions: ParsableArguments {
         if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
     }
 
-    var execution: Execution { Execution(threads: threads.threads, microBatchSize: microBatchSize) }
+    /// To be asked for before any tensor is made.
+    var execution: Execution {
+        get throws {
+            Execution(threads: threads.threads, microBatchSize: microBatchSize, device: try device.select())
+        }
+    }
 }
 
 extension TrainingError: CommandLineAdvice {
@@ -236,7 +249,7 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
         }
     }
 }
