@@ -31,10 +31,15 @@ at::Tensor &logical_or_out(const at::Tensor &a, const at::Tensor &b, at::Tensor 
     return out;
 }
 
-at::Tensor where(const at::Tensor &condition, const at::Tensor &a, const at::Tensor &b) {
+at::Tensor where_self(const at::Tensor &condition, const at::Tensor &a, const at::Tensor &b) {
     require_meta({condition, a, b});
     return at::empty(at::infer_size(condition.sizes(), at::infer_size(a.sizes(), b.sizes())),
                      a.options().dtype(at::result_type(a, b)));
+}
+
+at::Tensor &where_out(const at::Tensor &condition, const at::Tensor &a, const at::Tensor &b, at::Tensor &out) {
+    out.resize_(where_self(condition, a, b).sizes());
+    return out;
 }
 
 at::Tensor relu(const at::Tensor &x) { return at::empty_like(x); }
@@ -43,6 +48,16 @@ at::Tensor embedding_dense_backward(const at::Tensor &gradient, const at::Tensor
                                     bool) {
     require_meta({gradient, indices});
     return at::empty({rows.expect_int(), gradient.size(-1)}, gradient.options());
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> native_layer_norm(const at::Tensor &x, at::SymIntArrayRef normalised,
+                                                                 const std::optional<at::Tensor> &weight,
+                                                                 const std::optional<at::Tensor> &bias, double) {
+    require_meta({x, weight.value_or(at::Tensor()), bias.value_or(at::Tensor())});
+    std::vector<int64_t> rows = x.sizes().vec();
+    for (size_t i = 0; i < normalised.size(); ++i) rows[rows.size() - 1 - i] = 1;
+    at::Tensor statistics = at::empty(rows, x.options().dtype(at::kFloat));
+    return {at::empty_like(x), statistics, at::empty_like(statistics)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> native_layer_norm_backward(
@@ -62,8 +77,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> native_layer_norm_backward(
 TORCH_LIBRARY_IMPL(aten, Meta, library) {
     library.impl("index_select", index_select);
     library.impl("logical_or.out", logical_or_out);
-    library.impl("where.self", where);
+    library.impl("where.self", where_self);
+    library.impl("where.self_out", where_out);
     library.impl("relu", relu);
     library.impl("embedding_dense_backward", embedding_dense_backward);
+    library.impl("native_layer_norm", native_layer_norm);
     library.impl("native_layer_norm_backward", native_layer_norm_backward);
 }
