@@ -126,8 +126,18 @@ if training {
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+        // Operations on tensors without elements, for tests of shapes and devices.
+        .target(
+            name: "CMetaKernels", path: "Tests/CMetaKernels",
+            cxxSettings: [
+                .unsafeFlags([
+                    "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+                    "-Wno-deprecated-declarations",
+                ])
+            ]),
         .testTarget(
-            name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
+            name: "OneBitTrainingTests",
+            dependencies: ["CMetaKernels", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
 }
 

@@ -20,9 +20,14 @@ constexpr int64_t elements_at_a_time = 1 << 23;
 
 // MARK: Random bits
 
+/// `count` bits of each number from bit `first` on.
+at::Tensor bits_of(const at::Tensor &x, int first, int count) {
+    return at::bitwise_right_shift(x, first).bitwise_and_((int64_t{1} << count) - 1);
+}
+
 /// x >> bits of unsigned numbers, which libtorch has as signed ones.
 at::Tensor shifted(const at::Tensor &x, int bits) {
-    return bits == 0 ? x : at::bitwise_right_shift(x, bits).bitwise_and_((int64_t{1} << (64 - bits)) - 1);
+    return bits_of(x, bits, 64 - bits);
 }
 
 constexpr int64_t as_signed(uint64_t x) { return static_cast<int64_t>(x); }
@@ -40,7 +45,7 @@ at::Tensor random_bits(uint64_t key, int64_t first, int64_t count, at::Device de
 
 /// The bfloat16 below or above x, as float32: uniform bits below the last kept one, then cut off.
 at::Tensor rounded_to_bfloat16(const at::Tensor &x, const at::Tensor &random, int shift) {
-    at::Tensor bits = shifted(random, shift).bitwise_and_(0xFFFF).to(at::kInt);
+    at::Tensor bits = bits_of(random, shift, 16).to(at::kInt);
     return bits.add_(x.contiguous().view(at::kInt)).bitwise_and_(~0xFFFF).view(at::kFloat);
 }
 
@@ -89,7 +94,7 @@ struct Moments {
             unit.masked_fill_(unit.lt(std::numeric_limits<float>::min()), 0);
             scale.copy_(unit);
             magnitude.mul_(spread(at::where(unit.gt(0), unit.reciprocal(), unit)));
-            at::Tensor u = shifted(random, shift).bitwise_and_(0xFFFFFF).to(at::kFloat).mul_(0x1p-24f);
+            at::Tensor u = bits_of(random, shift, 24).to(at::kFloat).mul_(0x1p-24f);
             at::Tensor codes = code(magnitude, u);
             if (is_signed) codes.add_(at::signbit(x).to(at::kInt).mul_(128));
             data.copy_(codes);
