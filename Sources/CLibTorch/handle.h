@@ -8,6 +8,7 @@
 #include <string>
 
 #include "CLibTorch.h"
+#include "nccl/nccl_backend.h"
 #include "sign_matrix.h"
 
 struct lt_tensor {
@@ -20,10 +21,15 @@ struct lt_sign_matrix {
 
 namespace onebit {
 
-void set_last_error(const std::string &message);
+/// `is_memory`: whether a device had no memory left.
+void set_last_error(const std::string &message, bool is_memory = false);
 
 at::ScalarType scalar_type(lt_type type);
 at::Device place(lt_device device);
+
+/// The function that makes NCCL's part of a group, out of the library that the setup builds (nccl/nccl_backend.h). Throws
+/// where there is none.
+onebit_nccl_backend_function *find_nccl_backend();
 
 /// Throws where this thread's stop test says true.
 void throw_if_stopped();
@@ -33,6 +39,8 @@ template <typename Result, typename Body>
 Result guarded(Result failure, Body &&body) {
     try {
         return body();
+    } catch (const c10::OutOfMemoryError &error) {
+        set_last_error(error.what_without_backtrace(), /*is_memory=*/true);
     } catch (const c10::Error &error) {
         set_last_error(error.what_without_backtrace());
     } catch (const std::exception &error) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "handle.h"
+#include "optimizer.h"
 
 using onebit::guarded_effect;
 
@@ -32,10 +33,8 @@ uint64_t mixed(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/// A function of seed, step and position alone: any sharding and any resumption rounds alike.
 struct RandomBits {
     uint64_t key;
-    RandomBits(uint64_t seed, int64_t step) : key(mixed(seed + 0x9E3779B97F4A7C15 * static_cast<uint64_t>(step))) {}
     uint64_t operator()(int64_t position) const {
         return mixed(key + 0x9E3779B97F4A7C15 * (static_cast<uint64_t>(position) + 1));
     }
@@ -284,9 +283,21 @@ struct PreparedGradient {
 
 }  // namespace
 
+uint64_t onebit::random_key(uint64_t seed, int64_t step) {
+    return mixed(seed + 0x9E3779B97F4A7C15 * static_cast<uint64_t>(step));
+}
+
+const float *onebit::moment_levels(bool is_signed) {
+    return is_signed ? signed_map().level.data() : unsigned_map().level.data();
+}
+
 int lt_gradient_square_sum(lt_adamw_rows given, const lt_tensor *gradient, const lt_latent_scales *latent,
                            double *square_sum) {
     return guarded_effect([&] {
+        if (given.by_operations) {
+            *square_sum = onebit::gradient_square_sum_by_operations(given, gradient, latent);
+            return;
+        }
         Rows rows(given);
         PreparedGradient prepared(rows, gradient, latent);
         // Row by row, so that the order of the sum is the same for any number of threads.
@@ -315,9 +326,13 @@ int lt_adamw_step(lt_adamw_rows given, const lt_tensor *gradient, const lt_laten
                   lt_adamw_settings settings, uint64_t seed, int64_t first_element, lt_tensor *signs,
                   int64_t *turned) {
     return guarded_effect([&] {
+        if (given.by_operations) {
+            *turned = onebit::adamw_step_by_operations(given, gradient, latent, settings, seed, first_element, signs);
+            return;
+        }
         Rows rows(given);
         PreparedGradient prepared(rows, gradient, latent);
-        RandomBits random_bits(seed, settings.step);
+        RandomBits random_bits{onebit::random_key(seed, settings.step)};
         int64_t sign_bytes = (rows.columns + 7) / 8;
         uint8_t *sign_data = nullptr;
         if (signs) {
@@ -359,8 +374,8 @@ int lt_adamw_step(lt_adamw_rows given, const lt_tensor *gradient, const lt_laten
                         for (int64_t i = 0; i < count; ++i) random[i] = random_bits(first_element + start + i);
                     }
                     rows.store(start, count, w, random);
-                    rows.first.store(start, scale, count, true, m, random, 16);
-                    rows.second.store(start, scale, count, false, v, random, 40);
+                    rows.first.store(start, scale, count, true, m, random, onebit::first_moment_bits);
+                    rows.second.store(start, scale, count, false, v, random, onebit::second_moment_bits);
                     if (!sign_data) continue;
                     int64_t turned_here = 0;
                     for (int64_t i = 0; i < count; ++i) turned_here += was_negative[i] != (w[i] < 0);

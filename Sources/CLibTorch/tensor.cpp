@@ -23,6 +23,7 @@ struct lt_generator {
 namespace {
 
 thread_local std::string last_error;
+thread_local bool last_error_is_memory = false;
 thread_local lt_stop_test stop_test = nullptr;
 thread_local void *stop_context = nullptr;
 
@@ -52,7 +53,10 @@ int read_elements(const lt_tensor *tensor, at::ScalarType type, Element *out, si
 
 }  // namespace
 
-void onebit::set_last_error(const std::string &message) { last_error = message; }
+void onebit::set_last_error(const std::string &message, bool is_memory) {
+    last_error = message;
+    last_error_is_memory = is_memory;
+}
 
 at::ScalarType onebit::scalar_type(lt_type type) {
     switch (type) {
@@ -65,16 +69,13 @@ at::ScalarType onebit::scalar_type(lt_type type) {
     TORCH_CHECK(false, "no element type ", static_cast<int>(type));
 }
 
-at::Device onebit::place(lt_device device) {
-    return device.kind == LT_CPU ? at::Device(at::kCPU)
-                                 : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
-}
-
 void onebit::throw_if_stopped() {
     if (lt_is_stopped()) throw std::runtime_error("stopped");
 }
 
 const char *lt_last_error(void) { return last_error.c_str(); }
+
+bool lt_last_error_is_memory(void) { return last_error_is_memory; }
 
 void lt_set_threads(int count) { at::set_num_threads(count); }
 
@@ -97,9 +98,12 @@ void lt_release(lt_tensor *tensor) { delete tensor; }
 
 lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank, lt_device device) {
     return guarded_tensor([&] {
-        at::Tensor result = at::empty(dimensions(shape, rank), options(type, {LT_CPU, 0}));
+        // To a device the elements go from pinned memory, so that the call does not wait for the device's earlier work;
+        // libtorch keeps the memory until the copy is done.
+        at::TensorOptions host = options(type, {LT_CPU, 0}).pinned_memory(device.kind == LT_CUDA);
+        at::Tensor result = at::empty(dimensions(shape, rank), host);
         std::memcpy(result.mutable_data_ptr(), data, result.nbytes());
-        return result.to(options(type, device));
+        return result.to(options(type, device), /*non_blocking=*/device.kind == LT_CUDA);
     });
 }
 
@@ -144,7 +148,8 @@ lt_type lt_type_of(const lt_tensor *tensor) {
 
 lt_device lt_device_of(const lt_tensor *tensor) {
     at::Device device = tensor->value.device();
-    return {device.is_cuda() ? LT_CUDA : LT_CPU, device.has_index() ? device.index() : 0};
+    lt_device_kind kind = device.is_cuda() ? LT_CUDA : device.is_meta() ? LT_META : LT_CPU;
+    return {kind, device.has_index() ? device.index() : 0};
 }
 
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count) {
@@ -280,10 +285,4 @@ lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices) {
 
 lt_tensor *lt_argmax(const lt_tensor *logits) {
     return guarded_tensor([&] { return logits->value.argmax(-1); });
-}
-
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator) {
-    return guarded_tensor([&] {
-        return at::multinomial(at::softmax(logits->value, -1, at::kFloat), 1, false, generator->value).squeeze(-1);
-    });
 }

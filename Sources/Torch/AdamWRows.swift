@@ -84,22 +84,28 @@ public final class AdamWRows {
     /// Packed signs of the values, [rows, ⌈columns / 8⌉]; nil unless asked for.
     private let signBits: TensorBuffer?
 
+    /// Whether a step is made of libtorch's operations.
+    private let stepsByOperations: Bool
+
     /// - Parameters:
-    ///   - initial: [rows, columns].
+    ///   - initial: [rows, columns]; moments and signs lie on its device.
     ///   - keepsSigns: Whether steps pack the signs of the new values.
+    ///   - stepsByOperations: Whether a step is made of libtorch's operations, as on any device but the CPU.
     public init(
-        _ initial: Tensor, value: ValueStorage = .float32, moments: MomentStorage = .float32, keepsSigns: Bool = false
+        _ initial: Tensor, value: ValueStorage = .float32, moments: MomentStorage = .float32, keepsSigns: Bool = false,
+        stepsByOperations: Bool = false
     ) throws {
-        let shape = initial.shape
+        let (shape, device) = (initial.shape, initial.device)
         precondition(shape.count == 2, "rows of a matrix, not \(shape)")
         (rows, columns) = (shape[0], shape[1])
+        self.stepsByOperations = stepsByOperations || device != .cpu
         self.value = try TensorBuffer(copying: initial, dtype: value.dtype)
-        firstMoment = try .zeros(shape, dtype: moments.dtype)
-        secondMoment = try .zeros(shape, dtype: moments.dtype)
+        firstMoment = try .zeros(shape, dtype: moments.dtype, device: device)
+        secondMoment = try .zeros(shape, dtype: moments.dtype, device: device)
         let scales = [rows, (columns + MomentStorage.blockSize - 1) / MomentStorage.blockSize]
-        firstScale = moments == .blocks ? try .zeros(scales) : nil
-        secondScale = moments == .blocks ? try .zeros(scales) : nil
-        signBits = keepsSigns ? try .zeros([rows, (columns + 7) / 8], dtype: .uint8) : nil
+        firstScale = moments == .blocks ? try .zeros(scales, device: device) : nil
+        secondScale = moments == .blocks ? try .zeros(scales, device: device) : nil
+        signBits = keepsSigns ? try .zeros([rows, (columns + 7) / 8], dtype: .uint8, device: device) : nil
         try packSigns()
     }
 
@@ -194,7 +200,7 @@ public final class AdamWRows {
         try Tensor.withHandles(tensors) { handles in
             let rows = lt_adamw_rows(
                 value: handles[0], first_moment: handles[1], second_moment: handles[2], first_scale: handles[3],
-                second_scale: handles[4])
+                second_scale: handles[4], by_operations: stepsByOperations)
             guard let latent else { return try body(rows, handles[6], nil, handles[5]) }
             var scales = lt_latent_scales(
                 output_scale: handles[7], input_scale: handles[8], sign_gradient: latent.signGradient.bridged)

@@ -39,12 +39,13 @@ public final class ProcessGroup: Sendable {
     ///   - store: Where they meet.
     ///   - prefix: Before all keys; the same on all ranks.
     ///   - host: Name or address by which the others reach this machine; nil lets Gloo look it up.
+    ///   - device: Where passes compute: collectives of a CUDA device's tensors go over NCCL.
     ///   - limit: Longest time of the meeting, and of each collective.
     ///   - whileMeeting: Called now and then until all are there; ends the meeting by throwing.
     /// - Throws: ``ProcessGroupError``, `CancellationError`.
     public init(
         store: KeyValueStore, rank: Int, size: Int, prefix: String = "", host: String? = nil,
-        limit: Duration = .seconds(600), whileMeeting: () throws -> Void = {}
+        device: Device = .cpu, limit: Duration = .seconds(600), whileMeeting: () throws -> Void = {}
     ) throws {
         precondition(0..<size ~= rank, "rank \(rank) of \(size)")
         (self.rank, self.size, self.limit, self.store) = (rank, size, limit, store)
@@ -54,7 +55,12 @@ public final class ProcessGroup: Sendable {
         let interface = ProcessInfo.processInfo.environment["GLOO_SOCKET_IFNAME"]
         handle = lt_group_gloo(
             store.handle, self.prefix + "gloo", host, interface, Int32(rank), Int32(size), limit.milliseconds)
-        if handle == nil { throw ProcessGroupError.last(in: "connecting the ranks") }
+        guard let handle else { throw ProcessGroupError.last(in: "connecting the ranks") }
+        guard device.kind == .cuda, size > 1 else { return }
+        guard
+            lt_group_add_nccl(
+                handle, store.handle, self.prefix + "nccl", Int32(rank), Int32(size), limit.milliseconds) == 0
+        else { throw ProcessGroupError.nccl(reason: String(cString: lt_last_error())) }
     }
 
     deinit {
@@ -214,12 +220,24 @@ public final class ProcessGroup: Sendable {
 
     /// Waits until all ranks have come here as often as this one, through the store alone: also where collectives were left.
     ///
+    /// - Parameter isPatient: Whether there is no time limit, but the end of the task's patience.
     /// - Throws: ``ProcessGroupError``.
-    public func barrier(_ name: String) throws {
+    public func barrier(_ name: String, isPatient: Bool = false) throws {
         guard let store else { return }
         let key = "\(prefix)barrier/\(name)"
         let goal = (try store.add(key, 1) - 1) / size * size + size
-        try wait(for: name) { try store.add(key, 0) >= goal ? () : nil }
+        try wait(for: name, isPatient: isPatient) { try store.add(key, 0) >= goal ? () : nil }
+    }
+
+    /// Runs `body` on the first rank, and once it has ended there, on the others, however long that takes: they find what it
+    /// left on a disk that all see.
+    ///
+    /// - Parameter name: Another one for each call.
+    public func firstRankFirst<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+        if rank > 0 { _ = try receive("turn/\(name)", isPatient: true) }
+        let result = try body()
+        if rank == 0 { try send("done", as: "turn/\(name)") }
+        return result
     }
 
     /// Leaves a message for the other ranks.
@@ -372,6 +390,8 @@ public enum ProcessGroupError: LocalizedError, Sendable, Hashable {
     /// Another rank failed and said why.
     case peerFailed(rank: Int, reason: String)
     case failed(operation: String, reason: String)
+    /// There are no collectives for CUDA devices.
+    case nccl(reason: String)
 
     /// The calling thread's last failure.
     static func last(in operation: String, limit: Duration? = nil) -> ProcessGroupError {
@@ -407,6 +427,8 @@ public enum ProcessGroupError: LocalizedError, Sendable, Hashable {
             "Rank \(rank) stopped: \(reason)"
         case .failed(let operation, let reason):
             "\(operation): \(reason)"
+        case .nccl(let reason):
+            "Several processes cannot compute on CUDA devices together: \(reason)."
         }
     }
 
@@ -420,6 +442,7 @@ public enum ProcessGroupError: LocalizedError, Sendable, Hashable {
         case .sizesDiffer: "Start all ranks with the same number of processes."
         case .peerLost, .timedOut, .peerFailed: nil
         case .failed: nil
+        case .nccl: "Install libtorch with CUDA again, libonebit_nccl.so included, beside libtorch's other libraries."
         }
     }
 }

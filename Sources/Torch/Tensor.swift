@@ -4,22 +4,6 @@
 import CLibTorch
 import Foundation
 
-/// Where a tensor's elements lie.
-public struct Device: Sendable, Hashable, CustomStringConvertible {
-    public enum Kind: String, Sendable { case cpu, cuda }
-
-    public let kind: Kind
-    /// Number of the device among those of its kind.
-    public let index: Int
-
-    public static let cpu = Device(kind: .cpu, index: 0)
-    public static func cuda(_ index: Int) -> Device { Device(kind: .cuda, index: index) }
-
-    public var description: String { kind == .cpu ? "cpu" : "cuda:\(index)" }
-
-    var bridged: lt_device { lt_device(kind: kind == .cpu ? LT_CPU : LT_CUDA, index: Int32(index)) }
-}
-
 /// Type of a tensor's elements.
 public enum DType: String, Sendable, CaseIterable {
     case float32, float16, bfloat16, int64, uint8
@@ -174,10 +158,7 @@ public final class Tensor: @unchecked Sendable {
     }
 
     public var device: Device {
-        Self.withHandles([self]) {
-            let device = lt_device_of($0[0])
-            return Device(kind: device.kind == LT_CPU ? .cpu : .cuda, index: Int(device.index))
-        }
+        Self.withHandles([self]) { Device(lt_device_of($0[0])) }
     }
 
     /// Length of each dimension.
@@ -253,14 +234,21 @@ public struct TorchError: LocalizedError, Sendable, Hashable {
     public let operation: String
     /// libtorch's message.
     public let message: String
+    /// Whether a device had no memory left.
+    public var isOutOfMemory = false
 
     /// The calling thread's last failure: `CancellationError` where the thread was asked to stop.
     static func last(in operation: String) -> any Error {
         if lt_is_stopped() { return CancellationError() }
-        return TorchError(operation: operation, message: String(cString: lt_last_error()))
+        return TorchError(
+            operation: operation, message: String(cString: lt_last_error()), isOutOfMemory: lt_last_error_is_memory())
     }
 
     public var errorDescription: String? { "libtorch could not compute \(operation): \(message)" }
+
+    public var recoverySuggestion: String? {
+        isOutOfMemory ? "Compute fewer sequences or tokens at a time, or keep less on the device." : nil
+    }
 }
 
 /// Throws where a C function did not return 0.

@@ -22,9 +22,9 @@ public final class TensorBuffer {
         self.shape = shape
     }
 
-    /// A copy of a tensor.
-    public convenience init(copying source: Tensor, dtype: DType = .float32) throws {
-        try self.init(source.shape, dtype: dtype, device: source.device)
+    /// A copy of a tensor, on its device unless another is given.
+    public convenience init(copying source: Tensor, dtype: DType = .float32, device: Device? = nil) throws {
+        try self.init(source.shape, dtype: dtype, device: device ?? source.device)
         try write(source)
     }
 

@@ -177,3 +177,55 @@ struct AdamWRowsTests {
         #expect(try distance(run(.bfloat16, .float32)) < 2e-2)
     }
 }
+
+/// The step made of libtorch's operations, which devices take, against the CPU's loops.
+@Suite("AdamW by operations")
+struct AdamWByOperationsTests {
+    struct Forms: CustomTestStringConvertible {
+        let value: ValueStorage
+        let moments: MomentStorage
+        var testDescription: String { "\(value), \(moments)" }
+    }
+
+    static let forms = ValueStorage.allCases.flatMap { value in
+        MomentStorage.allCases.map { Forms(value: value, moments: $0) }
+    }
+
+    @Test(
+        "Gradient norm, values, moments and signs are those of the loops, rounded by the same random bits",
+        arguments: forms, SignGradient.allCases)
+    func sameAsLoops(forms: Forms, signGradient: SignGradient) throws {
+        let shape = [7, 600]
+        func normal(_ seed: UInt64, _ shape: [Int]) throws -> Tensor { try .randn(shape, using: Generator(seed: seed)) }
+        let start = try normal(1, shape) * 0.5
+        let latent = LatentScales(
+            outputScale: try normal(2, [7]), inputScale: try normal(3, [600]), signGradient: signGradient)
+        let pair = try [false, true].map {
+            try AdamWRows(
+                start, value: forms.value, moments: forms.moments, keepsSigns: true, stepsByOperations: $0)
+        }
+        for step in 1...3 {
+            let product = try normal(UInt64(10 + step), shape)
+            let settings = AdamWSettings(
+                step: step, learningRate: 0.05, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.01,
+                gradientFactor: 0.7, seed: 99)
+            let sums = try pair.map { try $0.squareSum(of: product, latent: latent) }
+            #expect(abs(sums[0] / sums[1] - 1) < 1e-4)
+            let turned = try pair.map {
+                try $0.step(gradient: product, latent: latent, settings: settings, firstElement: 1800)
+            }
+            #expect(abs(turned[0] - turned[1]) <= 3)
+        }
+        // Last bits differ, and now and then one of them decides a rounding.
+        for (loops, operations) in zip(pair[0].state, pair[1].state) {
+            let (a, b) = (try loops.tensor.floats(), try operations.tensor.floats())
+            let largest = a.map { abs($0) }.max() ?? 0
+            let isCode = loops.tensor.dtype == .uint8
+            let far = zip(a, b).count { a, b in isCode ? a != b : abs(a - b) > 1e-5 * largest }
+            #expect(far <= a.count / 50, "\(loops.name): \(far) of \(a.count) differ")
+            if !isCode { #expect(zip(a, b).allSatisfy { abs($0 - $1) <= 0.02 * largest }, "\(loops.name)") }
+        }
+        let signs = try pair.map { try #require($0.signs).integers() }
+        #expect(zip(signs[0], signs[1]).reduce(0) { $0 + ($1.0 ^ $1.1).nonzeroBitCount } <= 6)
+    }
+}

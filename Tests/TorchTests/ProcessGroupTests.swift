@@ -112,6 +112,20 @@ struct ProcessGroupTests {
         #expect(ContinuousClock.now - begin < .seconds(5))
     }
 
+    @Test("Ranks on CUDA devices without CUDA's libraries: an error that names NCCL's", .enabled(if: !CUDALibrary.isLoaded))
+    func withoutNCCL() async throws {
+        let store = try KeyValueStore.memory()
+        let reasons = try await Self.threads(2) { rank in
+            do {
+                _ = try ProcessGroup(store: store, rank: rank, size: 2, host: "127.0.0.1", device: .cuda(0))
+                return ""
+            } catch let error as ProcessGroupError {
+                return error.localizedDescription
+            }
+        }
+        #expect(reasons.allSatisfy { $0.contains("libonebit_nccl.so") })
+    }
+
     @Test("Processes meet over TCP and in a file")
     func stores() async throws {
         let server = try KeyValueStore.serving(host: "127.0.0.1", port: 0)

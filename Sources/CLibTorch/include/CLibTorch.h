@@ -23,7 +23,8 @@ typedef struct lt_generator lt_generator;
 typedef struct lt_sign_matrix lt_sign_matrix;
 
 typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64 = 3, LT_UINT8 = 4 } lt_type;
-typedef enum lt_device_kind { LT_CPU = 0, LT_CUDA = 1 } lt_device_kind;
+/// A tensor on LT_META has a shape and a type and no elements.
+typedef enum lt_device_kind { LT_CPU = 0, LT_CUDA = 1, LT_META = 2 } lt_device_kind;
 typedef struct lt_device {
     lt_device_kind kind;
     int index;
@@ -31,6 +32,8 @@ typedef struct lt_device {
 
 /// Message of this thread's last failure.
 const char *lt_last_error(void);
+/// Whether it was that a device had no memory left.
+bool lt_last_error_is_memory(void);
 /// Threads inside one operation that the calling thread starts.
 void lt_set_threads(int count);
 /// Whether this thread records operations for the backward pass. Returns the previous setting.
@@ -43,6 +46,79 @@ typedef bool (*lt_stop_test)(void *context);
 void lt_set_stop_test(lt_stop_test test, void *context);
 /// Whether the calling thread's stop test says true; false without one.
 bool lt_is_stopped(void);
+
+// MARK: Devices other than the CPU
+
+/// Whether a tensor was made by this process: too late for `lt_load_cuda`.
+bool lt_has_made_tensors(void);
+/// The version that this program was compiled for.
+const char *lt_version(void);
+/// The file that libtorch's CPU library was loaded from.
+const char *lt_library_path(void);
+/// Whether NVIDIA's driver is installed, as far as its library says. Loads nothing else.
+bool lt_has_cuda_driver(void);
+/// Opens libtorch_cuda.so. Before any tensor is made: libtorch looks only once whether there is CUDA.
+int lt_load_cuda(const char *path);
+bool lt_cuda_is_loaded(void);
+
+typedef struct lt_cuda_state {
+    /// cudaError_t: 0, 100 without a device, 35 with a driver too old or none; the text is in `lt_last_error`.
+    int error;
+    int devices;
+    /// 1000 major + 10 minor of the CUDA that the driver knows, 0 without a driver, and of the one that was loaded.
+    int driver_version, runtime_version;
+} lt_cuda_state;
+/// What CUDA says of the machine; after `lt_load_cuda`.
+lt_cuda_state lt_ask_cuda(void);
+
+typedef struct lt_cuda_device {
+    char name[256];
+    /// Compute capability.
+    int major, minor;
+    int64_t bytes;
+} lt_cuda_device;
+int lt_describe_cuda_device(int index, lt_cuda_device *device);
+/// Makes a device the one that is computed on, with results that are the same every time.
+int lt_use_cuda_device(int index);
+
+typedef struct lt_memory {
+    /// Of the device, other processes' included.
+    int64_t free, total;
+    /// In tensors, now and at most, and at most with what the allocator keeps for the next ones.
+    int64_t allocated, peak_allocated, peak_reserved;
+    /// How often the allocator ran out and gave back what it kept.
+    int64_t retries;
+} lt_memory;
+int lt_device_memory(lt_device device, lt_memory *memory);
+int lt_reset_peak_memory(lt_device device);
+int lt_release_cached_memory(void);
+/// Waits for all that was started on the device.
+int lt_synchronize(lt_device device);
+
+/// A queue of a device's work. Which one a thread's work goes to is the thread's own affair.
+typedef struct lt_stream {
+    int64_t id;
+    int device;
+} lt_stream;
+typedef struct lt_event lt_event;
+int lt_current_stream(lt_device device, lt_stream *stream);
+int lt_new_stream(lt_device device, lt_stream *stream);
+/// Sends what the calling thread starts to `stream`.
+int lt_exchange_stream(lt_stream stream, lt_stream *previous);
+/// What comes to pass once all work that `stream` holds now is done.
+lt_event *lt_record_event(lt_stream stream);
+void lt_event_release(lt_event *event);
+/// Holds work that `stream` receives from now on until the event.
+int lt_stream_wait(lt_stream stream, const lt_event *event);
+/// Holds the calling thread until the event.
+int lt_event_wait(const lt_event *event);
+
+/// Elements of any value in host memory that a device copies from and to by itself, once one was chosen.
+lt_tensor *lt_empty_pinned(lt_type type, const int64_t *shape, int rank);
+/// The same elements on a device. The copy is work of the current stream: from pinned memory the call does not wait for it.
+lt_tensor *lt_to_async(const lt_tensor *tensor, lt_device device);
+/// Writes `source` over `destination`, in the same manner.
+int lt_copy_async(lt_tensor *destination, const lt_tensor *source);
 
 // MARK: Handles, creation, reading
 
@@ -174,8 +250,6 @@ lt_tensor *lt_log_softmax(const lt_tensor *logits);
 /// The elements of the flattened tensor that `indices` names.
 lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
-/// One draw per row from softmax(logits), int64 [rows].
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator);
 
 // MARK: Training
 
@@ -199,7 +273,7 @@ typedef enum lt_sign_gradient { LT_SIGN_TANH = 0, LT_SIGN_HARD = 1 } lt_sign_gra
 /// Elements of a row that share the scale of an 8-bit moment.
 #define LT_MOMENT_BLOCK 256
 
-/// Rows of one parameter and AdamW's moments of them, contiguous [rows, columns] on the CPU. A step writes all of them.
+/// Rows of one parameter and AdamW's moments of them, contiguous [rows, columns]. A step writes all of them.
 typedef struct lt_adamw_rows {
     /// float32 or bfloat16.
     lt_tensor *value;
@@ -207,6 +281,8 @@ typedef struct lt_adamw_rows {
     lt_tensor *first_moment, *second_moment;
     /// float32 [rows, ⌈columns / LT_MOMENT_BLOCK⌉] of uint8 moments, NULL for others.
     lt_tensor *first_scale, *second_scale;
+    /// Whether to compute with libtorch's operations, which every device has, in place of loops, which the CPU has.
+    bool by_operations;
 } lt_adamw_rows;
 
 /// The scales by which P = dYᵀX of latent rows becomes their gradient: dW = P ⊙ (h gᵀ) ⊙ sign′(W).
@@ -272,6 +348,8 @@ int lt_reach(const char *host, int port, int milliseconds);
 lt_group *lt_group_gloo(const lt_store *store, const char *prefix, const char *host, const char *interface, int rank,
                         int size, int milliseconds);
 /// Waits for the collectives under way.
+/// Gives the group NCCL for tensors of CUDA devices, at the same store. After `lt_use_cuda_device`.
+int lt_group_add_nccl(lt_group *group, const lt_store *store, const char *prefix, int rank, int size, int milliseconds);
 void lt_group_release(lt_group *group);
 /// Σ over the ranks, in place.
 lt_work *lt_start_all_reduce(const lt_group *group, lt_tensor *tensor);

@@ -20,7 +20,7 @@ struct ShardFile: Sendable {
             let dtype = part.tensor.dtype
             let description = TensorDescription(
                 name: "\(parameter.name)/\(part.name)", elementType: dtype.elementType, shape: part.tensor.shape)
-            return (description, try TensorBuffer(copying: part.tensor, dtype: dtype).tensor)
+            return (description, try TensorBuffer(copying: part.tensor, dtype: dtype, device: .cpu).tensor)
         }
         self.metadata = metadata
     }

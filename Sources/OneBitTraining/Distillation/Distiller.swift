@@ -29,13 +29,18 @@ public struct Distiller {
         guard t.structure == s.structure, t.linears == s.linears, t.floatTensors == s.floatTensors else {
             throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
         }
-        self.teacher = try Transformer(checkpoint: teacher, keepsFileTypes: true, device: execution.device)
+        self.teacher = try Transformer(
+            checkpoint: teacher, keepsFileTypes: true, device: execution.device,
+            streamsBlocks: execution.placement == .streamed)
         student = try Transformer(checkpoint: start, device: execution.device)
         inputs = ["teacher": try ContentDigest(of: teacher), "start": try ContentDigest(of: start)]
         self.start = start
         self.configuration = configuration
         self.execution = execution
     }
+
+    /// The teacher, to be compared with; its weights are in memory once.
+    public var evaluatedTeacher: TorchModel { TorchModel(teacher, threads: execution.threads) }
 
     /// Bytes of teacher, student, gradients and AdamW's moments, all float32. Activations come on top, and another copy of
     /// the gradients for each further worker of a small model.
@@ -50,29 +55,33 @@ public struct Distiller {
     /// Trains the student and writes it as a float checkpoint.
     ///
     /// - Parameters:
-    ///   - corpus: One stream of tokens.
+    ///   - corpus: What is trained on.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
     ///   - overwrite: Whether a directory that stands there is replaced.
     ///   - checkpoints: When the state is saved, and whether an earlier one is resumed; nil saves nothing.
+    ///   - monitor: Watches the run; what it wrote is copied into the output.
     ///   - observe: Receives every step; when it throws, the state is saved for a resumption.
     /// - Returns: What every step did.
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        corpus: [Int32],
+        corpus: TrainingCorpus,
         output: URL,
         overwrite: Bool,
         checkpoints: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         // All ranks compute, and gather what is written; the first writes it.
         guard execution.group.rank == 0 else {
-            return try run(corpus: corpus, checkpoints: checkpoints, observe: observe) { loop, student, _ in
+            return try run(corpus: corpus, checkpoints: checkpoints, monitor: monitor, observe: observe) {
+                loop, student, _ in
                 for place in student.parameters.indices { _ = try loop.numbers(of: place) }
             }
         }
         return try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            try run(corpus: corpus, checkpoints: checkpoints, observe: observe) { loop, student, events in
+            try run(corpus: corpus, checkpoints: checkpoints, monitor: monitor, observe: observe) {
+                loop, student, events in
                 try student.write(
                     to: directory, elementType: .float32, packsLossless: true, values: loop.numbers(of:))
                 let configuration = start.configuration
@@ -81,24 +90,23 @@ public struct Distiller {
                     to: directory.appending(path: "config.json"))
                 try start.copyAuxiliaryFiles(to: directory)
                 try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
+                try monitor?.copy(to: directory)
             }
         }
     }
 
     private func run(
-        corpus: [Int32], checkpoints: CheckpointPolicy?, observe: (TrainingEvent) throws -> Void,
-        finish: (TrainingLoop, Transformer, [TrainingEvent]) throws -> Void
+        corpus: TrainingCorpus, checkpoints: CheckpointPolicy?, monitor: TrainingMonitor?,
+        observe: (TrainingEvent) throws -> Void, finish: (TrainingLoop, Transformer, [TrainingEvent]) throws -> Void
     ) throws -> [TrainingEvent] {
-        let (start, device) = (start, execution.device)
         let loop = try TrainingLoop(
             model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
             signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,
             optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration.training,
             inputs: inputs, execution: execution,
-            initial: { parameter, rows in
+            initial: { [start] parameter, rows in
                 try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
-                    .converted(to: .float32, device: device)
             })
-        return try loop.run(policy: checkpoints, observe: observe) { try finish(loop, $0, $1) }
+        return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { try finish(loop, $0, $1) }
     }
 }

@@ -138,9 +138,11 @@ public struct Launch: Sendable, Hashable {
 
     /// Meets the other processes.
     ///
-    /// - Parameter limit: Longest time of the meeting, and of each collective.
+    /// - Parameters:
+    ///   - device: Where passes compute.
+    ///   - limit: Longest time of the meeting, and of each collective.
     /// - Throws: `ProcessGroupError`, `CancellationError`.
-    public func join(limit: Duration) throws -> ProcessGroup {
+    public func join(device: Device = .cpu, limit: Duration) throws -> ProcessGroup {
         guard size > 1 else { return .alone }
         var host: String?
         let store: KeyValueStore
@@ -154,7 +156,8 @@ public struct Launch: Sendable, Hashable {
         }
         if localSize == size { host = "127.0.0.1" }
         return try ProcessGroup(
-            store: store, rank: rank, size: size, prefix: "\(restarts)", host: host, limit: limit)
+            store: store, rank: rank, size: size, prefix: "\(restarts)", host: host, device: device,
+            limit: limit)
     }
 
     /// Numbers and texts of the environment.

@@ -55,9 +55,10 @@ public final class LocalProcesses {
     /// Meets them.
     ///
     /// - Throws: ``LaunchError/processEnded(rank:how:)``, `ProcessGroupError`, `CancellationError`.
-    public func join(limit: Duration) throws -> ProcessGroup {
+    public func join(device: Device = .cpu, limit: Duration) throws -> ProcessGroup {
         try ProcessGroup(
-            store: store, rank: 0, size: launch.size, prefix: "0", host: "127.0.0.1", limit: limit
+            store: store, rank: 0, size: launch.size, prefix: "0", host: "127.0.0.1", device: device,
+            limit: limit
         ) { if let failure { throw failure } }
     }
 

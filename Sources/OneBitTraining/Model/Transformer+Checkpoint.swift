@@ -11,9 +11,12 @@ extension Transformer {
     ///   - computeType: Type of the activations.
     ///   - keepsFileTypes: Whether parameters stay in the file's types instead of float32.
     ///   - device: Where to compute.
+    ///   - streamsBlocks: Whether the matrices of the blocks stay in host memory and come to the device as a pass reaches
+    ///     them.
     /// - Throws: `CheckpointError` for a packed checkpoint, `CancellationError`, and what reading throws.
     public convenience init(
-        checkpoint: Checkpoint, computeType: DType = .float32, keepsFileTypes: Bool = false, device: Device = .cpu
+        checkpoint: Checkpoint, computeType: DType = .float32, keepsFileTypes: Bool = false, device: Device = .cpu,
+        streamsBlocks: Bool = false
     ) throws {
         var oneBit: OneBitSettings?
         if checkpoint.kind != .dense {
@@ -24,14 +27,19 @@ extension Transformer {
                 })
         }
         try self.init(
-            configuration: checkpoint.configuration, oneBit: oneBit, computeType: computeType, device: device
+            configuration: checkpoint.configuration, oneBit: oneBit, computeType: computeType, device: device,
+            streamsBlocks: streamsBlocks
         ) { name, group in
             try checkCancellation()
             let tensor = try checkpoint.tensor(name)
             if group == .latent {
                 return .signs(try SignMatrix(signsOf: tensor.converted(to: .float32, device: device)))
             }
-            return .tensor(try tensor.converted(to: keepsFileTypes ? tensor.dtype : .float32, device: device))
+            let type = keepsFileTypes ? tensor.dtype : .float32
+            if streamsBlocks, group == .dense {
+                return .tensor(try tensor.converted(to: type, device: .cpu).pinned())
+            }
+            return .tensor(try tensor.converted(to: type, device: device))
         }
     }
 

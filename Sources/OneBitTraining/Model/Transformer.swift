@@ -18,6 +18,8 @@ public final class Transformer: Sendable {
     let blocks: [TransformerBlock]
     /// The output projection [V, E]; the embedding again where they are tied.
     let head: Tensor
+    /// Whether the blocks' matrices stay in host memory and come to the device as a pass reaches them (``BlockStream``).
+    let streamsBlocks: Bool
 
     private let embedding: Tensor  // [V, E]
     private let positionEmbedding: Tensor?  // [positions + offset, C]
@@ -31,19 +33,24 @@ public final class Transformer: Sendable {
 
     /// - Parameters:
     ///   - computeType: Type of the activations.
+    ///   - device: Where activations are, and all parameters but those that are streamed.
+    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there.
     ///   - values: Gives the parameters by their checkpoint names, in checkpoint order: the latent matrices as signs.
     convenience init(
         configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, computeType: DType = .float32,
-        device: Device = .cpu, values: (_ name: String, _ group: ParameterGroup) throws -> ParameterValue
+        device: Device = .cpu, streamsBlocks: Bool = false,
+        values: (_ name: String, _ group: ParameterGroup) throws -> ParameterValue
     ) throws {
         try self.init(
             configuration: configuration, oneBit: oneBit,
-            positionTables: PositionTables(configuration, dtype: computeType, device: device)
+            positionTables: PositionTables(configuration, dtype: computeType, device: device),
+            streamsBlocks: streamsBlocks
         ) { (try values($0, $1), nil) }
     }
 
     private init(
-        configuration: ModelConfiguration, oneBit: OneBitSettings?, positionTables: PositionTables, source: Source
+        configuration: ModelConfiguration, oneBit: OneBitSettings?, positionTables: PositionTables,
+        streamsBlocks: Bool = false, source: Source
     ) throws {
         var parameters: [Parameter] = []
         func parameter(_ name: String, _ group: ParameterGroup) throws -> (ParameterValue, leaf: Tensor?) {
@@ -109,6 +116,7 @@ public final class Transformer: Sendable {
         self.oneBit = oneBit
         self.parameters = parameters
         self.positionTables = positionTables
+        self.streamsBlocks = streamsBlocks
     }
 
     /// Numbers in all parameters.
@@ -176,20 +184,9 @@ public final class Transformer: Sendable {
         return Output(logits: try logits(of: headInput(x)), hiddenStates: states)
     }
 
-    /// Reads `tokens` [B, T] behind those in `cache` and returns the logits [B, V] that follow the last.
-    func decode(_ tokens: Tensor, cache: KeyValueCache) throws -> Tensor {
-        let length = tokens.shape[1]
-        let positions = try positions(of: [
-            DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
-        ])
-        let x = try residual(tokens, at: positions).narrowed(1, from: length - 1, length: 1)
-        cache.advance(by: length)
-        return try logits(of: headInput(x)).reshaped([tokens.shape[0], configuration.vocabularySize])
-    }
-
-    func makeCache(batch: Int, capacity: Int) throws -> KeyValueCache {
+    func makeCache(capacity: Int) throws -> KeyValueCache {
         try KeyValueCache(
-            layers: configuration.layerCount, batch: batch, heads: configuration.keyValueHeadCount,
+            layers: configuration.layerCount, heads: configuration.keyValueHeadCount,
             headSize: configuration.headSize, capacity: capacity, dtype: computeType, device: device)
     }
 
@@ -210,10 +207,11 @@ public final class Transformer: Sendable {
         _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
         var x = try embedded(tokens, at: positions)
-        for block in blocks {
+        let stream = try BlockStream(self)
+        for _ in blocks {
             try checkCancellation()
             observe(x)
-            x = try block(x, at: positions)
+            x = try stream.next(x, at: positions)
         }
         return x
     }
@@ -273,7 +271,7 @@ public final class Transformer: Sendable {
 // MARK: Parameters
 
 /// What a parameter is for; configurations choose by it what is trained and how fast.
-public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
+public enum ParameterGroup: String, Sendable, Codable, CaseIterable, CodingKeyRepresentable {
     /// Matrix of a dense linear layer.
     case dense
     /// The float matrix W whose signs a OneBit layer uses.

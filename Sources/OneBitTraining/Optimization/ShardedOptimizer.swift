@@ -28,11 +28,14 @@ final class ShardedOptimizer {
     /// Whole, for passes, in the order of `parameters`; replaced by each step.
     private(set) var values: [ParameterValue] = []
 
-    private let settings: OptimizerSettings
+    let settings: OptimizerSettings
     private let signGradient: SignGradient
     private let group: ProcessGroup
     private let partition: RowPartition
-    private let device: Device
+    /// Where passes compute, and where values, gradient sums and moments are.
+    private let device, stateDevice: Device
+    /// Where the two are apart.
+    private let downloads: GradientDownloads?
     private let seed: UInt64
     private let rows: [AdamWRows]
 
@@ -62,12 +65,14 @@ final class ShardedOptimizer {
     ///   - group: Who shares the rows.
     ///   - blocks: Parameters of each block of the model, in the order of `parameters`, where the gradients of a block come
     ///     together and are too large to be kept whole until the step; empty where all are.
-    ///   - device: Where passes want the values.
+    ///   - device: Where passes compute: they want the values there, and give gradients of that device.
+    ///   - keepsStateOnHost: Whether values, gradient sums and moments are in host memory, and not on `device`.
     ///   - seed: Of stochastic rounding.
     ///   - initial: Gives values of some rows of a parameter as float32.
     init(
         _ parameters: [TrainedParameter], settings: OptimizerSettings, signGradient: SignGradient,
-        group: ProcessGroup = .alone, blocks: [[Int]] = [], device: Device = .cpu, seed: UInt64 = 0,
+        group: ProcessGroup = .alone, blocks: [[Int]] = [], device: Device = .cpu,
+        keepsStateOnHost: Bool = false, seed: UInt64 = 0,
         initial: (_ parameter: TrainedParameter, _ rows: Range<Int>) throws -> Tensor
     ) throws {
         self.parameters = parameters
@@ -75,6 +80,9 @@ final class ShardedOptimizer {
         self.signGradient = signGradient
         self.group = group
         self.device = device
+        let stateDevice = keepsStateOnHost ? .cpu : device
+        self.stateDevice = stateDevice
+        downloads = keepsStateOnHost ? try GradientDownloads(from: device) : nil
         self.seed = seed
         let partition = RowPartition(rank: group.rank, size: group.size)
         self.partition = partition
@@ -82,12 +90,14 @@ final class ShardedOptimizer {
             let range = partition.rows(parameter)
             let shape = Self.shape(parameter, rows: range.count)
             return try AdamWRows(
-                initial(parameter, range).converted(to: .float32, device: .cpu).reshaped(shape),
+                initial(parameter, range).converted(to: .float32, device: stateDevice).reshaped(shape),
                 value: parameter.group == .latent ? settings.latentStorage : .float32,
                 moments: parameter.isMatrix ? settings.momentStorage : .float32,
                 keepsSigns: parameter.group == .latent)
         }
-        gradients = try parameters.map { try TensorBuffer(Self.shape($0, rows: partition.rows($0).count)) }
+        gradients = try parameters.map {
+            try TensorBuffer(Self.shape($0, rows: partition.rows($0).count), device: stateDevice)
+        }
         hasGradient = parameters.map { _ in false }
         latents = parameters.indices.filter { parameters[$0].group == .latent }
         others = parameters.indices.filter { parameters[$0].group != .latent }
@@ -116,35 +126,46 @@ final class ShardedOptimizer {
         for index in hasGradient.indices { hasGradient[index] = false }
         restSum = nil
         pending = []
+        discardDownloads()
     }
+
+    /// Copies that are under way read memory that may be given away only once they are done.
+    private func discardDownloads() { try? downloads?.finish { _ in } }
 
     /// Adds one micro-batch's gradients of some parameters; of latent matrices, P.
     ///
     /// The parameters of a block come together, and every rank adds those of all blocks in the same order:
     /// ``addNothing()`` where it has no micro-batch left.
     func add(_ found: [(parameter: Int, gradient: Tensor)]) throws {
-        guard group.size > 1 else {
-            for (index, gradient) in found {
-                let gradient = try gradient.reshaped(gradients[index].shape)
-                if hasGradient[index] {
-                    try gradients[index].add(gradient)
-                } else {
-                    try gradients[index].write(gradient)
-                    hasGradient[index] = true
-                }
-            }
-            return
-        }
+        guard group.size > 1 else { return try bring(found) }
         let byBlock = Dictionary(grouping: found) { blockOf[$0.parameter] }
         for (block, members) in byBlock.sorted(by: { ($0.key ?? -1) > ($1.key ?? -1) }) {
             if let block {
-                let parts = try TensorBuffer.zeros([group.size * blocks[block].partLength])
+                let parts = try zeros(for: blocks[block])
                 for (index, gradient) in members { try blocks[block].add(gradient, of: index, to: parts) }
                 try startSum(of: blocks[block], parts)
             } else {
-                let sum = try restSum ?? .zeros([group.size * rest.partLength])
+                let sum = try restSum ?? zeros(for: rest)
                 for (index, gradient) in members { try rest.add(gradient, of: index, to: sum) }
                 restSum = sum
+            }
+        }
+    }
+
+    /// Adds gradients of this rank's rows to their sums, where these are.
+    private func bring(_ found: [(parameter: Int, gradient: Tensor)]) throws {
+        guard let downloads else { return try sum(found) }
+        try downloads.add(found, receive: sum)
+    }
+
+    private func sum(_ found: [(parameter: Int, gradient: Tensor)]) throws {
+        for (index, gradient) in found {
+            let gradient = try gradient.reshaped(gradients[index].shape)
+            if hasGradient[index] {
+                try gradients[index].add(gradient)
+            } else {
+                try gradients[index].write(gradient)
+                hasGradient[index] = true
             }
         }
     }
@@ -152,7 +173,7 @@ final class ShardedOptimizer {
     /// Takes part in the sums of a micro-batch that only other ranks have.
     func addNothing() throws {
         for block in blocks.reversed() {
-            try startSum(of: block, .zeros([group.size * block.partLength]))
+            try startSum(of: block, zeros(for: block))
         }
     }
 
@@ -168,22 +189,28 @@ final class ShardedOptimizer {
     private func finishSum() throws {
         let (bucket, sum) = pending.removeFirst()
         let part = try sum.value()
-        for (index, offset) in zip(bucket.members, bucket.offsets) where gradients[index].tensor.elementCount > 0 {
-            let own = try part.narrowed(0, from: offset, length: gradients[index].tensor.elementCount)
-                .reshaped(gradients[index].shape)
-            if hasGradient[index] { try gradients[index].add(own) } else { try gradients[index].write(own) }
-            hasGradient[index] = true
-        }
+        try bring(
+            zip(bucket.members, bucket.offsets).filter { gradients[$0.0].tensor.elementCount > 0 }.map {
+                index, offset in
+                (index, try part.narrowed(0, from: offset, length: gradients[index].tensor.elementCount))
+            })
     }
 
     /// Waits until this rank's rows have the sums of all ranks.
     private func finishSums() throws {
-        guard group.size > 1 else { return }
-        if rest.partLength > 0 {
-            try startSum(of: rest, restSum ?? .zeros([group.size * rest.partLength]))
-            restSum = nil
+        if group.size > 1 {
+            if rest.partLength > 0 {
+                try startSum(of: rest, restSum ?? zeros(for: rest))
+                restSum = nil
+            }
+            while !pending.isEmpty { try finishSum() }
         }
-        while !pending.isEmpty { try finishSum() }
+        try downloads?.finish(receive: sum)
+    }
+
+    /// Parts of all ranks, to add gradients to.
+    private func zeros(for bucket: GradientBucket) throws -> TensorBuffer {
+        try .zeros([group.size * bucket.partLength], device: device)
     }
 
     // MARK: Steps
@@ -246,10 +273,10 @@ final class ShardedOptimizer {
     private func latentScales(of index: Int, _ scales: (Int) throws -> Tensor) throws -> LatentScales? {
         guard let (input, output) = parameters[index].scales else { return nil }
         let own = partition.rows(parameters[index])
-        func onHost(_ tensor: Tensor) throws -> Tensor { try tensor.converted(to: .float32, device: .cpu) }
+        func here(_ tensor: Tensor) throws -> Tensor { try tensor.converted(to: .float32, device: stateDevice) }
         return LatentScales(
-            outputScale: try onHost(scales(output)).narrowed(0, from: own.lowerBound, length: own.count),
-            inputScale: try onHost(scales(input)), signGradient: signGradient)
+            outputScale: try here(scales(output)).narrowed(0, from: own.lowerBound, length: own.count),
+            inputScale: try here(scales(input)), signGradient: signGradient)
     }
 
     // MARK: Values
@@ -265,27 +292,27 @@ final class ShardedOptimizer {
         var values = [ParameterValue?](repeating: nil, count: parameters.count)
         let signs = RowExchange(latents.map { (parameters[$0].rows, (parameters[$0].columns + 7) / 8) }, partition)
         let counted = try withUnsafeBytes(of: Int64(turned).littleEndian) {
-            try Tensor.elements($0, shape: [$0.count], dtype: .uint8)
+            try Tensor.elements($0, shape: [$0.count], dtype: .uint8, device: stateDevice)
         }
         // A copy: the next step packs into the same storage.
         let own = try latents.compactMap {
             try rows[$0].signs.map { try TensorBuffer(copying: $0, dtype: .uint8).tensor }
         }
-        let bits = try signs.gather(own, trailer: counted, dtype: .uint8, group)
+        let bits = try signs.gather(own, trailer: counted, dtype: .uint8, device: stateDevice, group)
         for (index, tensor) in zip(latents, bits.wholes) {
             let (matrix, bytes) = (parameters[index], (parameters[index].columns + 7) / 8)
             values[index] = .signs(
                 try SignMatrix(
-                    bits: tensor.reshaped([matrix.rows, bytes]).converted(to: .uint8, device: device),
+                    bits: tensor.reshaped([matrix.rows, bytes]).uploaded(to: device),
                     columns: matrix.columns))
         }
         if digests, let all = bits.all { signDigest = try all.withUnsafeBytes { xxHash64($0) } }
 
         let exchange = RowExchange(others.map { (parameters[$0].rows, parameters[$0].columns) }, partition)
-        let floats = try exchange.gather(others.map { rows[$0].values }, trailer: nil, dtype: .float32, group)
+        let floats = try exchange.gather(
+            others.map { rows[$0].values }, trailer: nil, dtype: .float32, device: stateDevice, group)
         for (index, tensor) in zip(others, floats.wholes) {
-            values[index] = .tensor(
-                try tensor.reshaped(parameters[index].shape).converted(to: .float32, device: device))
+            values[index] = .tensor(try tensor.reshaped(parameters[index].shape).uploaded(to: device))
         }
         self.values = values.compactMap(\.self)
         return try bits.trailers.reduce(0) { total, trailer in
@@ -302,7 +329,8 @@ final class ShardedOptimizer {
         let parameter = parameters[index]
         let exchange = RowExchange([(parameter.rows, parameter.columns)], partition)
         let own = try rows[index].values.converted(to: .float32)
-        return try exchange.gather([own], trailer: nil, dtype: .float32, group).wholes[0].reshaped(parameter.shape)
+        return try exchange.gather([own], trailer: nil, dtype: .float32, device: stateDevice, group).wholes[0].reshaped(
+            parameter.shape)
     }
 
     // MARK: State
@@ -369,7 +397,7 @@ private struct GradientBucket {
     func add(_ gradient: Tensor, of index: Int, to parts: TensorBuffer) throws {
         guard let member = members.firstIndex(of: index) else { preconditionFailure("a gradient of another bucket") }
         let parameter = parameters[member]
-        let flat = try gradient.converted(to: gradient.dtype, device: .cpu).reshaped([parameter.elementCount])
+        let flat = try gradient.reshaped([parameter.elementCount])
         for rank in 0..<partition.size {
             let rows = partition.rows(parameter, of: rank)
             if rows.isEmpty { continue }
@@ -402,16 +430,16 @@ private struct RowExchange {
     }
 
     /// - Parameters:
-    ///   - own: This rank's rows of each tensor.
+    ///   - own: This rank's rows of each tensor, which lie on `device` as the trailer does.
     ///   - trailer: What each rank tells besides.
     /// - Returns: Each tensor, flat unless there is one rank alone; the ranks' trailers; and everything that was received.
     func gather(
-        _ own: [Tensor], trailer: Tensor?, dtype: DType, _ group: ProcessGroup
+        _ own: [Tensor], trailer: Tensor?, dtype: DType, device: Device, _ group: ProcessGroup
     ) throws -> (wholes: [Tensor], trailers: [Tensor], all: Tensor?) {
         if partition.size == 1 { return (own, [trailer].compactMap(\.self), nil) }
         let trailerLength = trailer?.elementCount ?? 0
         let length = partLength + trailerLength
-        let part = try TensorBuffer.zeros([max(1, length)], dtype: dtype)
+        let part = try TensorBuffer.zeros([max(1, length)], dtype: dtype, device: device)
         for (tensor, offset) in zip(own, offsets) where tensor.elementCount > 0 {
             try part.write(tensor.reshaped([tensor.elementCount]), along: 0, from: offset)
         }

@@ -18,7 +18,7 @@ struct BlockSchedule: Sendable {
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
 
     /// Logits that exist at a time, of student and teacher each: 32 MiB of float32.
-    private static let logitsAtATime = 1 << 23
+    static let logitsAtATime = 1 << 23
 
     /// - Parameters:
     ///   - student: The model.
@@ -68,7 +68,8 @@ struct BlockSchedule: Sendable {
         let teacherPositions = try teacher.positions(length: length)
         var t = try teacher.embedded(tokens, at: teacherPositions)
         var losses: [Tensor] = []
-        for (block, teacherBlock) in zip(student.blocks, teacher.blocks) {
+        let teacherBlocks = try BlockStream(teacher)
+        for block in student.blocks {
             try checkCancellation()
             kept.states.append(x)
             if weights.hiddenStates != 0 {
@@ -77,7 +78,7 @@ struct BlockSchedule: Sendable {
                 kept.stateGradients.append(gradient)
             }
             x = try block(x, at: positions)
-            t = try teacherBlock(t, at: teacherPositions)
+            t = try teacherBlocks.next(t, at: teacherPositions)
         }
         kept.states.append(x)
         kept.teacherState = t

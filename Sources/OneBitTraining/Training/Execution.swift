@@ -12,19 +12,23 @@ public struct Execution: Sendable {
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
     public var microBatchSize: Int?
     public var device: Device
+    /// Where what they do not read is kept.
+    public var placement: Placement
     /// Processes that share the work.
     public var group: ProcessGroup
 
     public init(
-        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, group: ProcessGroup = .alone
+        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, placement: Placement = .resident,
+        group: ProcessGroup = .alone
     ) {
         self.group = group
+        self.placement = placement
         self.threads = threads
         self.microBatchSize = microBatchSize
         self.device = device
     }
 
-    private static let defaultMicroBatchTokens = 1024
+    static let defaultMicroBatchTokens = 1024
 
     /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch and the
     /// number of ranks alone: the order in which gradients are added decides their last bits.
@@ -79,9 +83,10 @@ public struct Collective: Sendable, Hashable {
     /// - Parameters:
     ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - parameters: Parameters of the model.
-    public init(threads: Int?, parameters: Int) {
+    ///   - device: Where it computes. A device with a queue of its own is fed by one worker.
+    public init(threads: Int?, parameters: Int, device: Device = .cpu) {
         let threads = max(1, threads ?? ProcessInfo.processInfo.activeProcessorCount)
-        self = parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
+        self = device == .cpu && parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
     }
 
     /// Runs `body` for `0 ..< count`, shared out over the workers, and returns the results in order.

@@ -3,6 +3,7 @@
 
 import Foundation
 import JSON
+import LanguageModel
 import ModelDescription
 import Torch
 
@@ -28,6 +29,8 @@ final class TrainingLoop {
     private let budget: TrainingBudget
     private let steps: Int
     private let segments: TokenSegments
+    private let corpusTokens: Int
+    private let phases = PhaseTimer()
     private let rates: LearningRateSchedule
     private let identity: RunIdentity
     private let execution: Execution
@@ -44,7 +47,7 @@ final class TrainingLoop {
     ///   - settings: What the run computes besides the arguments; enters its identity with the corpus.
     ///   - initial: Gives the numbers of some rows of a trained parameter at the start; the model's own where nil.
     init(
-        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: [Int32],
+        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
         budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
         inputs: [String: ContentDigest] = [:], execution: Execution, collective: Collective? = nil,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
@@ -55,11 +58,14 @@ final class TrainingLoop {
         self.budget = budget
         self.execution = execution
         self.collective =
-            collective ?? Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
-        segments = try TokenSegments(tokens: tokens, length: budget.sequenceLength, seed: seed)
+            collective
+            ?? Collective(
+                threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
+        segments = try TokenSegments(
+            tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
+        corpusTokens = tokens.count
         rates = optimizer.schedule(steps: steps)
-        identity = try RunIdentity(
-            settings, inputs: inputs.merging(["corpus": ContentDigest(of: tokens)], uniquingKeysWith: { $1 }))
+        identity = try RunIdentity(settings, inputs: inputs, corpus: tokens.identity)
         let known = model.trainedParameters(optimizer.learningRates)
         trained = known.map(\.place)
         optimizerIndex = Dictionary(uniqueKeysWithValues: trained.enumerated().map { ($1, $0) })
@@ -69,7 +75,8 @@ final class TrainingLoop {
         let blocks = self.collective.isAlone ? model.blocks.map { $0.parameters.compactMap { index[$0] } } : []
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient, group: execution.group,
-            blocks: blocks, device: execution.device, seed: seed,
+            blocks: blocks, device: execution.device, keepsStateOnHost: execution.placement.keepsStateOnHost,
+            seed: seed,
             initial: initial ?? { parameter, rows in
                 try model.parameters[places[parameter.name] ?? 0].value.numbers()
                     .narrowed(0, from: rows.lowerBound, length: rows.count)
@@ -103,15 +110,19 @@ final class TrainingLoop {
     ///
     /// - Parameters:
     ///   - policy: Where to keep training checkpoints; none are kept where nil.
+    ///   - monitor: Watches the run.
     ///   - observe: Receives every step. When it throws, the state is saved and the error passed on.
     ///   - finish: Receives the trained model and the events of all steps; when it throws, the last state is saved too.
     /// - Returns: The events of all steps, those before a resumption included.
     func run(
         policy: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void,
         finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
         let group = execution.group
+        let identity =
+            policy?.keepsBest == true ? identity.adding(monitor?.selectionIdentity ?? [:]) : identity
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity, group: group) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count
@@ -120,18 +131,47 @@ final class TrainingLoop {
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
         }
+        /// Keeps the checkpoint where the model, as the first rank judges it, is the best so far.
+        func keepIfBest(_ perplexity: Double?) throws {
+            let perplexity = try group.allGather([perplexity ?? 0])[0][0]
+            guard let checkpoints, policy?.keepsBest == true else { return }
+            guard perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
+            try save()
+            try checkpoints.keep(.init(step: events.count, perplexity: perplexity))
+        }
+        func validate() throws {
+            try phases.measure(.validation) {
+                guard group.rank == 0 else { return try keepIfBest(nil) }
+                try monitor?.validate(after: events.count, model: current()) { try keepIfBest($0.perplexity) }
+            }
+        }
         do {
             try group.watchingForStops {
+                group.open(step: events.count + 1)
+                let isUnjudged = try monitor?.begin(
+                    steps: steps, done: events.count, identity: identity,
+                    parameters: model.configuration.parameterCount, records: group.rank == 0)
+                if try group.allGather([isUnjudged == true ? 1 : 0])[0] == [1] { try validate() }
                 while events.count < steps {
-                    group.open(step: events.count + 1)
-                    let event = try step(events.count + 1)
+                    let begin = ContinuousClock.now
+                    let (event, optimized) = try step(events.count + 1)
                     events.append(event)
+                    group.open(step: events.count + 1)
                     try checkpoints?.append(event)
+                    try monitor?.didStep(
+                        metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                     try observe(event)
-                    if let policy, event.step % policy.interval == 0, event.step < steps { try save() }
+                    if monitor?.validates(at: event.step) == true { try validate() }
+                    if let policy, event.step % policy.interval == 0, event.step < steps {
+                        try phases.measure(.checkpoint) { try save() }
+                    }
                     try checkpoints?.checkSaving()
                 }
-                group.open(step: steps + 1)
+                if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
+                    // What is saved from here on would not be the last step's state.
+                    try save()
+                    try checkpoints?.restoreBest(optimizer)
+                }
                 try checkpoints?.finishSaving()
                 model = try current()
                 try finish(model, events)
@@ -183,12 +223,37 @@ final class TrainingLoop {
         return try model.with(values)
     }
 
-    private func step(_ number: Int) throws -> TrainingEvent {
+    private func metrics(of event: TrainingEvent, _ optimized: OptimizerStep, seconds: Double) -> StepMetrics {
+        let tokens = budget.tokensPerStep
+        return StepMetrics(
+            event: event, epoch: Double(event.step * tokens) / Double(corpusTokens),
+            learningRates: Dictionary(
+                uniqueKeysWithValues: Set(optimizer.parameters.map(\.group))
+                    .map { ($0, optimizer.settings.learningRates[$0] * event.learningRateFactor) }),
+            tokens: event.step * tokens, stepTokens: tokens, seconds: seconds, phases: phases.take(),
+            turnedSigns: optimized.latentCount == 0
+                ? nil : Double(optimized.turnedSigns) / Double(optimized.latentCount),
+            operations: Double(tokens) * operationsPerToken, peakBytes: PeakMemory.bytes)
+    }
+
+    /// A forward pass, a backward pass of twice as much, and the teacher's forward pass.
+    private var operationsPerToken: Double {
+        let length = budget.sequenceLength
+        let own = 3 * model.configuration.forwardOperations(sequenceLength: length)
+        switch objective {
+        case .nextToken: return own
+        case .distillation(let teacher, _): return own + teacher.configuration.forwardOperations(sequenceLength: length)
+        }
+    }
+
+    private func step(_ number: Int) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
         let own = try gradients(of: model, step: number)
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
-        let made = try optimizer.step(number, factor: factor, summing: own) { try model.parameters[$0].value.numbers() }
+        let made = try phases.measure(.optimizer) {
+            try optimizer.step(number, factor: factor, summing: own) { try model.parameters[$0].value.numbers() }
+        }
         let parts = made.sums
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
         let named = Dictionary(uniqueKeysWithValues: zip(objective.partNames, parts))
@@ -200,8 +265,9 @@ final class TrainingLoop {
         guard made.gradientNorm.isFinite else {
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
-        return TrainingEvent(
+        let event = TrainingEvent(
             step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm)
+        return (event, made)
     }
 
     /// Gives the optimizer the gradients of a step's batch.

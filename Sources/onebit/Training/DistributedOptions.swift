@@ -30,27 +30,42 @@ struct DistributedOptions: ParsableArguments {
 
     /// Runs `body` on each of the processes: the one that a launcher has started here, or those that are started now.
     ///
-    /// - Parameter body: Takes the group, and the threads of each process of this machine where none are given.
-    func run(_ body: (_ group: ProcessGroup, _ threads: Int?) throws -> Void) throws {
+    /// - Parameters:
+    ///   - execution: How each of them computes; its group is replaced.
+    ///   - isPlan: Whether nothing is run, so that nobody shares it.
+    func run(_ execution: Execution, isPlan: Bool = false, _ body: (Execution) throws -> Void) throws {
         let limit = Duration.seconds(processTimeout)
-        let launch = try Launch.found(
-            in: ProcessInfo.processInfo.environment, processes: processes,
-            rendezvous: rendezvous.map(Launch.Rendezvous.init))
+        let launch =
+            isPlan
+            ? nil
+            : try Launch.found(
+                in: ProcessInfo.processInfo.environment, processes: processes,
+                rendezvous: rendezvous.map(Launch.Rendezvous.init))
         if let launch {
-            try together(in: try launch.join(limit: limit)) { try body($0, Self.threads(among: launch.localSize)) }
-        } else if let processes, processes > 1 {
-            try runLocally(processes, limit: limit, body)
+            let group = try launch.join(device: execution.device, limit: limit)
+            try together(shared(execution, by: group, onThisMachine: launch.localSize), body)
+        } else if let processes, processes > 1, !isPlan {
+            try runLocally(processes, execution, limit: limit, body)
         } else {
-            try body(.alone, nil)
+            try body(execution)
         }
     }
 
-    private static func threads(among processes: Int?) -> Int? {
-        processes.map { max(1, ProcessInfo.processInfo.activeProcessorCount / $0) }
+    /// Processes that a plan is made for.
+    var plannedProcesses: Int { processes ?? 1 }
+
+    /// A share of the machine's cores each, unless threads are given.
+    private func shared(_ execution: Execution, by group: ProcessGroup, onThisMachine count: Int?) -> Execution {
+        var execution = execution
+        execution.group = group
+        if let count, execution.threads == nil {
+            execution.threads = max(1, ProcessInfo.processInfo.activeProcessorCount / count)
+        }
+        return execution
     }
 
     private func runLocally(
-        _ count: Int, limit: Duration, _ body: (ProcessGroup, Int?) throws -> Void
+        _ count: Int, _ execution: Execution, limit: Duration, _ body: (Execution) throws -> Void
     ) throws {
         let others = try LocalProcesses(
             size: count, executable: URL(filePath: "/proc/self/exe").resolvingSymlinksInPath(),
@@ -60,7 +75,8 @@ struct DistributedOptions: ParsableArguments {
             StandardStreams.writeError("[rank \(rank)] \(line)\n")
         }
         do {
-            try together(in: try others.join(limit: limit)) { try body($0, Self.threads(among: count)) }
+            let group = try others.join(device: execution.device, limit: limit)
+            try together(shared(execution, by: group, onThisMachine: count), body)
             others.finish(patience: .seconds(30))
         } catch {
             // A process that ended explains a connection that broke.
@@ -73,12 +89,13 @@ struct DistributedOptions: ParsableArguments {
     }
 
     /// Runs `body`; where it fails on one rank, the others learn of it and stop.
-    private func together(in group: ProcessGroup, _ body: (ProcessGroup) throws -> Void) throws {
+    private func together(_ execution: Execution, _ body: (Execution) throws -> Void) throws {
+        let group = execution.group
         defer { group.leave() }
         do {
-            try body(group)
+            try body(execution)
             // Nobody has done his part before all have.
-            try group.barrier("done")
+            try group.barrier("done", isPatient: true)
         } catch {
             group.fail(error)
             throw error
@@ -93,7 +110,7 @@ extension ProcessGroupError: CommandLineAdvice {
         case .ranksMissing, .unreachable:
             "Start all processes, with one address; --process-timeout says how long they wait for each other."
         case .peerLost, .timedOut, .peerFailed: "Go on from the last training checkpoint with --resume."
-        case .rankTaken, .sizesDiffer, .failed: nil
+        case .rankTaken, .sizesDiffer, .nccl, .failed: nil
         }
     }
 }
