@@ -127,19 +127,4 @@ struct DevicePassTests {
     func llama7B(computeType: DType) throws {
         try expectPass(ModelConfiguration(shape: "llama-7b"), batch: 4, length: 2048, computeType: computeType)
     }
-
-    @Test("A decoding step makes all of its tensors on the model's device", arguments: FamilyDistillationTests.families)
-    func decoding(family: FamilyDistillationTests.Family) throws {
-        let model = try model(family.configuration(), oneBit: nil, computeType: .bfloat16)
-        try withoutGradient {
-            let cache = try model.makeCache(batch: 2, capacity: 16)
-            for length in [8, 1] {
-                let tokens = try Tensor.integers(
-                    [Int](repeating: 1, count: 2 * length), shape: [2, length], device: .meta)
-                let logits = try model.decode(tokens, cache: cache)
-                #expect(logits.device == .meta)
-                #expect(logits.shape == [2, model.configuration.vocabularySize])
-            }
-        }
-    }
 }
