@@ -286,11 +286,3 @@ lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices) {
 lt_tensor *lt_argmax(const lt_tensor *logits) {
     return guarded_tensor([&] { return logits->value.argmax(-1); });
 }
-
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator) {
-    return guarded_tensor([&] {
-        // The generator draws on the CPU, the same numbers on every device.
-        at::Tensor probabilities = at::softmax(logits->value, -1, at::kFloat).to(at::kCPU);
-        return at::multinomial(probabilities, 1, false, generator->value).squeeze(-1).to(logits->value.device());
-    });
-}

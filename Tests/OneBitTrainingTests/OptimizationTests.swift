@@ -148,14 +148,6 @@ struct OptimizationTests {
         #expect(Execution().microBatches(of: 128, sequenceLength: 2048).count == 128)
     }
 
-    @Test("Keys and values of the samples written side by side stay below 2 GiB")
-    func synthesisBatch() throws {
-        let small = try TinyModels.configuration()
-        #expect(SynthesisSettings(samples: 1, firstToken: .model, for: small, seed: 0).batchSize == 128)
-        #expect(
-            SynthesisSettings(samples: 1, firstToken: .model, for: small, batchSize: 7, seed: 0).batchSize == 7)
-    }
-
     @Test("A step's micro-batches depend on the batch, not on the machine, and cover it once")
     func microBatches() {
         #expect(Execution(threads: 1).microBatches(of: 8, sequenceLength: 256) == [0..<4, 4..<8])
@@ -166,7 +158,7 @@ struct OptimizationTests {
 
     @Test("Segments: every epoch serves each segment once, and the order depends on the seed and position only")
     func segments() throws {
-        let tokens = (0..<103).map(Int32.init)
+        let tokens = TrainingCorpus((0..<103).map(Int32.init))
         let segments = try TokenSegments(tokens: tokens, length: 10, seed: 5)
         #expect(segments.count == 10)
         let firsts = try segments.batch(from: 0, count: 20).integers().enumerated().filter { $0.offset % 10 == 0 }

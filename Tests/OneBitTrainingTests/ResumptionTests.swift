@@ -12,7 +12,7 @@ struct ResumptionTests {
     private struct Stop: Error {}
 
     private func loop(
-        _ model: Transformer, steps: Int, tokens: [Int32] = TinyModels.tokens,
+        _ model: Transformer, steps: Int, tokens: TrainingCorpus = TinyModels.tokens,
         execution: Execution = Execution(threads: 2, microBatchSize: 1)
     ) throws -> TrainingLoop {
         let configuration = TinyModels.pretraining(steps: steps)
@@ -55,7 +55,7 @@ struct ResumptionTests {
     func settingsChanged() throws {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
-        func run(steps: Int, tokens: [Int32] = TinyModels.tokens, resumes: Bool) throws {
+        func run(steps: Int, tokens: TrainingCorpus = TinyModels.tokens, resumes: Bool) throws {
             _ = try loop(TinyModels.random(seed: 1), steps: steps, tokens: tokens).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: resumes),
                 observe: { if $0.step == 2 { throw Stop() } })
@@ -69,7 +69,7 @@ struct ResumptionTests {
             try run(steps: 9, resumes: true)
         }
         #expect {
-            try run(steps: 8, tokens: TinyModels.tokens.reversed(), resumes: true)
+            try run(steps: 8, tokens: TrainingCorpus(TinyModels.ids.reversed() as [Int32]), resumes: true)
         } throws: { error in
             guard case .settingsChanged(_, "corpus", _, _)? = error as? TrainingError else { return false }
             return true

@@ -250,8 +250,6 @@ lt_tensor *lt_log_softmax(const lt_tensor *logits);
 /// The elements of the flattened tensor that `indices` names.
 lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
-/// One draw per row from softmax(logits), int64 [rows].
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator);
 
 // MARK: Training
 

@@ -11,16 +11,21 @@ public struct CheckpointPolicy: Sendable {
     public var interval: Int
     /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
     public var resumes: Bool
+    /// Whether to keep the checkpoint with the lowest perplexity on held-out text, and end with its model in place of the last
+    /// step's.
+    public var keepsBest: Bool
     /// Called with the number of steps made when a run that was cancelled, or failed, is about to save its state: gigabytes
     /// take seconds.
     public var onStop: @Sendable (_ steps: Int) -> Void
 
     public init(
-        directory: URL, interval: Int, resumes: Bool, onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
+        directory: URL, interval: Int, resumes: Bool, keepsBest: Bool = false,
+        onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
     ) {
         self.directory = directory
         self.interval = interval
         self.resumes = resumes
+        self.keepsBest = keepsBest
         self.onStop = onStop
     }
 }
@@ -41,13 +46,21 @@ final class TrainingCheckpoints {
     /// The save that is under way.
     private var writing: BackgroundWork?
     /// The newest ones are kept, in case the last turns out damaged.
-    private let kept = 2
+    private static let kept = 2
 
     private struct State: Codable {
         var identity: RunIdentity
         var step: Int
         var files: Int
     }
+
+    /// The checkpoint that is kept for its model, and its perplexity on held-out text.
+    struct Best: Codable {
+        var step: Int
+        var perplexity: Double
+    }
+
+    private(set) var best: Best?
 
     init(directory: URL, identity: RunIdentity, group: ProcessGroup = .alone) {
         self.directory = directory
@@ -59,10 +72,14 @@ final class TrainingCheckpoints {
 
     private var eventFile: URL { directory.appending(path: "events.jsonl") }
 
+    private var bestFile: URL { directory.appending(path: "best.json") }
+
     private func url(of step: Int) -> URL { directory.appending(path: "step-\(step)") }
 
     /// Numbers of the steps that were saved, oldest first.
-    func savedSteps() throws -> [Int] {
+    func savedSteps() throws -> [Int] { try Self.savedSteps(in: directory) }
+
+    private static func savedSteps(in directory: URL) throws -> [Int] {
         guard FileManager.default.fileExists(atPath: directory.path) else { return [] }
         return try FileManager.default.contentsOfDirectory(atPath: directory.path)
             .compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }
@@ -83,18 +100,13 @@ final class TrainingCheckpoints {
         guard seen.allSatisfy({ $0 == seen[0] }) else { throw TrainingError.directoryNotShared(directory: directory) }
         if let newest {
             guard resumes else { throw TrainingError.workExists(directory: directory) }
-            let saved = url(of: newest)
-            let state: State
-            do {
-                state = try JSONDecoder().decode(
-                    State.self, from: Data(contentsOf: saved.appending(path: "state.json")))
-            } catch {
-                throw TrainingError.damagedTrainingCheckpoint(directory: saved, reason: "state.json: \(error)")
-            }
+            let state = try readState(of: newest)
             try identity.requireSame(as: state.identity, in: directory)
             past = try readEvents(upTo: state.step)
-            let files = try ShardFiles(in: saved, count: state.files)
-            try optimizer.restore { try files.rows($0, of: optimizer.parameters[$0.parameter]) }
+            try restore(optimizer, from: url(of: newest), files: state.files)
+            if let data = try? Data(contentsOf: bestFile) { best = try JSONDecoder().decode(Best.self, from: data) }
+        } else if group.rank == 0, FileManager.default.fileExists(atPath: bestFile.path) {
+            try FileManager.default.removeItem(at: bestFile)
         }
         // The first rank cuts the log off that the others have read.
         _ = try group.allGather([0])
@@ -107,6 +119,15 @@ final class TrainingCheckpoints {
         try handle.seekToEnd()
         events = handle
         return past
+    }
+
+    private func readState(of step: Int) throws -> State {
+        let saved = url(of: step)
+        do {
+            return try JSONDecoder().decode(State.self, from: Data(contentsOf: saved.appending(path: "state.json")))
+        } catch {
+            throw TrainingError.damagedTrainingCheckpoint(directory: saved, reason: "state.json: \(error)")
+        }
     }
 
     /// Appends a step to the log.
@@ -125,16 +146,40 @@ final class TrainingCheckpoints {
         let file = try ShardFile(
             rank: group.rank, of: group.size, parameters: optimizer.parameters, state: optimizer.state())
         let state = try JSONEncoder.sorted.encode(State(identity: identity, step: step, files: group.size))
-        let (destination, directory, group, kept) = (url(of: step), directory, group, kept)
+        let (destination, directory, group, best) = (url(of: step), directory, group, best?.step)
         try events?.synchronize()
         writing = BackgroundWork {
             try Self.write(file, state: state, to: destination, group)
             guard group.rank == 0 else { return }
-            let saved = try FileManager.default.contentsOfDirectory(atPath: directory.path)
-                .compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.sorted()
-            for old in saved.dropLast(kept) {
-                try FileManager.default.removeItem(at: directory.appending(path: "step-\(old)"))
-            }
+            try Self.removeOld(in: directory, besides: best)
+        }
+    }
+
+    /// Keeps the checkpoint of `step`, whose save was started, until there is a better one.
+    func keep(_ best: Best) throws {
+        try finishSaving()
+        self.best = best
+        guard group.rank == 0 else { return }
+        try writeAtomically(try JSONEncoder.sorted.encode(best), to: bestFile)
+        try Self.removeOld(in: directory, besides: best.step)
+    }
+
+    /// Gives the optimizer the state that did best.
+    func restoreBest(_ optimizer: ShardedOptimizer) throws {
+        guard let best else { return }
+        try finishSaving()
+        try restore(optimizer, from: url(of: best.step), files: readState(of: best.step).files)
+    }
+
+    private func restore(_ optimizer: ShardedOptimizer, from saved: URL, files count: Int) throws {
+        let files = try ShardFiles(in: saved, count: count)
+        try optimizer.restore { try files.rows($0, of: optimizer.parameters[$0.parameter]) }
+    }
+
+    /// Removes all but the newest checkpoints and the best one.
+    private static func removeOld(in directory: URL, besides best: Int?) throws {
+        for old in try savedSteps(in: directory).dropLast(kept) where old != best {
+            try FileManager.default.removeItem(at: directory.appending(path: "step-\(old)"))
         }
     }
 

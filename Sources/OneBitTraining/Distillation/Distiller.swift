@@ -39,6 +39,9 @@ public struct Distiller {
         self.execution = execution
     }
 
+    /// The teacher, to be compared with; its weights are in memory once.
+    public var evaluatedTeacher: TorchModel { TorchModel(teacher, threads: execution.threads) }
+
     /// Bytes of teacher, student, gradients and AdamW's moments, all float32. Activations come on top, and another copy of
     /// the gradients for each further worker of a small model.
     public var stateBytes: Int { 4 * (teacher.parameterCount + 4 * student.parameterCount) }
@@ -52,19 +55,21 @@ public struct Distiller {
     /// Trains the student and writes it as a float checkpoint.
     ///
     /// - Parameters:
-    ///   - corpus: One stream of tokens.
+    ///   - corpus: What is trained on.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
     ///   - overwrite: Whether a directory that stands there is replaced.
     ///   - checkpoints: When the state is saved, and whether an earlier one is resumed; nil saves nothing.
+    ///   - monitor: Watches the run; what it wrote is copied into the output.
     ///   - observe: Receives every step; when it throws, the state is saved for a resumption.
     /// - Returns: What every step did.
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        corpus: [Int32],
+        corpus: TrainingCorpus,
         output: URL,
         overwrite: Bool,
         checkpoints: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
@@ -76,7 +81,7 @@ public struct Distiller {
                 initial: { [start] parameter, rows in
                     try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
                 })
-            return try loop.run(policy: checkpoints, observe: observe) { student, events in
+            return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { student, events in
                 try student.write(
                     to: directory, elementType: .float32, packsLossless: true, values: loop.numbers(of:))
                 let configuration = start.configuration
@@ -85,6 +90,7 @@ public struct Distiller {
                     to: directory.appending(path: "config.json"))
                 try start.copyAuxiliaryFiles(to: directory)
                 try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
+                try monitor?.copy(to: directory)
             }
         }
     }

@@ -184,20 +184,9 @@ public final class Transformer: Sendable {
         return Output(logits: try logits(of: headInput(x)), hiddenStates: states)
     }
 
-    /// Reads `tokens` [B, T] behind those in `cache` and returns the logits [B, V] that follow the last.
-    func decode(_ tokens: Tensor, cache: KeyValueCache) throws -> Tensor {
-        let length = tokens.shape[1]
-        let positions = try positions(of: [
-            DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
-        ])
-        let x = try residual(tokens, at: positions).narrowed(1, from: length - 1, length: 1)
-        cache.advance(by: length)
-        return try logits(of: headInput(x)).reshaped([tokens.shape[0], configuration.vocabularySize])
-    }
-
-    func makeCache(batch: Int, capacity: Int) throws -> KeyValueCache {
+    func makeCache(capacity: Int) throws -> KeyValueCache {
         try KeyValueCache(
-            layers: configuration.layerCount, batch: batch, heads: configuration.keyValueHeadCount,
+            layers: configuration.layerCount, heads: configuration.keyValueHeadCount,
             headSize: configuration.headSize, capacity: capacity, dtype: computeType, device: device)
     }
 
@@ -282,7 +271,7 @@ public final class Transformer: Sendable {
 // MARK: Parameters
 
 /// What a parameter is for; configurations choose by it what is trained and how fast.
-public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
+public enum ParameterGroup: String, Sendable, Codable, CaseIterable, CodingKeyRepresentable {
     /// Matrix of a dense linear layer.
     case dense
     /// The float matrix W whose signs a OneBit layer uses.

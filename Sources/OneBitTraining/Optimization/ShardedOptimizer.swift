@@ -28,7 +28,7 @@ final class ShardedOptimizer {
     /// Whole, for passes, in the order of `parameters`; replaced by each step.
     private(set) var values: [ParameterValue] = []
 
-    private let settings: OptimizerSettings
+    let settings: OptimizerSettings
     private let signGradient: SignGradient
     private let group: ProcessGroup
     private let partition: RowPartition

@@ -15,3 +15,26 @@ public enum Placement: String, Sendable, Hashable, Codable, CaseIterable {
     /// Whether latents, gradient sums and moments are in host memory, whatever device computes.
     var keepsStateOnHost: Bool { self == .host || self == .streamed }
 }
+
+/// The machine that a run is planned for.
+public struct Machine: Sendable, Hashable, Codable {
+    /// Processes of the group, one per device.
+    public var processes: Int
+    /// Bytes of one accelerator; nil where the CPU computes.
+    public var deviceBytes: Int?
+    /// Bytes of host memory that can be had, for all processes of one machine.
+    public var hostBytes: Int
+    /// Processes that share a host.
+    public var processesPerHost: Int
+
+    public init(processes: Int = 1, deviceBytes: Int? = nil, hostBytes: Int, processesPerHost: Int? = nil) {
+        self.processes = processes
+        self.deviceBytes = deviceBytes
+        self.hostBytes = hostBytes
+        self.processesPerHost = processesPerHost ?? processes
+    }
+
+    /// Shares of memory that a plan may take: fragmentation and other programs get the rest.
+    static let usableDeviceShare = 0.94
+    static let usableHostShare = 0.95
+}

@@ -108,20 +108,22 @@ public struct Pretrainer {
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        tokens: [Int32],
+        tokens: TrainingCorpus,
         configuration: PretrainingConfiguration,
         execution: Execution = Execution(),
         into directory: URL,
         checkpoints: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         let loop = try TrainingLoop(
             model: model, objective: .nextToken, tokens: tokens, budget: configuration.budget,
             optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration,
             execution: execution)
-        return try loop.run(policy: checkpoints, observe: observe) { model, events in
+        return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { model, events in
             try model.write(to: directory, elementType: elementType)
             try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
+            try monitor?.copy(to: directory)
         }
     }
 }

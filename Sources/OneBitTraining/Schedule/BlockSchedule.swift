@@ -18,7 +18,7 @@ struct BlockSchedule: Sendable {
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
 
     /// Logits that exist at a time, of student and teacher each: 32 MiB of float32.
-    private static let logitsAtATime = 1 << 23
+    static let logitsAtATime = 1 << 23
 
     /// - Parameters:
     ///   - student: The model.

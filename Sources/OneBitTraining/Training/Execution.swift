@@ -28,7 +28,7 @@ public struct Execution: Sendable {
         self.device = device
     }
 
-    private static let defaultMicroBatchTokens = 1024
+    static let defaultMicroBatchTokens = 1024
 
     /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch and the
     /// number of ranks alone: the order in which gradients are added decides their last bits.

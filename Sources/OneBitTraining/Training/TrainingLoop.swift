@@ -3,6 +3,7 @@
 
 import Foundation
 import JSON
+import LanguageModel
 import ModelDescription
 import Torch
 
@@ -28,6 +29,8 @@ final class TrainingLoop {
     private let budget: TrainingBudget
     private let steps: Int
     private let segments: TokenSegments
+    private let corpusTokens: Int
+    private let phases = PhaseTimer()
     private let rates: LearningRateSchedule
     private let identity: RunIdentity
     private let execution: Execution
@@ -44,7 +47,7 @@ final class TrainingLoop {
     ///   - settings: What the run computes besides the arguments; enters its identity with the corpus.
     ///   - initial: Gives the numbers of some rows of a trained parameter at the start; the model's own where nil.
     init(
-        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: [Int32],
+        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
         budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
         inputs: [String: ContentDigest] = [:], execution: Execution,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
@@ -56,10 +59,11 @@ final class TrainingLoop {
         self.execution = execution
         collective = Collective(
             threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
-        segments = try TokenSegments(tokens: tokens, length: budget.sequenceLength, seed: seed)
+        segments = try TokenSegments(
+            tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
+        corpusTokens = tokens.count
         rates = optimizer.schedule(steps: steps)
-        identity = try RunIdentity(
-            settings, inputs: inputs.merging(["corpus": ContentDigest(of: tokens)], uniquingKeysWith: { $1 }))
+        identity = try RunIdentity(settings, inputs: inputs, corpus: tokens.identity)
         let known = model.trainedParameters(optimizer.learningRates)
         trained = known.map(\.place)
         optimizerIndex = Dictionary(uniqueKeysWithValues: trained.enumerated().map { ($1, $0) })
@@ -103,15 +107,19 @@ final class TrainingLoop {
     ///
     /// - Parameters:
     ///   - policy: Where to keep training checkpoints; none are kept where nil.
+    ///   - monitor: Watches the run.
     ///   - observe: Receives every step. When it throws, the state is saved and the error passed on.
     ///   - finish: Receives the trained model and the events of all steps; when it throws, the last state is saved too.
     /// - Returns: The events of all steps, those before a resumption included.
     func run(
         policy: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void,
         finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
         let group = execution.group
+        let identity =
+            policy?.keepsBest == true ? identity.adding(monitor?.selectionIdentity ?? [:]) : identity
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity, group: group) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count
@@ -120,18 +128,43 @@ final class TrainingLoop {
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
         }
+        func validate() throws {
+            try phases.measure(.validation) {
+                try monitor?.validate(after: events.count, model: current()) { result in
+                    guard let checkpoints, policy?.keepsBest == true else { return }
+                    guard result.perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
+                    try save()
+                    try checkpoints.keep(.init(step: events.count, perplexity: result.perplexity))
+                }
+            }
+        }
         do {
+            let isUnjudged = try monitor?.begin(
+                steps: steps, done: events.count, identity: identity,
+                parameters: model.configuration.parameterCount, records: group.rank == 0)
             try group.watchingForStops {
+                if isUnjudged == true { try validate() }
                 while events.count < steps {
                     group.open(step: events.count + 1)
-                    let event = try step(events.count + 1)
+                    let begin = ContinuousClock.now
+                    let (event, optimized) = try step(events.count + 1)
                     events.append(event)
                     try checkpoints?.append(event)
+                    try monitor?.didStep(
+                        metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                     try observe(event)
-                    if let policy, event.step % policy.interval == 0, event.step < steps { try save() }
+                    if monitor?.validates(at: event.step) == true { try validate() }
+                    if let policy, event.step % policy.interval == 0, event.step < steps {
+                        try phases.measure(.checkpoint) { try save() }
+                    }
                     try checkpoints?.checkSaving()
                 }
                 group.open(step: steps + 1)
+                if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
+                    // What is saved from here on would not be the last step's state.
+                    try save()
+                    try checkpoints?.restoreBest(optimizer)
+                }
                 try checkpoints?.finishSaving()
                 model = try current()
                 try finish(model, events)
@@ -183,12 +216,37 @@ final class TrainingLoop {
         return try model.with(values)
     }
 
-    private func step(_ number: Int) throws -> TrainingEvent {
+    private func metrics(of event: TrainingEvent, _ optimized: OptimizerStep, seconds: Double) -> StepMetrics {
+        let tokens = budget.tokensPerStep
+        return StepMetrics(
+            event: event, epoch: Double(event.step * tokens) / Double(corpusTokens),
+            learningRates: Dictionary(
+                uniqueKeysWithValues: Set(optimizer.parameters.map(\.group))
+                    .map { ($0, optimizer.settings.learningRates[$0] * event.learningRateFactor) }),
+            tokens: event.step * tokens, stepTokens: tokens, seconds: seconds, phases: phases.take(),
+            turnedSigns: optimized.latentCount == 0
+                ? nil : Double(optimized.turnedSigns) / Double(optimized.latentCount),
+            operations: Double(tokens) * operationsPerToken, peakBytes: PeakMemory.bytes)
+    }
+
+    /// A forward pass, a backward pass of twice as much, and the teacher's forward pass.
+    private var operationsPerToken: Double {
+        let length = budget.sequenceLength
+        let own = 3 * model.configuration.forwardOperations(sequenceLength: length)
+        switch objective {
+        case .nextToken: return own
+        case .distillation(let teacher, _): return own + teacher.configuration.forwardOperations(sequenceLength: length)
+        }
+    }
+
+    private func step(_ number: Int) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
         let own = try gradients(of: model, step: number)
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
-        let made = try optimizer.step(number, factor: factor, summing: own) { try model.parameters[$0].value.numbers() }
+        let made = try phases.measure(.optimizer) {
+            try optimizer.step(number, factor: factor, summing: own) { try model.parameters[$0].value.numbers() }
+        }
         let parts = made.sums
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
         let named = Dictionary(uniqueKeysWithValues: zip(objective.partNames, parts))
@@ -200,8 +258,9 @@ final class TrainingLoop {
         guard made.gradientNorm.isFinite else {
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
-        return TrainingEvent(
+        let event = TrainingEvent(
             step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm)
+        return (event, made)
     }
 
     /// Gives the optimizer the gradients of a step's batch.

@@ -167,7 +167,7 @@ struct CompressionRecord: Encodable {
     /// The preset.
     var name: RecipeName
     var configuration: DistillationConfiguration
-    /// The corpus's file; nil where the teacher wrote it.
+    /// The corpus's files, with their weights; nil where the teacher wrote it.
     var corpus: String?
     /// Tokens that were trained on, those held out not among them.
     var corpusTokens: Int
@@ -224,6 +224,6 @@ struct CompressionRecord: Encodable {
             case .model: "first token drawn by the model"
             }
         return "written by the teacher: \(Quantity.grouped(synthesis.samples)) samples of up to "
-            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first), \(synthesis.batchSize) side by side"
+            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first)"
     }
 }

@@ -28,8 +28,17 @@ struct SynthesisOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Samples written side by side; 128, or what 2 GiB of keys and values have room for.", valueName: "n"))
+            "Most samples written side by side; 64, or what --cache-memory has room for. Does not change the corpus.",
+            valueName: "n"))
     var synthesisBatch: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Memory for the keys and values of the samples under way, as 512M or 4G.",
+            discussion:
+                "A quarter of what is available, but no more than 1 GiB or half of the weights, unless given.",
+            valueName: "size"))
+    var cacheMemory: ByteSize?
 
     @Option(
         help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model behind BOS.")
@@ -39,8 +48,11 @@ struct SynthesisOptions: ParsableArguments {
     func apply(to settings: inout SynthesisSettings, teacher: ModelConfiguration) {
         settings = SynthesisSettings(
             samples: samples ?? settings.samples, firstToken: firstToken ?? settings.firstToken, for: teacher,
-            maximumLength: maxLength, batchSize: synthesisBatch, seed: settings.seed)
+            maximumLength: maxLength, seed: settings.seed)
     }
+
+    /// How much is taken on at a time.
+    var limits: SynthesisLimits { SynthesisLimits(rows: synthesisBatch, cacheBytes: cacheMemory?.bytes) }
 }
 
 /// How much is trained on.
@@ -68,6 +80,12 @@ struct BudgetOptions: ParsableArguments {
         if let epochs, !(epochs > 0) || !epochs.isFinite { throw ValidationError("--epochs must be above zero.") }
         if let batchSize, batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
         if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
+    }
+
+    /// Which of them were made.
+    var fixed: TimeBudget.Fixed {
+        TimeBudget.Fixed(
+            steps: steps != nil || epochs != nil, batchSize: batchSize != nil, sequenceLength: sequenceLength != nil)
     }
 
     /// Puts these choices in place of a preset's.
@@ -190,8 +208,9 @@ struct ResumeOptions: ParsableArguments {
     }
 
     /// Checkpoints in a directory; what a stopped run does before it ends is printed.
-    func policy(in directory: URL) -> CheckpointPolicy {
-        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume) { steps in
+    func policy(in directory: URL, keepsBest: Bool = false) -> CheckpointPolicy {
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) {
+            steps in
             ProgressDisplay.endOpenLine()
             StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
         }
@@ -230,7 +249,9 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting, .ranksDisagree, .directoryNotShared: nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting,
+            .ranksDisagree, .directoryNotShared:
+            nil
         }
     }
 }

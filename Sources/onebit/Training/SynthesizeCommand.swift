@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import JSON
 import ModelDescription
+import OneBitRuntime
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -35,6 +36,14 @@ struct SynthesizeCommand: ParsableCommand {
 
     @OptionGroup var synthesis: SynthesisOptions
 
+    @Flag(help: "Measure, print what the run would take, and stop.")
+    var plan = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Time for everything, such as 90m or 2h: the number of samples is chosen to fit.", valueName: "time"))
+    var timeBudget: TimeAmount?
+
     @Flag(help: "Go on where a stopped run left off.")
     var resume = false
 
@@ -51,23 +60,60 @@ struct SynthesizeCommand: ParsableCommand {
         try checkpoint.require(.dense)
         var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)
+        let model = try DenseModel(checkpoint: checkpoint, threads: threads.threads)
+        let tokenizer = try loadTokenizer(from: teacher)
+        // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
+        let choice = output.appendingPathExtension("plan.json")
+        if resume, !plan, FileManager.default.fileExists(atPath: choice.path) {
+            settings = try JSONDecoder().decode(SynthesisSettings.self, from: Data(contentsOf: choice))
+        } else if plan || timeBudget != nil {
+            let rate = try CorpusSynthesizer(
+                model: model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits
+            ).measureRate().tokensPerSecond(maximumLength: settings.maximumLength)
+            if let timeBudget {
+                let tokens = timeBudget.seconds * TimeBudget.plannedShare * rate
+                settings.samples = max(1, min(settings.samples, Int(tokens) / settings.maximumLength))
+            }
+            if plan {
+                let expected = settings.samples * settings.maximumLength
+                let stages = StagePlan(
+                    stages: [
+                        StagePlan.Stage(
+                            name: "synthesize", tokens: expected, seconds: Double(expected) / rate,
+                            deviceBytes: RunPlanner.synthesisBytes(model.configuration),
+                            diskBytes: expected * RunPlanner.corpusBytesPerToken)
+                    ], isAccelerated: false)
+                try StandardStreams.write(stages.text)
+                return
+            }
+            try writeAtomically(JSONEncoder().encode(settings), to: choice)
+        }
         try writeCorpus(
-            of: checkpoint, tokenizer: try loadTokenizer(from: teacher), settings: settings, threads: threads.threads,
+            of: checkpoint, model: model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits,
             to: output, overwrite: overwrite, resumes: resume, progress: progress)
+        try? FileManager.default.removeItem(at: choice)
     }
 }
 
-/// Writes a corpus with progress; a cancelled run leaves the finished batches for `--resume`.
+/// Writes a corpus with progress; a cancelled run leaves what it has for `--resume`.
 func writeCorpus(
-    of teacher: Checkpoint, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
-    overwrite: Bool, resumes: Bool, progress: ProgressOptions
+    of teacher: Checkpoint, model: DenseModel, tokenizer: any Tokenizer, settings: SynthesisSettings,
+    limits: SynthesisLimits, to output: URL, overwrite: Bool, resumes: Bool, progress: ProgressOptions
 ) throws {
     let synthesizer = try CorpusSynthesizer(
-        model: try Transformer(checkpoint: teacher), tokenizer: tokenizer, settings: settings,
-        teacher: try ContentDigest(of: teacher), threads: threads)
-    let meter = progress.meter("synthesize", total: settings.samples, unit: "samples")
+        model: model, tokenizer: tokenizer, settings: settings, teacher: try ContentDigest(of: teacher),
+        arithmetic: model.arithmetic.rawValue, limits: limits)
+    if !progress.quiet {
+        let cache = synthesizer.rows * model.cacheByteCount(positions: settings.maximumLength + 1)
+        StandardStreams.writeError(
+            "synthesize: \(synthesizer.rows) samples side by side in \(model.arithmetic.rawValue), keys and values of "
+                + "up to \(Quantity.bytes(cache))\n")
+    }
+    let meter = progress.meter("synthesize", total: settings.samples * settings.maximumLength, unit: "tokens")
     try synthesizer.write(to: output, resumes: resumes, overwrite: overwrite) { now in
-        meter.update(done: now.samples, note: "\(now.tokens) tokens")
+        meter.update(
+            done: now.tokens, total: now.expectedTokens,
+            note: "\(Quantity.grouped(now.samples))/\(Quantity.grouped(settings.samples)) samples")
     }
     meter.finish()
 }
