@@ -73,7 +73,8 @@ final class TrainingLoop {
         let blocks = collective.workers == 1 ? model.blocks.map { $0.parameters.compactMap { index[$0] } } : []
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient, group: execution.group,
-            blocks: blocks, device: execution.device, keepsStateOnHost: execution.placement.keepsStateOnHost, seed: seed,
+            blocks: blocks, device: execution.device, keepsStateOnHost: execution.placement.keepsStateOnHost,
+            exchangeType: model.productType, seed: seed,
             initial: initial ?? { parameter, rows in
                 try model.parameters[places[parameter.name] ?? 0].value.numbers()
                     .narrowed(0, from: rows.lowerBound, length: rows.count)

@@ -218,8 +218,10 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, model: try DenseModel(checkpoint: teacher, threads: execution.threads.threads),
-            tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher,
+            by: try CorpusWriter(teacher, threads: execution.threads.threads, device: execution.device.select()),
+            tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus,
+            overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
