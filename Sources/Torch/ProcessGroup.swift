@@ -41,15 +41,17 @@ public final class ProcessGroup: Sendable {
     ///   - host: Name or address by which the others reach this machine; nil lets Gloo look it up.
     ///   - device: Where passes compute: collectives of a CUDA device's tensors go over NCCL.
     ///   - limit: Longest time of the meeting, and of each collective.
+    ///   - whileMeeting: Called now and then until all are there; ends the meeting by throwing.
     /// - Throws: ``ProcessGroupError``, `CancellationError`.
     public init(
         store: KeyValueStore, rank: Int, size: Int, prefix: String = "", host: String? = nil,
-        device: Device = .cpu, limit: Duration = .seconds(600)
+        device: Device = .cpu, limit: Duration = .seconds(600), whileMeeting: () throws -> Void = {}
     ) throws {
         precondition(0..<size ~= rank, "rank \(rank) of \(size)")
         (self.rank, self.size, self.limit, self.store) = (rank, size, limit, store)
         self.prefix = "onebit/\(prefix)/"
-        try Self.meet(store: store, prefix: self.prefix, rank: rank, size: size, limit: limit)
+        try Self.meet(
+            store: store, prefix: self.prefix, rank: rank, size: size, limit: limit, whileMeeting: whileMeeting)
         let interface = ProcessInfo.processInfo.environment["GLOO_SOCKET_IFNAME"]
         handle = lt_group_gloo(
             store.handle, self.prefix + "gloo", host, interface, Int32(rank), Int32(size), limit.milliseconds)
@@ -67,7 +69,9 @@ public final class ProcessGroup: Sendable {
     }
 
     /// Waits until all ranks are there, and all of them for a group of the same size.
-    private static func meet(store: KeyValueStore, prefix: String, rank: Int, size: Int, limit: Duration) throws {
+    private static func meet(
+        store: KeyValueStore, prefix: String, rank: Int, size: Int, limit: Duration, whileMeeting: () throws -> Void
+    ) throws {
         let deadline = ContinuousClock.now + limit
         if try store.add("\(prefix)claim/\(rank)", 1) > 1 {
             throw ProcessGroupError.rankTaken(rank: rank, address: store.address)
@@ -93,6 +97,7 @@ public final class ProcessGroup: Sendable {
                     missing.sorted(), size: size, address: store.address, seconds: limit.wholeSeconds)
             }
             try checkCancellation()
+            try whileMeeting()
             usleep(20_000)
         }
     }
@@ -215,21 +220,35 @@ public final class ProcessGroup: Sendable {
 
     /// Waits until all ranks have come here as often as this one, through the store alone: also where collectives were left.
     ///
+    /// - Parameter isPatient: Whether there is no time limit, but the end of the task's patience.
     /// - Throws: ``ProcessGroupError``.
-    public func barrier(_ name: String) throws {
+    public func barrier(_ name: String, isPatient: Bool = false) throws {
         guard let store else { return }
         let key = "\(prefix)barrier/\(name)"
         let goal = (try store.add(key, 1) - 1) / size * size + size
-        try wait(for: name) { try store.add(key, 0) >= goal ? () : nil }
+        try wait(for: name, isPatient: isPatient) { try store.add(key, 0) >= goal ? () : nil }
+    }
+
+    /// Runs `body` on the first rank, and once it has ended there, on the others, however long that takes: they find what it
+    /// left on a disk that all see.
+    ///
+    /// - Parameter name: Another one for each call.
+    public func firstRankFirst<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+        if rank > 0 { _ = try receive("turn/\(name)", isPatient: true) }
+        let result = try body()
+        if rank == 0 { try send("done", as: "turn/\(name)") }
+        return result
     }
 
     /// Leaves a message for the other ranks.
     package func send(_ message: String, as name: String) throws { try store?.set("\(prefix)message/\(name)", message) }
 
     /// Waits for the message of another rank.
-    package func receive(_ name: String) throws -> String {
+    ///
+    /// - Parameter isPatient: Whether there is no time limit, but the end of the task's patience.
+    package func receive(_ name: String, isPatient: Bool = false) throws -> String {
         guard let store else { preconditionFailure("nobody sends to a rank that is alone") }
-        return try wait(for: name) { try store.value("\(prefix)message/\(name)") }
+        return try wait(for: name, isPatient: isPatient) { try store.value("\(prefix)message/\(name)") }
     }
 
     /// Says that this rank has nothing more to ask. The first one, which may serve the store, waits a few seconds for the
@@ -237,17 +256,23 @@ public final class ProcessGroup: Sendable {
     public func leave() {
         guard let store, (try? store.add("\(prefix)left", 1)) != nil, rank == 0 else { return }
         let deadline = ContinuousClock.now + .seconds(5)
-        while let left = try? store.add("\(prefix)left", 0), left < size, ContinuousClock.now < deadline { usleep(20_000) }
+        while let left = try? store.add("\(prefix)left", 0), left < size, ContinuousClock.now < deadline {
+            usleep(20_000)
+        }
     }
 
-    private func wait<Result>(for name: String, _ look: () throws -> Result?) throws -> Result {
+    private func wait<Result>(
+        for name: String, isPatient: Bool = false, _ look: () throws -> Result?
+    ) throws -> Result {
         let deadline = ContinuousClock.now + limit
         while true {
             if let result = try look() { return result }
-            if let stop = try postedStop(), let reason = stop.reason, stop.rank != rank {
-                throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason)
+            if let stop = try postedStop(), stop.rank != rank, isPatient || !stop.savesState {
+                if let reason = stop.reason { throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason) }
+                if isPatient { throw CancellationError() }
             }
-            guard ContinuousClock.now < deadline else {
+            if isPatient { try checkCancellation() }
+            guard isPatient || ContinuousClock.now < deadline else {
                 throw ProcessGroupError.timedOut(
                     operation: "waiting for the other ranks (\(name))", seconds: limit.wholeSeconds, reason: nil)
             }
@@ -316,6 +341,12 @@ public final class ProcessGroup: Sendable {
             usleep(10_000)
         }
         return request
+    }
+
+    /// Tells all ranks that this one has failed, or was asked to stop, whatever they are doing.
+    public func fail(_ error: any Error) {
+        let reason = error is CancellationError ? nil : error.localizedDescription
+        _ = try? requestStop(StopRequest(rank: rank, step: 0, reason: reason, savesState: false))
     }
 
     /// What another rank, or this one, has asked for.

@@ -58,13 +58,15 @@ struct TensorTests {
         #expect(found == expected)
     }
 
-    @Test("A buffer adds up tensors of any float type")
+    @Test("A buffer adds up tensors of any float type, whole or slice by slice")
     func sums() throws {
         let buffer = try TensorBuffer.zeros([2])
         try buffer.add(.floats([1, 2], shape: [2]))
         try buffer.add(.floats([0.5, -2], shape: [2], dtype: .bfloat16))
         #expect(try buffer.tensor.floats() == [1.5, 0])
         #expect(throws: TorchError.self) { try buffer.add(.zeros([3])) }
+        try buffer.add(.full(1, shape: [1]), along: 0, from: 1)
+        #expect(try buffer.tensor.floats() == [1.5, 1])
     }
 
     @Test("A buffer is written slice by slice")

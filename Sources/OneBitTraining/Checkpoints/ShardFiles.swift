@@ -74,7 +74,8 @@ struct ShardFiles {
             .damagedTrainingCheckpoint(directory: directory, reason: "\(name): \(reason)")
         }
         let rowBytes = shape.dropFirst().reduce(1, *) * dtype.byteWidth
-        var found = 0
+        // The files' rows follow one another, from the first of the parameter to its last.
+        var end = 0
         var bytes = [UInt8](repeating: 0, count: wanted.rows.count * rowBytes)
         for file in files {
             guard let tensor = file.tensors[name] else { continue }
@@ -85,12 +86,12 @@ struct ShardFiles {
                     "\(tensor.elementType.rawValue) \(tensor.shape), expected \(dtype.elementType.rawValue) rows of "
                         + "\(Array(shape.dropFirst()))")
             }
-            guard let first = file.metadata[parameter.name].flatMap({ Int($0) }), first >= 0,
-                first <= parameter.rows - tensor.shape[0]
-            else { throw damaged("no row that it begins with, in the metadata of its file") }
+            guard let first = file.metadata[parameter.name].flatMap({ Int($0) }), first == end,
+                tensor.shape[0] <= parameter.rows - first
+            else { throw damaged("rows of two files do not follow one another") }
+            end += tensor.shape[0]
             let common = wanted.rows.clamped(to: first..<first + tensor.shape[0])
             if common.isEmpty { continue }
-            found += common.count
             try file.withUnsafeBytes(of: name) { source in
                 let part = source[(common.lowerBound - first) * rowBytes..<(common.upperBound - first) * rowBytes]
                 let place = (common.lowerBound - wanted.rows.lowerBound) * rowBytes
@@ -98,7 +99,7 @@ struct ShardFiles {
             }
             file.releasePages(of: name)
         }
-        guard found == wanted.rows.count else { throw damaged("\(found) of rows \(wanted.rows)") }
+        guard end == parameter.rows else { throw damaged("\(end) of \(parameter.rows) rows") }
         return try bytes.withUnsafeBytes { try Tensor.elements($0, shape: shape, dtype: dtype) }
     }
 }

@@ -50,72 +50,90 @@ public struct Launch: Sendable, Hashable {
     ///   - rendezvous: In place of the address in the environment.
     /// - Returns: Nil where no launcher has started this process as one of several.
     /// - Throws: ``LaunchError``.
-    public init?(environment: [String: String], processes: Int? = nil, rendezvous: Rendezvous? = nil) throws {
+    public static func found(
+        in environment: [String: String], processes: Int? = nil, rendezvous: Rendezvous? = nil
+    ) throws -> Launch? {
         let variables = Variables(environment)
         if environment["RANK"] != nil || environment["WORLD_SIZE"] != nil {
-            try self.init(torchrun: variables, rendezvous: rendezvous)
-            if let processes, processes != size {
-                throw LaunchError.contradiction(variable: "WORLD_SIZE", value: size, processes: processes)
+            let launch = try torchrun(variables, rendezvous: rendezvous)
+            if let processes, processes != launch.size {
+                throw LaunchError.contradiction(variable: "WORLD_SIZE", value: launch.size, processes: processes)
             }
+            return launch
         } else if let tasks = environment["SLURM_NTASKS"], environment["SLURM_PROCID"] != nil, tasks != "1",
             // A batch script is no task of a step: Slurm describes its job to it, and `srun` starts the tasks.
             environment["SLURM_JOB_ID"] == nil || environment["SLURM_STEP_ID"] != nil
         {
-            try self.init(slurm: variables, rendezvous: rendezvous)
-            if let processes, processes != size {
-                throw LaunchError.contradiction(variable: "SLURM_NTASKS", value: size, processes: processes)
+            let launch = try slurm(variables, rendezvous: rendezvous)
+            if let processes, processes != launch.size {
+                throw LaunchError.contradiction(variable: "SLURM_NTASKS", value: launch.size, processes: processes)
             }
-        } else {
-            return nil
+            return launch
         }
+        return nil
     }
 
-    private init(torchrun variables: Variables, rendezvous: Rendezvous?) throws {
-        size = try variables.number("WORLD_SIZE", in: 1...99_999)
-        rank = try variables.number("RANK", in: 0...size - 1)
-        localRank = try variables.number("LOCAL_RANK", in: 0...size - 1, unless: rank)
-        localSize = try variables.has("LOCAL_WORLD_SIZE") ? variables.number("LOCAL_WORLD_SIZE", in: 1...size) : nil
-        restarts = try variables.number("TORCHELASTIC_RESTART_COUNT", in: 0...Int.max, unless: 0)
-        launcherServes = rendezvous == nil && variables.text("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        self.rendezvous =
-            try rendezvous
-            ?? .tcp(host: variables.required("MASTER_ADDR"), port: variables.number("MASTER_PORT", in: 1...65535))
-    }
-
-    private init(slurm variables: Variables, rendezvous: Rendezvous?) throws {
-        size = try variables.number("SLURM_NTASKS", in: 1...99_999)
-        rank = try variables.number("SLURM_PROCID", in: 0...size - 1)
-        localRank = try variables.number("SLURM_LOCALID", in: 0...size - 1, unless: rank)
-        localSize = nil
-        restarts = try variables.number("SLURM_RESTART_COUNT", in: 0...Int.max, unless: 0)
-        launcherServes = false
+    private static func torchrun(_ variables: Variables, rendezvous: Rendezvous?) throws -> Launch {
+        let size = try variables.number("WORLD_SIZE", in: 1...99_999)
+        let rank = try variables.number("RANK", in: 0...size - 1)
+        let localRank = try variables.number("LOCAL_RANK", in: 0...size - 1, unless: rank)
+        var localSize: Int?
+        if variables.has("LOCAL_WORLD_SIZE") { localSize = try variables.number("LOCAL_WORLD_SIZE", in: 1...size) }
+        let place: Rendezvous
         if let rendezvous {
-            self.rendezvous = rendezvous
+            place = rendezvous
         } else {
-            let host = try variables.text("MASTER_ADDR") ?? Self.firstHost(of: variables.required("SLURM_JOB_NODELIST"))
+            let host = try variables.required("MASTER_ADDR")
+            place = .tcp(host: host, port: try variables.number("MASTER_PORT", in: 1...65535))
+        }
+        return Launch(
+            rank: rank, size: size, localRank: localRank, localSize: localSize, rendezvous: place,
+            launcherServes: rendezvous == nil && variables.text("TORCHELASTIC_USE_AGENT_STORE") == "True",
+            restarts: try variables.number("TORCHELASTIC_RESTART_COUNT", in: 0...Int.max, unless: 0))
+    }
+
+    private static func slurm(_ variables: Variables, rendezvous: Rendezvous?) throws -> Launch {
+        let size = try variables.number("SLURM_NTASKS", in: 1...99_999)
+        let rank = try variables.number("SLURM_PROCID", in: 0...size - 1)
+        let localRank = try variables.number("SLURM_LOCALID", in: 0...size - 1, unless: rank)
+        let place: Rendezvous
+        if let rendezvous {
+            place = rendezvous
+        } else {
+            let hosts = try variables.required("SLURM_JOB_NODELIST")
+            let host = try firstHost(of: hosts)
             // Jobs that share a machine get ports of their own.
             let job = try variables.number("SLURM_JOB_ID", in: 0...Int.max, unless: 0)
-            self.rendezvous = .tcp(
-                host: host, port: try variables.number("MASTER_PORT", in: 1...65535, unless: 20_000 + job % 20_000))
+            let port = try variables.number("MASTER_PORT", in: 1...65535, unless: 20_000 + job % 20_000)
+            place = .tcp(host: variables.text("MASTER_ADDR") ?? host, port: port)
         }
+        return Launch(
+            rank: rank, size: size, localRank: localRank, localSize: nil, rendezvous: place, launcherServes: false,
+            restarts: try variables.number("SLURM_RESTART_COUNT", in: 0...Int.max, unless: 0))
     }
 
     /// The first host of Slurm's list: `node[007-012,20],other` is node007 to node012 and so on.
     ///
     /// - Throws: ``LaunchError/invalidVariable(name:value:expected:)``.
     static func firstHost(of list: String) throws -> String {
-        let name = list.prefix { $0 != "[" && $0 != "," }
-        let rest = list.dropFirst(name.count)
-        var host = String(name)
-        if rest.first == "[" {
+        func refused() -> LaunchError {
+            .invalidVariable(name: "SLURM_JOB_NODELIST", value: list, expected: "a list of hosts")
+        }
+        // Each range of numbers becomes its first number, until a comma outside of brackets ends the host.
+        var host = ""
+        var rest = Substring(list)
+        while let next = rest.first, next != "," {
+            guard next == "[" else {
+                host.append(rest.removeFirst())
+                continue
+            }
             let number = rest.dropFirst().prefix { $0.isASCII && $0.isNumber }
-            guard !number.isEmpty, let end = rest.firstIndex(of: "]") else { host = "" ; return try refused() }
-            host += number + rest[rest.index(after: end)...].prefix { $0 != "," && $0 != "[" }
+            guard !number.isEmpty, let end = rest.firstIndex(of: "]") else { throw refused() }
+            host += number
+            rest = rest[rest.index(after: end)...]
         }
-        func refused() throws -> String {
-            throw LaunchError.invalidVariable(name: "SLURM_JOB_NODELIST", value: list, expected: "a list of hosts")
-        }
-        return host.isEmpty ? try refused() : host
+        guard !host.isEmpty else { throw refused() }
+        return host
     }
 
     /// Meets the other processes.

@@ -20,11 +20,14 @@ public final class LocalProcesses {
     ///   - report: Receives each line that another rank writes to its standard error; called from several threads.
     /// - Throws: ``LaunchError/cannotStart(rank:reason:)``, `ProcessGroupError`.
     public init(
-        size: Int, executable: URL, arguments: [String], report: @escaping @Sendable (_ rank: Int, _ line: String) -> Void
+        size: Int, executable: URL, arguments: [String],
+        report: @escaping @Sendable (_ rank: Int, _ line: String) -> Void
     ) throws {
         let host = "127.0.0.1"
         store = try .serving(host: host, port: 0)
-        launch = Launch(size: size, host: host, port: store.port)
+        launch = Launch(
+            rank: 0, size: size, localRank: 0, localSize: size, rendezvous: .tcp(host: host, port: store.port),
+            launcherServes: false, restarts: 0)
         for rank in 1..<size {
             let process = Process()
             process.executableURL = executable
@@ -50,10 +53,13 @@ public final class LocalProcesses {
     }
 
     /// Meets them.
+    ///
+    /// - Throws: ``LaunchError/processEnded(rank:how:)``, `ProcessGroupError`, `CancellationError`.
     public func join(device: Device = .cpu, limit: Duration) throws -> ProcessGroup {
         try ProcessGroup(
             store: store, rank: 0, size: launch.size, prefix: "0", host: "127.0.0.1", device: device,
-            limit: limit)
+            limit: limit
+        ) { if let failure { throw failure } }
     }
 
     private static func forward(_ file: FileHandle, _ report: (String) -> Void) {
@@ -97,14 +103,5 @@ public final class LocalProcesses {
             let deadline = ContinuousClock.now + .seconds(5)
             while ContinuousClock.now < deadline, running.contains(where: \.isRunning) { usleep(20_000) }
         }
-    }
-}
-
-extension Launch {
-    /// Rank 0 of processes on this machine.
-    fileprivate init(size: Int, host: String, port: Int) {
-        (rank, self.size, localRank, localSize) = (0, size, 0, size)
-        rendezvous = .tcp(host: host, port: port)
-        (launcherServes, restarts) = (true, 0)
     }
 }

@@ -65,7 +65,7 @@ final class ShardedOptimizer {
     ///   - settings: AdamW's, and the forms in which latents and moments are kept.
     ///   - signGradient: sign′.
     ///   - group: Who shares the rows.
-    ///   - blocks: Parameters of each block of the model, in the order of `parameters`, where the gradients of a block come
+    ///   - blocks: Matrices of each block of the model, in the order of `parameters`, where the gradients of a block come
     ///     together and are too large to be kept whole until the step; empty where all are.
     ///   - device: Where passes compute: they want the values there, and give gradients of that device.
     ///   - keepsStateOnHost: Whether values, gradient sums and moments are in host memory, and not on `device`.
@@ -195,7 +195,8 @@ final class ShardedOptimizer {
         let (bucket, sum) = pending.removeFirst()
         let part = try sum.value()
         try bring(
-            zip(bucket.members, bucket.offsets).filter { gradients[$0.0].tensor.elementCount > 0 }.map { index, offset in
+            zip(bucket.members, bucket.offsets).filter { gradients[$0.0].tensor.elementCount > 0 }.map {
+                index, offset in
                 (index, try part.narrowed(0, from: offset, length: gradients[index].tensor.elementCount))
             })
     }
@@ -300,7 +301,9 @@ final class ShardedOptimizer {
             try Tensor.elements($0, shape: [$0.count], dtype: .uint8, device: stateDevice)
         }
         // A copy: the next step packs into the same storage.
-        let own = try latents.compactMap { try rows[$0].signs.map { try TensorBuffer(copying: $0, dtype: .uint8).tensor } }
+        let own = try latents.compactMap {
+            try rows[$0].signs.map { try TensorBuffer(copying: $0, dtype: .uint8).tensor }
+        }
         let bits = try signs.gather(own, trailer: counted, dtype: .uint8, device: stateDevice, group)
         for (index, tensor) in zip(latents, bits.wholes) {
             let (matrix, bytes) = (parameters[index], (parameters[index].columns + 7) / 8)
@@ -312,7 +315,8 @@ final class ShardedOptimizer {
         if digests, let all = bits.all { signDigest = try all.withUnsafeBytes { xxHash64($0) } }
 
         let exchange = RowExchange(others.map { (parameters[$0].rows, parameters[$0].columns) }, partition)
-        let floats = try exchange.gather(others.map { rows[$0].values }, trailer: nil, dtype: .float32, device: stateDevice, group)
+        let floats = try exchange.gather(
+            others.map { rows[$0].values }, trailer: nil, dtype: .float32, device: stateDevice, group)
         for (index, tensor) in zip(others, floats.wholes) {
             values[index] = .tensor(try tensor.reshaped(parameters[index].shape).uploaded(to: device))
         }
@@ -331,7 +335,8 @@ final class ShardedOptimizer {
         let parameter = parameters[index]
         let exchange = RowExchange([(parameter.rows, parameter.columns)], partition)
         let own = try rows[index].values.converted(to: .float32)
-        return try exchange.gather([own], trailer: nil, dtype: .float32, device: stateDevice, group).wholes[0].reshaped(parameter.shape)
+        return try exchange.gather([own], trailer: nil, dtype: .float32, device: stateDevice, group).wholes[0].reshaped(
+            parameter.shape)
     }
 
     // MARK: State

@@ -58,18 +58,25 @@ public struct Collective: Sendable, Hashable {
     public let workers: Int
     /// Threads inside one operation of a worker.
     public let threadsPerWorker: Int
+    /// Whether one worker computes with all threads, and gradients are handed on block by block.
+    let isAlone: Bool
 
     /// Models with fewer parameters are computed by several workers.
     static let largestShared = 100_000_000
 
     /// One worker, with all threads inside its operations.
-    public static func alone(threads: Int) -> Collective { Collective(workers: 1, threadsPerWorker: threads) }
+    public static func alone(threads: Int) -> Collective {
+        Collective(workers: 1, threadsPerWorker: threads, isAlone: true)
+    }
 
     /// Workers of one thread each.
-    public static func threads(_ count: Int) -> Collective { Collective(workers: count, threadsPerWorker: 1) }
+    public static func threads(_ count: Int) -> Collective {
+        Collective(workers: count, threadsPerWorker: 1, isAlone: false)
+    }
 
-    private init(workers: Int, threadsPerWorker: Int) {
+    private init(workers: Int, threadsPerWorker: Int, isAlone: Bool) {
         self.workers = workers
+        self.isAlone = isAlone
         self.threadsPerWorker = threadsPerWorker
     }
 

@@ -49,7 +49,7 @@ final class TrainingLoop {
     init(
         model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
         budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
-        inputs: [String: ContentDigest] = [:], execution: Execution,
+        inputs: [String: ContentDigest] = [:], execution: Execution, collective: Collective? = nil,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
         steps = budget.steps(corpusTokens: tokens.count)
@@ -57,8 +57,10 @@ final class TrainingLoop {
         self.objective = objective
         self.budget = budget
         self.execution = execution
-        collective = Collective(
-            threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
+        self.collective =
+            collective
+            ?? Collective(
+                threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
         segments = try TokenSegments(
             tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
         corpusTokens = tokens.count
@@ -70,7 +72,10 @@ final class TrainingLoop {
         let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
         // A small model's gradients are added up on this rank before they travel, once a step.
         let index = optimizerIndex
-        let blocks = collective.workers == 1 ? model.blocks.map { $0.parameters.compactMap { index[$0] } } : []
+        // Matrices travel block by block; vectors are summed here in float32, and travel with the rest.
+        let blocks =
+            self.collective.isAlone
+            ? model.blocks.map { $0.parameters.filter { model.parameters[$0].isDecayed }.compactMap { index[$0] } } : []
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient, group: execution.group,
             blocks: blocks, device: execution.device, keepsStateOnHost: execution.placement.keepsStateOnHost,
@@ -129,27 +134,32 @@ final class TrainingLoop {
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
         }
+        /// Keeps the checkpoint where the model, as the first rank judges it, is the best so far.
+        func keepIfBest(_ perplexity: Double?) throws {
+            let perplexity = try group.allGather([perplexity ?? 0])[0][0]
+            guard let checkpoints, policy?.keepsBest == true else { return }
+            guard perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
+            try save()
+            try checkpoints.keep(.init(step: events.count, perplexity: perplexity))
+        }
         func validate() throws {
             try phases.measure(.validation) {
-                try monitor?.validate(after: events.count, model: current()) { result in
-                    guard let checkpoints, policy?.keepsBest == true else { return }
-                    guard result.perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
-                    try save()
-                    try checkpoints.keep(.init(step: events.count, perplexity: result.perplexity))
-                }
+                guard group.rank == 0 else { return try keepIfBest(nil) }
+                try monitor?.validate(after: events.count, model: current()) { try keepIfBest($0.perplexity) }
             }
         }
         do {
-            let isUnjudged = try monitor?.begin(
-                steps: steps, done: events.count, identity: identity,
-                parameters: model.configuration.parameterCount, records: group.rank == 0)
             try group.watchingForStops {
-                if isUnjudged == true { try validate() }
+                group.open(step: events.count + 1)
+                let isUnjudged = try monitor?.begin(
+                    steps: steps, done: events.count, identity: identity,
+                    parameters: model.configuration.parameterCount, records: group.rank == 0)
+                if try group.allGather([isUnjudged == true ? 1 : 0])[0] == [1] { try validate() }
                 while events.count < steps {
-                    group.open(step: events.count + 1)
                     let begin = ContinuousClock.now
                     let (event, optimized) = try step(events.count + 1)
                     events.append(event)
+                    group.open(step: events.count + 1)
                     try checkpoints?.append(event)
                     try monitor?.didStep(
                         metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
@@ -160,7 +170,6 @@ final class TrainingLoop {
                     }
                     try checkpoints?.checkSaving()
                 }
-                group.open(step: steps + 1)
                 if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
                     // What is saved from here on would not be the last step's state.
                     try save()
@@ -286,7 +295,7 @@ final class TrainingLoop {
         }
 
         var parts: [Tensor] = []
-        if collective.workers == 1 {
+        if collective.isAlone {
             // Gradients are as large as the model: each block's are added when they are there.
             setOperationThreads(collective.threadsPerWorker)
             for sequences in rounds {

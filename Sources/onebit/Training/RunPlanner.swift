@@ -139,7 +139,8 @@ struct RunPlanner {
         return StageRates(
             synthesizedTokens: written, trainedTokens: 1 / step.secondsPerToken,
             optimizerSeconds: step.optimizerSeconds,
-            otherSeconds: evaluation + (work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0))
+            otherSeconds: evaluation + (work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0)
+        )
     }
 
     /// Seconds a parameter, on one slow core.
