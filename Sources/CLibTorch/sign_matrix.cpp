@@ -84,7 +84,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         }
         if (context->needs_input_grad(2)) doutput_scale = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
         if (context->saved_data["has_product"].toBool() && context->needs_input_grad(3)) {
-            dproduct = onebit::product(rows_of_dy.to(type).t(), rows_of_x).to(at::kFloat);
+            dproduct = onebit::product(rows_of_dy.to(type).t(), rows_of_x);  // becomes of the leaf's type
         }
         return {dx, dinput_scale, doutput_scale, dproduct, at::Tensor(), at::Tensor()};
     }
@@ -177,9 +177,10 @@ lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const
     });
 }
 
-lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device) {
+lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device) {
     return guarded_tensor([&] {
-        at::Tensor zero = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(onebit::place(device)));
+        at::TensorOptions options = at::TensorOptions().dtype(onebit::scalar_type(type)).device(onebit::place(device));
+        at::Tensor zero = at::zeros({}, options);
         return zero.expand({shape, static_cast<size_t>(rank)}).detach().set_requires_grad(true);
     });
 }

@@ -220,8 +220,8 @@ int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, i
 /// The gradient by `product` [rows, columns], from `lt_gradient_carrier`, is P = dYᵀ x; NULL where it is not wanted.
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
                           const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon);
-/// A leaf of the backward pass of a shape, float32, that takes no memory.
-lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device);
+/// A leaf of the backward pass of a type and shape that takes no memory.
+lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device);
 
 // MARK: Losses with their gradients
 

@@ -72,11 +72,14 @@ final class TrainingLoop {
         let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
         // A small model's gradients are added up on this rank before they travel, once a step.
         let index = optimizerIndex
-        let blocks = self.collective.isAlone ? model.blocks.map { $0.parameters.compactMap { index[$0] } } : []
+        // Matrices travel block by block; vectors are summed here in float32, and travel with the rest.
+        let blocks =
+            self.collective.isAlone
+            ? model.blocks.map { $0.parameters.filter { model.parameters[$0].isDecayed }.compactMap { index[$0] } } : []
         self.optimizer = try ShardedOptimizer(
             known.map(\.parameter), settings: optimizer, signGradient: signGradient, group: execution.group,
             blocks: blocks, device: execution.device, keepsStateOnHost: execution.placement.keepsStateOnHost,
-            seed: seed,
+            exchangeType: model.productType, seed: seed,
             initial: initial ?? { parameter, rows in
                 try model.parameters[places[parameter.name] ?? 0].value.numbers()
                     .narrowed(0, from: rows.lowerBound, length: rows.count)

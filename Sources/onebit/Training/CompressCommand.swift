@@ -236,7 +236,8 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, model: try DenseModel(checkpoint: teacher, threads: execution.threads.threads),
+            of: teacher,
+            by: try CorpusWriter(teacher, threads: execution.threads.threads, device: execution.device.select()),
             tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus,
             overwrite: false, resumes: true, progress: progress)
     }
