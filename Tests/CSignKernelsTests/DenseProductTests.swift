@@ -4,7 +4,8 @@ import Testing
 
 /// Products with dense matrices: right within the rounding of their inputs, in every version that this machine can run.
 @Suite struct DenseProductTests {
-    private static let versions: [UnsafePointer<sign_kernels_dense_table>] = {
+    // Proof: the tables are constants of the library.
+    private nonisolated(unsafe) static let versions: [UnsafePointer<sign_kernels_dense_table>] = {
         var tables: [UnsafePointer<sign_kernels_dense_table>] = []
         var index = 0
         while let name = sign_kernels_known_dense_name(index) {

@@ -34,8 +34,7 @@ public final class Transformer: Sendable {
     /// - Parameters:
     ///   - computeType: Type of the activations.
     ///   - device: Where activations are, and all parameters but those that are streamed.
-    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there. Only ``BlockStream`` passes through
-    ///     such a model.
+    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there; no keys and values are then kept.
     ///   - values: Gives the parameters by their checkpoint names, in checkpoint order: the latent matrices as signs.
     convenience init(
         configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, computeType: DType = .float32,
@@ -219,10 +218,11 @@ public final class Transformer: Sendable {
         _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
         var x = try embedded(tokens, at: positions)
-        for block in blocks {
+        let stream = try BlockStream(self)
+        for _ in blocks {
             try checkCancellation()
             observe(x)
-            x = try block(x, at: positions)
+            x = try stream.next(x, at: positions)
         }
         return x
     }

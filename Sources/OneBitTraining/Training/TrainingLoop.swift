@@ -125,7 +125,9 @@ final class TrainingLoop {
         }
         func validate() throws {
             try phases.measure(.validation) {
-                try monitor?.validate(after: events.count, model: current()) { result in
+                try monitor?.validate(
+                    after: events.count, model: TorchModel(current(), threads: execution.threads)
+                ) { result in
                     guard let checkpoints, policy?.keepsBest == true else { return }
                     guard result.perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
                     try save()
@@ -232,14 +234,19 @@ final class TrainingLoop {
     private func gradients(of model: Transformer, step number: Int) throws -> Tensor {
         optimizer.discardGradients()
         let (student, leaves) = try model.recordingGradients(of: Set(trained))
-        let schedule = BlockSchedule(objective: objective)
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
         let microBatches = execution.microBatches(of: batchSize, sequenceLength: budget.sequenceLength)
+        let workers = min(collective.workers, microBatches.count)
+        let schedule = BlockSchedule(objective: objective, phases: phases, workers: workers)
+        let phases = phases
 
         /// - Parameter receive: Takes gradients by the optimizer's parameters.
         @Sendable func pass(_ sequences: Range<Int>, receive: BlockSchedule.Receiver) throws -> Tensor {
-            let tokens = try segments.batch(
-                from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: student.device)
+            let tokens = try phases.measure(.data, workers: workers) {
+                try segments.batch(
+                    from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count,
+                    device: student.device)
+            }
             return try schedule(
                 student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize)
             ) { found in

@@ -102,6 +102,7 @@ struct CompressCommand: ParsableCommand {
         let validation = try monitoring.validation.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
+        for text in [heldOut, validation] { try text?.requireWindow(of: configuration.budget.sequenceLength) }
         let work = try CompressionWork(
             beside: output.output,
             identity: try configuration.identity(teacher: teacher, corpus: corpus)
