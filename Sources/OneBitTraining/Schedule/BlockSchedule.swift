@@ -13,10 +13,6 @@ import Torch
 /// What is there at a time is one block's activations besides one input per block, and the logits of one chunk.
 struct BlockSchedule: Sendable {
     let objective: TrainingObjective
-    /// Is told what each phase takes; where a device computes on while the host goes ahead, what launching it takes.
-    var phases = PhaseTimer()
-    /// Micro-batches that are computed side by side.
-    var workers = 1
 
     /// What a micro-batch's gradients are handed to: by parameter of the model.
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
@@ -37,19 +33,10 @@ struct BlockSchedule: Sendable {
         receive: Receiver
     ) throws -> Tensor {
         let forward = try withoutGradient { try self.forward(student, tokens: tokens, share: share * scale) }
-        let (parts, headGradient) = try measure(.head) {
-            try head(
-                student, leaves: leaves, forward: forward, tokens: tokens, share: share, scale: scale, receive: receive)
-        }
-        try measure(.backward) {
-            try backward(
-                student, leaves: leaves, forward: forward, tokens: tokens, from: headGradient, receive: receive)
-        }
+        let (parts, headGradient) = try head(
+            student, leaves: leaves, forward: forward, tokens: tokens, share: share, scale: scale, receive: receive)
+        try backward(student, leaves: leaves, forward: forward, tokens: tokens, from: headGradient, receive: receive)
         return parts
-    }
-
-    private func measure<Result>(_ phase: TrainingPhase, _ body: () throws -> Result) rethrows -> Result {
-        try phases.measure(phase, workers: workers, body)
     }
 
     /// What the forward pass keeps.
@@ -73,7 +60,7 @@ struct BlockSchedule: Sendable {
             for block in student.blocks {
                 try checkCancellation()
                 kept.states.append(x)
-                x = try measure(.studentForward) { try block(x, at: positions) }
+                x = try block(x, at: positions)
             }
             kept.states.append(x)
             return kept
@@ -90,8 +77,8 @@ struct BlockSchedule: Sendable {
                 losses.append(loss)
                 kept.stateGradients.append(gradient)
             }
-            x = try measure(.studentForward) { try block(x, at: positions) }
-            t = try measure(.teacher) { try teacherBlocks.next(t, at: teacherPositions) }
+            x = try block(x, at: positions)
+            t = try teacherBlocks.next(t, at: teacherPositions)
         }
         kept.states.append(x)
         kept.teacherState = t

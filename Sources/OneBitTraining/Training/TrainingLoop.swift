@@ -271,18 +271,14 @@ final class TrainingLoop {
     private func gradients(of model: Transformer, step number: Int) throws -> [Double] {
         optimizer.discardGradients()
         let (student, leaves) = try model.recordingGradients(of: Set(trained))
+        let schedule = BlockSchedule(objective: objective)
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
         let rounds = execution.rounds(of: batchSize, sequenceLength: budget.sequenceLength)
-        let workers = min(collective.workers, rounds.count)
-        let (phases, schedule) = (phases, BlockSchedule(objective: objective, phases: phases, workers: workers))
 
         /// - Parameter receive: Takes gradients by the optimizer's parameters.
         @Sendable func pass(_ sequences: Range<Int>, receive: BlockSchedule.Receiver) throws -> Tensor {
-            let tokens = try phases.measure(.data, workers: workers) {
-                try segments.batch(
-                    from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count,
-                    device: student.device)
-            }
+            let tokens = try segments.batch(
+                from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: student.device)
             return try schedule(
                 student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize)
             ) { found in
