@@ -98,10 +98,12 @@ if training {
     targets += [
         .target(
             name: "CLibTorch",
+            dependencies: ["CSignKernels"],
             // A library of its own, which `make setup CUDA=1` builds.
             exclude: ["nccl"],
             cxxSettings: [
-                .unsafeFlags(["-isystem", "\(torch)/include", "-Wno-deprecated-declarations"])
+                // C++20 would take the header of CSignKernels from a module, of which SwiftPM builds none for C++.
+                .unsafeFlags(["-isystem", "\(torch)/include", "-Wno-deprecated-declarations", "-fno-cxx-modules"])
             ],
             linkerSettings: [
                 // Carried to another machine, the program finds libtorch in a folder or link `torch` beside it.

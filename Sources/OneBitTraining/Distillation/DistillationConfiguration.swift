@@ -14,6 +14,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     public var loss: Loss
     public var optimizer: OptimizerSettings
     public var budget: TrainingBudget
+    /// What passes compute in.
+    public var precision: Precision
     /// Decides the order of the data.
     public var seed: UInt64
 
@@ -30,13 +32,14 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
 
     public init(
         start: StartRecipe, synthesis: SynthesisSettings, loss: Loss, optimizer: OptimizerSettings,
-        budget: TrainingBudget, seed: UInt64
+        budget: TrainingBudget, precision: Precision = .float32, seed: UInt64
     ) {
         self.start = start
         self.synthesis = synthesis
         self.loss = loss
         self.optimizer = optimizer
         self.budget = budget
+        self.precision = precision
         self.seed = seed
     }
 
@@ -76,7 +79,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let rate = 6e-3 * pow(size, -0.3)
         return DistillationConfiguration(
             start: .standard,
-            synthesis: SynthesisSettings(samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
+            synthesis: SynthesisSettings(
+                samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .hard),
             optimizer: OptimizerSettings(
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),
@@ -99,10 +103,13 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let loss: Loss
         let optimizer: OptimizerSettings
         let budget: TrainingBudget
+        let precision: Precision
         let seed: UInt64
     }
 
-    var training: Training { Training(loss: loss, optimizer: optimizer, budget: budget, seed: seed) }
+    var training: Training {
+        Training(loss: loss, optimizer: optimizer, budget: budget, precision: precision, seed: seed)
+    }
 
     /// What identifies a whole compression with this configuration.
     ///

@@ -147,7 +147,9 @@ public final class TrainingMonitor {
         let file = directory.appending(path: logName)
         guard FileManager.default.fileExists(atPath: file.path) else { return nil }
         let description = try? Data(contentsOf: directory.appending(path: descriptionName))
-        return (description.flatMap { try? JSONDecoder.metrics.decode(Description.self, from: $0) }, MetricsLine.read(file))
+        return (
+            description.flatMap { try? JSONDecoder.metrics.decode(Description.self, from: $0) }, MetricsLine.read(file)
+        )
     }
 }
 
@@ -189,7 +191,9 @@ enum MetricsLine: Sendable, Hashable, Codable {
     /// The lines of a file that can be read; none where it is missing.
     static func read(_ file: URL) -> [MetricsLine] {
         guard let data = try? Data(contentsOf: file) else { return [] }
-        return data.split(separator: UInt8(ascii: "\n")).compactMap { try? JSONDecoder.metrics.decode(Self.self, from: $0) }
+        return data.split(separator: UInt8(ascii: "\n")).compactMap {
+            try? JSONDecoder.metrics.decode(Self.self, from: $0)
+        }
     }
 }
 

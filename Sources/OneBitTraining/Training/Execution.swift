@@ -11,16 +11,20 @@ public struct Execution: Sendable, Hashable {
     public var threads: Int?
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
     public var microBatchSize: Int?
+    /// How products with sign matrices are computed. Look-ups and products of floats differ in the last bits.
+    public var signProducts: SignProducts
     /// Where passes compute.
     public var device: Device
     /// Where what they do not read is kept.
     public var placement: Placement
 
     public init(
-        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, placement: Placement = .resident
+        threads: Int? = nil, microBatchSize: Int? = nil, signProducts: SignProducts = .fastest, device: Device = .cpu,
+        placement: Placement = .resident
     ) {
         self.threads = threads
         self.microBatchSize = microBatchSize
+        self.signProducts = signProducts
         self.device = device
         self.placement = placement
     }

@@ -18,6 +18,8 @@ public struct TrainingEvent: Sendable, Hashable, Codable {
     public var learningRateFactor: Double
     /// Joint 2-norm of the gradients before clipping.
     public var gradientNorm: Double
+    /// What gradients were multiplied by while they were computed; nil where they were not.
+    public var lossScale: Double?
 }
 
 /// Steps of an optimizer over a stream of tokens, with checkpoints: distillation and pretraining differ in the objective.
@@ -26,6 +28,7 @@ final class TrainingLoop {
     private(set) var model: Transformer
     private let objective: TrainingObjective
     private let budget: TrainingBudget
+    private let precision: Precision
     private let steps: Int
     private let segments: TokenSegments
     private let corpusTokens: Int
@@ -43,11 +46,13 @@ final class TrainingLoop {
     ///   - model: What is trained.
     ///   - objective: What is minimized.
     ///   - signGradient: How the gradient passes through the signs.
+    ///   - precision: What the model computes in.
     ///   - settings: What the run computes besides the arguments; enters its identity with the corpus.
     ///   - initial: Gives the numbers of some rows of a trained parameter at the start; the model's own where nil.
     init(
         model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
-        budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
+        budget: TrainingBudget, optimizer: OptimizerSettings, precision: Precision = .float32, seed: UInt64,
+        settings: some Encodable,
         inputs: [String: ContentDigest] = [:], execution: Execution,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
@@ -55,6 +60,7 @@ final class TrainingLoop {
         try Self.validate(budget, steps: steps, optimizer, execution, context: model.configuration.maximumPositions)
         self.objective = objective
         self.budget = budget
+        self.precision = precision
         self.execution = execution
         collective = Collective(
             threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
@@ -140,10 +146,11 @@ final class TrainingLoop {
             if isUnjudged == true { try validate() }
             while events.count < steps {
                 let begin = ContinuousClock.now
-                let (event, optimized) = try step(events.count + 1)
+                let (event, optimized) = try step(events.count + 1, lossScale: precision.lossScale(after: events))
                 events.append(event)
                 try checkpoints?.append(event)
-                try monitor?.didStep(metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
+                try monitor?.didStep(
+                    metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                 try observe(event)
                 if monitor?.validates(at: event.step) == true { try validate() }
                 if let policy, event.step % policy.interval == 0, event.step < steps {
@@ -200,9 +207,13 @@ final class TrainingLoop {
         }
     }
 
-    private func step(_ number: Int) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
+    /// Makes a step. Where a gradient overflows float16, the step is tried again with a smaller loss scale.
+    private func step(
+        _ number: Int, lossScale: Double
+    ) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
-        let parts = try gradients(of: model, step: number).floats().map(Double.init)  // the one wait for the device
+        // The one wait for the device.
+        let parts = try gradients(of: model, step: number, scale: lossScale).floats().map(Double.init)
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
         let named = Dictionary(uniqueKeysWithValues: zip(objective.partNames, parts))
         guard loss.isFinite else {
@@ -213,25 +224,33 @@ final class TrainingLoop {
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
         let made = try phases.measure(.optimizer) {
-            try optimizer.step(number, factor: factor) { [stateDevice = execution.stateDevice] place in
+            try optimizer.step(number, factor: factor, gradientScale: lossScale) {
+                [stateDevice = execution.stateDevice] place in
                 try model.parameters[place].value.numbers().converted(to: .float32, device: stateDevice)
             }
         }
         guard made.gradientNorm.isFinite else {
+            if lossScale > 1 { return try step(number, lossScale: max(1, lossScale / 4)) }
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
         let event = TrainingEvent(
-            step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm)
+            step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm,
+            lossScale: precision == .float16 ? lossScale : nil)
         return (event, made)
     }
 
     /// Gives the optimizer the gradients of a step's batch.
     ///
+    /// - Parameter scale: What they are multiplied by.
     /// - Returns: The parts of the loss.
-    private func gradients(of model: Transformer, step number: Int) throws -> Tensor {
+    private func gradients(of model: Transformer, step number: Int, scale: Double) throws -> Tensor {
         optimizer.discardGradients()
         let (student, leaves) = try model.recordingGradients(of: Set(trained))
-        let schedule = BlockSchedule(objective: objective)
+        let schedule = BlockSchedule(
+            objective: objective, phases: phases,
+            workers: min(
+                collective.workers,
+                execution.microBatches(of: budget.batchSize, sequenceLength: budget.sequenceLength).count))
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
         let microBatches = execution.microBatches(of: batchSize, sequenceLength: budget.sequenceLength)
 
@@ -240,7 +259,8 @@ final class TrainingLoop {
             let tokens = try segments.batch(
                 from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: student.device)
             return try schedule(
-                student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize)
+                student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize),
+                scale: scale
             ) { found in
                 try receive(found.compactMap { place, gradient in index[place].map { ($0, gradient) } })
             }

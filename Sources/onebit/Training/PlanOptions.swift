@@ -33,7 +33,8 @@ struct PlanOptions: ParsableArguments {
 
     func validate() throws {
         if !plan, deviceMemory != nil || devices != nil || hostMemory != nil {
-            throw ValidationError("--device-memory, --devices and --host-memory describe another machine: they go with --plan.")
+            throw ValidationError(
+                "--device-memory, --devices and --host-memory describe another machine: they go with --plan.")
         }
         if let devices, !(1...65536).contains(devices) { throw ValidationError("--devices must be 1 or more.") }
         if devices != nil, deviceMemory == nil { throw ValidationError("--devices goes with --device-memory.") }
@@ -43,7 +44,8 @@ struct PlanOptions: ParsableArguments {
     func machine(processes: Int = 1) -> Machine {
         Machine(
             processes: devices ?? processes, deviceBytes: deviceMemory?.bytes,
-            hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable ?? Int(ProcessInfo.processInfo.physicalMemory))
+            hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable
+                ?? Int(ProcessInfo.processInfo.physicalMemory))
     }
 }
 
