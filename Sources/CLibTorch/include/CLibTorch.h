@@ -220,10 +220,15 @@ lt_tensor *lt_signs_unpacked(const lt_sign_matrix *signs, lt_type type);
 /// How many signs differ.
 int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, int64_t *count);
 
+/// How products with sign matrices are computed: by look-ups with inputs rounded to 16 bits where that is faster (float32
+/// on the CPU), or always by products of floats.
+typedef enum lt_sign_products { LT_PRODUCTS_FASTEST = 0, LT_PRODUCTS_FLOAT = 1 } lt_sign_products;
+
 /// The OneBit layer Y = ((x ⊙ g) signsᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
 /// The gradient by `product` [rows, columns], from `lt_gradient_carrier`, is P = dYᵀ x; NULL where it is not wanted.
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon);
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon,
+                          lt_sign_products products);
 /// A leaf of the backward pass of a type and shape that takes no memory.
 lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device);
 

@@ -14,6 +14,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     public var loss: Loss
     public var optimizer: OptimizerSettings
     public var budget: TrainingBudget
+    /// What passes compute in.
+    public var precision: Precision
     /// Decides the order of the data.
     public var seed: UInt64
 
@@ -30,13 +32,14 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
 
     public init(
         start: StartRecipe, synthesis: SynthesisSettings, loss: Loss, optimizer: OptimizerSettings,
-        budget: TrainingBudget, seed: UInt64
+        budget: TrainingBudget, precision: Precision = .float32, seed: UInt64
     ) {
         self.start = start
         self.synthesis = synthesis
         self.loss = loss
         self.optimizer = optimizer
         self.budget = budget
+        self.precision = precision
         self.seed = seed
     }
 
@@ -100,10 +103,13 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let loss: Loss
         let optimizer: OptimizerSettings
         let budget: TrainingBudget
+        let precision: Precision
         let seed: UInt64
     }
 
-    var training: Training { Training(loss: loss, optimizer: optimizer, budget: budget, seed: seed) }
+    var training: Training {
+        Training(loss: loss, optimizer: optimizer, budget: budget, precision: precision, seed: seed)
+    }
 
     /// What identifies a whole compression with this configuration.
     ///

@@ -382,8 +382,13 @@ public struct Parameter: Sendable {
 public struct OneBitSettings: Sendable, Hashable {
     /// ε of the LayerNorm behind each layer; nil leaves the LayerNorm out.
     public var layerNormEpsilon: Float?
+    /// How the products with the signs are computed.
+    public var products: SignProducts
 
-    public init(layerNormEpsilon: Float?) { self.layerNormEpsilon = layerNormEpsilon }
+    public init(layerNormEpsilon: Float?, products: SignProducts = .fastest) {
+        self.layerNormEpsilon = layerNormEpsilon
+        self.products = products
+    }
 }
 
 /// A linear layer of a block: the teacher's dense matrix, or the student's signs between two value vectors.
@@ -403,7 +408,7 @@ enum LinearLayer: Sendable {
         case .oneBit(let signs, let product, let inputScale, let outputScale, let bias, let settings):
             let z = try x.signLinear(
                 signs, inputScale: inputScale, outputScale: outputScale, product: product,
-                layerNormEpsilon: settings.layerNormEpsilon)
+                layerNormEpsilon: settings.layerNormEpsilon, products: settings.products)
             return try bias.map { try z + $0.converted(to: z.dtype) } ?? z
         }
     }
