@@ -192,27 +192,28 @@ public final class Tensor: @unchecked Sendable {
 /// Not `Sendable`: one thread at a time writes and reads. A view from ``slices(along:from:count:)`` shows later writes to
 /// the slices in it, so whoever owns the buffer uses views only until these slices are written again.
 public final class TensorBuffer {
-    private let storage: Tensor
+    /// A view of all of it.
+    public let tensor: Tensor
     public let shape: [Int]
 
     /// Storage of `shape` with elements of any value.
     public init(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws {
         self.shape = shape
-        storage = try .compute("a buffer of shape \(shape)") { _ in
+        tensor = try .compute("a buffer of shape \(shape)") { _ in
             lt_empty(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
         }
     }
 
     /// Writes `source` over the slices along `dimension` from `start` on, outside the backward pass.
     public func write(_ source: Tensor, along dimension: Int, from start: Int) throws {
-        try Tensor.withHandles([storage, source]) {
+        try Tensor.withHandles([tensor, source]) {
             try check(lt_write($0[0], Int32(dimension), Int64(start), $0[1]), "a write into a buffer")
         }
     }
 
     /// A view of `count` slices from `start` along `dimension`.
     public func slices(along dimension: Int, from start: Int, count: Int) throws -> Tensor {
-        try storage.narrowed(dimension, from: start, length: count)
+        try tensor.narrowed(dimension, from: start, length: count)
     }
 }
 
