@@ -23,9 +23,9 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "With TRAINING=0 all of it without libtorch: the packed runtime and its commands."
 
-setup: ## install libtorch in .deps (540 MB to download, 500 MB on disk); does nothing when it is there
+setup: ## install libtorch in .deps (540 MB to download, 500 MB on disk); CUDA=1 its CUDA libraries too (2.5 GB, 3.7 GB)
 ifeq ($(TRAINING),1)
-	@scripts/setup-libtorch.sh
+	@scripts/setup-libtorch.sh $(if $(filter 1,$(CUDA)),--cuda)
 endif
 
 build: setup ## build the command line: .build/release/onebit

@@ -98,11 +98,16 @@ if training {
     targets += [
         .target(
             name: "CLibTorch",
+            // A library of its own, which `make setup CUDA=1` builds.
+            exclude: ["nccl"],
             cxxSettings: [
                 .unsafeFlags(["-isystem", "\(torch)/include", "-Wno-deprecated-declarations"])
             ],
             linkerSettings: [
-                .unsafeFlags(["-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib"]),
+                // Carried to another machine, the program finds libtorch in a folder or link `torch` beside it.
+                .unsafeFlags(
+                    ["-L\(torch)/lib"]
+                        + ["\(torch)/lib", "$ORIGIN/torch/lib"].flatMap { ["-Xlinker", "-rpath", "-Xlinker", $0] }),
                 .linkedLibrary("torch_cpu"),
                 .linkedLibrary("c10"),
             ]

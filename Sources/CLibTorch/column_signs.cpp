@@ -31,6 +31,7 @@
 #include <algorithm>
 
 #include "handle.h"
+#include "products.h"
 
 using onebit::guarded_tensor;
 
@@ -85,7 +86,7 @@ lt_tensor *lt_compensated_targets(const lt_tensor *weight, const lt_tensor *fact
             at::Tensor corner = v.narrow(0, first, count).narrow(1, first, count), diagonal = corner.diagonal();
             at::Tensor values = w.narrow(1, first, count).contiguous(), targets = values.clone();
             if (first > 0) {
-                targets.sub_(at::mm(changes.narrow(1, 0, first), v.narrow(0, 0, first).narrow(1, first, count))
+                targets.sub_(onebit::product(changes.narrow(1, 0, first), v.narrow(0, 0, first).narrow(1, first, count))
                                  .div_(diagonal));
             }
             choose_block(targets, values, corner.div(diagonal).contiguous(), g.narrow(0, first, count), h);
@@ -110,7 +111,7 @@ lt_tensor *lt_descended_targets(const lt_tensor *targets, const lt_tensor *gram,
             int64_t count = std::min(block_columns, columns - first);
             at::Tensor corner = a.narrow(0, first, count).narrow(1, first, count), diagonal = corner.diagonal();
             at::Tensor block = values.narrow(1, first, count).contiguous();
-            at::Tensor found = c.narrow(1, first, count) - at::mm(values, a.narrow(1, first, count));
+            at::Tensor found = c.narrow(1, first, count) - onebit::product(values, a.narrow(1, first, count));
             found.div_(diagonal).add_(block);
             choose_block(found, block, corner.div(diagonal).contiguous(), g.narrow(0, first, count), h);
             result.narrow(1, first, count).copy_(found);
@@ -133,7 +134,7 @@ lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gra
             int64_t count = std::min(step_rows, rows - first);
             at::Tensor q = signs(targets->value.narrow(0, first, count)).mul_(input_scale->value);
             at::Tensor fit = q.mul(cross->value.narrow(0, first, count)).sum(1);
-            at::Tensor size = at::mm(q, gram->value).mul_(q).sum(1);
+            at::Tensor size = onebit::product(q, gram->value).mul_(q).sum(1);
             at::Tensor scale = at::where(size.gt(0), fit / size, at::zeros_like(fit)).clamp_min_(0);
             result[0].narrow(0, first, count).copy_(scale);
             result[1].narrow(0, first, count).copy_(scale.mul(fit));

@@ -8,14 +8,23 @@
 #include <string>
 
 #include "CLibTorch.h"
+#include "sign_matrix.h"
 
 struct lt_tensor {
     at::Tensor value;
 };
 
+struct lt_sign_matrix {
+    c10::intrusive_ptr<onebit::SignMatrix> value;
+};
+
 namespace onebit {
 
-void set_last_error(const std::string &message);
+/// `is_memory`: whether a device had no memory left.
+void set_last_error(const std::string &message, bool is_memory = false);
+
+at::ScalarType scalar_type(lt_type type);
+at::Device place(lt_device device);
 
 /// Throws where this thread's stop test says true.
 void throw_if_stopped();
@@ -25,6 +34,8 @@ template <typename Result, typename Body>
 Result guarded(Result failure, Body &&body) {
     try {
         return body();
+    } catch (const c10::OutOfMemoryError &error) {
+        set_last_error(error.what_without_backtrace(), /*is_memory=*/true);
     } catch (const c10::Error &error) {
         set_last_error(error.what_without_backtrace());
     } catch (const std::exception &error) {

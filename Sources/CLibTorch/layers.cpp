@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "handle.h"
+#include "products.h"
 
 using onebit::guarded_tensor;
 using torch::autograd::AutogradContext;
@@ -15,92 +16,62 @@ namespace {
 
 at::Tensor rows_of(const at::Tensor &x) { return x.reshape({-1, x.size(-1)}); }
 
-/// The dense matrix that a OneBit layer stands for: A[o][i] = h[o] sign(W[o][i]) g[i], sign(0) = +1.
-at::Tensor effective_weight(const at::Tensor &latent, const at::Tensor &input_scale, const at::Tensor &output_scale) {
-    at::Tensor magnitude = at::outer(output_scale, input_scale);
-    return at::where(latent.ge(0), magnitude, magnitude.neg());
-}
-
-/// The OneBit layer (paper eq. 3): Y = ((X ⊙ g) sign(W)ᵀ) ⊙ h = X Aᵀ, Z = LayerNorm(Y).
-///
-/// Saved are X, W, g and h, which exist anyway, and Z with one number per row where there is a LayerNorm; signs in
-/// float live only inside a pass. With P = dYᵀ X (one product) all parameter gradients follow without Y:
-///   dW = P ⊙ (h gᵀ) ⊙ sign′(W),   dh[o] = Σ_i sign(W) ⊙ P · g[i],   dg[i] = Σ_o sign(W) ⊙ P · h[o],   dX = dY A.
-struct SignLinear : torch::autograd::Function<SignLinear> {
-    static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &latent,
-                              const at::Tensor &input_scale, const at::Tensor &output_scale, double layer_norm_epsilon,
-                              int64_t sign_gradient) {
+/// y = x Wᵀ + b. dx = dy W, dW = dyᵀ x, db = Σ_rows dy.
+struct Linear : torch::autograd::Function<Linear> {
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
+                              const std::optional<at::Tensor> &bias) {
         onebit::throw_if_stopped();
-        at::Tensor y = at::linear(x, effective_weight(latent, input_scale, output_scale));
-        at::Tensor reciprocal_deviation;
-        if (layer_norm_epsilon >= 0) {
-            std::tie(y, std::ignore, reciprocal_deviation) =
-                at::native_layer_norm(y, {y.size(-1)}, {}, {}, layer_norm_epsilon);
-        }
-        context->save_for_backward({x, latent, input_scale, output_scale,
-                                    reciprocal_deviation.defined() ? y : at::Tensor(), reciprocal_deviation});
-        context->saved_data["sign_gradient"] = sign_gradient;
+        context->save_for_backward({x, weight});
+        context->saved_data["bias_type"] = bias ? static_cast<int64_t>(bias->scalar_type()) : -1;
+        std::vector<int64_t> shape = x.sizes().vec();
+        shape.back() = weight.size(0);
+        at::Tensor y = onebit::product_transposed(rows_of(x), weight.to(x.scalar_type())).view(shape);
+        if (bias) y.add_(*bias);
         return y;
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
         onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
-        const at::Tensor &x = saved[0], &latent = saved[1], &input_scale = saved[2], &output_scale = saved[3];
-        at::Tensor dy = upstream[0];
-        if (saved[5].defined()) {
-            // Z = (Y − mean) · r per row: dY = r (dZ − mean(dZ) − Z mean(dZ ⊙ Z)).
-            const at::Tensor &z = saved[4], &reciprocal_deviation = saved[5];
-            at::Tensor centred = dy - dy.mean(-1, true);
-            dy = centred.sub_(z * (dy * z).mean(-1, true)).mul_(reciprocal_deviation);
+        const at::Tensor &x = saved[0], &weight = saved[1], &dy = upstream[0];
+        at::Tensor dx, dweight, dbias;
+        if (context->needs_input_grad(0)) {
+            dx = onebit::product(rows_of(dy), weight.to(x.scalar_type())).view(x.sizes());
         }
-        at::Tensor dx, dlatent, dinput_scale, doutput_scale;
-        if (context->needs_input_grad(0)) dx = at::matmul(dy, effective_weight(latent, input_scale, output_scale));
-
-        bool wants_latent = context->needs_input_grad(1);
-        bool wants_scales = context->needs_input_grad(2) || context->needs_input_grad(3);
-        if (wants_latent || wants_scales) {
-            at::Tensor product = at::mm(rows_of(dy).t(), rows_of(x));  // P [out, in]
-            if (wants_scales) {
-                at::Tensor signed_product = at::where(latent.ge(0), product, product.neg());
-                doutput_scale = at::mv(signed_product, input_scale);
-                dinput_scale = at::mv(signed_product.t(), output_scale);
-            }
-            if (wants_latent) {
-                product.mul_(at::outer(output_scale, input_scale));
-                if (context->saved_data["sign_gradient"].toInt() == LT_SIGN_TANH) {
-                    at::Tensor slope = at::tanh(latent).square_().neg_().add_(1.001);  // the released code's 1.001
-                    dlatent = product.mul_(slope);
-                } else {
-                    dlatent = product.masked_fill_(latent.abs().ge(1), 0);
-                }
-            }
+        if (context->needs_input_grad(1)) {
+            dweight = onebit::product(rows_of(dy).t(), rows_of(x)).to(weight.scalar_type());
         }
-        return {dx, dlatent, dinput_scale, doutput_scale, at::Tensor(), at::Tensor()};
+        int64_t bias_type = context->saved_data["bias_type"].toInt();
+        if (bias_type >= 0 && context->needs_input_grad(2)) {
+            dbias = rows_of(dy).sum(0, false, static_cast<at::ScalarType>(bias_type));
+        }
+        return {dx, dweight, dbias};
     }
 };
 
-/// y = x̂ ⊙ w with x̂ = x · r, r = 1 / sqrt(mean(x²) + ε) per row. Saved: x, w, r.
+/// y = x̂ ⊙ w with x̂ = x · r, r = 1 / sqrt(mean(x²) + ε) per row, in float32. Saved: x, w, r.
 ///   dx = r (dy ⊙ w − x̂ mean(dy ⊙ w ⊙ x̂)),   dw = Σ_rows dy ⊙ x̂.
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, double epsilon) {
         onebit::throw_if_stopped();
-        at::Tensor r = x.square().mean(-1, true).add_(epsilon).rsqrt_();
+        at::Tensor wide = x.to(at::kFloat);
+        at::Tensor r = wide.square().mean(-1, true).add_(epsilon).rsqrt_();
         context->save_for_backward({x, weight, r});
-        return (x * r).mul_(weight);
+        return (wide * r).mul_(weight).to(x.scalar_type());
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
         onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
-        const at::Tensor &x = saved[0], &weight = saved[1], &r = saved[2], &dy = upstream[0];
+        const at::Tensor &x = saved[0], &weight = saved[1], &r = saved[2];
+        at::Tensor dy = upstream[0].to(at::kFloat);
         at::Tensor normalised = x * r;
         at::Tensor dx, dweight;
-        if (context->needs_input_grad(1)) dweight = rows_of(dy * normalised).sum(0);
+        if (context->needs_input_grad(1)) dweight = rows_of(dy * normalised).sum(0).to(weight.scalar_type());
         if (context->needs_input_grad(0)) {
             dx = dy * weight;
             at::Tensor projection = (dx * normalised).mean(-1, true);
-            dx.sub_(normalised.mul_(projection)).mul_(r);
+            dx = dx.sub_(normalised.mul_(projection)).mul_(r).to(x.scalar_type());
         }
         return {dx, dweight, at::Tensor()};
     }
@@ -158,13 +129,15 @@ lt_tensor *lt_embedding(const lt_tensor *weight, const lt_tensor *indices) {
 
 lt_tensor *lt_linear(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias) {
     return guarded_tensor([&] {
-        return at::linear(x->value, weight->value, bias ? std::optional<at::Tensor>(bias->value) : std::nullopt);
+        return Linear::apply(x->value, weight->value, bias ? std::optional<at::Tensor>(bias->value) : std::nullopt);
     });
 }
 
 lt_tensor *lt_layer_norm(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias, double epsilon) {
     return guarded_tensor([&] {
-        return at::layer_norm(x->value, {x->value.size(-1)}, weight->value, bias->value, epsilon);
+        at::Tensor wide = x->value.to(at::kFloat);
+        return at::layer_norm(wide, {wide.size(-1)}, weight->value.to(at::kFloat), bias->value.to(at::kFloat), epsilon)
+            .to(x->value.scalar_type());
     });
 }
 
@@ -189,13 +162,5 @@ lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor 
         std::optional<at::Tensor> bias;
         if (mask) bias = mask->value;
         return at::scaled_dot_product_attention(q->value, k->value, v->value, bias, 0.0, causal);
-    });
-}
-
-lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_tensor *latent, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, double layer_norm_epsilon, lt_sign_gradient gradient) {
-    return guarded_tensor([&] {
-        return SignLinear::apply(x->value, latent->value, input_scale->value, output_scale->value, layer_norm_epsilon,
-                                 static_cast<int64_t>(gradient));
     });
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "handle.h"
+#include "products.h"
 
 using onebit::guarded_effect;
 using onebit::guarded_tensor;
@@ -28,7 +29,7 @@ void add_product(at::Tensor sum, const at::Tensor &a, const at::Tensor &b) {
     for (int64_t first = 0; first < columns; first += width) {
         onebit::throw_if_stopped();
         int64_t count = std::min(width, columns - first);
-        sum.narrow(0, first, count).addmm_(a.narrow(1, first, count).t(), b);
+        sum.narrow(0, first, count).add_(onebit::product(a.narrow(1, first, count).t(), b));
     }
 }
 
@@ -82,7 +83,7 @@ int lt_upper_factor(const lt_tensor *matrix, lt_tensor **factor) {
             at::Tensor b = matrix->value.narrow(0, 0, end).narrow(1, first, count).clone();
             if (end < size) {
                 at::Tensor behind = v.narrow(1, end, size - end);
-                b.addmm_(behind.narrow(0, 0, end), behind.narrow(0, first, count).t(), 1, -1);
+                b.sub_(onebit::product_transposed(behind.narrow(0, 0, end), behind.narrow(0, first, count)));
             }
             // Cholesky's factor is lower triangular: that of the reversed block, reversed, is upper triangular.
             auto [lower, failed] = at::linalg_cholesky_ex(b.narrow(0, first, count).flip({0, 1}));

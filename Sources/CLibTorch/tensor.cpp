@@ -23,15 +23,12 @@ struct lt_generator {
 namespace {
 
 thread_local std::string last_error;
+thread_local bool last_error_is_memory = false;
 thread_local lt_stop_test stop_test = nullptr;
 thread_local void *stop_context = nullptr;
 
-constexpr at::ScalarType scalar_types[] = {at::kFloat, at::kHalf, at::kBFloat16, at::kLong};
-
 at::TensorOptions options(lt_type type, lt_device device) {
-    at::Device place = device.kind == LT_CPU ? at::Device(at::kCPU)
-                                             : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
-    return at::TensorOptions().dtype(scalar_types[type]).device(place);
+    return at::TensorOptions().dtype(onebit::scalar_type(type)).device(onebit::place(device));
 }
 
 at::IntArrayRef dimensions(const int64_t *shape, int rank) {
@@ -56,13 +53,29 @@ int read_elements(const lt_tensor *tensor, at::ScalarType type, Element *out, si
 
 }  // namespace
 
-void onebit::set_last_error(const std::string &message) { last_error = message; }
+void onebit::set_last_error(const std::string &message, bool is_memory) {
+    last_error = message;
+    last_error_is_memory = is_memory;
+}
+
+at::ScalarType onebit::scalar_type(lt_type type) {
+    switch (type) {
+        case LT_FLOAT32: return at::kFloat;
+        case LT_FLOAT16: return at::kHalf;
+        case LT_BFLOAT16: return at::kBFloat16;
+        case LT_INT64: return at::kLong;
+        case LT_UINT8: return at::kByte;
+    }
+    TORCH_CHECK(false, "no element type ", static_cast<int>(type));
+}
 
 void onebit::throw_if_stopped() {
     if (lt_is_stopped()) throw std::runtime_error("stopped");
 }
 
 const char *lt_last_error(void) { return last_error.c_str(); }
+
+bool lt_last_error_is_memory(void) { return last_error_is_memory; }
 
 void lt_set_threads(int count) { at::set_num_threads(count); }
 
@@ -85,9 +98,12 @@ void lt_release(lt_tensor *tensor) { delete tensor; }
 
 lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank, lt_device device) {
     return guarded_tensor([&] {
-        at::Tensor result = at::empty(dimensions(shape, rank), options(type, {LT_CPU, 0}));
+        // To a device the elements go from pinned memory, so that the call does not wait for the device's earlier work;
+        // libtorch keeps the memory until the copy is done.
+        at::TensorOptions host = options(type, {LT_CPU, 0}).pinned_memory(device.kind == LT_CUDA);
+        at::Tensor result = at::empty(dimensions(shape, rank), host);
         std::memcpy(result.mutable_data_ptr(), data, result.nbytes());
-        return result.to(options(type, device));
+        return result.to(options(type, device), /*non_blocking=*/device.kind == LT_CUDA);
     });
 }
 
@@ -125,13 +141,15 @@ lt_type lt_type_of(const lt_tensor *tensor) {
         case at::kHalf: return LT_FLOAT16;
         case at::kBFloat16: return LT_BFLOAT16;
         case at::kLong: return LT_INT64;
+        case at::kByte: return LT_UINT8;
         default: return LT_FLOAT32;
     }
 }
 
 lt_device lt_device_of(const lt_tensor *tensor) {
     at::Device device = tensor->value.device();
-    return {device.is_cuda() ? LT_CUDA : LT_CPU, device.has_index() ? device.index() : 0};
+    lt_device_kind kind = device.is_cuda() ? LT_CUDA : device.is_meta() ? LT_META : LT_CPU;
+    return {kind, device.has_index() ? device.index() : 0};
 }
 
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count) {
@@ -140,6 +158,10 @@ int lt_read_floats(const lt_tensor *tensor, float *out, size_t count) {
 
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count) {
     return read_elements(tensor, at::kLong, out, count);
+}
+
+int lt_is_finite(const lt_tensor *tensor, bool *result) {
+    return guarded_effect([&] { *result = at::isfinite(tensor->value.detach()).all().item<bool>(); });
 }
 
 int lt_rank(const lt_tensor *tensor) { return static_cast<int>(tensor->value.dim()); }
@@ -156,6 +178,15 @@ int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *s
         at::Tensor place = tensor->value.narrow(dimension, start, source->value.size(dimension));
         TORCH_CHECK(place.sizes() == source->value.sizes(), "writing ", source->value.sizes(), " over ", place.sizes());
         place.copy_(source->value);
+    });
+}
+
+int lt_accumulate(lt_tensor *tensor, const lt_tensor *source) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        TORCH_CHECK(tensor->value.sizes() == source->value.sizes(), "adding ", source->value.sizes(), " to ",
+                    tensor->value.sizes());
+        tensor->value.add_(source->value);
     });
 }
 
@@ -239,6 +270,8 @@ lt_tensor *lt_argmax(const lt_tensor *logits) {
 
 lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator) {
     return guarded_tensor([&] {
-        return at::multinomial(at::softmax(logits->value, -1, at::kFloat), 1, false, generator->value).squeeze(-1);
+        // The generator draws on the CPU, the same numbers on every device.
+        at::Tensor probabilities = at::softmax(logits->value, -1, at::kFloat).to(at::kCPU);
+        return at::multinomial(probabilities, 1, false, generator->value).squeeze(-1).to(logits->value.device());
     });
 }

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "dense_kernels.h"
 #include "kernel_tables.h"
 
 #if defined(__x86_64__)
@@ -41,6 +42,17 @@ enum {
 static bool has_avx2(void) { return has(ymm_state, avx2, 0); }
 static bool has_avx512bw(void) { return has(zmm_state, AVX512, 0); }
 static bool has_avx512vbmi(void) { return has(zmm_state, AVX512, avx512vbmi); }
+
+static bool has_avx2_and_fma(void) {
+    const uint32_t fma = 1u << 12;
+    uint32_t a, b, c, d;
+    return has_avx2() && __get_cpuid(1, &a, &b, &c, &d) && (c & fma) != 0;
+}
+static bool has_avx512bf16(void) {
+    const uint32_t avx512bf16 = 1u << 5;
+    uint32_t a, b, c, d;
+    return has_avx512bw() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & avx512bf16) != 0;
+}
 #endif
 
 static bool has_everything(void) { return true; }
@@ -71,6 +83,36 @@ const sign_kernels_table *sign_kernels_find(const char *name) {
     for (size_t i = 0; i < version_count; i++) {
         if (name != NULL && strcmp(name, versions[i].table->name) != 0) continue;
         if (versions[i].is_supported()) return versions[i].table;
+    }
+    return NULL;
+}
+
+typedef struct {
+    const sign_kernels_dense_table *table;
+    bool (*is_supported)(void);
+} dense_version;
+
+// Best first.
+static const dense_version dense_versions[] = {
+#if defined(__x86_64__)
+    {&sign_kernels_dense_avx512bf16, has_avx512bf16},
+    {&sign_kernels_dense_avx512, has_avx512bw},
+    {&sign_kernels_dense_avx2, has_avx2_and_fma},
+#elif defined(__aarch64__)
+    {&sign_kernels_dense_neon, has_everything},
+#endif
+    {&sign_kernels_dense_portable, has_everything},
+};
+static const size_t dense_version_count = sizeof dense_versions / sizeof dense_versions[0];
+
+const char *sign_kernels_known_dense_name(size_t index) {
+    return index < dense_version_count ? dense_versions[index].table->name : NULL;
+}
+
+const sign_kernels_dense_table *sign_kernels_find_dense(const char *name) {
+    for (size_t i = 0; i < dense_version_count; i++) {
+        if (name != NULL && strcmp(name, dense_versions[i].table->name) != 0) continue;
+        if (dense_versions[i].is_supported()) return dense_versions[i].table;
     }
     return NULL;
 }

@@ -5,10 +5,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "dense_kernels.h"
 #include "kernel_tables.h"
 #include "vectors.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,f16c,fma"))), apply_to = function)
 
 #define KERNEL(name) name##_avx2
 
@@ -34,7 +35,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "attention.h"
 #include "reading.h"
 
+#define DENSE(name) name##_avx2
+#define TILE_TOKENS 3
+#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
+#include "dense_product_float32.h"
+
 #pragma clang attribute pop
 
 DEFINE_KERNEL_TABLE(avx2, sign_kernels_layout_nibbles64)
+DEFINE_DENSE_TABLE(avx2, "float32")
 #endif

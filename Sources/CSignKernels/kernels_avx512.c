@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "dense_kernels.h"
 #include "kernel_tables.h"
 #include "vectors.h"
 
@@ -23,8 +24,14 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "attention.h"
 #include "reading.h"
 
+#define DENSE(name) name##_avx512
+#define TILE_TOKENS 12
+#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
+#include "dense_product_float32.h"
+
 #pragma clang attribute pop
 
 DEFINE_KERNEL_TABLE(avx512bw, sign_kernels_layout_nibbles64)
 DEFINE_KERNEL_TABLE(avx512vbmi, sign_kernels_layout_sixes256)
+DEFINE_DENSE_TABLE(avx512, "float32")
 #endif

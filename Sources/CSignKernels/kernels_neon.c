@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "dense_kernels.h"
 #include "kernel_tables.h"
 #include "vectors.h"
 
@@ -33,5 +34,11 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "attention.h"
 #include "reading.h"
 
+#define DENSE(name) name##_neon
+#define TILE_TOKENS 3
+#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
+#include "dense_product_float32.h"
+
 DEFINE_KERNEL_TABLE(neon, sign_kernels_layout_nibbles64)
+DEFINE_DENSE_TABLE(neon, "float32")
 #endif

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "dense_kernels.h"
 #include "kernel_tables.h"
 #include "vectors.h"
 
@@ -45,4 +46,10 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "attention.h"
 #include "reading.h"
 
+#define DENSE(name) name##_portable
+#define TILE_TOKENS 3
+#define MULTIPLY_ADD(a, b, c) (c) += (a) * (b)
+#include "dense_product_float32.h"
+
 DEFINE_KERNEL_TABLE(portable, sign_kernels_layout_nibbles64)
+DEFINE_DENSE_TABLE(portable, "float32")

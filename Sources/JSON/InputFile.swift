@@ -6,12 +6,16 @@ package final class InputFile {
     private let path: String
     private let descriptor: Int32
     private let gunzip: Gunzip?
+    /// Bytes of the file as it is stored.
+    package let byteCount: Int
 
     /// - Parameter unzips: whether the contents of a gzip file are read, or its own bytes.
     /// - Throws: ``FileError``
     package init(_ url: URL, unzips: Bool = true) throws {
         path = url.path
-        descriptor = try openRegularFile(path).descriptor
+        let status: stat
+        (descriptor, status) = try openRegularFile(path)
+        byteCount = Int(status.st_size)
         do {
             let isGzip = try prefix(ofFile: descriptor, path: path, count: 2) == [0x1F, 0x8B]
             gunzip = unzips && isGzip ? try Gunzip(file: path) : nil
@@ -22,6 +26,9 @@ package final class InputFile {
     }
 
     deinit { close(descriptor) }
+
+    /// Stored bytes that have been read so far: how far a pass through the file has come, also where it is zipped.
+    package var position: Int { Int(lseek(descriptor, 0, SEEK_CUR)) }
 
     /// Reads the next bytes.
     ///

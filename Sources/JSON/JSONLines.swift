@@ -19,6 +19,11 @@ package struct JSONLines {
         self.duplicateKeys = duplicateKeys
     }
 
+    /// Stored bytes that have been read so far.
+    package var position: Int { lines.position }
+    /// Bytes of the file as it is stored.
+    package var byteCount: Int { lines.byteCount }
+
     /// The value of the next line that is not blank; nil at the end.
     ///
     /// - Throws: ``JSONNodeError`` where a line is not JSON, ``FileError``, `CancellationError`.
@@ -67,6 +72,11 @@ package struct TextLines {
         input = try InputFile(url)
         self.maximumLineBytes = maximumLineBytes
     }
+
+    /// Stored bytes that have been read so far.
+    package var position: Int { input.position }
+    /// Bytes of the file as it is stored.
+    package var byteCount: Int { input.byteCount }
 
     /// The next line; nil at the end.
     ///

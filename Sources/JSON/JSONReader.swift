@@ -311,7 +311,7 @@ package struct JSONReader {
         }
     }
 
-    static func validPrefixLength(of bytes: UnsafeBufferPointer<UInt8>) -> Int {
+    package static func validPrefixLength(of bytes: UnsafeBufferPointer<UInt8>) -> Int {
         var parser = Unicode.UTF8.ForwardParser()
         var rest = bytes.makeIterator()
         var length = 0

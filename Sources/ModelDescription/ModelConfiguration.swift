@@ -113,6 +113,15 @@ public struct ModelConfiguration: Sendable, Hashable {
         try self.init(JSONNode(.object(keys), file: "configuration"), generation: nil, unknownKeys: .refused)
     }
 
+    /// The same model with its first blocks alone: what one block costs is measured on it.
+    package func prefix(layers count: Int) throws -> ModelConfiguration {
+        var keys = source
+        keys["num_hidden_layers"] = .integer(count)
+        if case .array(let types)? = keys["layer_types"] { keys["layer_types"] = .array(Array(types.prefix(count))) }
+        return try ModelConfiguration(
+            JSONNode(.object(keys), file: "configuration"), generation: nil, unknownKeys: .allowed)
+    }
+
     private init(_ config: JSONNode, generation: JSONNode?, unknownKeys: UnknownKeys) throws {
         let paperQuantization = try QuantizationConfiguration(ofPaperRelease: config)
         let config = try paperQuantization == nil ? config : Self.asLlama(config)

@@ -9,6 +9,7 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
     case notFinite(step: Int, quantity: String)
     case settingsChanged(directory: URL, key: String, saved: String, given: String)
     case damagedTrainingCheckpoint(directory: URL, reason: String)
+    case damagedTokenFile(file: URL, reason: String)
     case workExists(directory: URL)
     case invalidSetting(name: String, value: String, expected: String)
 
@@ -26,6 +27,8 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
             "\(directory.path): started with \(key) = \(saved), now given \(given)."
         case .damagedTrainingCheckpoint(let directory, let reason):
             "\(directory.path): damaged training checkpoint: \(reason)."
+        case .damagedTokenFile(let file, let reason):
+            "\(file.path): damaged file of tokens: \(reason)."
         case .workExists(let directory):
             "\(directory.path): holds an unfinished run."
         case .invalidSetting(let name, let value, let expected):
@@ -41,6 +44,7 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         case .notFinite: "Lower the learning rate, and check that the teacher predicts text."
         case .settingsChanged: "Resume with the settings of the first run, or delete what it left there."
         case .damagedTrainingCheckpoint: "Delete that directory and resume from the one before."
+        case .damagedTokenFile: "Delete it: it is made again of the corpus."
         case .workExists: "Resume it, or delete it."
         case .invalidSetting: nil
         }

@@ -5,15 +5,15 @@ import JSON
 ///
 /// The file must not shrink while it is mapped: the system ends a process that reads past the new end.
 // Unchecked because of the pointer: the mapping is read-only, private, and lives exactly as long as the object.
-final class MappedFile: @unchecked Sendable {
-    let path: String
-    let bytes: UnsafeRawBufferPointer
+package final class MappedFile: @unchecked Sendable {
+    package let path: String
+    package let bytes: UnsafeRawBufferPointer
     private let modified: String
 
     /// Maps a regular, non-empty file.
     ///
     /// - Throws: `FileError`.
-    init(path: String) throws {
+    package init(path: String) throws {
         self.path = path
         let (descriptor, status) = try openRegularFile(path)
         defer { close(descriptor) }
@@ -30,7 +30,7 @@ final class MappedFile: @unchecked Sendable {
     }
 
     /// Computed anew at each call: a file that is written to while it is mapped has another one.
-    var identity: FileIdentity {
+    package var identity: FileIdentity {
         FileIdentity(byteCount: bytes.count, modified: modified, sample: FileIdentity.sample(of: bytes))
     }
 
@@ -50,7 +50,7 @@ final class MappedFile: @unchecked Sendable {
     /// Lets the system drop the pages of a range; they are read again when touched.
     ///
     /// So a pass over a model larger than memory keeps only the present tensor resident.
-    func release(_ range: Range<Int>) {
+    package func release(_ range: Range<Int>) {
         guard let base = bytes.baseAddress else { return }
         let page = Int(getpagesize())
         // Whole pages inside the range: the edges belong to the neighbours too.
@@ -73,6 +73,15 @@ package struct FileIdentity: Sendable, Hashable, CustomStringConvertible {
     /// Seconds and nanoseconds since 1970.
     package let modified: String
     package let sample: UInt64
+
+    init(byteCount: Int, modified: String, sample: UInt64) {
+        self.byteCount = byteCount
+        self.modified = modified
+        self.sample = sample
+    }
+
+    /// - Throws: `FileError`.
+    package init(of file: URL) throws { self = try MappedFile(path: file.path).identity }
 
     package var description: String { "\(byteCount) bytes, modified \(modified), sample \(String(sample, radix: 16))" }
 

@@ -6,13 +6,13 @@ import JSON
 /// Closed without ``finish()``, it removes what it wrote.
 final class OutputFile {
     let path: String
-    private let neededBytes: Int
+    private let neededBytes: Int?
     private var descriptor: Int32
 
-    /// Creates (or empties) a file that will hold `neededBytes` bytes.
+    /// Creates (or empties) a file that will hold `neededBytes` bytes, where that is known.
     ///
     /// - Throws: `FileError.cannotWrite(file:neededBytes:reason:)`.
-    init(path: String, neededBytes: Int) throws {
+    init(path: String, neededBytes: Int?) throws {
         self.path = path
         self.neededBytes = neededBytes
         descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
@@ -51,6 +51,46 @@ final class OutputFile {
         close(descriptor)
         descriptor = -1
         removeIfRegular(path)
+    }
+}
+
+/// A large output file, written piece by piece, that appears whole or not at all: as ``StagedDirectory``, for one file. An
+/// older file of that name is replaced.
+///
+/// Released without ``commit()``, it removes what it wrote.
+package final class StagedFile {
+    private let destination: URL
+    private let file: OutputFile
+
+    /// Makes the temporary file, and the destination's parents.
+    ///
+    /// - Throws: `FileError.cannotWrite(file:neededBytes:reason:)`.
+    package init(destination: URL) throws {
+        self.destination = destination.absoluteURL.standardizedFileURL
+        let parent = self.destination.deletingLastPathComponent()
+        do {
+            try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
+        } catch {
+            throw FileError.cannotWrite(file: parent.path, neededBytes: nil, reason: error.localizedDescription)
+        }
+        let prefix = StagedDirectory.temporaryPrefix(of: self.destination)
+        StagedDirectory.removeAbandoned(in: parent, prefix: prefix)
+        let name = "\(prefix)\(getpid())-\(UInt32.random(in: 0 ... .max))"
+        file = try OutputFile(path: parent.appending(path: name).path, neededBytes: nil)
+    }
+
+    /// Writes all the bytes at a byte offset.
+    package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws { try file.write(bytes, at: offset) }
+
+    /// Brings the bytes to the disk and gives the file its name.
+    package func commit() throws {
+        try file.finish()
+        guard rename(file.path, destination.path) == 0 else {
+            let reason = FileError.systemReason
+            unlink(file.path)
+            throw FileError.cannotWrite(file: destination.path, neededBytes: nil, reason: reason)
+        }
+        try synchronizeDirectory(destination.deletingLastPathComponent().path)
     }
 }
 

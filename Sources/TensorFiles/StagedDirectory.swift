@@ -120,14 +120,14 @@ package struct StagedDirectory: Sendable {
     }
 
     /// The host is part of the name, because process numbers of other machines mean nothing here.
-    private static func temporaryPrefix(of destination: URL) -> String {
+    static func temporaryPrefix(of destination: URL) -> String {
         var name = [CChar](repeating: 0, count: 256)
         gethostname(&name, name.count - 1)
         let host = String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
         return ".\(destination.lastPathComponent).partial-\(host)-"
     }
 
-    private static func removeAbandoned(in parent: URL, prefix: String) {
+    static func removeAbandoned(in parent: URL, prefix: String) {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
         for name in names where name.hasPrefix(prefix) {
             // "PID-RANDOM", or "PID-RANDOM-old" for a directory that was moved aside: that one is the user's, kept.

@@ -1,13 +1,6 @@
 import CLibTorch
 
 extension TensorBuffer {
-    /// Storage of zeros.
-    public static func zeros(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws -> TensorBuffer {
-        let buffer = try TensorBuffer(shape, dtype: dtype, device: device)
-        try buffer.write(.zeros(shape, dtype: dtype, device: device), along: 0, from: 0)
-        return buffer
-    }
-
     /// Adds aᵀ b of a [.., m] and b [.., n] to the matrix [m, n] that is here, summed over all rows.
     public func addProduct(_ a: Tensor, _ b: Tensor) throws {
         try Tensor.withHandles([tensor, a, b]) { try check(lt_add_product($0[0], $0[1], $0[2]), "a sum of products") }

@@ -4,25 +4,19 @@
 import CLibTorch
 import Foundation
 
-/// Where a tensor's elements lie.
-public struct Device: Sendable, Hashable, CustomStringConvertible {
-    public enum Kind: String, Sendable { case cpu, cuda }
-
-    public let kind: Kind
-    /// Number of the device among those of its kind.
-    public let index: Int
-
-    public static let cpu = Device(kind: .cpu, index: 0)
-    public static func cuda(_ index: Int) -> Device { Device(kind: .cuda, index: index) }
-
-    public var description: String { kind == .cpu ? "cpu" : "cuda:\(index)" }
-
-    var bridged: lt_device { lt_device(kind: kind == .cpu ? LT_CPU : LT_CUDA, index: Int32(index)) }
-}
-
 /// Type of a tensor's elements.
 public enum DType: String, Sendable, CaseIterable {
-    case float32, float16, bfloat16, int64
+    case float32, float16, bfloat16, int64, uint8
+
+    /// Bytes of an element.
+    public var byteWidth: Int {
+        switch self {
+        case .float32: 4
+        case .float16, .bfloat16: 2
+        case .int64: 8
+        case .uint8: 1
+        }
+    }
 
     var bridged: lt_type {
         switch self {
@@ -30,6 +24,7 @@ public enum DType: String, Sendable, CaseIterable {
         case .float16: LT_FLOAT16
         case .bfloat16: LT_BFLOAT16
         case .int64: LT_INT64
+        case .uint8: LT_UINT8
         }
     }
 }
@@ -39,11 +34,11 @@ public enum DType: String, Sendable, CaseIterable {
 /// Operations make new tensors; gradients and the optimizer's results are returned, not stored in place. What has to be
 /// written piece by piece is a ``TensorBuffer``.
 public final class Tensor: @unchecked Sendable {
-    // Proof of Sendable: the handle never changes, no function that takes it writes to the tensor (`lt_write`, the only one
-    // that writes, takes the handle of a TensorBuffer), and libtorch's reference counts are atomic.
-    fileprivate let handle: OpaquePointer
+    // Proof of Sendable: the handle never changes, no function that takes it writes to the tensor (those that write take
+    // the handle of a TensorBuffer), and libtorch's reference counts are atomic.
+    private let handle: OpaquePointer
 
-    fileprivate init(adopting handle: OpaquePointer) { self.handle = handle }
+    private init(adopting handle: OpaquePointer) { self.handle = handle }
 
     deinit { lt_release(handle) }
 
@@ -83,6 +78,17 @@ public final class Tensor: @unchecked Sendable {
             }
         }
         return dtype == .float32 ? tensor : try tensor.converted(to: dtype, device: device)
+    }
+
+    /// A tensor of `shape` with the elements that `bytes` holds in row-major order, at any alignment.
+    public static func elements(
+        _ bytes: UnsafeRawBufferPointer, shape: [Int], dtype: DType, device: Device = .cpu
+    ) throws -> Tensor {
+        precondition(
+            bytes.count == shape.reduce(1, *) * dtype.byteWidth, "\(bytes.count) bytes for \(dtype) \(shape)")
+        return try compute("a tensor from bytes") { _ in
+            lt_from_data(bytes.baseAddress, dtype.bridged, shape.dimensions, shape.rank, device.bridged)
+        }
     }
 
     /// An int64 tensor of `shape`, for token ids and row numbers.
@@ -132,6 +138,18 @@ public final class Tensor: @unchecked Sendable {
         try .compute("a conversion to \(dtype) on \(device)", self) { lt_to($0[0], dtype.bridged, device.bridged) }
     }
 
+    /// The same elements in another type, on the same device; this tensor where it has the type already.
+    public func converted(to dtype: DType) throws -> Tensor {
+        self.dtype == dtype ? self : try converted(to: dtype, device: device)
+    }
+
+    /// Whether no element is NaN or infinite.
+    public func isFinite() throws -> Bool {
+        var result = false
+        try Self.withHandles([self]) { try check(lt_is_finite($0[0], &result), "a test for finite numbers") }
+        return result
+    }
+
     // MARK: Reading
 
     public var dtype: DType {
@@ -140,10 +158,7 @@ public final class Tensor: @unchecked Sendable {
     }
 
     public var device: Device {
-        Self.withHandles([self]) {
-            let device = lt_device_of($0[0])
-            return Device(kind: device.kind == LT_CPU ? .cpu : .cuda, index: Int(device.index))
-        }
+        Self.withHandles([self]) { Device(lt_device_of($0[0])) }
     }
 
     /// Length of each dimension.
@@ -165,7 +180,7 @@ public final class Tensor: @unchecked Sendable {
         }
     }
 
-    /// All elements of an integer tensor in row-major order.
+    /// All elements of an int64 or uint8 tensor in row-major order.
     public func integers() throws -> [Int] {
         let count = elementCount
         return try [Int](unsafeUninitializedCapacity: count) { buffer, initialized in
@@ -184,36 +199,6 @@ public final class Tensor: @unchecked Sendable {
             throw TorchError(operation: "the value of a scalar", message: "the shape is \(shape)")
         }
         return Double(element)
-    }
-}
-
-/// Storage that is written piece by piece, for keys and values.
-///
-/// Not `Sendable`: one thread at a time writes and reads. A view from ``slices(along:from:count:)`` shows later writes to
-/// the slices in it, so whoever owns the buffer uses views only until these slices are written again.
-public final class TensorBuffer {
-    /// A view of all of it.
-    public let tensor: Tensor
-    public let shape: [Int]
-
-    /// Storage of `shape` with elements of any value.
-    public init(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws {
-        self.shape = shape
-        tensor = try .compute("a buffer of shape \(shape)") { _ in
-            lt_empty(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
-        }
-    }
-
-    /// Writes `source` over the slices along `dimension` from `start` on, outside the backward pass.
-    public func write(_ source: Tensor, along dimension: Int, from start: Int) throws {
-        try Tensor.withHandles([tensor, source]) {
-            try check(lt_write($0[0], Int32(dimension), Int64(start), $0[1]), "a write into a buffer")
-        }
-    }
-
-    /// A view of `count` slices from `start` along `dimension`.
-    public func slices(along dimension: Int, from start: Int, count: Int) throws -> Tensor {
-        try tensor.narrowed(dimension, from: start, length: count)
     }
 }
 
@@ -239,14 +224,21 @@ public struct TorchError: LocalizedError, Sendable, Hashable {
     public let operation: String
     /// libtorch's message.
     public let message: String
+    /// Whether a device had no memory left.
+    public var isOutOfMemory = false
 
     /// The calling thread's last failure: `CancellationError` where the thread was asked to stop.
     static func last(in operation: String) -> any Error {
         if lt_is_stopped() { return CancellationError() }
-        return TorchError(operation: operation, message: String(cString: lt_last_error()))
+        return TorchError(
+            operation: operation, message: String(cString: lt_last_error()), isOutOfMemory: lt_last_error_is_memory())
     }
 
     public var errorDescription: String? { "libtorch could not compute \(operation): \(message)" }
+
+    public var recoverySuggestion: String? {
+        isOutOfMemory ? "Compute fewer sequences or tokens at a time, or keep less on the device." : nil
+    }
 }
 
 /// Throws where a C function did not return 0.

@@ -1,20 +1,5 @@
 import CLibTorch
 
-/// How the gradient passes through the sign function, whose own derivative is zero almost everywhere.
-public enum SignGradient: String, Sendable, Codable, CaseIterable {
-    /// `dw = dy (1.001 − tanh²w)`, as the paper's released code has it.
-    case tanh
-    /// `dw = dy` where `|w| < 1`, else 0: the hard straight-through estimator.
-    case hard
-
-    var bridged: lt_sign_gradient {
-        switch self {
-        case .tanh: LT_SIGN_TANH
-        case .hard: LT_SIGN_HARD
-        }
-    }
-}
-
 // MARK: Shape
 
 extension Tensor {
@@ -114,42 +99,6 @@ extension Tensor {
     /// softmax(q kᵀ / √size + mask) v over [batch, heads, length, size].
     public static func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, mask: Tensor?, causal: Bool) throws -> Tensor {
         try compute("attention", q, k, v, mask) { lt_attention($0[0], $0[1], $0[2], $0[3], causal) }
-    }
-
-    /// The OneBit layer (paper eq. 3): Y = ((X ⊙ g) sign(W)ᵀ) ⊙ h, then LayerNorm where `layerNormEpsilon` is given.
-    ///
-    /// - Parameters:
-    ///   - latent: W [out, in]; only its signs matter forward.
-    ///   - inputScale: g [in].
-    ///   - outputScale: h [out].
-    ///   - layerNormEpsilon: ε of the LayerNorm; nil leaves it out.
-    ///   - gradient: How the gradient passes through sign.
-    public func signLinear(
-        latent: Tensor, inputScale: Tensor, outputScale: Tensor, layerNormEpsilon: Float?, gradient: SignGradient
-    ) throws -> Tensor {
-        try .compute("a OneBit layer", self, latent, inputScale, outputScale) {
-            lt_sign_linear(
-                $0[0], $0[1], $0[2], $0[3], layerNormEpsilon.map(Double.init) ?? -1, gradient.bridged)
-        }
-    }
-}
-
-// MARK: Losses
-
-extension Tensor {
-    /// Σ over rows of KL(softmax(teacher) ‖ softmax(self)), in nats.
-    public func klDivergence(fromTeacher teacher: Tensor) throws -> Tensor {
-        try .compute("KL divergence", teacher, self) { lt_kl_divergence($0[0], $0[1]) }
-    }
-
-    /// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖².
-    public func directionLoss(fromTeacher teacher: Tensor) throws -> Tensor {
-        try .compute("hidden-state loss", teacher, self) { lt_direction_loss($0[0], $0[1]) }
-    }
-
-    /// Mean over rows of −log softmax(self)[target], in nats.
-    public func crossEntropy(_ targets: Tensor) throws -> Tensor {
-        try .compute("cross entropy", self, targets) { lt_cross_entropy($0[0], $0[1]) }
     }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import LanguageModel
 import ModelDescription
 import OneBitRuntime
 import SignDecomposition
@@ -195,20 +196,5 @@ private struct BenchReport: Encodable {
             \(Quantity.bytes(loadPeakBytes)) (of the whole benchmark \(Quantity.bytes(peakBytes)))
 
             """
-    }
-}
-
-/// The most memory that this process has had in RAM, mapped files included.
-enum PeakMemory {
-    static var bytes: Int {
-        var usage = rusage()
-        #if canImport(Darwin)
-            getrusage(RUSAGE_SELF, &usage)
-            return usage.ru_maxrss
-        #else
-            // In kilobytes here, in bytes there.
-            getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-            return usage.ru_maxrss * 1024
-        #endif
     }
 }

@@ -77,11 +77,12 @@ struct InitCommand: ParsableCommand {
         private func initialize(from teacher: Checkpoint, recipe: StartRecipe, calibratedOn text: URL) throws {
             let reports = try onebit.calibrate(
                 teacher: teacher,
-                text: Corpus.tokens(
-                    of: text, tokenizer: loadTokenizer(from: teacher.directory),
-                    vocabularySize: teacher.configuration.vocabularySize),
+                text: TrainingCorpus(
+                    Corpus.tokens(
+                        of: text, tokenizer: loadTokenizer(from: teacher.directory),
+                        vocabularySize: teacher.configuration.vocabularySize)),
                 initializer: CalibratedInitializer(
-                    recipe: recipe, settings: calibration.settings(for: teacher.configuration), seed: seed.seed,
+                    recipe: recipe, settings: calibration.apply(to: CalibrationSettings(for: teacher.configuration)), seed: seed.seed,
                     execution: Execution(threads: threads.threads)),
                 destination: output.output, overwrite: output.overwrite, progress: progress)
             try printErrors(

@@ -80,6 +80,7 @@ struct OneBitCommand: AsyncParsableCommand {
         } catch {
             ErrorReport.exit(after: error)
         }
+        ProcessEnd.exit(0)
     }
 
     /// Swift reads arguments with replacement characters in place of bytes that are not UTF-8: other text than was meant.

@@ -98,7 +98,7 @@ struct PackedGenerationTests {
             for chunk in [1, 7, 64, 300] {
                 var scheduler = GenerationScheduler(
                     model: model, tokenizer: tokenizer, limits: GenerationLimits(sequences: 1), promptTokens: chunk)
-                scheduler.add(GenerationRequest { .init(prompt: prompt, parameters: parameters) })
+                scheduler.add(GenerationRequest(index: 0) { .init(prompt: prompt, parameters: parameters) })
                 try scheduler.run { event in
                     if case .end(_, let result) = event { found.insert(try result.get().tokens) }
                 }

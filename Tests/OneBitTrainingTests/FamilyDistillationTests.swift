@@ -66,7 +66,7 @@ struct FamilyDistillationTests {
         try CheckpointPacker().pack(student: student, destination: url("packed"))
         let packed = try PackedModel(
             directory: url("packed"), options: LoadOptions(threads: 1, inputPrecision: .bits16))
-        let tokens = TinyModels.tokens.prefix(24).map(Int.init)
+        let tokens = TinyModels.ids.prefix(24).map(Int.init)
         let expected = try TorchModel(checkpoint: student, threads: 1).logits(of: tokens)
         let found = try packed.logits(of: tokens)
         let difference = zip(found, expected).reduce(0.0) { $0 + pow(Double($1.0 - $1.1), 2) }

@@ -35,7 +35,7 @@ struct PackingTests {
 
         let student = try Checkpoint(directory: url("student"))
         try CheckpointPacker().pack(student: student, destination: url("packed"))
-        let tokens = TinyModels.tokens.prefix(24).map(Int.init)
+        let tokens = TinyModels.ids.prefix(24).map(Int.init)
         let expected = try TorchModel(checkpoint: student, threads: 1).logits(of: tokens)
         let found = try PackedModel(directory: url("packed"), options: LoadOptions(threads: 1, inputPrecision: .bits16))
             .logits(of: tokens)

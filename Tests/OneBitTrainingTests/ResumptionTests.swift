@@ -11,26 +11,19 @@ import Torch
 struct ResumptionTests {
     private struct Stop: Error {}
 
-    @Sendable
-    private static func nextTokenLoss(_ model: Transformer, _ tokens: Tensor) throws -> StepLoss {
-        let length = tokens.shape[1]
-        let logits = try model(tokens).logits.narrowed(1, from: 0, length: length - 1)
-        let loss = try logits.crossEntropy(try tokens.narrowed(1, from: 1, length: length - 1))
-        return StepLoss(total: loss, parts: [("cross_entropy", loss)])
-    }
-
     private func loop(
-        _ model: Transformer, steps: Int, tokens: [Int32] = TinyModels.tokens,
+        _ model: Transformer, steps: Int, tokens: TrainingCorpus = TinyModels.tokens,
         execution: Execution = Execution(threads: 2, microBatchSize: 1)
     ) throws -> TrainingLoop {
         let configuration = TinyModels.pretraining(steps: steps)
         return try TrainingLoop(
-            model: model, tokens: tokens, budget: configuration.budget, optimizer: configuration.optimizer,
-            seed: configuration.seed, settings: configuration, execution: execution)
+            model: model, objective: .nextToken, tokens: tokens, budget: configuration.budget,
+            optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration,
+            execution: execution)
     }
 
     private func weights(_ model: Transformer) throws -> [[Float]] {
-        try model.parameters.map { try $0.tensor.floats() }
+        try model.parameters.map { try $0.value.numbers().floats() }
     }
 
     @Test(
@@ -40,21 +33,19 @@ struct ResumptionTests {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
         let unbroken = try loop(TinyModels.random(seed: 1), steps: 8)
-        let expectedEvents = try unbroken.run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss)
+        let expectedEvents = try unbroken.run(policy: nil, observe: { _ in })
 
         // A kill leaves what the last checkpoint saved (interval 2); an interruption saves its own step.
         #expect(throws: Stop.self) {
             try loop(TinyModels.random(seed: 1), steps: 8).run(
                 policy: CheckpointPolicy(directory: directory, interval: 2, resumes: false),
-                observe: { if $0.step == stop { throw Stop() } },
-                loss: Self.nextTokenLoss)
+                observe: { if $0.step == stop { throw Stop() } })
         }
         let resumed = try loop(
             TinyModels.random(seed: 99),  // its own weights must not matter
             steps: 8, execution: Execution(threads: 3, microBatchSize: 1))
         let events = try resumed.run(
-            policy: CheckpointPolicy(directory: directory, interval: 2, resumes: true), observe: { _ in },
-            loss: Self.nextTokenLoss)
+            policy: CheckpointPolicy(directory: directory, interval: 2, resumes: true), observe: { _ in })
         #expect(try weights(resumed.model) == weights(unbroken.model))
         #expect(events == expectedEvents)
         #expect(events.last!.loss < events.first!.loss)
@@ -64,10 +55,10 @@ struct ResumptionTests {
     func settingsChanged() throws {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
-        func run(steps: Int, tokens: [Int32] = TinyModels.tokens, resumes: Bool) throws {
+        func run(steps: Int, tokens: TrainingCorpus = TinyModels.tokens, resumes: Bool) throws {
             _ = try loop(TinyModels.random(seed: 1), steps: steps, tokens: tokens).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: resumes),
-                observe: { if $0.step == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
+                observe: { if $0.step == 2 { throw Stop() } })
         }
         #expect(throws: Stop.self) { try run(steps: 8, resumes: false) }
         #expect(throws: TrainingError.workExists(directory: directory)) { try run(steps: 8, resumes: false) }
@@ -78,7 +69,7 @@ struct ResumptionTests {
             try run(steps: 9, resumes: true)
         }
         #expect {
-            try run(steps: 8, tokens: TinyModels.tokens.reversed(), resumes: true)
+            try run(steps: 8, tokens: TrainingCorpus(TinyModels.ids.reversed() as [Int32]), resumes: true)
         } throws: { error in
             guard case .settingsChanged(_, "corpus", _, _)? = error as? TrainingError else { return false }
             return true
@@ -175,7 +166,7 @@ struct ResumptionTests {
         func run(resumes: Bool, stop: Int) throws {
             _ = try loop(TinyModels.random(seed: 1), steps: 8).run(
                 policy: CheckpointPolicy(directory: directory, interval: 2, resumes: resumes),
-                observe: { if $0.step == stop { throw Stop() } }, loss: Self.nextTokenLoss)
+                observe: { if $0.step == stop { throw Stop() } })
         }
         #expect(throws: Stop.self) { try run(resumes: false, stop: 5) }
         #expect(try lines() == 5)
@@ -214,7 +205,7 @@ struct ResumptionTests {
                     steps.set($0.step)
                     // Somewhere in the fourth step, or behind it.
                     if $0.step == 3 { cancel.cancel() }
-                }, loss: Self.nextTokenLoss)
+                })
         }
         cancel.set(task.cancel)
         await #expect(throws: CancellationError.self) { _ = try await task.value }
@@ -227,7 +218,7 @@ struct ResumptionTests {
                 observe: {
                     resumed.append($0.step)
                     if resumed.count == 2 { throw Stop() }
-                }, loss: Self.nextTokenLoss)
+                })
         }
         #expect(resumed == [made + 1, made + 2])
     }
@@ -239,7 +230,7 @@ struct ResumptionTests {
         func run() throws {
             _ = try loop(TinyModels.random(seed: 1), steps: 4).run(
                 policy: CheckpointPolicy(directory: directory, interval: 1, resumes: true),
-                observe: { if $0.step == 2 { throw Stop() } }, loss: Self.nextTokenLoss)
+                observe: { if $0.step == 2 { throw Stop() } })
         }
         #expect(throws: Stop.self) { try run() }
         let state = directory.appending(path: "step-2/state.json")
@@ -256,15 +247,14 @@ struct ResumptionTests {
     func notFinite() throws {
         let directory = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let model = try TinyModels.random(seed: 1)
-        let poison = try Tensor.full(.nan, shape: [1]).sum()
-        #expect(throws: TrainingError.notFinite(step: 1, quantity: "the loss (poison)")) {
-            _ = try loop(model, steps: 4).run(
-                policy: CheckpointPolicy(directory: directory, interval: 1, resumes: false), observe: { _ in },
-                loss: { model, tokens in
-                    let loss = try Self.nextTokenLoss(model, tokens)
-                    return StepLoss(total: try loss.total * .nan, parts: [("poison", poison)])
-                })
+        let healthy = try TinyModels.random(seed: 1)
+        let poisoned = try healthy.with(
+            healthy.parameters.map {
+                $0.name == "model.norm.weight" ? .tensor(try .full(.nan, shape: $0.shape)) : $0.value
+            })
+        #expect(throws: TrainingError.notFinite(step: 1, quantity: "the loss (cross_entropy)")) {
+            _ = try loop(poisoned, steps: 4).run(
+                policy: CheckpointPolicy(directory: directory, interval: 1, resumes: false), observe: { _ in })
         }
         #expect(
             !(try FileManager.default.contentsOfDirectory(atPath: directory.path)).contains { $0.hasPrefix("step") })
@@ -275,7 +265,7 @@ struct ResumptionTests {
         let model = try TinyModels.random(seed: 1)
         func make(sequenceLength: Int = 8, batchSize: Int = 4, microBatchSize: Int? = nil) throws {
             _ = try TrainingLoop(
-                model: model, tokens: TinyModels.tokens,
+                model: model, objective: .nextToken, tokens: TinyModels.tokens,
                 budget: TrainingBudget(length: .steps(4), batchSize: batchSize, sequenceLength: sequenceLength),
                 optimizer: TinyModels.optimizer, seed: 0, settings: "",
                 execution: Execution(microBatchSize: microBatchSize))
@@ -296,7 +286,7 @@ struct ResumptionTests {
             try loop(
                 TinyModels.random(seed: 1), steps: 5,
                 execution: Execution(threads: threads, microBatchSize: microBatch)
-            ).run(policy: nil, observe: { _ in }, loss: Self.nextTokenLoss).map(\.loss)
+            ).run(policy: nil, observe: { _ in }).map(\.loss)
         }
         let whole = try losses(microBatch: 4, threads: 1)
         for microBatch in [1, 2, 3] {

@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import OneBitRuntime
 import Synchronization
 import TensorFiles
 import Tokenization
@@ -24,6 +25,17 @@ enum TinyModels {
         try Pretrainer(configuration: configuration(), elementType: .float32, seed: seed).evaluated.model
     }
 
+    /// The same model as the packed runtime's sister runs it, from a checkpoint that is gone when this returns.
+    static func dense(seed: UInt64, threads: Int = 1) throws -> DenseModel {
+        let directory = try temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        try shape.configuration(beginOfSequence: 1, endOfSequence: 2)
+            .write(to: directory.appending(path: "config.json"))
+        try random(seed: seed).write(to: directory, elementType: .float32)
+        return try DenseModel(
+            checkpoint: Checkpoint(directory: directory), arithmetic: .float32, threads: threads)
+    }
+
     /// Four sequences of eight tokens a step.
     static func budget(steps: Int) -> TrainingBudget {
         TrainingBudget(length: .steps(steps), batchSize: 4, sequenceLength: 8)
@@ -46,7 +58,8 @@ enum TinyModels {
     }
 
     /// A stream with structure: the next token is the last one plus one, mostly.
-    static let tokens: [Int32] = (0..<400).map { Int32(($0 * 7 / 5) % 29 + 3) }
+    static let ids: [Int32] = (0..<400).map { Int32(($0 * 7 / 5) % 29 + 3) }
+    static let tokens = TrainingCorpus(ids)
 
     static func temporaryDirectory() throws -> URL {
         let url = FileManager.default.temporaryDirectory.appending(path: "onebit-\(UUID().uuidString)")

@@ -6,8 +6,9 @@
 // * A function that makes a tensor returns a handle that the caller releases with `lt_release`, or NULL on failure;
 //   the message is then in `lt_last_error`, which belongs to the calling thread.
 // * A function that returns int returns 0 on success and -1 on failure.
-// * No function writes to a tensor that a handle was returned for, except `lt_write`. Any number of threads may therefore
-//   use one handle, as long as none of them writes to its storage; libtorch's reference counts are atomic.
+// * No function writes to a tensor that a handle was returned for, except those that take it as `lt_tensor *` and not as
+//   `const lt_tensor *`. Any number of threads may therefore use one handle, as long as none of them writes to its
+//   storage; libtorch's reference counts are atomic.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,9 +20,11 @@ extern "C" {
 
 typedef struct lt_tensor lt_tensor;
 typedef struct lt_generator lt_generator;
+typedef struct lt_sign_matrix lt_sign_matrix;
 
-typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64 = 3 } lt_type;
-typedef enum lt_device_kind { LT_CPU = 0, LT_CUDA = 1 } lt_device_kind;
+typedef enum lt_type { LT_FLOAT32 = 0, LT_FLOAT16 = 1, LT_BFLOAT16 = 2, LT_INT64 = 3, LT_UINT8 = 4 } lt_type;
+/// A tensor on LT_META has a shape and a type and no elements.
+typedef enum lt_device_kind { LT_CPU = 0, LT_CUDA = 1, LT_META = 2 } lt_device_kind;
 typedef struct lt_device {
     lt_device_kind kind;
     int index;
@@ -29,6 +32,8 @@ typedef struct lt_device {
 
 /// Message of this thread's last failure.
 const char *lt_last_error(void);
+/// Whether it was that a device had no memory left.
+bool lt_last_error_is_memory(void);
 /// Threads inside one operation that the calling thread starts.
 void lt_set_threads(int count);
 /// Whether this thread records operations for the backward pass. Returns the previous setting.
@@ -41,6 +46,79 @@ typedef bool (*lt_stop_test)(void *context);
 void lt_set_stop_test(lt_stop_test test, void *context);
 /// Whether the calling thread's stop test says true; false without one.
 bool lt_is_stopped(void);
+
+// MARK: Devices other than the CPU
+
+/// Whether a tensor was made by this process: too late for `lt_load_cuda`.
+bool lt_has_made_tensors(void);
+/// The version that this program was compiled for.
+const char *lt_version(void);
+/// The file that libtorch's CPU library was loaded from.
+const char *lt_library_path(void);
+/// Whether NVIDIA's driver is installed, as far as its library says. Loads nothing else.
+bool lt_has_cuda_driver(void);
+/// Opens libtorch_cuda.so. Before any tensor is made: libtorch looks only once whether there is CUDA.
+int lt_load_cuda(const char *path);
+bool lt_cuda_is_loaded(void);
+
+typedef struct lt_cuda_state {
+    /// cudaError_t: 0, 100 without a device, 35 with a driver too old or none; the text is in `lt_last_error`.
+    int error;
+    int devices;
+    /// 1000 major + 10 minor of the CUDA that the driver knows, 0 without a driver, and of the one that was loaded.
+    int driver_version, runtime_version;
+} lt_cuda_state;
+/// What CUDA says of the machine; after `lt_load_cuda`.
+lt_cuda_state lt_ask_cuda(void);
+
+typedef struct lt_cuda_device {
+    char name[256];
+    /// Compute capability.
+    int major, minor;
+    int64_t bytes;
+} lt_cuda_device;
+int lt_describe_cuda_device(int index, lt_cuda_device *device);
+/// Makes a device the one that is computed on, with results that are the same every time.
+int lt_use_cuda_device(int index);
+
+typedef struct lt_memory {
+    /// Of the device, other processes' included.
+    int64_t free, total;
+    /// In tensors, now and at most, and at most with what the allocator keeps for the next ones.
+    int64_t allocated, peak_allocated, peak_reserved;
+    /// How often the allocator ran out and gave back what it kept.
+    int64_t retries;
+} lt_memory;
+int lt_device_memory(lt_device device, lt_memory *memory);
+int lt_reset_peak_memory(lt_device device);
+int lt_release_cached_memory(void);
+/// Waits for all that was started on the device.
+int lt_synchronize(lt_device device);
+
+/// A queue of a device's work. Which one a thread's work goes to is the thread's own affair.
+typedef struct lt_stream {
+    int64_t id;
+    int device;
+} lt_stream;
+typedef struct lt_event lt_event;
+int lt_current_stream(lt_device device, lt_stream *stream);
+int lt_new_stream(lt_device device, lt_stream *stream);
+/// Sends what the calling thread starts to `stream`.
+int lt_exchange_stream(lt_stream stream, lt_stream *previous);
+/// What comes to pass once all work that `stream` holds now is done.
+lt_event *lt_record_event(lt_stream stream);
+void lt_event_release(lt_event *event);
+/// Holds work that `stream` receives from now on until the event.
+int lt_stream_wait(lt_stream stream, const lt_event *event);
+/// Holds the calling thread until the event.
+int lt_event_wait(const lt_event *event);
+
+/// Elements of any value in host memory that a device copies from and to by itself, once one was chosen.
+lt_tensor *lt_empty_pinned(lt_type type, const int64_t *shape, int rank);
+/// The same elements on a device. The copy is work of the current stream: from pinned memory the call does not wait for it.
+lt_tensor *lt_to_async(const lt_tensor *tensor, lt_device device);
+/// Writes `source` over `destination`, in the same manner.
+int lt_copy_async(lt_tensor *destination, const lt_tensor *source);
 
 // MARK: Handles, creation, reading
 
@@ -61,11 +139,15 @@ lt_device lt_device_of(const lt_tensor *tensor);
 /// Copies all elements, in row-major order, as float32 (or int64) into `out`, which has room for `count` of them.
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count);
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count);
+/// Whether no element is NaN or infinite.
+int lt_is_finite(const lt_tensor *tensor, bool *result);
 int lt_rank(const lt_tensor *tensor);
 int64_t lt_size(const lt_tensor *tensor, int dimension);
 int64_t lt_element_count(const lt_tensor *tensor);
 /// Writes `source` into `length` slices from `start` along `dimension`, outside the backward pass.
 int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
+/// Adds `source`, of any float type, to `tensor` of the same shape.
+int lt_accumulate(lt_tensor *tensor, const lt_tensor *source);
 
 lt_generator *lt_generator_new(uint64_t seed);
 void lt_generator_release(lt_generator *generator);
@@ -95,6 +177,8 @@ lt_tensor *lt_sum(const lt_tensor *a);
 
 // MARK: Layers
 
+// A layer computes in the type of its input x and converts its parameters, which may be of any float type.
+
 /// Rows of `weight` [vocabulary, width] named by `indices`.
 lt_tensor *lt_embedding(const lt_tensor *weight, const lt_tensor *indices);
 /// x Wᵀ + b, W [out, in]; `bias` [out] may be NULL.
@@ -113,19 +197,45 @@ lt_tensor *lt_rotary(const lt_tensor *x, const lt_tensor *cosines, const lt_tens
 /// softmax(q kᵀ / sqrt(size) + mask) v over [batch, heads, length, size]; `mask` may be NULL.
 lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal);
 
-typedef enum lt_sign_gradient { LT_SIGN_TANH = 0, LT_SIGN_HARD = 1 } lt_sign_gradient;
-/// The OneBit layer Y = ((x ⊙ g) sign(W)ᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
-lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_tensor *latent, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, double layer_norm_epsilon, lt_sign_gradient gradient);
+// MARK: Sign matrices: ±1 [rows, columns] at one bit per weight
 
-// MARK: Losses, each one scalar
+/// The signs of `latent` [rows, columns]; that of zero is +1.
+lt_sign_matrix *lt_signs_of(const lt_tensor *latent);
+/// From uint8 [rows, ceil(columns / 8)]: bit j of byte k of a row is column 8k + j, 1 means −1; 0 behind the last column.
+lt_sign_matrix *lt_signs_from_bits(const lt_tensor *bits, int64_t columns);
+void lt_signs_release(lt_sign_matrix *signs);
+lt_tensor *lt_signs_bits(const lt_sign_matrix *signs);
+/// ±1 [rows, columns].
+lt_tensor *lt_signs_unpacked(const lt_sign_matrix *signs, lt_type type);
+/// How many signs differ.
+int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, int64_t *count);
 
-/// Σ over rows of KL(softmax(teacher) ‖ softmax(student)) in nats, reduced in float32. Gradient for `student` only.
-lt_tensor *lt_kl_divergence(const lt_tensor *teacher, const lt_tensor *student);
-/// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖². Gradient for `student` only.
-lt_tensor *lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student);
-/// Mean over rows of −log softmax(logits)[target], in nats.
-lt_tensor *lt_cross_entropy(const lt_tensor *logits, const lt_tensor *targets);
+/// The OneBit layer Y = ((x ⊙ g) signsᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
+/// The gradient by `product` [rows, columns], from `lt_gradient_carrier`, is P = dYᵀ x; NULL where it is not wanted.
+lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon);
+/// A leaf of the backward pass of a shape, float32, that takes no memory.
+lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device);
+
+// MARK: Losses with their gradients
+
+typedef struct lt_head_loss_settings {
+    /// Factor of Σ_rows KL(p_teacher ‖ p_student) in the gradient.
+    double divergence_weight;
+    /// Factor of Σ_rows −log p_student[target] in the gradient.
+    double cross_entropy_weight;
+    /// Rows whose logits exist at a time.
+    int64_t rows_at_a_time;
+    bool wants_head_gradient;
+} lt_head_loss_settings;
+/// The loss of the output head, whose logits `input` headᵀ are never there as a whole: `input` [rows, width], `head`
+/// [vocabulary, width], the teacher's two likewise or NULL, `targets` [rows] (−1: none) or NULL. Into `result`: both sums
+/// in nats [2], the gradient by `input`, and that by `head` or NULL.
+int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor *teacher_input,
+                 const lt_tensor *teacher_head, const lt_tensor *targets, lt_head_loss_settings settings,
+                 lt_tensor *result[3]);
+/// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖², and `weight` times its gradient by the student's states.
+int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]);
 
 // MARK: Decoding
 
@@ -167,8 +277,10 @@ lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gra
 
 /// The same values as a leaf that gradients are wanted of.
 lt_tensor *lt_requiring_gradient(const lt_tensor *tensor);
-/// Gradients of the scalar `loss` by each of the leaves, into `gradients`; NULL there for a leaf that it does not depend on.
-int lt_gradients(const lt_tensor *loss, lt_tensor *const *leaves, int count, lt_tensor **gradients);
+/// Gradients by each of the leaves of Σ output ⊙ upstream, into `gradients`; NULL there for a leaf that `output` does not
+/// depend on. `upstream` may be NULL where `output` is a scalar.
+int lt_gradients(const lt_tensor *output, const lt_tensor *upstream, lt_tensor *const *leaves, int count,
+                 lt_tensor **gradients);
 /// The joint 2-norm of all tensors.
 int lt_joint_norm(lt_tensor *const *tensors, int count, double *norm);
 
@@ -179,9 +291,15 @@ typedef struct lt_adamw_settings {
     /// What the gradient is multiplied by first.
     double gradient_factor;
 } lt_adamw_settings;
-/// One AdamW step (Loshchilov & Hutter 2019) of one parameter: its new value and moments, in that order, into `result`.
-int lt_adamw(const lt_tensor *value, const lt_tensor *gradient, const lt_tensor *first_moment,
-             const lt_tensor *second_moment, lt_adamw_settings settings, lt_tensor *result[3]);
+/// One AdamW step (Loshchilov & Hutter 2019) of one parameter, float32 throughout and in place. `gradient` is scaled.
+int lt_adamw(lt_tensor *value, lt_tensor *gradient, lt_tensor *first_moment, lt_tensor *second_moment,
+             lt_adamw_settings settings);
+
+/// How the gradient passes through the sign function: the released code's 1.001 − tanh²(w), or 1 where |w| < 1, else 0.
+typedef enum lt_sign_gradient { LT_SIGN_TANH = 0, LT_SIGN_HARD = 1 } lt_sign_gradient;
+/// Turns P = dYᵀ X [out, in] into the gradient of the latent matrix W: P ⊙ (h gᵀ) ⊙ sign′(W).
+int lt_latent_gradient(lt_tensor *product, const lt_tensor *latent, const lt_tensor *input_scale,
+                       const lt_tensor *output_scale, lt_sign_gradient slope);
 
 #ifdef __cplusplus
 }

@@ -36,6 +36,8 @@ public struct GenerateCompletionInfo: Sendable {
     public let stopReason: StopReason
     /// The tokens that were generated, those of a stop string included.
     public let tokens: [Int]
+    /// The token that ended it, which is not among the others; nil where something else did.
+    public let stopToken: Int?
     /// Tokens of the prompt that were read, those that a conversation has read before not counted.
     public let promptTokenCount: Int
     /// Time that the prompt took, up to the logits that follow it.
@@ -96,7 +98,7 @@ public func generate(
         sequences: 1, positions: max(prompt.count, parameters.capacity(after: prompt.count, maximum: maximum)))
     var scheduler = GenerationScheduler(
         model: model, tokenizer: tokenizer, limits: limits, promptTokens: prompt.count)
-    scheduler.add(GenerationRequest { .init(prompt: prompt, parameters: parameters) })
+    scheduler.add(GenerationRequest(index: 0) { .init(prompt: prompt, parameters: parameters) })
     return try run(&scheduler, count: 1) { try didGenerate($1) }[0]
 }
 

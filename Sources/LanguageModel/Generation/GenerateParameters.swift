@@ -45,6 +45,9 @@ public struct GenerateParameters: Sendable, Hashable {
     /// The likeliest token every time.
     public static let greedy = GenerateParameters(temperature: 0)
 
+    /// Whether every token of the vocabulary may be drawn.
+    var keepsAll: Bool { topK == 0 && topP == 1 && minP == 0 }
+
     /// Positions for a prompt and the most tokens that may follow it, at most `maximum`.
     func capacity(after promptTokenCount: Int, maximum: Int) -> Int {
         let sum = promptTokenCount.addingReportingOverflow(maxTokens ?? maximum)

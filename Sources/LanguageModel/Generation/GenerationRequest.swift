@@ -2,23 +2,46 @@ import Synchronization
 import Tokenization
 
 /// One text that is asked for.
-final class GenerationRequest: Sendable {
+package final class GenerationRequest: Sendable {
     /// What is generated from.
-    struct Input: Sendable {
+    package struct Input: Sendable {
         /// At least one token, special tokens included.
-        var prompt: [Int]
+        package var prompt: [Int]
         /// How the next token is chosen, and when to end.
-        var parameters: GenerateParameters
+        package var parameters: GenerateParameters
         /// Tokens that end the text, besides the configuration's end-of-sequence tokens.
         var stopTokens: Set<Int> = []
         /// Most positions of the sequence; nil is as many as the prompt and the most tokens that may follow it take.
         var capacity: Int?
         /// Whether the text continues the prompt's, or stands alone.
         var continuesPrompt = true
+        /// How many of the first generated tokens are the likeliest ones, whatever the parameters say.
+        package var greedyTokens = 0
+        /// How many tokens at the end of the prompt an earlier run has generated from the same input: what follows is then
+        /// what that run would have gone on with.
+        package var generatedTokens = 0
+        /// Whether events bring the text; the tokens are there at the end in any case.
+        package var wantsText = true
+
+        package init(prompt: [Int], parameters: GenerateParameters) {
+            self.prompt = prompt
+            self.parameters = parameters
+        }
+
+        init(
+            prompt: [Int], parameters: GenerateParameters, stopTokens: Set<Int> = [], capacity: Int? = nil,
+            continuesPrompt: Bool = true
+        ) {
+            self.prompt = prompt
+            self.parameters = parameters
+            self.stopTokens = stopTokens
+            self.capacity = capacity
+            self.continuesPrompt = continuesPrompt
+        }
     }
 
     /// Where a request's text goes. Called by the engine's thread; none of these may block.
-    struct Output: Sendable {
+    package struct Output: Sendable {
         /// Whether the reader is so far behind that nothing more is to be generated for now.
         let isFull: @Sendable () -> Bool
         let send: @Sendable (String) -> Void
@@ -27,7 +50,7 @@ final class GenerationRequest: Sendable {
     }
 
     /// Number that the caller knows it by.
-    let index: Int
+    package let index: Int
     /// Where the sequence stays when it is done, for the next request with this key to go on from.
     let cacheKey: CacheKey?
     /// Called once, when the requests before it that have the same key are done.
@@ -37,8 +60,12 @@ final class GenerationRequest: Sendable {
 
     private let cancelled = Atomic(false)
 
+    package convenience init(index: Int, input: @escaping @Sendable () throws -> Input) {
+        self.init(index: index, output: nil, input: input)
+    }
+
     init(
-        index: Int = 0, cacheKey: CacheKey? = nil, output: Output? = nil, input: @escaping @Sendable () throws -> Input
+        index: Int = 0, cacheKey: CacheKey? = nil, output: Output?, input: @escaping @Sendable () throws -> Input
     ) {
         self.index = index
         self.cacheKey = cacheKey
@@ -77,8 +104,11 @@ final class GenerationSequence {
     private let endOfSequence: Set<Int>
     private let maximumCount: Int
     private var sampler: Sampler
-    private var text: GeneratedText
-    private var hasEnded = false
+    private var text: GeneratedText?
+    /// Tokens that are still to be the likeliest ones.
+    private var greedyCount: Int
+    /// The token that ended it.
+    private var stopToken: Int?
     private var promptTime: Duration = .zero
     private var generateTime: Duration = .zero
     private var stepCount = 0
@@ -101,12 +131,17 @@ final class GenerationSequence {
         promptCount = input.prompt.count
         startCount = readCount
         self.endOfSequence = input.stopTokens.union(endOfSequence)
-        let maximum = promptCount.addingReportingOverflow(input.parameters.maxTokens ?? .max)
+        let generated = input.generatedTokens
+        let maximum = (promptCount - generated).addingReportingOverflow(input.parameters.maxTokens ?? .max)
         maximumCount = maximum.overflow ? .max : maximum.partialValue
+        greedyCount = max(0, input.greedyTokens - generated)
         sampler = try Sampler(input.parameters, prompt: input.prompt)
-        text = GeneratedText(
-            after: input.continuesPrompt ? input.prompt : [], tokenizer: tokenizer,
-            stopStrings: input.parameters.stopStrings)
+        sampler.skip(max(0, generated - input.greedyTokens))
+        if input.wantsText {
+            text = GeneratedText(
+                after: input.continuesPrompt ? input.prompt : [], tokenizer: tokenizer,
+                stopStrings: input.parameters.stopStrings)
+        }
         tokens.reserveCapacity(min(maximumCount, capacity, promptCount + 4096) + 1)
     }
 
@@ -118,8 +153,8 @@ final class GenerationSequence {
 
     /// Why it is at its end; nil while it is not.
     var stopReason: StopReason? {
-        if text.isStopped { return .stopString }
-        if hasEnded { return .endOfSequence }
+        if text?.isStopped == true { return .stopString }
+        if stopToken != nil { return .endOfSequence }
         if tokens.count >= maximumCount { return .length }
         return tokens.count > capacity ? .contextFull : nil
     }
@@ -137,24 +172,29 @@ final class GenerationSequence {
 
     /// Chooses the next token, and returns the text that it settles.
     func choose(from logits: UnsafeBufferPointer<Float>) -> String {
-        let token = sampler.next(logits: logits)
+        let token = greedyCount > 0 ? Sampler.likeliest(logits) : sampler.next(logits: logits)
+        greedyCount -= 1
         if endOfSequence.contains(token) {
-            hasEnded = true
+            stopToken = token
             return ""
         }
         tokens.append(token)
         longest = max(longest, tokens.count)
-        return text.append(token)
+        return text?.append(token) ?? ""
     }
 
     /// The text that was held back.
-    func finish() -> String { text.finish() }
+    func finish() -> String { text?.finish() ?? "" }
+
+    /// Tokens that were generated so far.
+    var generated: ArraySlice<Int> { tokens[promptCount...] }
 
     /// How it went, at the end.
     var info: GenerateCompletionInfo {
         GenerateCompletionInfo(
             stopReason: stopReason ?? .length,
-            tokens: Array(tokens[promptCount...]),
+            tokens: Array(generated),
+            stopToken: stopToken,
             promptTokenCount: promptCount - startCount,
             promptTime: promptTime,
             generateTime: generateTime,

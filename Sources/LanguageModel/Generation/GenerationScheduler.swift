@@ -25,15 +25,17 @@ public struct GenerationLimits: Sendable, Hashable {
 /// Agrawal et al. 2024, "Taming Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve".)
 ///
 /// Used by one thread at a time. Nothing is allocated per token.
-struct GenerationScheduler {
+package struct GenerationScheduler {
     /// What a step has brought.
-    enum Event {
+    package enum Event {
         case text(GenerationRequest, String)
         case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
     }
 
     /// What the last step has brought, in order, until the caller has taken it.
-    private(set) var events: [Event] = []
+    package private(set) var events: [Event] = []
+    /// Tokens chosen so far, those that ended a text included.
+    package private(set) var tokenCount = 0
 
     private let model: any CausalLanguageModel
     private let tokenizer: any Tokenizer
@@ -54,7 +56,7 @@ struct GenerationScheduler {
     private var chunk: PromptChunk
 
     /// - Parameter promptTokens: most tokens of a prompt, where that is known: a pass is made no larger than this.
-    init(
+    package init(
         model: any CausalLanguageModel, tokenizer: any Tokenizer, limits: GenerationLimits, promptTokens: Int = .max
     ) {
         self.model = model
@@ -70,9 +72,17 @@ struct GenerationScheduler {
     }
 
     /// Whether there is nothing to generate.
-    var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+    package var isIdle: Bool { waiting.isEmpty && running.isEmpty }
 
-    mutating func add(_ request: GenerationRequest) { waiting.append((request, nil)) }
+    /// Requests that have no sequence yet.
+    package var waitingCount: Int { waiting.count }
+
+    /// Calls `body` with each request under way and the tokens that were generated for it.
+    package func forEachRunning(_ body: (GenerationRequest, ArraySlice<Int>) throws -> Void) rethrows {
+        for sequence in running { try body(sequence.request, sequence.generated) }
+    }
+
+    package mutating func add(_ request: GenerationRequest) { waiting.append((request, nil)) }
 
     /// Frees the sequence that is kept under a key.
     mutating func removeCache(_ key: CacheKey) {
@@ -87,7 +97,7 @@ struct GenerationScheduler {
     /// - Returns: whether there was anything to do: not so where all readers are behind.
     /// - Throws: `CancellationError` when the task that it runs in is cancelled; the sequences are then as before.
     @discardableResult
-    mutating func step() throws -> Bool {
+    package mutating func step() throws -> Bool {
         events.removeAll(keepingCapacity: true)
         defer {
             running.removeAll { $0.isDone }
@@ -299,6 +309,7 @@ struct GenerationScheduler {
         guard slice.logits == .last else { return }
         do {
             let text = try context.withLogits(row: slice.firstLogitRow) { sequence.choose(from: $0) }
+            tokenCount += 1
             if !text.isEmpty { events.append(.text(sequence.request, text)) }
             guard sequence.stopReason != nil else { return }
             let rest = sequence.finish()

@@ -14,6 +14,7 @@ public struct Sampler: Sendable {
     private var penalized: [Float] = []
     private var heap = CandidateHeap()
     private var kept: [Candidate] = []
+    private var softmax = SoftmaxDraw()
 
     /// - Parameters:
     ///   - parameters: what to filter by, and the seed.
@@ -59,11 +60,20 @@ public struct Sampler: Sendable {
         }
     }
 
+    /// Passes over the random numbers of so many draws: an earlier run made them.
+    mutating func skip(_ draws: Int) {
+        for _ in 0..<draws { _ = generator.nextUnit() }
+    }
+
     private mutating func draw(_ logits: UnsafeBufferPointer<Float>) -> Int {
         let likeliest = Self.likeliest(logits)
         // A temperature so low that the quotient is infinite is greedy too.
         let inverse = 1 / Double(parameters.temperature)
         guard inverse.isFinite, logits[likeliest].isFinite else { return likeliest }
+        if parameters.keepsAll, Float(inverse).isFinite {
+            return softmax.token(
+                logits, largest: logits[likeliest], inverse: Float(inverse), unit: generator.nextUnit()) ?? likeliest
+        }
         // Weights relative to the likeliest token's, so none overflows.
         let largest = Double(logits[likeliest])
         kept.removeAll(keepingCapacity: true)
@@ -123,14 +133,18 @@ public struct Sampler: Sendable {
     }
 
     /// The token with the largest logit, the lowest such id; 0 when all are NaN.
-    private static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
-        var best = 0
-        var value = logits[0]
-        for token in 1..<max(1, logits.count) where logits[token] > value || value.isNaN {
-            best = token
-            value = logits[token]
+    static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
+        // The largest first, 16 at a time, and then where it stands: comparisons with NaN are false.
+        var largest = SIMD16<Float>(repeating: -.infinity)
+        var index = 0
+        while index + 16 <= logits.count {
+            let values = UnsafeRawPointer(logits.baseAddress! + index).loadUnaligned(as: SIMD16<Float>.self)
+            largest.replace(with: values, where: values .> largest)
+            index += 16
         }
-        return best
+        var value = largest.max()
+        for token in index..<logits.count where logits[token] > value { value = logits[token] }
+        return logits.firstIndex { $0 == value } ?? 0
     }
 }
 

@@ -3,10 +3,10 @@ import Foundation
 import LanguageModel
 import ModelDescription
 
-/// Packed models on the CPU: weights in mapped files, the kernels of one instruction set, and a pool of threads.
+/// Models on the CPU: their weights, the kernels of one instruction set, and a pool of threads.
 final class CPUBackEnd: BackEnd {
     let configuration: ModelConfiguration
-    let transformer: PackedTransformer
+    let transformer: CPUTransformer
     let instructionSet: InstructionSet
     let pool: ThreadPool
     let inputPrecision: InputPrecision
@@ -14,7 +14,7 @@ final class CPUBackEnd: BackEnd {
 
     var kernels: Kernels { instructionSet.kernels }
 
-    /// Maps a checkpoint, reads its value vectors, and maps the signs in the order that the kernels want, which the first
+    /// Maps a packed checkpoint, reads its value vectors, and maps the signs in the order that the kernels want, which the first
     /// load of a checkpoint makes.
     init(checkpoint: Checkpoint, options: LoadOptions) throws {
         configuration = checkpoint.configuration
@@ -25,13 +25,27 @@ final class CPUBackEnd: BackEnd {
         let signs = try SignLayoutCache(
             checkpoint: checkpoint, layout: layout, pool: pool, userCache: options.cacheDirectory
         ).load(policy: options.layoutPolicy, report: options.report)
-        transformer = try PackedTransformer(
-            of: checkpoint, signs: signs, headPrecision: options.headPrecision, instructionSet: instructionSet,
-            pool: pool)
+        transformer = try CPUTransformer(
+            of: checkpoint, weights: .signs(signs, layout), headPrecision: options.headPrecision,
+            kernels: instructionSet.kernels, pool: pool)
         bytesPerToken = configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
             let count = linear.inputs + linear.outputs * (linear.hasBias ? 2 : 1)
             let values = count * MemoryLayout<Float>.size
             return bytes + values + layout.byteCount(rows: linear.outputs, columns: linear.inputs)
+        }
+    }
+
+    /// Lays out the matrices of a dense checkpoint for the kernels, in memory.
+    init(dense checkpoint: Checkpoint, kernels: DenseKernels, threads: Int?) throws {
+        configuration = checkpoint.configuration
+        instructionSet = try InstructionSet.selected()
+        pool = ThreadPool(threadCount: threads ?? PhysicalCores.count)
+        inputPrecision = .default
+        transformer = try CPUTransformer(
+            of: checkpoint, weights: .dense(kernels, pool), headPrecision: .stored, kernels: instructionSet.kernels,
+            pool: pool)
+        bytesPerToken = configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
+            bytes + linear.inputs * linear.outputs * MemoryLayout<UInt16>.size
         }
     }
 

@@ -69,6 +69,8 @@ final class Activations {
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
     let signProduct: SignProductScratch
+    /// What dense layers read, packed for their kernels: [rows, the widest input as floats]
+    let denseInputs: Buffer<UInt8>
 
     /// Scratch of one worker for attention: query and weights of each of the kernel's rows.
     private let attentionScratchSize: Int
@@ -99,9 +101,11 @@ final class Activations {
         embedded = try Buffer(count: rows * embeddedWidth)
         cosines = try Buffer(count: rows * configuration.headSize / 2)
         sines = try Buffer(count: rows * configuration.headSize / 2)
+        let widest = max(hiddenSize, queryWidth, configuration.intermediateSize, configuration.embeddingSize)
         signProduct = try SignProductScratch(
-            tokens: rows, widest: max(hiddenSize, queryWidth, configuration.intermediateSize), threads: threads,
-            instructionSet: instructionSet, precision: inputPrecision)
+            tokens: rows, widest: widest, threads: threads, instructionSet: instructionSet, precision: inputPrecision)
+        denseInputs = try Buffer(
+            count: rows * (widest + 1) * MemoryLayout<Float>.size, alignment: Int(SIGN_KERNELS_ALIGNMENT))
         attentionScratchSize =
             Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + SequenceSlice.rowLimit + configuration.headSize + 15)
         attentionScratch = try Buffer(count: threads * attentionScratchSize)

@@ -53,11 +53,7 @@ struct FloatMatrix: Sendable {
         rows = matrix.shape[0]
         columns = matrix.shape[1]
         tensor = try checkpoint.mapped(matrix.name)
-        switch tensor.description.elementType {
-        case .float16: type = SIGN_KERNELS_FLOAT16
-        case .bfloat16: type = SIGN_KERNELS_BFLOAT16
-        case .float32, .int8, .uint8, .int32, .int64: type = SIGN_KERNELS_FLOAT32
-        }
+        type = sign_kernels_float_type(tensor.description.elementType)
     }
 
     /// Bytes that a product reads.

@@ -43,7 +43,7 @@ public struct CalibratedInitializer: Sendable {
     ///
     /// - Parameters:
     ///   - teacher: A dense checkpoint.
-    ///   - text: A stream of its tokens; sequences are taken at equal distances from all of it.
+    ///   - text: Its tokens; sequences are taken at equal distances from all of each stream.
     ///   - destination: The directory to make.
     ///   - overwrite: Whether a directory that stands there is replaced.
     ///   - progress: Receives what is done.
@@ -52,7 +52,7 @@ public struct CalibratedInitializer: Sendable {
     ///   does not suffice, the errors of checkpoints and their files, `CancellationError`; the destination is then untouched.
     @discardableResult
     public func run(
-        teacher: Checkpoint, text: [Int32], destination: URL, overwrite: Bool = false,
+        teacher: Checkpoint, text: TrainingCorpus, destination: URL, overwrite: Bool = false,
         progress: Progress = { _, _, _ in }
     ) throws -> [LayerReport] {
         try teacher.require(.dense)
@@ -89,16 +89,22 @@ public struct CalibratedInitializer: Sendable {
         try settings.validate(for: teacher)
     }
 
-    /// [sequences, length], at equal distances.
-    private func sequences(of text: [Int32]) throws -> [[Int32]] {
+    /// Sequences of equal length: of each stream its share, at equal distances.
+    private func sequences(of text: TrainingCorpus) throws -> [[Int]] {
         let length = settings.sequenceLength
-        let available = text.count / length
-        guard available > 0 else { throw TrainingError.corpusTooShort(tokens: text.count, segment: length) }
-        let count = min(available, settings.tokens / length)
-        return (0..<count).map { index in
-            let first = index * available / count * length
-            return Array(text[first..<first + length])
+        var sequences: [[Int]] = []
+        for (part, share) in zip(text.parts, text.shares) {
+            let available = part.tokens.count / length
+            let count = min(available, Int((share * Double(settings.tokens / length)).rounded()))
+            for index in 0..<count {
+                let first = index * available / count * length
+                var sequence: [Int] = []
+                try part.tokens.forEach(in: first..<first + length) { sequence.append($0) }
+                sequences.append(sequence)
+            }
         }
+        guard !sequences.isEmpty else { throw TrainingError.corpusTooShort(tokens: text.count, segment: length) }
+        return sequences
     }
 
     /// What a calibration takes.
@@ -161,7 +167,7 @@ private final class CalibrationRun {
     private let progress: CalibratedInitializer.Progress
     private let writer: CheckpointWriter
     private let device: Device
-    private let sequences: [[Int32]]
+    private let sequences: [[Int]]
     private let positions: PositionTables
     /// Residual streams [sequences, T, C] of the teacher and of the student, as far as they are calibrated.
     private let teacherStream: TensorBuffer
@@ -172,7 +178,7 @@ private final class CalibrationRun {
     private var completed = 0
 
     init(
-        teacher: Checkpoint, sequences: [[Int32]], initializer: CalibratedInitializer, directory: URL,
+        teacher: Checkpoint, sequences: [[Int]], initializer: CalibratedInitializer, directory: URL,
         progress: @escaping CalibratedInitializer.Progress
     ) throws {
         self.teacher = teacher
@@ -235,7 +241,7 @@ private final class CalibrationRun {
         let learned = try configuration.positionEmbedding.flatMap { tensors[$0.name] }?
             .narrowed(0, from: positions.learnedOffset, length: length)
         for (index, sequence) in sequences.enumerated() {
-            let tokens = try Tensor.integers(sequence.map(Int.init), shape: [1, length], device: device)
+            let tokens = try Tensor.integers(sequence, shape: [1, length], device: device)
             var x = try table.embedding(tokens)
             if let projection { x = try x.linear(projection) }
             if let learned { x = try x + learned }
@@ -275,9 +281,7 @@ private final class CalibrationRun {
             let fits = try statistics.fits(
                 weights: layers.map { try require(weights[$0.name]) }, damping: initializer.settings.damping,
                 of: (layers, self.teacher.directory))
-            return try zip(layers, fits).map { layer, fit in
-                .dense(weight: try write(layer, fit), bias: bias(layer))
-            }
+            return try zip(layers, fits).map { try write($0, $1, bias: bias($0)) }
         }
         /// What the teacher's layers give, without their biases, which the student has too.
         func outputs(_ layers: [LinearDescription], _ x: Tensor) throws -> [Tensor] {
@@ -359,13 +363,11 @@ private final class CalibrationRun {
 
     private func read(_ name: String) throws -> Tensor {
         try checkCancellation()
-        defer { try? teacher.releasePages(of: name) }
-        return try .floats(
-            teacher.floats(of: name), shape: teacher.description(of: name).shape, device: device)
+        return try teacher.tensor(name).converted(to: .float32, device: device)
     }
 
-    /// Solves a layer, writes it, and gives the dense matrix that it stands for.
-    private func write(_ linear: LinearDescription, _ fit: LayerFit) throws -> Tensor {
+    /// Solves a layer, writes it, and gives it.
+    private func write(_ linear: LinearDescription, _ fit: LayerFit, bias: Tensor?) throws -> LinearLayer {
         let layer = try fit.solved(
             recipe: initializer.recipe, sweeps: initializer.settings.sweeps,
             seed: initializer.seed &+ UInt64(reports.count))
@@ -375,7 +377,12 @@ private final class CalibrationRun {
         let report = CalibratedInitializer.LayerReport(name: linear.name, relativeError: layer.relativeError)
         reports.append(report)
         try advance(by: linear.weightCount, report)
-        return try layer.denseWeight(device: device)
+        return .oneBit(
+            signs: try Torch.SignMatrix(
+                signsOf: .floats(layer.latent, shape: [linear.outputs, linear.inputs], device: device)),
+            product: nil, inputScale: try .floats(layer.inputScale, shape: [linear.inputs], device: device),
+            outputScale: try .floats(layer.outputScale, shape: [linear.outputs], device: device), bias: bias,
+            settings: OneBitSettings(layerNormEpsilon: nil))
     }
 
     private func advance(by weights: Int, _ report: CalibratedInitializer.LayerReport?) throws {

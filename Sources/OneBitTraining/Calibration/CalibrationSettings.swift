@@ -27,9 +27,13 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
     }
 
     /// Settings with the defaults that have been measured (dev/LOG.md).
-    public init(for teacher: ModelConfiguration) {
+    ///
+    /// - Parameters:
+    ///   - teacher: The model that is calibrated to.
+    ///   - longest: Most tokens per sequence.
+    public init(for teacher: ModelConfiguration, longestSequence longest: Int = 512) {
         tokens = 16_384
-        sequenceLength = min(512, teacher.maximumPositions)
+        sequenceLength = min(512, longest, teacher.maximumPositions)
         damping = 0.01
         sweeps = 2
         residualCorrection = 1
@@ -48,6 +52,25 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
         try check(damping > 0 && damping.isFinite, "damping", damping, "a number above 0")
         try check((0...100).contains(sweeps), "sweeps", sweeps, "0 to 100")
         try check((0...1).contains(residualCorrection), "residual correction", residualCorrection, "0 to 1")
+    }
+}
+
+/// When a distillation is given a calibrated start.
+public enum CalibrationPolicy {
+    /// Steps times the latent weights' peak rate, from which on nothing is left of a calibrated start: the further latent
+    /// weights can move, the less it matters where they begin (dev/LOG.md).
+    static let longestPath = 0.5
+
+    /// The settings for a run of this length and rate; nil where it does as well without, and where its recipe cannot be
+    /// calibrated.
+    public static func settings(
+        for configuration: DistillationConfiguration, teacher: ModelConfiguration
+    ) -> CalibrationSettings? {
+        let start = configuration.start
+        guard !start.postLayerNorm, start.method != .copy, case .steps(let steps) = configuration.budget.length,
+            Double(steps) * configuration.optimizer.learningRates.latent < longestPath
+        else { return nil }
+        return CalibrationSettings(for: teacher, longestSequence: configuration.budget.sequenceLength)
     }
 }
 

@@ -157,24 +157,4 @@ struct CalibratedLayer {
         self.outputScale = h
         self.relativeError = relativeError
     }
-
-    /// The dense matrix that the layer stands for: h gᵀ ⊙ sign(W) [out, in].
-    func denseWeight(device: Device) throws -> Tensor {
-        let columns = inputScale.count
-        let dense = [Float](unsafeUninitializedCapacity: latent.count) { dense, count in
-            latent.withUnsafeBufferPointer { latent in
-                inputScale.withUnsafeBufferPointer { g in
-                    for (row, h) in outputScale.enumerated() {
-                        for column in 0..<columns {
-                            let index = row * columns + column
-                            let size = h * g[column]
-                            dense[index] = latent[index] >= 0 ? size : -size
-                        }
-                    }
-                }
-            }
-            count = latent.count
-        }
-        return try .floats(dense, shape: [outputScale.count, columns], device: device)
-    }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import ModelDescription
 import SignDecomposition
 import Torch
@@ -8,6 +9,8 @@ import Torch
 public struct DistillationConfiguration: Sendable, Hashable, Codable {
     /// How the start checkpoint is made of the teacher.
     public var start: StartRecipe
+    /// How the start is calibrated on the corpus; nil for a start from the teacher's weights alone.
+    public var calibration: CalibrationSettings?
     /// How the teacher writes the corpus, where none is given.
     public var synthesis: SynthesisSettings
     public var loss: Loss
@@ -28,10 +31,11 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     }
 
     public init(
-        start: StartRecipe, synthesis: SynthesisSettings, loss: Loss, optimizer: OptimizerSettings,
-        budget: TrainingBudget, seed: UInt64
+        start: StartRecipe, calibration: CalibrationSettings? = nil, synthesis: SynthesisSettings, loss: Loss,
+        optimizer: OptimizerSettings, budget: TrainingBudget, seed: UInt64
     ) {
         self.start = start
+        self.calibration = calibration
         self.synthesis = synthesis
         self.loss = loss
         self.optimizer = optimizer
@@ -47,7 +51,7 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let rate = isLarge ? 2e-4 : 4e-4
         return DistillationConfiguration(
             start: .paper,
-            synthesis: SynthesisSettings(samples: 132_000, firstToken: .uniform, for: teacher, seed: seed),
+            synthesis: SynthesisSettings(samples: paperSamples, firstToken: .uniform, for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .tanh),
             optimizer: OptimizerSettings(
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: 0, norm: 0)),
@@ -56,21 +60,38 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
             seed: seed)
     }
 
-    /// The best that this project has measured (dev/LOG.md): minutes on two cores for a model of a few million parameters.
+    /// The best that this project has measured (dev/LOG.md) on small models: minutes on two cores for a few million
+    /// parameters. Work grows with the model:
+    ///
+    ///     trained tokens   2 per parameter, what the paper's budget gives LLaMA-7B
+    ///     tokens a step    2,048 · √(parameters / 4 M)
+    ///     rate             6e-3 · (parameters / 4 M)^−0.3
+    ///     corpus           a quarter of the trained tokens, and no more samples than the paper's
+    ///
+    /// none of them below what a model of four million parameters has, the rate not above it.
     public static func `default`(for teacher: ModelConfiguration, seed: UInt64 = 0) -> DistillationConfiguration {
         let length = longestSequence(of: teacher)
-        return DistillationConfiguration(
+        let size = max(1, Double(teacher.parameterCount) / 4e6)
+        let batch = max(
+            defaultBatchSize(sequenceLength: length), Int((2048 * size.squareRoot() / Double(length)).rounded()))
+        let steps = max(800, 2 * teacher.parameterCount / (batch * length))
+        let samples = max(2000, min(paperSamples, steps * batch / Int(TimeBudget.passes)))
+        let rate = 6e-3 * pow(size, -0.3)
+        var configuration = DistillationConfiguration(
             start: .standard,
-            synthesis: SynthesisSettings(samples: 2000, firstToken: .model, for: teacher, seed: seed),
+            synthesis: SynthesisSettings(samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .hard),
             optimizer: OptimizerSettings(
-                learningRates: LearningRates(latent: 6e-3, scales: 6e-3, embedding: 6e-3, norm: 6e-3)),
-            budget: TrainingBudget(
-                length: .steps(800), batchSize: defaultBatchSize(sequenceLength: length), sequenceLength: length),
+                learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),
+            budget: TrainingBudget(length: .steps(steps), batchSize: batch, sequenceLength: length),
             seed: seed)
+        configuration.calibration = CalibrationPolicy.settings(for: configuration, teacher: teacher)
+        return configuration
     }
 
-    /// Sequences per step of the default preset: about 2,048 tokens' worth.
+    private static let paperSamples = 132_000
+
+    /// Sequences per step of the default preset for a small model: about 2,048 tokens' worth.
     public static func defaultBatchSize(sequenceLength: Int) -> Int { max(4, 2048 / sequenceLength) }
 
     /// The whole context up to the paper's 2,048. What a student has not been trained on it does badly: stories260K's
@@ -92,10 +113,10 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     ///
     /// - Parameters:
     ///   - teacher: The model that is compressed.
-    ///   - corpus: The given corpus; nil where the teacher writes it.
-    public func identity(teacher: Checkpoint, corpus: ContentDigest?) throws -> RunIdentity {
-        var inputs = ["teacher": try ContentDigest(of: teacher)]
-        inputs["corpus"] = corpus
-        return try RunIdentity(self, inputs: inputs)
+    ///   - corpus: The given files; none where the teacher writes the corpus.
+    public func identity(teacher: Checkpoint, corpus: [CorpusSource]) throws -> RunIdentity {
+        try RunIdentity(
+            self, inputs: ["teacher": try ContentDigest(of: teacher)],
+            corpus: corpus.isEmpty ? [:] : try CorpusSource.identity(of: corpus))
     }
 }

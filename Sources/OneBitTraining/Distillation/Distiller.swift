@@ -17,7 +17,7 @@ public struct Distiller {
     ///   - teacher: The original checkpoint.
     ///   - start: The student before training, as `StudentInitializer` writes it.
     ///   - configuration: Loss, optimizer, budget and seed.
-    ///   - execution: Threads, device, precision.
+    ///   - execution: Threads, device.
     /// - Throws: ``TrainingError`` where they are not a teacher and a student of one shape, and what reading throws.
     public init(
         teacher: Checkpoint, start: Checkpoint, configuration: DistillationConfiguration,
@@ -29,14 +29,18 @@ public struct Distiller {
         guard t.structure == s.structure, t.linears == s.linears, t.floatTensors == s.floatTensors else {
             throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
         }
-        self.teacher = try Transformer(checkpoint: teacher, execution: execution)
-        student = try Transformer(
-            checkpoint: start, signGradient: configuration.loss.signGradient, execution: execution)
+        self.teacher = try Transformer(
+            checkpoint: teacher, keepsFileTypes: true, device: execution.device,
+            streamsBlocks: execution.placement == .streamed)
+        student = try Transformer(checkpoint: start, device: execution.device)
         inputs = ["teacher": try ContentDigest(of: teacher), "start": try ContentDigest(of: start)]
         self.start = start
         self.configuration = configuration
         self.execution = execution
     }
+
+    /// The teacher, to be compared with; its weights are in memory once.
+    public var evaluatedTeacher: TorchModel { TorchModel(teacher, threads: execution.threads) }
 
     /// Bytes of teacher, student, gradients and AdamW's moments, all float32. Activations come on top, and another copy of
     /// the gradients for each further worker of a small model.
@@ -45,46 +49,50 @@ public struct Distiller {
     /// Bytes of one training checkpoint: trained weights and both moments.
     public var checkpointBytes: Int {
         let trained = student.parameters.filter { configuration.optimizer.learningRates[$0.group] > 0 }
-        return 4 * 3 * trained.reduce(0) { $0 + $1.tensor.elementCount }
+        return 4 * 3 * trained.reduce(0) { $0 + $1.elementCount }
     }
 
     /// Trains the student and writes it as a float checkpoint.
     ///
     /// - Parameters:
-    ///   - corpus: One stream of tokens.
+    ///   - corpus: What is trained on.
     ///   - output: The directory to make, with `training_log.jsonl` beside the weights.
     ///   - overwrite: Whether a directory that stands there is replaced.
     ///   - checkpoints: When the state is saved, and whether an earlier one is resumed; nil saves nothing.
+    ///   - monitor: Watches the run; what it wrote is copied into the output.
     ///   - observe: Receives every step; when it throws, the state is saved for a resumption.
     /// - Returns: What every step did.
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        corpus: [Int32],
+        corpus: TrainingCorpus,
         output: URL,
         overwrite: Bool,
         checkpoints: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
+            let (start, device) = (start, execution.stateDevice)
             let loop = try TrainingLoop(
-                model: student, tokens: corpus, budget: configuration.budget, optimizer: configuration.optimizer,
-                seed: configuration.seed, settings: configuration.training, inputs: inputs, execution: execution)
-            let weights = configuration.loss.weights
-            let loss = DistillationLoss(weights: weights)
-            let keepsStates = weights.hiddenStates != 0
-            let teacher = teacher
-            return try loop.run(policy: checkpoints, observe: observe) { student, tokens in
-                let target = try withoutGradient { try teacher(tokens, hiddenStates: keepsStates) }
-                return try loss(teacher: target, student: student(tokens, hiddenStates: keepsStates), tokens: tokens)
-            } finish: { student, events in
-                try student.write(to: directory, elementType: .float32, packsLossless: true)
+                model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
+                signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,
+                optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration.training,
+                inputs: inputs, execution: execution,
+                initial: { parameter, rows in
+                    try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
+                        .converted(to: .float32, device: device)
+                })
+            return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { student, events in
+                try student.write(
+                    to: directory, elementType: .float32, packsLossless: true, values: loop.numbers(of:))
                 let configuration = start.configuration
                 try writeAtomically(
                     try configuration.jsonData(quantization: configuration.quantization),
                     to: directory.appending(path: "config.json"))
                 try start.copyAuxiliaryFiles(to: directory)
                 try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
+                try monitor?.copy(to: directory)
             }
         }
     }

@@ -48,8 +48,8 @@ final class PositionTables: Sendable {
     /// Row of the first position in a table of learned ones.
     let learnedOffset: Int
     let device: Device
+    let dtype: DType
     private let slidingWindow: Int?
-    private let dtype: DType
     private let masks = Mutex<[MaskKey: Tensor]>([:])
 
     private struct MaskKey: Hashable {

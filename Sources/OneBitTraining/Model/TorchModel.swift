@@ -21,12 +21,12 @@ public final class TorchModel: HiddenStateModel {
         self.model = model
         let parameters = model.configuration.parameterCount
         self.threads = threads ?? (parameters < Collective.largestShared ? 1 : nil)
-        collective = Collective(threads: threads, parameters: parameters)
+        collective = Collective(threads: threads, parameters: parameters, device: model.device)
     }
 
     /// Reads a dense model or a float student.
-    public convenience init(checkpoint: Checkpoint, threads: Int?) throws {
-        self.init(try Transformer(checkpoint: checkpoint), threads: threads)
+    public convenience init(checkpoint: Checkpoint, threads: Int?, device: Device = .cpu) throws {
+        self.init(try Transformer(checkpoint: checkpoint, device: device), threads: threads)
     }
 
     public func logits(of tokens: [Int]) throws -> [Float] {

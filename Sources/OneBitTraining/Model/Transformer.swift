@@ -4,6 +4,9 @@ import Torch
 /// A decoder on libtorch, of any family that `ModelConfiguration` describes. Teacher and student are the same model with
 /// different linear layers. An immutable value: a training step makes the next model (`with(_:)`).
 ///
+/// Activations are of the compute type. Parameters may be stored in any float type: a layer converts those that it uses
+/// when it is reached, so a teacher takes the memory of its file.
+///
 /// Shapes: B sequences, T tokens, C hidden size, E embedding size, H query heads and K key/value heads of size D, V
 /// vocabulary.
 public final class Transformer: Sendable {
@@ -12,80 +15,139 @@ public final class Transformer: Sendable {
     public let parameters: [Parameter]
     /// How the linear layers of a student compute; nil for a dense model.
     let oneBit: OneBitSettings?
+    let blocks: [TransformerBlock]
+    /// The output projection [V, E]; the embedding again where they are tied.
+    let head: Tensor
+    /// Whether the blocks' matrices stay in host memory and come to the device as a pass reaches them (``BlockStream``).
+    let streamsBlocks: Bool
 
     private let embedding: Tensor  // [V, E]
     private let positionEmbedding: Tensor?  // [positions + offset, C]
     private let inputProjection: Tensor?  // [C, E]
-    private let blocks: [TransformerBlock]
     private let finalNorm: Norm?
     private let outputProjection: Tensor?  // [E, C]
-    private let head: Tensor  // [V, E]; the embedding again where they are tied
     private let positionTables: PositionTables
 
-    /// - Parameter tensors: Gives the parameters by their checkpoint names, in checkpoint order.
+    /// Gives a parameter's value by its checkpoint name, and where its gradient is wanted, the leaf that takes it.
+    private typealias Source = (_ name: String, _ group: ParameterGroup) throws -> (ParameterValue, leaf: Tensor?)
+
+    /// - Parameters:
+    ///   - computeType: Type of the activations.
+    ///   - device: Where activations are, and all parameters but those that are streamed.
+    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there. Only ``BlockStream`` passes through
+    ///     such a model.
+    ///   - values: Gives the parameters by their checkpoint names, in checkpoint order: the latent matrices as signs.
     convenience init(
-        configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, tensors: (_ name: String) throws -> Tensor
+        configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, computeType: DType = .float32,
+        device: Device = .cpu, streamsBlocks: Bool = false,
+        values: (_ name: String, _ group: ParameterGroup) throws -> ParameterValue
     ) throws {
-        try self.init(configuration: configuration, oneBit: oneBit, positionTables: nil, tensors: tensors)
+        try self.init(
+            configuration: configuration, oneBit: oneBit,
+            positionTables: PositionTables(configuration, dtype: computeType, device: device),
+            streamsBlocks: streamsBlocks
+        ) { (try values($0, $1), nil) }
     }
 
     private init(
-        configuration: ModelConfiguration, oneBit: OneBitSettings?, positionTables: PositionTables?,
-        tensors: (_ name: String) throws -> Tensor
+        configuration: ModelConfiguration, oneBit: OneBitSettings?, positionTables: PositionTables,
+        streamsBlocks: Bool = false, source: Source
     ) throws {
         var parameters: [Parameter] = []
-        func parameter(_ name: String, _ group: ParameterGroup) throws -> Tensor {
-            let tensor = try tensors(name)
-            parameters.append(Parameter(name: name, tensor: tensor, group: group))
-            return tensor
+        func parameter(_ name: String, _ group: ParameterGroup) throws -> (ParameterValue, leaf: Tensor?) {
+            let (value, leaf) = try source(name, group)
+            parameters.append(Parameter(name: name, value: value, group: group))
+            return (value, leaf)
+        }
+        func tensor(_ name: String, _ group: ParameterGroup) throws -> Tensor {
+            switch try parameter(name, group) {
+            case (.tensor(let tensor), let leaf): return leaf ?? tensor
+            case (.signs(let signs), _): return try signs.unpacked()
+            }
         }
         func linear(_ linear: LinearDescription) throws -> LinearLayer {
-            let weight = try parameter(linear.weightName, oneBit == nil ? .dense : .latent)
-            let inputScale = try oneBit.map { _ in try parameter(linear.inputScaleName, .scales) }
-            let outputScale = try oneBit.map { _ in try parameter(linear.outputScaleName, .scales) }
-            let bias = try linear.bias.map { try parameter($0.name, .norm) }
-            guard let oneBit, let inputScale, let outputScale else { return .dense(weight: weight, bias: bias) }
+            guard let oneBit else {
+                return .dense(
+                    weight: try tensor(linear.weightName, .dense),
+                    bias: try linear.bias.map { try tensor($0.name, .norm) })
+            }
+            let (weight, product) = try parameter(linear.weightName, .latent)
             return .oneBit(
-                latent: weight, inputScale: inputScale, outputScale: outputScale, bias: bias, settings: oneBit)
+                signs: try weight.signs, product: product, inputScale: try tensor(linear.inputScaleName, .scales),
+                outputScale: try tensor(linear.outputScaleName, .scales),
+                bias: try linear.bias.map { try tensor($0.name, .norm) }, settings: oneBit)
         }
         func norm(_ norm: NormDescription) throws -> Norm {
             Norm(
-                weight: try parameter(norm.weight.name, .norm),
-                bias: try norm.bias.map { try parameter($0.name, .norm) },
+                weight: try tensor(norm.weight.name, .norm), bias: try norm.bias.map { try tensor($0.name, .norm) },
                 epsilon: configuration.normEpsilon)
         }
 
-        embedding = try parameter(configuration.embedding.name, .embedding)
-        positionEmbedding = try configuration.positionEmbedding.map { try parameter($0.name, .embedding) }
-        inputProjection = try configuration.inputProjection.map { try parameter($0.name, .embedding) }
+        embedding = try tensor(configuration.embedding.name, .embedding)
+        positionEmbedding = try configuration.positionEmbedding.map { try tensor($0.name, .embedding) }
+        inputProjection = try configuration.inputProjection.map { try tensor($0.name, .embedding) }
         blocks = try (0..<configuration.layerCount).map { layer in
-            try TransformerBlock(configuration.block(layer), of: configuration, norm: norm, linear: linear)
+            let first = parameters.count
+            var block = try TransformerBlock(
+                configuration.block(layer), of: configuration, norm: norm, linear: linear)
+            block.parameters = first..<parameters.count
+            return block
         }
         finalNorm = try configuration.finalNorm.map(norm)
-        outputProjection = try configuration.outputProjection.map { try parameter($0.name, .embedding) }
-        head = configuration.tiedEmbeddings ? embedding : try parameter(configuration.head.name, .embedding)
+        outputProjection = try configuration.outputProjection.map { try tensor($0.name, .embedding) }
+        head = configuration.tiedEmbeddings ? embedding : try tensor(configuration.head.name, .embedding)
         self.configuration = configuration
         self.oneBit = oneBit
         self.parameters = parameters
-        self.positionTables =
-            positionTables ?? PositionTables(configuration, dtype: embedding.dtype, device: embedding.device)
+        self.positionTables = positionTables
+        self.streamsBlocks = streamsBlocks
     }
 
     /// Numbers in all parameters.
-    public var parameterCount: Int { parameters.reduce(0) { $0 + $1.tensor.elementCount } }
+    public var parameterCount: Int { parameters.reduce(0) { $0 + $1.elementCount } }
+
+    /// Place of the output projection among the parameters: the embedding's where they are tied.
+    var headParameter: Int { configuration.tiedEmbeddings ? 0 : parameters.count - 1 }
+
+    /// Places of the parameters that belong to no block.
+    var outerParameters: [Int] {
+        guard let first = blocks.first?.parameters.lowerBound, let last = blocks.last?.parameters.upperBound else {
+            return Array(parameters.indices)
+        }
+        return Array(0..<first) + Array(last..<parameters.count)
+    }
 
     var device: Device { positionTables.device }
 
+    /// Type of the activations.
+    var computeType: DType { positionTables.dtype }
+
     /// The same model with other values.
     ///
-    /// - Parameter tensors: One per parameter, in their order.
-    func with(_ tensors: [Tensor]) throws -> Transformer {
-        precondition(tensors.count == parameters.count, "\(tensors.count) tensors for \(parameters.count) parameters")
+    /// - Parameter values: One per parameter, in their order.
+    func with(_ values: [ParameterValue]) throws -> Transformer {
+        precondition(values.count == parameters.count, "\(values.count) values for \(parameters.count) parameters")
         var index = 0
-        return try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) { _ in
+        return try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) { _, _ in
             defer { index += 1 }
-            return tensors[index]
+            return (values[index], nil)
         }
+    }
+
+    /// The same model with leaves of the backward pass.
+    ///
+    /// - Parameter trained: Places of the parameters whose gradients are wanted.
+    /// - Returns: The model, and by parameter its leaf: of a sign matrix, one whose gradient is P = dYᵀ X.
+    func recordingGradients(of trained: Set<Int>) throws -> (model: Transformer, leaves: [Tensor?]) {
+        var leaves: [Tensor?] = []
+        let model = try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) {
+            [parameters] _, _ in
+            let value = parameters[leaves.count].value
+            let leaf = trained.contains(leaves.count) ? try value.leaf() : nil
+            leaves.append(leaf)
+            return (value, leaf)
+        }
+        return (model, leaves)
     }
 
     /// What a pass through the model gives.
@@ -120,10 +182,18 @@ public final class Transformer: Sendable {
     func makeCache(batch: Int, capacity: Int) throws -> KeyValueCache {
         try KeyValueCache(
             layers: configuration.layerCount, batch: batch, heads: configuration.keyValueHeadCount,
-            headSize: configuration.headSize, capacity: capacity, dtype: embedding.dtype, device: device)
+            headSize: configuration.headSize, capacity: capacity, dtype: computeType, device: device)
     }
 
     // MARK: The parts of a pass
+
+    /// What enters the first block [B, T, C].
+    func embedded(_ tokens: Tensor, at positions: TokenPositions) throws -> Tensor {
+        var x = try embedding.embedding(tokens).converted(to: computeType)  // [B, T, E]
+        if let inputProjection { x = try x.linear(inputProjection) }
+        if let learned = positions.learned { x = try x + learned.converted(to: computeType) }
+        return x
+    }
 
     /// The residual stream [B, T, C] behind the last block.
     ///
@@ -131,9 +201,7 @@ public final class Transformer: Sendable {
     func residual(
         _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
-        var x = try embedding.embedding(tokens)  // [B, T, E]
-        if let inputProjection { x = try x.linear(inputProjection) }
-        if let learned = positions.learned { x = try x + learned }
+        var x = try embedded(tokens, at: positions)
         for block in blocks {
             try checkCancellation()
             observe(x)
@@ -197,7 +265,7 @@ public final class Transformer: Sendable {
 // MARK: Parameters
 
 /// What a parameter is for; configurations choose by it what is trained and how fast.
-public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
+public enum ParameterGroup: String, Sendable, Codable, CaseIterable, CodingKeyRepresentable {
     /// Matrix of a dense linear layer.
     case dense
     /// The float matrix W whose signs a OneBit layer uses.
@@ -210,15 +278,65 @@ public enum ParameterGroup: String, Sendable, Codable, CaseIterable {
     case norm
 }
 
-/// A tensor of a model under its checkpoint name.
+/// What passes compute with in place of a parameter.
+public enum ParameterValue: Sendable {
+    case tensor(Tensor)
+    /// Of a latent matrix: all that a pass needs of it.
+    case signs(SignMatrix)
+
+    var shape: [Int] {
+        switch self {
+        case .tensor(let tensor): tensor.shape
+        case .signs(let signs): [signs.rows, signs.columns]
+        }
+    }
+
+    /// The signs of a matrix.
+    var signs: SignMatrix {
+        get throws {
+            switch self {
+            case .tensor(let tensor): try SignMatrix(signsOf: tensor)
+            case .signs(let signs): signs
+            }
+        }
+    }
+
+    /// As float32: of signs, ±1.
+    func numbers() throws -> Tensor {
+        switch self {
+        case .tensor(let tensor): try tensor.converted(to: .float32)
+        case .signs(let signs): try signs.unpacked()
+        }
+    }
+
+    /// A leaf of the backward pass: of signs, one whose gradient is P = dYᵀ X.
+    fileprivate func leaf() throws -> Tensor {
+        switch self {
+        case .tensor(let tensor): try tensor.requiringGradient()
+        case .signs(let signs): try .gradientCarrier(shape: [signs.rows, signs.columns], device: signs.bits.device)
+        }
+    }
+}
+
+/// A parameter of a model under its checkpoint name.
 public struct Parameter: Sendable {
     public let name: String
-    public let tensor: Tensor
+    public let shape: [Int]
+    public let value: ParameterValue
     public let group: ParameterGroup
+
+    init(name: String, value: ParameterValue, group: ParameterGroup) {
+        self.name = name
+        shape = value.shape
+        self.value = value
+        self.group = group
+    }
+
+    var elementCount: Int { shape.reduce(1, *) }
 
     /// Weight decay shrinks matrices only: norm weights, biases and the value vectors g and h set scales, and a pull
     /// toward zero is not a prior for these (the practice of GPT-2, LLaMA and their PyTorch implementations).
-    var isDecayed: Bool { tensor.shape.count > 1 }
+    var isDecayed: Bool { shape.count > 1 }
 }
 
 // MARK: Layers
@@ -227,12 +345,8 @@ public struct Parameter: Sendable {
 public struct OneBitSettings: Sendable, Hashable {
     /// ε of the LayerNorm behind each layer; nil leaves the LayerNorm out.
     public var layerNormEpsilon: Float?
-    public var signGradient: SignGradient
 
-    public init(layerNormEpsilon: Float?, signGradient: SignGradient) {
-        self.layerNormEpsilon = layerNormEpsilon
-        self.signGradient = signGradient
-    }
+    public init(layerNormEpsilon: Float?) { self.layerNormEpsilon = layerNormEpsilon }
 }
 
 /// A linear layer of a block: the teacher's dense matrix, or the student's signs between two value vectors.
@@ -240,18 +354,20 @@ enum LinearLayer: Sendable {
     /// x Wᵀ + b.
     case dense(weight: Tensor, bias: Tensor?)
     /// Y = ((X ⊙ g) sign(W)ᵀ) ⊙ h, Z = LayerNorm(Y) (paper eq. 3), Z + b. Checkpoint keys: W [out, in] `….weight`,
-    /// g [in] `….input_factor`, h [out] `….weight_scale`, b [out] `….bias`.
-    case oneBit(latent: Tensor, inputScale: Tensor, outputScale: Tensor, bias: Tensor?, settings: OneBitSettings)
+    /// g [in] `….input_factor`, h [out] `….weight_scale`, b [out] `….bias`. `product` takes P = dYᵀ X where W is trained.
+    case oneBit(
+        signs: SignMatrix, product: Tensor?, inputScale: Tensor, outputScale: Tensor, bias: Tensor?,
+        settings: OneBitSettings)
 
     /// [B, T, in] to [B, T, out].
     func callAsFunction(_ x: Tensor) throws -> Tensor {
         switch self {
         case .dense(let weight, let bias): return try x.linear(weight, bias: bias)
-        case .oneBit(let latent, let inputScale, let outputScale, let bias, let settings):
+        case .oneBit(let signs, let product, let inputScale, let outputScale, let bias, let settings):
             let z = try x.signLinear(
-                latent: latent, inputScale: inputScale, outputScale: outputScale,
-                layerNormEpsilon: settings.layerNormEpsilon, gradient: settings.signGradient)
-            return try bias.map { try z + $0 } ?? z
+                signs, inputScale: inputScale, outputScale: outputScale, product: product,
+                layerNormEpsilon: settings.layerNormEpsilon)
+            return try bias.map { try z + $0.converted(to: z.dtype) } ?? z
         }
     }
 }
@@ -372,6 +488,8 @@ struct TransformerBlock: Sendable {
     let mlpNorm: Norm
     var mlp: MLP
     let normPlacement: DecoderStructure.NormPlacement
+    /// Places of its parameters among the model's; none for a block by itself.
+    var parameters = 0..<0
 
     func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
         let x = try sum(x, attention(input(x, attentionNorm), at: positions), attentionNorm)

@@ -87,13 +87,13 @@ public struct Pretrainer {
             })
         let residual = 1 / (2 * Double(configuration.layerCount)).squareRoot()
         self.elementType = elementType
-        model = try Transformer(configuration: configuration) { name in
+        model = try Transformer(configuration: configuration) { name, _ in
             guard let shape = shapes[name] else {
                 throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
             }
-            if name.hasSuffix(".bias") { return try .zeros(shape) }
-            if shape.count == 1 { return try .full(1, shape: shape) }
-            return try .randn(shape, using: generator) * (residuals.contains(name) ? 0.02 * residual : 0.02)
+            if name.hasSuffix(".bias") { return .tensor(try .zeros(shape)) }
+            if shape.count == 1 { return .tensor(try .full(1, shape: shape)) }
+            return .tensor(try .randn(shape, using: generator) * (residuals.contains(name) ? 0.02 * residual : 0.02))
         }
     }
 
@@ -108,24 +108,22 @@ public struct Pretrainer {
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(
-        tokens: [Int32],
+        tokens: TrainingCorpus,
         configuration: PretrainingConfiguration,
         execution: Execution = Execution(),
         into directory: URL,
         checkpoints: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         let loop = try TrainingLoop(
-            model: model, tokens: tokens, budget: configuration.budget, optimizer: configuration.optimizer,
-            seed: configuration.seed, settings: configuration, execution: execution)
-        let length = configuration.budget.sequenceLength
-        return try loop.run(policy: checkpoints, observe: observe) { model, batch in
-            let predictions = try model(batch).logits.narrowed(1, from: 0, length: length - 1)
-            let loss = try predictions.crossEntropy(try batch.narrowed(1, from: 1, length: length - 1))
-            return StepLoss(total: loss, parts: [("cross_entropy", loss)])
-        } finish: { model, events in
+            model: model, objective: .nextToken, tokens: tokens, budget: configuration.budget,
+            optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration,
+            execution: execution)
+        return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { model, events in
             try model.write(to: directory, elementType: elementType)
             try writeAtomically(trainingLog(events), to: directory.appending(path: "training_log.jsonl"))
+            try monitor?.copy(to: directory)
         }
     }
 }

@@ -1,184 +1,118 @@
 import Foundation
 import JSON
+import LanguageModel
 import ModelDescription
 import SignDecomposition
-import Synchronization
 import TensorFiles
 import Tokenization
-import Torch
 
-/// How the teacher writes its corpus (paper §3.4, after LLM-QAT, Liu et al. 2023).
-public struct SynthesisSettings: Sendable, Hashable, Codable {
-    /// Where a sample's first token comes from. BOS is read before it where the tokenizer has one.
-    public enum FirstToken: String, Sendable, Codable, CaseIterable {
-        /// Uniform over the vocabulary, the next few greedy: the paper's procedure, which covers the vocabulary.
-        case uniform
-        /// Drawn from the model's own distribution behind BOS, nothing greedy: covers what the model itself would say.
-        case model
-    }
-
-    /// Samples to write.
-    public var samples: Int
-    /// Most tokens of a sample.
-    public var maximumLength: Int
-    /// Samples written side by side; part of the procedure, for it decides which random numbers go where.
-    public var batchSize: Int
-    public var firstToken: FirstToken
-    /// Tokens behind a uniform first one that are taken greedily; drawn per sample.
-    public var greedyTokens: ClosedRange<Int>
-    public var seed: UInt64
-
-    public init(
-        samples: Int, maximumLength: Int, batchSize: Int = 128, firstToken: FirstToken = .uniform,
-        greedyTokens: ClosedRange<Int> = 3...5, seed: UInt64
-    ) {
-        self.samples = samples
-        self.maximumLength = maximumLength
-        self.batchSize = batchSize
-        self.firstToken = firstToken
-        self.greedyTokens = greedyTokens
-        self.seed = seed
-    }
-
-    /// Settings that suit a teacher: samples of up to 2,048 tokens or its context, 128 side by side, or as many as keep
-    /// keys and values below 2 GiB when all of them reach their full length.
-    public init(
-        samples: Int, firstToken: FirstToken, for teacher: ModelConfiguration, maximumLength: Int? = nil,
-        batchSize: Int? = nil, seed: UInt64
-    ) {
-        let length = maximumLength ?? min(2048, teacher.maximumPositions - 1)
-        let sampleBytes =
-            teacher.layerCount * 2 * teacher.keyValueHeadCount * teacher.headSize * MemoryLayout<Float>.size
-            * max(1, length + 1)
-        self.init(
-            samples: samples, maximumLength: length,
-            batchSize: batchSize ?? min(128, max(1, Self.cacheByteLimit / sampleBytes)), firstToken: firstToken,
-            seed: seed)
-    }
-
-    private static let cacheByteLimit = 2 << 30
-
-    func validate(context: Int) throws {
-        func require(_ holds: Bool, _ name: String, _ value: Int, _ expected: String) throws {
-            if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
-        }
-        try require(samples > 0, "samples", samples, "a positive number")
-        try require(batchSize > 0, "batch size", batchSize, "a positive number")
-        try require(
-            maximumLength > 0 && maximumLength < context, "maximum length", maximumLength,
-            "1 or more and below the model's context of \(context), which holds BOS too")
-    }
-}
-
-/// Lets the teacher write the corpus that it will be distilled on.
+/// Lets the teacher write the corpus that it will be distilled on, through the generation engine: rows that end are filled
+/// with the next samples.
 ///
-/// Samples go to `corpus.jsonl.partial` batch by batch; the file gets its name when it is whole. A killed or cancelled run
-/// leaves the partial file, and a resumed one drops what is not a whole batch and goes on with the same samples as an
-/// unbroken run.
+/// A sample depends on the settings and its number alone, as long as the model's logits depend on a sequence's tokens
+/// alone. So samples are written to `corpus.jsonl.partial` in the order of their numbers as soon as they are there; the file
+/// gets its name when it is whole. Those under way are kept beside it every half minute, and when the run is stopped. A run that
+/// was stopped, or killed at any point, resumes to the same bytes as an unbroken one.
 public struct CorpusSynthesizer {
-    private let batch: SampleBatch
+    /// Samples that are written side by side.
+    public var rows: Int { limits.sequences }
+
+    let model: any CausalLanguageModel
     private let tokenizer: any Tokenizer
     private let settings: SynthesisSettings
-    private let collective: Collective
+    let limits: GenerationLimits
     private let identity: RunIdentity
+    /// Token read before the samples, if any.
+    private let beginOfSequence: Int?
+    /// Tokens that end a sample.
+    private let stops: Set<Int>
 
     /// - Parameters:
     ///   - model: Who writes.
     ///   - tokenizer: The model's, which makes text of the tokens.
     ///   - settings: How many samples, how long, and how they begin.
     ///   - teacher: Digest of the model, so that a run is not resumed with another.
-    ///   - threads: Threads in all; as many as there are cores where nil.
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
+    ///   - arithmetic: What the model computes in, where that decides what it writes.
+    ///   - limits: How much is taken on at a time.
+    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``, `LanguageModelError.notEnoughMemory`.
     public init(
-        model: Transformer, tokenizer: any Tokenizer, settings: SynthesisSettings, teacher: ContentDigest? = nil,
-        threads: Int? = nil
+        model: any CausalLanguageModel, tokenizer: any Tokenizer, settings: SynthesisSettings,
+        teacher: ContentDigest? = nil, arithmetic: String? = nil, limits: SynthesisLimits = SynthesisLimits()
     ) throws {
         let configuration = model.configuration
-        collective = Collective(threads: threads, parameters: configuration.parameterCount)
         try settings.validate(context: configuration.maximumPositions)
-        self.settings = settings
+        self.model = model
         self.tokenizer = tokenizer
-        identity = try RunIdentity(settings, inputs: teacher.map { ["teacher": $0] } ?? [:])
-        batch = SampleBatch(
-            model: model,
-            settings: settings,
-            beginOfSequence: tokenizer.beginOfSequence ?? configuration.beginOfSequence,
-            stops: Set(configuration.endOfSequence),
-            // Rows that pad a model's table are no tokens to begin with.
-            firstTokens: min(tokenizer.vocabularySize, configuration.vocabularySize)
-        )
+        self.settings = settings
+        self.limits = try limits.generationLimits(for: model, settings: settings)
+        identity = try RunIdentity(
+            Identity(settings: settings, arithmetic: arithmetic), inputs: teacher.map { ["teacher": $0] } ?? [:])
+        beginOfSequence = tokenizer.beginOfSequence ?? configuration.beginOfSequence
+        stops = Set(configuration.endOfSequence + [tokenizer.endOfSequence].compactMap(\.self))
     }
 
-    /// How far a run is.
-    public struct Progress: Sendable {
-        /// Samples that are complete, those of earlier runs included. Those of the batches in progress are counted though
-        /// they are not written yet.
-        public var samples: Int
-        /// Tokens drawn by this run.
-        public var tokens: Int
+    private struct Identity: Encodable {
+        let settings: SynthesisSettings
+        let arithmetic: String?
+
+        func encode(to encoder: any Encoder) throws {
+            try settings.encode(to: encoder)
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encodeIfPresent(arithmetic, forKey: .arithmetic)
+        }
+
+        private enum CodingKeys: CodingKey { case arithmetic }
     }
 
     /// - Parameters:
     ///   - output: The corpus file.
     ///   - resumes: Whether to go on from a partial file; one that is there is refused otherwise.
     ///   - overwrite: Whether a file that stands there is replaced, once the new one is whole.
-    ///   - observe: Receives the progress after every token, from several threads; when it throws, the batches so far stay
-    ///     for a resumption.
-    /// - Returns: Tokens written by this run.
-    /// - Throws: ``TrainingError``, `FileError`; `CancellationError` within a token, with the whole batches kept.
+    ///   - observe: Receives the progress at the beginning and after every pass; when it throws, what is there stays for a
+    ///     resumption.
+    /// - Returns: Tokens drawn by this run.
+    /// - Throws: ``TrainingError``, `FileError`, `LanguageModelError`; `CancellationError` within a fraction of a second,
+    ///   with everything kept.
     @discardableResult
     public func write(
-        to output: URL, resumes: Bool, overwrite: Bool = false, observe: @Sendable (Progress) throws -> Void
+        to output: URL, resumes: Bool, overwrite: Bool = false, observe: (SynthesisProgress) throws -> Void
     ) throws -> Int {
         try requireReplaceable(output, overwrite: overwrite)
         let partial = output.appendingPathExtension("partial")
         let identityFile = output.appendingPathExtension("settings.json")
+        var unfinished = UnfinishedSamples(file: output.appendingPathExtension("unfinished.jsonl"))
         var done = 0
         if FileManager.default.fileExists(atPath: partial.path) {
             guard resumes else { throw TrainingError.workExists(directory: partial) }
             try requireSameIdentity(in: identityFile)
-            done = try keepWholeBatches(of: partial)
+            done = try keepWholeLines(of: partial)
+            unfinished.load(from: done, accepting: isBeginning)
         } else {
+            // Left by a run whose partial file somebody took away.
+            try unfinished.remove()
             try writeAtomically(try JSONEncoder.sorted.encode(identity), to: identityFile)
             try writeAtomically(Data(), to: partial)
         }
-
         let handle = try FileHandle(forWritingTo: partial)
         defer { try? handle.close() }
         try handle.seekToEnd()
-        let progress = Mutex(Progress(samples: done, tokens: 0))
-        var tokens = 0
-        while done < settings.samples {
-            let batches = (0..<collective.workers).map { done + $0 * settings.batchSize }
-                .filter { $0 < settings.samples }
-                .map { $0..<min($0 + settings.batchSize, settings.samples) }
-            let batch = batch
-            let samples = try collective.map(batches.count) { index in
-                try batch.write(batches[index]) { drawn, finished in
-                    let now = progress.withLock { progress in
-                        progress.tokens += drawn
-                        progress.samples += finished
-                        return progress
-                    }
-                    try observe(now)
-                }
-            }.joined()
-            var lines = Data()
-            for sample in samples {
-                tokens += sample.count
-                let text = tokenizer.decode(sample.filter { !batch.stops.contains($0) }, skipSpecialTokens: true)
-                lines += try JSONEncoder.sorted.encode(CorpusLine(text: text, tokens: sample)) + Data("\n".utf8)
-            }
-            try handle.write(contentsOf: lines)
-            try handle.synchronize()
-            done += batches.reduce(0) { $0 + $1.count }
+
+        var run = Run(synthesizer: self, done: done, unfinished: unfinished)
+        do {
+            try run.write(to: handle, of: partial, observe: observe)
+        } catch {
+            // Where this fails too, the first error is the one to know of.
+            try? run.keepUnfinished()
+            throw error
         }
+        try handle.synchronize()
         guard rename(partial.path, output.path) == 0 else {
             throw FileError.cannotWrite(
                 file: output.path, neededBytes: nil, reason: String(cString: strerror(errno)))
         }
+        try unfinished.remove()
         try FileManager.default.removeItem(at: identityFile)
-        return tokens
+        return run.tokenCount
     }
 
     /// What stands at `output` must be a file that may be replaced: known now, and not after hours of work.
@@ -199,15 +133,239 @@ public struct CorpusSynthesizer {
         try identity.requireSame(as: saved, in: file)
     }
 
-    /// Cuts the partial file behind its last whole batch and returns the number of samples that stay.
-    private func keepWholeBatches(of partial: URL) throws -> Int {
+    /// Cuts the partial file behind its last whole line and returns the number of samples that stay.
+    private func keepWholeLines(of partial: URL) throws -> Int {
         let data = try Data(contentsOf: partial, options: .mappedIfSafe)
-        let ends = data.indices.filter { data[$0] == UInt8(ascii: "\n") }
-        let whole = ends.count / settings.batchSize * settings.batchSize
+        var (lines, end) = (0, 0)
+        data.withUnsafeBytes { bytes in
+            while lines < settings.samples, end < bytes.count,
+                let found = memchr(bytes.baseAddress! + end, Int32(UInt8(ascii: "\n")), bytes.count - end)
+            {
+                end = UnsafeRawPointer(found) - bytes.baseAddress! + 1
+                lines += 1
+            }
+        }
         let handle = try FileHandle(forWritingTo: partial)
         defer { try? handle.close() }
-        try handle.truncate(atOffset: whole == 0 ? 0 : UInt64(ends[whole - 1] + 1))
-        return whole
+        try handle.truncate(atOffset: UInt64(end))
+        return lines
+    }
+
+    // MARK: Samples
+
+    /// What a sample begins with: a uniform first token, and how many greedy ones follow; and the seed of the rest.
+    private struct Beginning {
+        var first: [Int] = []
+        var greedyCount = 0
+        let seed: UInt64
+    }
+
+    private func beginning(of sample: Int) throws -> Beginning {
+        var random = SplitMix64(seed: settings.seed ^ (UInt64(sample) &* 0xD1B5_4A32_D192_ED03))
+        var beginning = Beginning(seed: random.next())
+        if settings.firstToken == .uniform || beginOfSequence == nil {
+            beginning.first = [try firstToken(using: &random)]
+            beginning.greedyCount = Int.random(in: settings.greedyTokens, using: &random)
+        }
+        return beginning
+    }
+
+    /// Uniform over the vocabulary without BOS and the stop tokens, which would end the sample before it began.
+    ///
+    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)`` where nothing else is in the vocabulary.
+    private func firstToken(using random: inout SplitMix64) throws -> Int {
+        // Rows that pad a model's table are no tokens to begin with.
+        let tokens = 0..<min(tokenizer.vocabularySize, model.configuration.vocabularySize)
+        guard tokens.contains(where: { $0 != beginOfSequence && !stops.contains($0) }) else {
+            throw TrainingError.invalidSetting(
+                name: "vocabulary", value: "\(tokens.count) tokens", expected: "one at least that begins a text")
+        }
+        while true {
+            let token = Int.random(in: tokens, using: &random)
+            if token != beginOfSequence, !stops.contains(token) { return token }
+        }
+    }
+
+    /// Whether an earlier run can have left that much of a sample.
+    private func isBeginning(_ sample: UnfinishedSamples.Sample) -> Bool {
+        let vocabulary = 0..<model.configuration.vocabularySize
+        guard sample.number < settings.samples, sample.tokens.count <= settings.maximumLength,
+            sample.tokens.allSatisfy(vocabulary.contains)
+        else { return false }
+        if sample.isFinished { return !sample.tokens.isEmpty }
+        // Where rotations depend on a sequence's length, reading it as a prompt is not what writing it was.
+        return !model.configuration.structure.dependsOnLength && !sample.tokens.contains(where: stops.contains)
+    }
+
+    /// - Parameter known: tokens of the sample that an earlier run has written, its first one at least.
+    private func request(_ sample: Int, known: [Int]?) throws -> GenerationRequest {
+        let beginning = try beginning(of: sample)
+        let tokens = known ?? beginning.first
+        var parameters = GenerateParameters(temperature: 1, topP: 1, seed: beginning.seed)
+        parameters.maxTokens = settings.maximumLength - beginning.first.count
+        var input = GenerationRequest.Input(
+            prompt: (beginOfSequence.map { [$0] } ?? []) + tokens, parameters: parameters)
+        input.greedyTokens = beginning.greedyCount
+        input.generatedTokens = tokens.count - beginning.first.count
+        input.wantsText = false
+        return GenerationRequest(index: sample) { [input] in input }
+    }
+
+    private func line(of tokens: [Int]) throws -> Data {
+        let text = tokenizer.decode(tokens.filter { !stops.contains($0) }, skipSpecialTokens: true)
+        return try JSONEncoder.sorted.encode(CorpusLine(text: text, tokens: tokens)) + Data("\n".utf8)
+    }
+
+    // MARK: A run
+
+    /// Samples under way, and those that wait for one before them.
+    private struct Run {
+        private static let keepInterval: Duration = .seconds(30)
+
+        private let synthesizer: CorpusSynthesizer
+        private var scheduler: GenerationScheduler
+        /// The number of the next sample to begin, and of the next to write.
+        private var next: Int
+        private var written: Int
+        /// Tokens by number, of samples that an earlier run has begun, until they are requested.
+        private var known: [Int: [Int]] = [:]
+        /// What an earlier run had written of the samples under way.
+        private var begun: [Int: [Int]] = [:]
+        /// Tokens by number, of samples that wait to be written.
+        private var finished: [Int: [Int]] = [:]
+        private var unfinished: UnfinishedSamples
+        private var kept = ContinuousClock.now
+        private var progress: SynthesisProgress
+        private(set) var tokenCount = 0
+
+        init(synthesizer: CorpusSynthesizer, done: Int, unfinished: UnfinishedSamples) {
+            self.synthesizer = synthesizer
+            self.unfinished = unfinished
+            scheduler = GenerationScheduler(
+                model: synthesizer.model, tokenizer: synthesizer.tokenizer, limits: synthesizer.limits)
+            (next, written) = (done, done)
+            for sample in unfinished.samples {
+                if sample.isFinished {
+                    finished[sample.number] = sample.tokens
+                } else {
+                    known[sample.number] = sample.tokens
+                }
+            }
+            progress = SynthesisProgress(
+                settings: synthesizer.settings, samples: done + finished.count,
+                rows: synthesizer.rows)
+        }
+
+        mutating func write(
+            to handle: FileHandle, of file: URL, observe: (SynthesisProgress) throws -> Void
+        ) throws {
+            try observe(progress)
+            try writeLines(to: handle, of: file)
+            while written < synthesizer.settings.samples {
+                try Task.checkCancellation()
+                try addRequests()
+                let before = scheduler.tokenCount
+                try scheduler.step()
+                tokenCount += scheduler.tokenCount - before
+                for event in scheduler.events {
+                    guard case .end(let request, let result) = event else { continue }
+                    try take(request.index, result.get())
+                }
+                try writeLines(to: handle, of: file)
+                update()
+                if ContinuousClock.now - kept > Self.keepInterval { try keepUnfinished() }
+                try observe(progress)
+            }
+        }
+
+        /// Enough for all rows; finished ones are passed over.
+        private mutating func addRequests() throws {
+            while next < synthesizer.settings.samples, scheduler.waitingCount < synthesizer.rows {
+                defer { next += 1 }
+                guard finished[next] == nil else { continue }
+                let tokens = known.removeValue(forKey: next)
+                if let tokens { begun[next] = tokens }
+                scheduler.add(try synthesizer.request(next, known: tokens))
+            }
+        }
+
+        private mutating func take(_ number: Int, _ info: GenerateCompletionInfo) throws {
+            let first = try begun.removeValue(forKey: number) ?? synthesizer.beginning(of: number).first
+            finished[number] = first + info.tokens + (info.stopToken.map { [$0] } ?? [])
+            progress.samples += 1
+            if info.stopToken != nil { progress.endedSamples += 1 }
+        }
+
+        private mutating func writeLines(to handle: FileHandle, of file: URL) throws {
+            var lines = Data()
+            while let tokens = finished.removeValue(forKey: written) {
+                lines += try synthesizer.line(of: tokens)
+                written += 1
+            }
+            guard !lines.isEmpty else { return }
+            do {
+                try handle.write(contentsOf: lines)
+            } catch {
+                throw FileError.cannotWrite(
+                    file: file.path, neededBytes: lines.count, reason: error.localizedDescription)
+            }
+        }
+
+        private mutating func update() {
+            progress.tokens = tokenCount
+            progress.lengths.removeAll(keepingCapacity: true)
+            scheduler.forEachRunning { progress.lengths.append((begun[$0.index]?.count ?? 0) + $1.count) }
+        }
+
+        /// Writes down what is under way or waits.
+        mutating func keepUnfinished() throws {
+            kept = ContinuousClock.now
+            var samples = finished.map { UnfinishedSamples.Sample(number: $0, isFinished: true, tokens: $1) }
+            samples += known.map { UnfinishedSamples.Sample(number: $0, isFinished: false, tokens: $1) }
+            var running = begun
+            try scheduler.forEachRunning { request, tokens in
+                let number = request.index
+                running[number] = try (begun[number] ?? synthesizer.beginning(of: number).first) + tokens
+            }
+            samples += running.map { UnfinishedSamples.Sample(number: $0, isFinished: false, tokens: $1) }
+            try unfinished.replace(by: samples)
+        }
+    }
+}
+
+/// How far a run is.
+public struct SynthesisProgress: Sendable {
+    /// Samples that are complete, those of earlier runs included; some of them wait for one before them to be written.
+    public internal(set) var samples: Int
+    /// Tokens drawn by this run.
+    public internal(set) var tokens = 0
+    /// Samples that are written side by side.
+    public let rows: Int
+
+    private let settings: SynthesisSettings
+    /// Samples of this run that a stop token ended.
+    var endedSamples = 0
+    /// Tokens of the samples under way.
+    var lengths: [Int] = []
+
+    init(settings: SynthesisSettings, samples: Int, rows: Int) {
+        self.settings = settings
+        self.samples = samples
+        self.rows = rows
+    }
+
+    /// Tokens that this run will have drawn at its end, estimated: a stop token is taken to come with the same probability
+    /// h after every token, as often as it has come so far, so that n tokens more may follow with
+    ///
+    ///     E[n] = (1 − (1 − h)ⁿ) / h
+    public var expectedTokens: Int {
+        let hazard = tokens == 0 ? 0 : Double(endedSamples) / Double(tokens)
+        func expected(_ most: Int) -> Double {
+            hazard == 0 ? Double(most) : -expm1(Double(most) * log1p(-hazard)) / hazard
+        }
+        let begun = lengths.reduce(0.0) { $0 + expected(settings.maximumLength - $1) }
+        let rest = settings.samples - samples - lengths.count
+        return tokens + Int((begun + Double(max(0, rest)) * expected(settings.maximumLength)).rounded())
     }
 }
 
@@ -215,77 +373,4 @@ public struct CorpusSynthesizer {
 struct CorpusLine: Codable {
     var text: String
     var tokens: [Int]
-}
-
-/// One batch of samples that the teacher writes side by side.
-struct SampleBatch: Sendable {
-    let model: Transformer
-    let settings: SynthesisSettings
-    /// Token read before the samples, if any.
-    let beginOfSequence: Int?
-    /// Tokens that end a sample.
-    let stops: Set<Int>
-    /// A uniform first token is below this.
-    let firstTokens: Int
-
-    /// Writes the samples with numbers `range`; they depend on the settings and these numbers alone.
-    ///
-    /// - Parameter observe: Receives, after every token, how many tokens were drawn and how many samples finished.
-    /// - Returns: Tokens of each sample: without BOS, with the token that ended it.
-    func write(
-        _ range: Range<Int>, observe: (_ drawn: Int, _ finished: Int) throws -> Void = { _, _ in }
-    ) throws -> [[Int]] {
-        try withoutGradient {
-            var random = SplitMix64(seed: settings.seed ^ (UInt64(range.lowerBound) &* 0xD1B5_4A32_D192_ED03))
-            let generator = try Generator(seed: random.next())
-
-            var samples = [[Int]](repeating: [], count: range.count)
-            var greedy = [Int](repeating: 0, count: range.count)
-            if settings.firstToken == .uniform || beginOfSequence == nil {
-                for index in samples.indices {
-                    samples[index] = [try firstToken(using: &random)]
-                    greedy[index] = 1 + Int.random(in: settings.greedyTokens, using: &random)
-                }
-            }
-
-            var active = Array(samples.indices)  // sample of each row of the cache
-            let cache = try model.makeCache(batch: active.count, capacity: settings.maximumLength + 1)
-            var next: [[Int]] = samples.map { (beginOfSequence.map { [$0] } ?? []) + $0 }
-            while !active.isEmpty {
-                let tokens = try Tensor.integers(
-                    next.flatMap(\.self), shape: [next.count, next[0].count], device: model.device)
-                let logits = try model.decode(tokens, cache: cache)
-                let drawn = try logits.sampled(using: generator).integers()
-                let best = active.contains { samples[$0].count < greedy[$0] } ? try logits.argmax().integers() : []
-
-                var unfinished: [Int] = []  // rows that go on
-                for (row, sample) in active.enumerated() {
-                    let token = samples[sample].count < greedy[sample] ? best[row] : drawn[row]
-                    samples[sample].append(token)
-                    if !stops.contains(token), samples[sample].count < settings.maximumLength { unfinished.append(row) }
-                }
-                try observe(active.count, active.count - unfinished.count)
-                if unfinished.count < active.count {
-                    try cache.select(rows: unfinished)
-                    active = unfinished.map { active[$0] }
-                }
-                next = active.map { [samples[$0][samples[$0].count - 1]] }
-            }
-            return samples
-        }
-    }
-
-    /// Uniform over the vocabulary without BOS and the stop tokens, which would end the sample before it began.
-    ///
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)`` where nothing else is in the vocabulary.
-    private func firstToken(using random: inout SplitMix64) throws -> Int {
-        guard (0..<firstTokens).contains(where: { $0 != beginOfSequence && !stops.contains($0) }) else {
-            throw TrainingError.invalidSetting(
-                name: "vocabulary", value: "\(firstTokens) tokens", expected: "one at least that begins a text")
-        }
-        while true {
-            let token = Int.random(in: 0..<firstTokens, using: &random)
-            if token != beginOfSequence, !stops.contains(token) { return token }
-        }
-    }
 }

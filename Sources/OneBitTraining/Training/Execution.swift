@@ -11,17 +11,22 @@ public struct Execution: Sendable, Hashable {
     public var threads: Int?
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
     public var microBatchSize: Int?
-    public var precision: Precision
+    /// Where passes compute.
     public var device: Device
+    /// Where what they do not read is kept.
+    public var placement: Placement
 
     public init(
-        threads: Int? = nil, microBatchSize: Int? = nil, precision: Precision = .float32, device: Device = .cpu
+        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, placement: Placement = .resident
     ) {
         self.threads = threads
         self.microBatchSize = microBatchSize
-        self.precision = precision
         self.device = device
+        self.placement = placement
     }
+
+    /// Where latents, gradient sums and moments are.
+    var stateDevice: Device { placement.keepsStateOnHost ? .cpu : device }
 
     private static let defaultMicroBatchTokens = 1024
 
@@ -30,17 +35,6 @@ public struct Execution: Sendable, Hashable {
     func microBatches(of batchSize: Int, sequenceLength: Int) -> [Range<Int>] {
         let size = microBatchSize ?? max(1, Self.defaultMicroBatchTokens / sequenceLength)
         return stride(from: 0, to: batchSize, by: size).map { $0..<min($0 + size, batchSize) }
-    }
-}
-
-/// The type of numbers that weights, activations and gradients are computed in.
-public enum Precision: String, Sendable, Hashable, CaseIterable {
-    case float32
-
-    var dtype: DType {
-        switch self {
-        case .float32: .float32
-        }
     }
 }
 
@@ -72,27 +66,14 @@ public struct Collective: Sendable, Hashable {
     /// - Parameters:
     ///   - threads: Threads in all; as many as there are cores where nil.
     ///   - parameters: Parameters of the model.
-    public init(threads: Int?, parameters: Int) {
+    ///   - device: Where it computes. A device with a queue of its own is fed by one worker.
+    public init(threads: Int?, parameters: Int, device: Device = .cpu) {
         let threads = max(1, threads ?? ProcessInfo.processInfo.activeProcessorCount)
-        self = parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
+        self = device == .cpu && parameters < Self.largestShared ? .threads(threads) : .alone(threads: threads)
     }
 
     /// Runs `body` for `0 ..< count`, shared out over the workers, and returns the results in order.
     func map<Result: Sendable>(_ count: Int, _ body: @Sendable (Int) throws -> Result) throws -> [Result] {
         try concurrentMap(count, workers: workers, threadsPerWorker: threadsPerWorker, body)
-    }
-
-    /// Σ of what `body` makes for `0 ..< count`. The order of the sum does not depend on the number of workers; no more
-    /// than one result per worker is kept besides the sum.
-    func sum<Part: Sendable>(
-        _ count: Int, adding add: (Part, Part) throws -> Part, _ body: @Sendable (Int) throws -> Part
-    ) throws -> Part? {
-        var total: Part?
-        for first in stride(from: 0, to: count, by: workers) {
-            for part in try map(min(workers, count - first), { try body(first + $0) }) {
-                total = try total.map { try add($0, part) } ?? part
-            }
-        }
-        return total
     }
 }

@@ -13,7 +13,10 @@ public struct RunIdentity: Sendable, Hashable, Codable {
     /// - Parameters:
     ///   - settings: Any configuration.
     ///   - inputs: Digests of what is read, by name.
-    public init(_ settings: some Encodable, inputs: [String: ContentDigest]) throws {
+    ///   - corpus: What is trained on, as ``TrainingCorpus/identity`` or ``CorpusSource/identity(of:)`` says it.
+    public init(
+        _ settings: some Encodable, inputs: [String: ContentDigest], corpus: [String: String] = [:]
+    ) throws {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         var values: [String: String] = [:]
@@ -26,8 +29,16 @@ public struct RunIdentity: Sendable, Hashable, Codable {
         }
         visit(try JSONSerialization.jsonObject(with: encoder.encode(settings), options: .fragmentsAllowed), "")
         for (name, digest) in inputs { values[name] = digest.description }
+        values.merge(corpus) { $1 }
         self.settings = values
     }
+
+    /// The same with more of what decides the result.
+    public func adding(_ values: [String: String]) -> RunIdentity {
+        RunIdentity(settings: settings.merging(values) { $1 })
+    }
+
+    private init(settings: [String: String]) { self.settings = settings }
 
     /// Checks a resumption.
     ///
@@ -62,17 +73,51 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// Of a stream of tokens.
-    public init(of tokens: [Int32]) { tokens.withUnsafeBytes { pieces.append(xxHash64($0)) } }
+    /// Of a file's contents as they are stored; not of its name or place.
+    ///
+    /// - Throws: `FileError`, `CancellationError`.
+    public init(of file: URL) throws { try self.init(of: [file]) }
 
-    /// Of a file.
-    public init(of file: URL) throws { try update(Data(contentsOf: file, options: .mappedIfSafe)) }
+    /// Of files' contents as they are stored, one behind the other; of neither names nor places.
+    ///
+    /// - Throws: `FileError`, `CancellationError`.
+    public init(of files: [URL]) throws {
+        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 4 << 20, alignment: 16)
+        defer { piece.deallocate() }
+        for file in files {
+            let input = try InputFile(file, unzips: false)
+            while true {
+                try Task.checkCancellation()
+                let count = try input.read(into: piece)
+                update(UnsafeRawBufferPointer(rebasing: piece[..<count]))
+                if count < piece.count { break }
+            }
+        }
+    }
 
-    private mutating func update(_ data: Data) { data.withUnsafeBytes { pieces.append(xxHash64($0)) } }
+    /// Of a stream of tokens, whether it lies in memory or in a ``TokenFile``.
+    public init(of tokens: [Int32]) {
+        tokens.withUnsafeBufferPointer { tokens in
+            for first in stride(from: 0, to: tokens.count, by: TokenFile.tokensPerPiece) {
+                let piece = tokens[first..<min(first + TokenFile.tokensPerPiece, tokens.count)]
+                update(UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: piece)))
+            }
+        }
+    }
+
+    /// Adds a piece. The digest depends on how the bytes are cut into pieces.
+    mutating func update(_ bytes: UnsafeRawBufferPointer) { pieces.append(xxHash64(bytes)) }
+
+    mutating func update(_ data: Data) { data.withUnsafeBytes { update($0) } }
+
+    /// The digest as a number.
+    var value: UInt64 { pieces.withUnsafeBytes { xxHash64($0) } }
 
     /// Sixteen hexadecimal digits.
-    public var description: String {
-        let digits = String(pieces.withUnsafeBytes { xxHash64($0) }, radix: 16)
+    public var description: String { Self.description(of: value) }
+
+    static func description(of value: UInt64) -> String {
+        let digits = String(value, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -11,16 +11,21 @@ public struct CheckpointPolicy: Sendable {
     public var interval: Int
     /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
     public var resumes: Bool
+    /// Whether to keep the checkpoint with the lowest perplexity on held-out text, and end with its model in place of the last
+    /// step's.
+    public var keepsBest: Bool
     /// Called with the number of steps made when a run that was cancelled, or failed, is about to save its state: gigabytes
     /// take seconds.
     public var onStop: @Sendable (_ steps: Int) -> Void
 
     public init(
-        directory: URL, interval: Int, resumes: Bool, onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
+        directory: URL, interval: Int, resumes: Bool, keepsBest: Bool = false,
+        onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
     ) {
         self.directory = directory
         self.interval = interval
         self.resumes = resumes
+        self.keepsBest = keepsBest
         self.onStop = onStop
     }
 }
@@ -42,6 +47,14 @@ final class TrainingCheckpoints {
         var step: Int
     }
 
+    /// The checkpoint that is kept for its model, and its perplexity on held-out text.
+    struct Best: Codable {
+        var step: Int
+        var perplexity: Double
+    }
+
+    private(set) var best: Best?
+
     init(directory: URL, identity: RunIdentity) {
         self.directory = directory
         self.identity = identity
@@ -50,6 +63,8 @@ final class TrainingCheckpoints {
     deinit { try? events?.close() }
 
     private var eventFile: URL { directory.appending(path: "events.jsonl") }
+
+    private var bestFile: URL { directory.appending(path: "best.json") }
 
     private func url(of step: Int) -> URL { directory.appending(path: "step-\(step)") }
 
@@ -67,7 +82,7 @@ final class TrainingCheckpoints {
     /// - Throws: ``TrainingError/workExists(directory:)`` where a run that is not to be resumed has saved something,
     ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was started differently,
     ///   ``TrainingError/damagedTrainingCheckpoint(directory:reason:)``, and what reading throws.
-    func begin(resumes: Bool, optimizer: inout AdamW, model: Transformer) throws -> [TrainingEvent] {
+    func begin(resumes: Bool, optimizer: ShardedOptimizer) throws -> [TrainingEvent] {
         var past: [TrainingEvent] = []
         if let newest = try savedSteps().last {
             guard resumes else { throw TrainingError.workExists(directory: directory) }
@@ -81,7 +96,10 @@ final class TrainingCheckpoints {
             }
             try identity.requireSame(as: state.identity, in: directory)
             past = try readEvents(upTo: state.step)
-            try restore(&optimizer, model: model, from: saved)
+            try restore(optimizer, from: saved)
+            if let data = try? Data(contentsOf: bestFile) { best = try JSONDecoder().decode(Best.self, from: data) }
+        } else if FileManager.default.fileExists(atPath: bestFile.path) {
+            try FileManager.default.removeItem(at: bestFile)
         }
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         var lines = Data()
@@ -97,22 +115,40 @@ final class TrainingCheckpoints {
     func append(_ event: TrainingEvent) throws { try events?.write(contentsOf: line(of: event)) }
 
     /// Saves the state after `step`, also where the task is cancelled: that is when it is needed.
-    func save(step: Int, optimizer: AdamW) throws {
+    func save(step: Int, optimizer: ShardedOptimizer) throws {
         try outsideOfTask { try self.write(step: step, optimizer: optimizer) }
     }
 
-    private func write(step: Int, optimizer: AdamW) throws {
+    /// Keeps the checkpoint of `step`, which has been saved, until there is a better one.
+    func keep(_ best: Best) throws {
+        try writeAtomically(try JSONEncoder.sorted.encode(best), to: bestFile)
+        self.best = best
+        try removeOld()
+    }
+
+    /// Gives the optimizer the state that did best.
+    func restoreBest(_ optimizer: ShardedOptimizer) throws {
+        if let best { try restore(optimizer, from: url(of: best.step)) }
+    }
+
+    private func removeOld() throws {
+        for old in try savedSteps().dropLast(kept) where old != best?.step {
+            try FileManager.default.removeItem(at: url(of: old))
+        }
+    }
+
+    private func write(step: Int, optimizer: ShardedOptimizer) throws {
         try events?.synchronize()
         try StagedDirectory.write(to: url(of: step), overwrite: true) { directory in
             try write(
-                optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value) },
+                optimizer.parameters.indices.map { (optimizer.parameters[$0].name, optimizer.states[$0].value.tensor) },
                 to: directory.appending(path: "model"))
             try write(moments(of: optimizer), to: directory.appending(path: "optimizer"))
             try writeAtomically(
                 try JSONEncoder.sorted.encode(State(identity: identity, step: step)),
                 to: directory.appending(path: "state.json"))
         }
-        for old in try savedSteps().dropLast(kept) { try FileManager.default.removeItem(at: url(of: old)) }
+        try removeOld()
     }
 
     // MARK: Events
@@ -135,12 +171,12 @@ final class TrainingCheckpoints {
 
     // MARK: Tensors
 
-    private func moments(of optimizer: AdamW) -> [(String, Tensor)] {
+    private func moments(of optimizer: ShardedOptimizer) -> [(String, Tensor)] {
         optimizer.parameters.indices.flatMap { index in
             let name = optimizer.parameters[index].name
             return [
-                ("\(name).first_moment", optimizer.states[index].firstMoment),
-                ("\(name).second_moment", optimizer.states[index].secondMoment),
+                ("\(name).first_moment", optimizer.states[index].firstMoment.tensor),
+                ("\(name).second_moment", optimizer.states[index].secondMoment.tensor),
             ]
         }
     }
@@ -157,22 +193,21 @@ final class TrainingCheckpoints {
         try writer.finish()
     }
 
-    private func restore(_ optimizer: inout AdamW, model: Transformer, from saved: URL) throws {
+    private func restore(_ optimizer: ShardedOptimizer, from saved: URL) throws {
         let (values, moments) = (saved.appending(path: "model"), saved.appending(path: "optimizer"))
         let (valueFile, momentFile) = (try open(values), try open(moments))
         for (index, parameter) in optimizer.parameters.enumerated() {
             try checkCancellation()
             func read(_ name: String, _ file: SafetensorsFile, _ directory: URL) throws -> Tensor {
-                let shape = parameter.tensor.shape
+                let shape = parameter.shape
                 guard let found = file.tensors[name], found.shape == shape, found.elementType == .float32 else {
                     throw TrainingError.damagedTrainingCheckpoint(
                         directory: directory, reason: "no float32 tensor \(name) of shape \(shape)")
                 }
-                let floats = try file.withUnsafeBytes(of: name) { Array($0.bindMemory(to: Float.self)) }
-                return try .floats(floats, shape: shape, dtype: parameter.tensor.dtype, device: parameter.tensor.device)
+                return try file.withUnsafeBytes(of: name) { try .elements($0, shape: shape, dtype: .float32) }
             }
-            optimizer.states[index] = AdamWState(
-                value: try read(parameter.name, valueFile, values),
+            try optimizer.restore(
+                index, value: try read(parameter.name, valueFile, values),
                 firstMoment: try read("\(parameter.name).first_moment", momentFile, moments),
                 secondMoment: try read("\(parameter.name).second_moment", momentFile, moments))
         }

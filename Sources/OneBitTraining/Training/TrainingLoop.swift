@@ -2,64 +2,9 @@
 // Torch, LanguageModel, SignDecomposition and TensorFiles.
 
 import Foundation
+import LanguageModel
 import ModelDescription
 import Torch
-
-/// How long, and on how much at a time, a model is trained.
-public struct TrainingBudget: Sendable, Hashable, Codable {
-    /// The length of a run.
-    public enum Length: Sendable, Hashable {
-        /// Optimizer steps.
-        case steps(Int)
-        /// Passes over the corpus.
-        case epochs(Double)
-    }
-
-    public var length: Length
-    /// Sequences per step.
-    public var batchSize: Int
-    /// Tokens per sequence.
-    public var sequenceLength: Int
-
-    public init(length: Length, batchSize: Int, sequenceLength: Int) {
-        self.length = length
-        self.batchSize = batchSize
-        self.sequenceLength = sequenceLength
-    }
-
-    /// Tokens per optimizer step.
-    public var tokensPerStep: Int { batchSize * sequenceLength }
-
-    /// Optimizer steps over a corpus of so many tokens.
-    public func steps(corpusTokens: Int) -> Int {
-        switch length {
-        case .steps(let steps): steps
-        case .epochs(let epochs):
-            max(1, Int((Double(corpusTokens) * epochs / Double(tokensPerStep)).rounded(.up)))
-        }
-    }
-}
-
-extension TrainingBudget.Length: Codable {
-    private enum CodingKeys: CodingKey { case steps, epochs }
-
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.container(keyedBy: CodingKeys.self)
-        if let steps = try container.decodeIfPresent(Int.self, forKey: .steps) {
-            self = .steps(steps)
-        } else {
-            self = .epochs(try container.decode(Double.self, forKey: .epochs))
-        }
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        switch self {
-        case .steps(let steps): try container.encode(steps, forKey: .steps)
-        case .epochs(let epochs): try container.encode(epochs, forKey: .epochs)
-        }
-    }
-}
 
 /// What one optimizer step did.
 public struct TrainingEvent: Sendable, Hashable, Codable {
@@ -75,46 +20,61 @@ public struct TrainingEvent: Sendable, Hashable, Codable {
     public var gradientNorm: Double
 }
 
-/// Loss of one batch: the scalar to go backward from, and its summands before their weights.
-struct StepLoss: Sendable {
-    let total: Tensor
-    let parts: [(name: String, value: Tensor)]
-}
-
-/// Steps of an optimizer over a stream of tokens, with checkpoints: distillation and pretraining differ in the loss.
+/// Steps of an optimizer over a stream of tokens, with checkpoints: distillation and pretraining differ in the objective.
 final class TrainingLoop {
     /// As it is after the steps made so far.
     private(set) var model: Transformer
+    private let objective: TrainingObjective
     private let budget: TrainingBudget
     private let steps: Int
     private let segments: TokenSegments
-    private let schedule: LearningRateSchedule
+    private let corpusTokens: Int
+    private let phases = PhaseTimer()
+    private let rates: LearningRateSchedule
     private let identity: RunIdentity
     private let execution: Execution
     private let collective: Collective
-    private var optimizer: AdamW
-    /// Where the optimizer's parameters stand among the model's.
+    private let optimizer: ShardedOptimizer
+    /// Where the optimizer's parameters stand among the model's, and the other way round.
     private let trained: [Int]
+    private let optimizerIndex: [Int: Int]
 
-    /// - Parameter settings: What the run computes besides the arguments; enters its identity with the corpus.
+    /// - Parameters:
+    ///   - model: What is trained.
+    ///   - objective: What is minimized.
+    ///   - signGradient: How the gradient passes through the signs.
+    ///   - settings: What the run computes besides the arguments; enters its identity with the corpus.
+    ///   - initial: Gives the numbers of some rows of a trained parameter at the start; the model's own where nil.
     init(
-        model: Transformer, tokens: [Int32], budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64,
-        settings: some Encodable, inputs: [String: ContentDigest] = [:], execution: Execution,
-        collective: Collective? = nil
+        model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
+        budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
+        inputs: [String: ContentDigest] = [:], execution: Execution,
+        initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
         steps = budget.steps(corpusTokens: tokens.count)
         try Self.validate(budget, steps: steps, optimizer, execution, context: model.configuration.maximumPositions)
-        self.model = model
+        self.objective = objective
         self.budget = budget
         self.execution = execution
-        self.collective =
-            collective ?? Collective(threads: execution.threads, parameters: model.configuration.parameterCount)
-        segments = try TokenSegments(tokens: tokens, length: budget.sequenceLength, seed: seed)
-        schedule = optimizer.schedule(steps: steps)
-        identity = try RunIdentity(
-            settings, inputs: inputs.merging(["corpus": ContentDigest(of: tokens)], uniquingKeysWith: { $1 }))
-        self.optimizer = try AdamW(model.parameters, settings: optimizer)
-        trained = model.parameters.indices.filter { optimizer.learningRates[model.parameters[$0].group] > 0 }
+        collective = Collective(
+            threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
+        segments = try TokenSegments(
+            tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
+        corpusTokens = tokens.count
+        rates = optimizer.schedule(steps: steps)
+        identity = try RunIdentity(settings, inputs: inputs, corpus: tokens.identity)
+        let known = model.trainedParameters(optimizer.learningRates)
+        trained = known.map(\.place)
+        optimizerIndex = Dictionary(uniqueKeysWithValues: trained.enumerated().map { ($1, $0) })
+        let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
+        self.optimizer = try ShardedOptimizer(
+            known.map(\.parameter), settings: optimizer, signGradient: signGradient,
+            initial: initial ?? { [stateDevice = execution.stateDevice] parameter, rows in
+                try model.parameters[places[parameter.name] ?? 0].value.numbers()
+                    .narrowed(0, from: rows.lowerBound, length: rows.count)
+                    .converted(to: .float32, device: stateDevice)
+            })
+        self.model = model
     }
 
     /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
@@ -143,33 +103,59 @@ final class TrainingLoop {
     ///
     /// - Parameters:
     ///   - policy: Where to keep training checkpoints; none are kept where nil.
+    ///   - monitor: Watches the run.
     ///   - observe: Receives every step. When it throws, the state is saved and the error passed on.
-    ///   - loss: Loss of the model on a batch of tokens [B, T]; called from several threads.
     ///   - finish: Receives the trained model and the events of all steps; when it throws, the last state is saved too.
     /// - Returns: The events of all steps, those before a resumption included.
     func run(
         policy: CheckpointPolicy?,
+        monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void,
-        loss: @Sendable (Transformer, Tensor) throws -> StepLoss,
         finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
+        let identity =
+            policy?.keepsBest == true ? identity.adding(monitor?.selectionIdentity ?? [:]) : identity
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity) }
-        var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: &optimizer, model: model) ?? []
+        var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count
         func save() throws {
             guard let checkpoints, saved < events.count else { return }
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
         }
+        func validate() throws {
+            try phases.measure(.validation) {
+                try monitor?.validate(after: events.count, model: current()) { result in
+                    guard let checkpoints, policy?.keepsBest == true else { return }
+                    guard result.perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
+                    try save()
+                    try checkpoints.keep(.init(step: events.count, perplexity: result.perplexity))
+                }
+            }
+        }
         do {
+            let isUnjudged = try monitor?.begin(
+                steps: steps, done: events.count, identity: identity,
+                parameters: model.configuration.parameterCount)
+            if isUnjudged == true { try validate() }
             while events.count < steps {
-                let event = try step(events.count + 1, loss: loss)
+                let begin = ContinuousClock.now
+                let (event, optimized) = try step(events.count + 1)
                 events.append(event)
                 try checkpoints?.append(event)
+                try monitor?.didStep(metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                 try observe(event)
-                if let policy, event.step % policy.interval == 0, event.step < steps { try save() }
+                if monitor?.validates(at: event.step) == true { try validate() }
+                if let policy, event.step % policy.interval == 0, event.step < steps {
+                    try phases.measure(.checkpoint) { try save() }
+                }
             }
-            model = try current(requiringGradient: false)
+            if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
+                // What is saved from here on would not be the last step's state.
+                try save()
+                try checkpoints?.restoreBest(optimizer)
+            }
+            model = try current()
             try finish(model, events)
         } catch {
             if saved < events.count { policy?.onStop(events.count) }
@@ -179,67 +165,112 @@ final class TrainingLoop {
         return events
     }
 
-    /// The model with the optimizer's values.
-    private func current(requiringGradient: Bool) throws -> Transformer {
-        var tensors = model.parameters.map(\.tensor)
-        for (state, index) in zip(optimizer.states, trained) {
-            tensors[index] = requiringGradient ? try state.value.requiringGradient() : state.value
-        }
-        return try model.with(tensors)
+    /// The numbers of a parameter of the model as it stands, by its place: of latent matrices, W.
+    func numbers(of place: Int) throws -> Tensor {
+        try optimizerIndex[place].map(optimizer.wholeValue) ?? model.parameters[place].value.numbers()
     }
 
-    /// What a micro-batch contributes to a step.
-    private struct Contribution: Sendable {
-        /// By the optimizer's parameters.
-        var gradients: [Tensor?]
-        /// The loss and its parts, [1 + parts], times the micro-batch's share of the batch.
-        var losses: Tensor
-        var partNames: [String]
+    /// The model with the optimizer's values, which are sent to its device where they are not there.
+    private func current() throws -> Transformer {
+        var values = model.parameters.map(\.value)
+        for (value, place) in zip(optimizer.values, trained) { values[place] = try value.sent(to: model.device) }
+        return try model.with(values)
+    }
 
-        static func + (a: Contribution, b: Contribution) throws -> Contribution {
-            Contribution(
-                gradients: try zip(a.gradients, b.gradients).map { a, b in
-                    guard let a, let b else { return a ?? b }
-                    return try a + b
-                },
-                losses: try a.losses + b.losses, partNames: a.partNames)
+    private func metrics(of event: TrainingEvent, _ optimized: OptimizerStep, seconds: Double) -> StepMetrics {
+        let tokens = budget.tokensPerStep
+        return StepMetrics(
+            event: event, epoch: Double(event.step * tokens) / Double(corpusTokens),
+            learningRates: Dictionary(
+                uniqueKeysWithValues: Set(optimizer.parameters.map(\.group))
+                    .map { ($0, optimizer.settings.learningRates[$0] * event.learningRateFactor) }),
+            tokens: event.step * tokens, stepTokens: tokens, seconds: seconds, phases: phases.take(),
+            turnedSigns: optimized.latentCount == 0
+                ? nil : Double(optimized.turnedSigns) / Double(optimized.latentCount),
+            operations: Double(tokens) * operationsPerToken, peakBytes: PeakMemory.bytes)
+    }
+
+    /// A forward pass, a backward pass of twice as much, and the teacher's forward pass.
+    private var operationsPerToken: Double {
+        let length = budget.sequenceLength
+        let own = 3 * model.configuration.forwardOperations(sequenceLength: length)
+        switch objective {
+        case .nextToken: return own
+        case .distillation(let teacher, _): return own + teacher.configuration.forwardOperations(sequenceLength: length)
         }
     }
 
-    private func step(
-        _ number: Int, loss: @Sendable (Transformer, Tensor) throws -> StepLoss
-    ) throws -> TrainingEvent {
-        let model = try current(requiringGradient: true)
-        let leaves = trained.map { model.parameters[$0].tensor }
-        let (segments, batchSize) = (segments, budget.batchSize)
-        let microBatches = execution.microBatches(of: batchSize, sequenceLength: budget.sequenceLength)
-        let sum = try collective.sum(microBatches.count, adding: +) { index in
-            let sequences = microBatches[index]
-            let tokens = try segments.batch(
-                from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: model.device)
-            let share = Double(sequences.count) / Double(batchSize)
-            let loss = try loss(model, tokens)
-            let total = try loss.total * share
-            let gradients = try total.gradients(by: leaves)
-            let losses = try withoutGradient {
-                try Tensor.stacked([total.detached()] + loss.parts.map { try $0.value.detached() * share })
-            }
-            return Contribution(gradients: gradients, losses: losses, partNames: loss.parts.map(\.name))
-        }
-        guard let sum else { preconditionFailure("a step has one micro-batch at least") }
-
-        let losses = try sum.losses.floats().map(Double.init)  // the one wait for the device
-        let parts = Dictionary(uniqueKeysWithValues: zip(sum.partNames, losses.dropFirst()))
-        guard losses[0].isFinite else {
-            let infinite = sum.partNames.filter { parts[$0]?.isFinite == false }.joined(separator: ", ")
+    private func step(_ number: Int) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
+        let model = try current()
+        let parts = try gradients(of: model, step: number).floats().map(Double.init)  // the one wait for the device
+        let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
+        let named = Dictionary(uniqueKeysWithValues: zip(objective.partNames, parts))
+        guard loss.isFinite else {
+            let infinite = objective.partNames.filter { named[$0]?.isFinite == false }.joined(separator: ", ")
             throw TrainingError.notFinite(
                 step: number, quantity: infinite.isEmpty ? "the loss" : "the loss (\(infinite))")
         }
-        let factor = schedule.factor(at: number)
-        let norm = try optimizer.step(number, gradients: sum.gradients, factor: factor)
-        guard norm.isFinite else { throw TrainingError.notFinite(step: number, quantity: "the gradient") }
-        return TrainingEvent(
-            step: number, loss: losses[0], parts: parts, learningRateFactor: factor, gradientNorm: norm)
+        let factor = rates.factor(at: number)
+        setOperationThreads(collective.threadsPerWorker)
+        let made = try phases.measure(.optimizer) {
+            try optimizer.step(number, factor: factor) { [stateDevice = execution.stateDevice] place in
+                try model.parameters[place].value.numbers().converted(to: .float32, device: stateDevice)
+            }
+        }
+        guard made.gradientNorm.isFinite else {
+            throw TrainingError.notFinite(step: number, quantity: "the gradient")
+        }
+        let event = TrainingEvent(
+            step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm)
+        return (event, made)
+    }
+
+    /// Gives the optimizer the gradients of a step's batch.
+    ///
+    /// - Returns: The parts of the loss.
+    private func gradients(of model: Transformer, step number: Int) throws -> Tensor {
+        optimizer.discardGradients()
+        let (student, leaves) = try model.recordingGradients(of: Set(trained))
+        let schedule = BlockSchedule(objective: objective)
+        let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
+        let microBatches = execution.microBatches(of: batchSize, sequenceLength: budget.sequenceLength)
+
+        /// - Parameter receive: Takes gradients by the optimizer's parameters.
+        @Sendable func pass(_ sequences: Range<Int>, receive: BlockSchedule.Receiver) throws -> Tensor {
+            let tokens = try segments.batch(
+                from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: student.device)
+            return try schedule(
+                student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize)
+            ) { found in
+                try receive(found.compactMap { place, gradient in index[place].map { ($0, gradient) } })
+            }
+        }
+
+        let downloads =
+            execution.placement.keepsStateOnHost
+            ? try GradientDownloads(from: student.device, receive: optimizer.add) : nil
+        let add = downloads?.add ?? optimizer.add
+        var parts: [Tensor] = []
+        if collective.workers == 1 {
+            // Gradients are as large as the model: each block's are added when they are there.
+            setOperationThreads(collective.threadsPerWorker)
+            for sequences in microBatches { parts.append(try pass(sequences, receive: add)) }
+        } else {
+            // Added in the order of the micro-batches, whoever computed them: the number of workers changes no bit.
+            for first in stride(from: 0, to: microBatches.count, by: collective.workers) {
+                let found = try collective.map(min(collective.workers, microBatches.count - first)) { worker in
+                    var gradients: [(parameter: Int, gradient: Tensor)] = []
+                    let losses = try pass(microBatches[first + worker]) { gradients += $0 }
+                    return (losses: losses, gradients: gradients)
+                }
+                for (losses, gradients) in found {
+                    parts.append(losses)
+                    try add(gradients)
+                }
+            }
+        }
+        try downloads?.finish()
+        return try parts.dropFirst().reduce(parts[0]) { try $0 + $1 }
     }
 }
 

@@ -32,6 +32,10 @@ struct ModelOptions: ParsableArguments {
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var threads: ThreadOptions
 
+    #if TRAINING
+        @OptionGroup var device: DeviceOptions
+    #endif
+
     @Option(
         help: ArgumentHelp(
             "Bits to which a packed model's layer inputs are quantised: 16 loses nothing, 8 is faster.",
@@ -68,7 +72,8 @@ func loadModel(_ checkpoint: Checkpoint, options: ModelOptions) throws -> any Hi
         return try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
     }
     #if TRAINING
-        return try TorchModel(checkpoint: checkpoint, threads: options.threads.threads)
+        return try TorchModel(
+            checkpoint: checkpoint, threads: options.threads.threads, device: options.device.select())
     #else
         throw ModelLoadingError.needsTraining(directory: checkpoint.directory.path)
     #endif

@@ -21,17 +21,17 @@ enum ErrorReport {
         switch error {
         case is StandardOutputClosed:
             // The reader has what it wanted (`onebit inspect … | head -3`); shells know 128 + SIGPIPE as this.
-            Foundation.exit(128 + SIGPIPE)
+            ProcessEnd.exit(128 + SIGPIPE)
         case is CancellationError:
             StandardStreams.writeError("interrupted\n")
-            Foundation.exit(Interruption.exitCode)
+            ProcessEnd.exit(Interruption.exitCode)
         default:
             // Help, version, usage errors and explicit exit codes are ArgumentParser's.
             guard OneBitCommand.exitCode(for: error) == .failure, !(error is ExitCode) else {
                 OneBitCommand.exit(withError: error)
             }
             StandardStreams.writeError(text(of: error, from: command) + "\n")
-            Foundation.exit(failure)
+            ProcessEnd.exit(failure)
         }
     }
 

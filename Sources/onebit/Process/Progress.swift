@@ -71,9 +71,10 @@ final class ProgressMeter: Sendable {
         change(note: note) { $0 += units }
     }
 
-    /// Sets the count; `note` replaces what stands at the end of the line.
-    func update(done: Int, note: String? = nil) {
-        change(note: note) { $0 = done }
+    /// Sets the count; `note` replaces what stands at the end of the line, and `total` the number of units in all, where
+    /// that is estimated on the way.
+    func update(done: Int, total: Int? = nil, note: String? = nil) {
+        change(note: note, total: total) { $0 = done }
     }
 
     /// Leaves one last line with the count, the time and the mean rate. What comes after it is not shown.
@@ -89,13 +90,14 @@ final class ProgressMeter: Sendable {
         }
     }
 
-    private func change(note: String?, _ count: (inout Int) -> Void) {
+    private func change(note: String?, total: Int? = nil, _ count: (inout Int) -> Void) {
         let moment = now()
         // Drawn under the lock: two threads must not write half a line each.
         state.withLock { state in
             guard !state.isFinished else { return }
             count(&state.line.done)
             if let note { state.line.note = note }
+            if let total { state.line.total = total }
             guard let display, moment - state.drawn >= display.interval else { return }
             state.samples.append(Sample(moment: moment, done: state.line.done))
             // The oldest one stays until the next is itself a window old, so that slow steps have a rate too.

@@ -36,27 +36,38 @@ struct CalibrationOptions: ParsableArguments {
     @Option(help: ArgumentHelp("What activations are kept in: float32, or float16 in half the memory.", valueName: "type"))
     var calibrationStorage: CalibrationSettings.StreamStorage?
 
-    /// The defaults with these choices in their place.
-    func settings(for teacher: ModelConfiguration) -> CalibrationSettings {
-        var settings = CalibrationSettings(for: teacher)
-        apply(to: &settings)
-        return settings
-    }
-
-    /// Puts these choices in place of a preset's.
-    func apply(to settings: inout CalibrationSettings) {
+    /// Puts these choices in place of the defaults.
+    func apply(to settings: CalibrationSettings) -> CalibrationSettings {
+        var settings = settings
         settings.tokens = calibrationTokens ?? settings.tokens
         settings.sequenceLength = calibrationSequenceLength ?? settings.sequenceLength
         settings.damping = calibrationDamping ?? settings.damping
         settings.sweeps = calibrationSweeps ?? settings.sweeps
         settings.residualCorrection = calibrationCorrection ?? settings.residualCorrection
         settings.storage = calibrationStorage ?? settings.storage
+        return settings
+    }
+}
+
+/// Whether a compression calibrates its start, and on what.
+enum CalibrationChoice: ExpressibleByArgument {
+    case corpus
+    case off
+    case text(URL)
+
+    init?(argument: String) {
+        switch argument {
+        case "": return nil
+        case "corpus": self = .corpus
+        case "off": self = .off
+        default: self = .text(URL(filePath: argument))
+        }
     }
 }
 
 /// Makes a calibrated start with progress, saying before what it takes.
 func calibrate(
-    teacher: Checkpoint, text: [Int32], initializer: CalibratedInitializer, destination: URL, overwrite: Bool,
+    teacher: Checkpoint, text: TrainingCorpus, initializer: CalibratedInitializer, destination: URL, overwrite: Bool,
     progress: ProgressOptions
 ) throws -> [CalibratedInitializer.LayerReport] {
     try initializer.validate(for: teacher.configuration)

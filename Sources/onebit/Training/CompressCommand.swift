@@ -7,13 +7,14 @@ import OneBitTraining
 import SignDecomposition
 import TensorFiles
 import Tokenization
+import Torch
 
 struct CompressCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "compress",
         abstract: "All stages: from a Hugging Face checkpoint to a packed 1-bit model.",
         discussion: """
-            Start checkpoint, corpus, distillation, packing and evaluation, one after the other; one directory out, with \
+            Corpus, start checkpoint, distillation, packing and evaluation, one after the other; one directory out, with \
             a model card. Each stage's result stays in OUTPUT.work until all is done, so that a stopped run goes on with \
             --resume where it was.
 
@@ -33,8 +34,11 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Preset of the method: the paper's, or the best that we have measured.")
     var recipe = RecipeName.default
 
-    @Option(help: "Corpus to distil on, in place of one that the teacher writes.")
-    var corpus: URL?
+    @Option(
+        help: ArgumentHelp(
+            "Corpus to distil on, in place of one that the teacher writes; several of them make a mixture.",
+            discussion: CorpusSource.argumentHelp, valueName: "file[=weight]"))
+    var corpus: [CorpusSource] = []
 
     @Option(
         help:
@@ -55,10 +59,19 @@ struct CompressCommand: ParsableCommand {
     var prompt = ""
 
     @OptionGroup(title: "Start") var start: StartRecipeOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Fit the start checkpoint's layers to what the teacher gives: on the corpus, on a text of its own, or off.",
+            discussion: "Where the budget is short it is done on the corpus, unless given.", valueName: "corpus|off|text"))
+    var calibrate: CalibrationChoice?
+
+    @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
     @OptionGroup(title: "Corpus") var synthesis: SynthesisOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
 
     @Flag(help: "Keep the stages' results in OUTPUT.work.")
     var keepWork = false
@@ -79,6 +92,7 @@ struct CompressCommand: ParsableCommand {
             throw FileError.destinationExists(path: output.output.path)
         }
         let begin = ContinuousClock.now
+        let device = try execution.device.select()
         let teacher = try checkpoints.open(teacher)
         try teacher.require(.dense)
         try teacher.validateOutput(output.output)
@@ -93,28 +107,34 @@ struct CompressCommand: ParsableCommand {
         let heldOut = try text.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
-        let givenText = try corpus.map {
-            try CompressionText(corpus: $0, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
+        let validation = try monitoring.validation.map {
+            try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
         let work = try CompressionWork(
             beside: output.output,
-            identity: try configuration.identity(teacher: teacher, corpus: try corpus.map(ContentDigest.init(of:))),
+            identity: try configuration.identity(teacher: teacher, corpus: corpus)
+                .adding(monitoring.identity(file: monitoring.validation ?? text))
+                .adding(try calibrationText.map { ["calibration_text": "\(try ContentDigest(of: $0))"] } ?? [:]),
             resumes: resumption.resume)
 
         let report: CompressionReport
         do {
-            try initialize(teacher, configuration, work)
-            if corpus == nil { try synthesize(teacher, configuration, tokenizer, work) }
-            let text =
-                try givenText
-                ?? CompressionText(
-                    corpus: work.corpus, heldOut: heldOut, tokenizer: tokenizer, vocabularySize: vocabulary)
-            try distill(teacher, configuration, text.training, work)
+            func text(of corpus: [CorpusSource]) throws -> CompressionText {
+                try CompressionText(
+                    corpus: corpus, heldOut: heldOut, tokenizer: tokenizer, teacher: teacher, work: work,
+                    progress: progress)
+            }
+            let givenText = corpus.isEmpty ? nil : try text(of: corpus)
+            if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
+            let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
+            try initialize(teacher, configuration, text.training, tokenizer, work)
+            try distill(teacher, configuration, text, validation ?? text.heldOut, tokenizer, work)
             try pack(work)
             report = try evaluate(
-                teacher, configuration, text, tokenizer, tasks ?? [], work, elapsed: ContinuousClock.now - begin)
+                teacher, configuration, text, tokenizer, tasks ?? [], work, device: device,
+                elapsed: ContinuousClock.now - begin)
         } catch {
-            work.removeUnlessBegun()
+            work.removeUnlessBegun(after: error)
             throw error
         }
         if json.json {
@@ -131,15 +151,42 @@ struct CompressCommand: ParsableCommand {
         synthesis.apply(to: &configuration.synthesis, teacher: teacher)
         budget.apply(to: &configuration.budget, of: recipe)
         method.apply(to: &configuration)
+        let longest = configuration.budget.sequenceLength
+        configuration.calibration =
+            switch calibrate {
+            case .off: nil
+            case .corpus, .text: CalibrationSettings(for: teacher, longestSequence: longest)
+            case nil: CalibrationPolicy.settings(for: configuration, teacher: teacher)
+            }
+        configuration.calibration = configuration.calibration.map(calibration.apply)
         return configuration
+    }
+
+    /// The text to calibrate on, where it is not the corpus.
+    private var calibrationText: URL? {
+        if case .text(let file) = calibrate { file } else { nil }
     }
 
     // MARK: Stages, each skipped where an earlier run has finished it
 
     private func initialize(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ corpus: TrainingCorpus,
+        _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.start) else { return }
+        if let settings = configuration.calibration {
+            let own = try calibrationText.map {
+                TrainingCorpus(
+                    try Corpus.tokens(
+                        of: $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize))
+            }
+            _ = try onebit.calibrate(
+                teacher: teacher, text: own ?? corpus,
+                initializer: CalibratedInitializer(
+                    recipe: configuration.start, settings: settings, seed: seed.seed, execution: execution.execution),
+                destination: work.start, overwrite: false, progress: progress)
+            return
+        }
         let meter = progress.meter("init", total: teacher.configuration.parameterCount, unit: "parameters")
         try StudentInitializer(recipe: configuration.start, seed: seed.seed)
             .run(teacher: teacher, destination: work.start) { done, _ in
@@ -155,20 +202,22 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, threads: execution.threads.threads,
-            to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits,
+            threads: execution.threads.threads, to: work.corpus, overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ tokens: [Int32], _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
+        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
-            teacher: teacher, start: try checkpoints.reopen(work.start), tokens: tokens,
+            teacher: teacher, start: try checkpoints.reopen(work.start), corpus: text.training,
             configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
-            resumption: resumption, progress: progress)
+            resumption: resumption, monitoring: monitoring, heldOut: validation, tokenizer: tokenizer, prompt: prompt,
+            progress: progress)
     }
 
     private func pack(_ work: CompressionWork) throws {
@@ -185,16 +234,18 @@ struct CompressCommand: ParsableCommand {
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
     private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, elapsed: Duration
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, device: Device, elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
             teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),
             tokenizer: tokenizer, heldOut: text.heldOut, window: configuration.budget.sequenceLength, tasks: tasks,
             prompt: prompt,
             recipe: CompressionRecord(
-                name: recipe, configuration: configuration, corpus: corpus?.lastPathComponent,
+                name: recipe, configuration: configuration,
+                corpus: corpus.isEmpty ? nil : corpus.map(\.description).joined(separator: ", "),
                 corpusTokens: text.training.count, steps: try work.stepsMade()),
-            seconds: elapsed / .seconds(1), threads: execution.threads.threads, progress: progress)
+            seconds: elapsed / .seconds(1), threads: execution.threads.threads, device: device,
+            progress: progress)
         try work.finish(
             report: report,
             card: modelCard(

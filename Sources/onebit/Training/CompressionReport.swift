@@ -5,6 +5,7 @@ import OneBitTraining
 import SignDecomposition
 import TensorFiles
 import Tokenization
+import Torch
 
 /// What a compression made of the model, measured, and what made it.
 struct CompressionReport: Encodable {
@@ -86,12 +87,12 @@ extension CompressionReport {
     static func measure(
         teacher: Checkpoint, start: Checkpoint, packed: Checkpoint, tokenizer: any Tokenizer,
         heldOut: CompressionText.HeldOut, window: Int, tasks: [LoadedTask], prompt: String, recipe: CompressionRecord,
-        seconds: Double, threads: Int?, progress: ProgressOptions
+        seconds: Double, threads: Int?, device: Device, progress: ProgressOptions
     ) throws -> CompressionReport {
         let plan = try WindowPlan(length: window)
         let heldOut = TokenizedText(name: heldOut.name, sequences: [heldOut.tokens])
         let windows = plan.windowCount(of: heldOut)
-        let teacherModel = try TorchModel(checkpoint: teacher, threads: threads)
+        let teacherModel = try TorchModel(checkpoint: teacher, threads: threads, device: device)
         // The packed files are about to move: an order of their signs kept beside them would be stale there.
         let packedModel = try PackedModel(
             checkpoint: packed, options: LoadOptions(threads: threads, layoutPolicy: .memory))
@@ -105,7 +106,7 @@ extension CompressionReport {
         }
         meter.finish()
 
-        let startModel = try TorchModel(checkpoint: start, threads: threads)
+        let startModel = try TorchModel(checkpoint: start, threads: threads, device: device)
         meter = progress.meter("evaluate start", total: windows, unit: "windows")
         let startResult = try Perplexity(plan).evaluate(startModel, text: heldOut) { soFar in
             meter.update(done: soFar.windows)
@@ -166,7 +167,7 @@ struct CompressionRecord: Encodable {
     /// The preset.
     var name: RecipeName
     var configuration: DistillationConfiguration
-    /// The corpus's file; nil where the teacher wrote it.
+    /// The corpus's files, with their weights; nil where the teacher wrote it.
     var corpus: String?
     /// Tokens that were trained on, those held out not among them.
     var corpusTokens: Int
@@ -223,6 +224,6 @@ struct CompressionRecord: Encodable {
             case .model: "first token drawn by the model"
             }
         return "written by the teacher: \(Quantity.grouped(synthesis.samples)) samples of up to "
-            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first), \(synthesis.batchSize) side by side"
+            + "\(Quantity.grouped(synthesis.maximumLength)) tokens, \(first)"
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import ModelDescription
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -46,10 +47,9 @@ struct CompressionWork {
     /// Whether a stage's result stands. Stages write under another name and rename, so it is then whole.
     func has(_ result: URL) -> Bool { FileManager.default.fileExists(atPath: result.path) }
 
-    /// Removes the directory where a failed run has left nothing in it that a resumption could use.
-    func removeUnlessBegun() {
-        let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
-        if contents == [Self.settingsName] { try? FileManager.default.removeItem(at: directory) }
+    /// Removes the directory where a run that ended with `error` has left nothing in it that a resumption could use.
+    func removeUnlessBegun(after error: any Error) {
+        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName])
     }
 
     /// Optimizer steps that made the student.
@@ -64,6 +64,10 @@ struct CompressionWork {
                 try FileManager.default.copyItem(at: packed.appending(path: name), to: staged.appending(path: name))
             }
             try FileManager.default.copyItem(at: trainingLog, to: staged.appending(path: "training_log.jsonl"))
+            for name in TrainingMonitor.files where has(student.appending(path: name)) {
+                try FileManager.default.copyItem(
+                    at: student.appending(path: name), to: staged.appending(path: name))
+            }
             try writeAtomically(Data(card.utf8), to: staged.appending(path: "README.md"))
             try writeAtomically(
                 Data((try jsonText(report) + "\n").utf8), to: staged.appending(path: "compression_report.json"))
@@ -74,13 +78,15 @@ struct CompressionWork {
 
 /// The text of a compression: what is trained on, and what the models are evaluated on.
 struct CompressionText {
-    let training: [Int32]
+    let training: TrainingCorpus
     let heldOut: HeldOut
 
     struct HeldOut {
         let tokens: [Int]
         let name: String
         let loader: Loader
+        /// Nil for documents held out of the corpus.
+        let file: URL?
     }
 
     /// What the `datasets` library calls the reader of a file; the Hub's cards name data of one's own by it.
@@ -93,22 +99,33 @@ struct CompressionText {
     /// Reads a text to evaluate on.
     static func heldOut(_ file: URL, tokenizer: any Tokenizer, vocabularySize: Int) throws -> HeldOut {
         let tokens = try Corpus.tokens(of: file, tokenizer: tokenizer, vocabularySize: vocabularySize)
-        return HeldOut(tokens: tokens.map(Int.init), name: file.lastPathComponent, loader: Loader(of: file))
+        return HeldOut(tokens: tokens.map(Int.init), name: file.lastPathComponent, loader: Loader(of: file), file: file)
     }
 
-    /// - Parameter heldOut: Text to evaluate on; without one, every twentieth document of the corpus is held out.
-    init(corpus: URL, heldOut: HeldOut?, tokenizer: any Tokenizer, vocabularySize: Int) throws {
-        func tokens(_ includes: (Int) -> Bool) throws -> [Int32] {
-            try Corpus.tokens(of: corpus, tokenizer: tokenizer, vocabularySize: vocabularySize, includes: includes)
-        }
-        if let heldOut {
-            training = try tokens { _ in true }
-            self.heldOut = heldOut
-        } else {
-            training = try tokens { $0 % 20 != 0 }
-            self.heldOut = HeldOut(
-                tokens: try tokens { $0 % 20 == 0 }.map(Int.init), name: "the corpus's held-out twentieth",
-                loader: Loader(of: corpus))
-        }
+    /// - Parameters:
+    ///   - corpus: One file or more.
+    ///   - heldOut: Text to evaluate on; without one, every twentieth document of each file is held out, up to 2,000.
+    ///   - tokenizer: The teacher's.
+    ///   - work: Keeps the tokens.
+    init(
+        corpus: [CorpusSource], heldOut: HeldOut?, tokenizer: any Tokenizer, teacher: Checkpoint, work: CompressionWork,
+        progress: ProgressOptions
+    ) throws {
+        let vocabularySize = teacher.configuration.vocabularySize
+        training = try TokenizedCorpus.open(
+            corpus,
+            encoding: CorpusEncoding(
+                tokenizer: tokenizer, directory: teacher.directory, vocabularySize: vocabularySize,
+                selection: heldOut == nil ? .notHeldOut : .all),
+            in: work.directory, progress: progress)
+        self.heldOut =
+            try heldOut
+            ?? HeldOut(
+                tokens: corpus.flatMap {
+                    try Corpus.tokens(
+                        of: $0.file, tokenizer: tokenizer, vocabularySize: vocabularySize, selection: .heldOut
+                    ).map(Int.init)
+                }, name: "documents held out of the corpus", loader: Loader(of: corpus[0].file),
+                file: nil)
     }
 }

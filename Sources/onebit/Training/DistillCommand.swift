@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
+import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -18,6 +19,7 @@ struct DistillCommand: ParsableCommand {
             EXAMPLES
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --recipe paper --epochs 50
+              onebit distill llama-7b --start start --corpus stories.jsonl=2 --corpus wiki.txt.gz=1 --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
             """
     )
@@ -28,8 +30,11 @@ struct DistillCommand: ParsableCommand {
     @Option(help: "Directory of the start checkpoint, from onebit init with the same --recipe.")
     var start: URL
 
-    @Option(help: "Corpus: lines of {\"text\": …} or {\"tokens\": […]}, or plain text; also gzipped.")
-    var corpus: URL
+    @Option(
+        help: ArgumentHelp(
+            "Corpus: lines of {\"text\": …} or {\"tokens\": […]}, or plain text; also gzipped. Several of them make a mixture.",
+            discussion: CorpusSource.argumentHelp, valueName: "file[=weight]"))
+    var corpus: [CorpusSource]
 
     @Option(help: "Preset of the method.")
     var recipe = RecipeName.default
@@ -38,43 +43,81 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
+
+    @Option(help: "What the samples of the validations begin with.")
+    var prompt = ""
+
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
 
+    func validate() throws {
+        if monitoring.validateEvery != nil, monitoring.validation == nil {
+            throw ValidationError("--validate-every needs --validation.")
+        }
+    }
+
     func run() throws {
         let teacher = try checkpoints.open(teacher)
         let start = try checkpoints.reopen(start)
-        let tokens = try Corpus.tokens(
-            of: corpus, tokenizer: try loadTokenizer(from: teacher.directory),
-            vocabularySize: teacher.configuration.vocabularySize)
         var configuration = recipe.configuration(for: teacher.configuration, seed: seed.seed)
         budget.apply(to: &configuration.budget, of: recipe)
         method.apply(to: &configuration)
-        try distill(
-            teacher: teacher, start: start, tokens: tokens, configuration: configuration,
-            execution: execution.execution, output: output.output, overwrite: output.overwrite, resumption: resumption,
-            progress: progress)
+        let work = trainingDirectory(of: output.output)
+        let tokenizer = try loadTokenizer(from: teacher.directory)
+        let heldOut = try monitoring.validation.map {
+            try CompressionText.heldOut(
+                $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize)
+        }
+        do {
+            let tokens = try TokenizedCorpus.open(
+                corpus,
+                encoding: CorpusEncoding(
+                    tokenizer: tokenizer, directory: teacher.directory,
+                    vocabularySize: teacher.configuration.vocabularySize),
+                in: work, progress: progress)
+            try distill(
+                teacher: teacher, start: start, corpus: tokens, configuration: configuration,
+                execution: execution.execution, output: output.output, overwrite: output.overwrite,
+                resumption: resumption, monitoring: monitoring, heldOut: heldOut, tokenizer: tokenizer, prompt: prompt,
+                progress: progress)
+        } catch {
+            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            throw error
+        }
     }
+}
+
+/// Where a run keeps its training checkpoints, and what it makes of its corpus, until its output stands.
+func trainingDirectory(of output: URL) -> URL {
+    output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
 }
 
 /// Distills with progress, keeping the training checkpoints beside the output until it stands.
 func distill(
-    teacher: Checkpoint, start: Checkpoint, tokens: [Int32], configuration: DistillationConfiguration,
-    execution: Execution, output: URL, overwrite: Bool, resumption: ResumeOptions, progress: ProgressOptions
+    teacher: Checkpoint, start: Checkpoint, corpus: TrainingCorpus, configuration: DistillationConfiguration,
+    execution: Execution, output: URL, overwrite: Bool, resumption: ResumeOptions, monitoring: MonitoringOptions,
+    heldOut: CompressionText.HeldOut?, tokenizer: any Tokenizer, prompt: String, progress: ProgressOptions
 ) throws {
-    let work = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".training")
+    let work = trainingDirectory(of: output)
     let distiller = try Distiller(teacher: teacher, start: start, configuration: configuration, execution: execution)
     let budget = configuration.budget
-    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: tokens.count)) }
-    let total = budget.steps(corpusTokens: tokens.count) * budget.tokensPerStep
+    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: corpus.count)) }
+    let validation = try heldOut.flatMap {
+        try monitoring.validation(
+            on: TokenizedText(name: $0.name, sequences: [$0.tokens]), file: $0.file, window: budget.sequenceLength,
+            teacher: distiller.evaluatedTeacher, tokenizer: tokenizer, prompt: prompt, progress: progress)
+    }
+    let total = budget.steps(corpusTokens: corpus.count) * budget.tokensPerStep
     let meter = progress.meter("distill", total: total, unit: "tokens")
     try distiller.run(
-        corpus: tokens,
+        corpus: corpus,
         output: output,
         overwrite: overwrite,
-        checkpoints: resumption.policy(in: work)
+        checkpoints: resumption.policy(in: work, keepsBest: monitoring.keepBest),
+        monitor: monitoring.monitor(directory: work, execution: execution, validation: validation)
     ) { event in
         meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
     }

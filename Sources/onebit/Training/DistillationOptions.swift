@@ -28,8 +28,17 @@ struct SynthesisOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Samples written side by side; 128, or what 2 GiB of keys and values have room for.", valueName: "n"))
+            "Most samples written side by side; 64, or what --cache-memory has room for. Does not change the corpus.",
+            valueName: "n"))
     var synthesisBatch: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Memory for the keys and values of the samples under way, as 512M or 4G.",
+            discussion:
+                "A quarter of what is available, but no more than 1 GiB or half of the weights, unless given.",
+            valueName: "size"))
+    var cacheMemory: ByteSize?
 
     @Option(
         help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model behind BOS.")
@@ -39,8 +48,11 @@ struct SynthesisOptions: ParsableArguments {
     func apply(to settings: inout SynthesisSettings, teacher: ModelConfiguration) {
         settings = SynthesisSettings(
             samples: samples ?? settings.samples, firstToken: firstToken ?? settings.firstToken, for: teacher,
-            maximumLength: maxLength, batchSize: synthesisBatch, seed: settings.seed)
+            maximumLength: maxLength, seed: settings.seed)
     }
+
+    /// How much is taken on at a time.
+    var limits: SynthesisLimits { SynthesisLimits(rows: synthesisBatch, cacheBytes: cacheMemory?.bytes) }
 }
 
 /// How much is trained on.
@@ -190,8 +202,8 @@ struct ResumeOptions: ParsableArguments {
     }
 
     /// Checkpoints in a directory; what a stopped run does before it ends is printed.
-    func policy(in directory: URL) -> CheckpointPolicy {
-        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume) { steps in
+    func policy(in directory: URL, keepsBest: Bool = false) -> CheckpointPolicy {
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) { steps in
             ProgressDisplay.endOpenLine()
             StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
         }
@@ -201,6 +213,7 @@ struct ResumeOptions: ParsableArguments {
 /// Where a training computes; a run may be resumed with other choices.
 struct ExecutionOptions: ParsableArguments {
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var device: DeviceOptions
 
     @Option(
         help: ArgumentHelp(
@@ -212,7 +225,12 @@ struct ExecutionOptions: ParsableArguments {
         if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
     }
 
-    var execution: Execution { Execution(threads: threads.threads, microBatchSize: microBatchSize) }
+    /// To be asked for before any tensor is made.
+    var execution: Execution {
+        get throws {
+            Execution(threads: threads.threads, microBatchSize: microBatchSize, device: try device.select())
+        }
+    }
 }
 
 extension TrainingError: CommandLineAdvice {
@@ -224,7 +242,7 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
         }
     }
 }

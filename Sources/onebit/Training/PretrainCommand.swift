@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
+import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -11,7 +12,8 @@ struct PretrainCommand: ParsableCommand {
         abstract: "Train a small LLaMA model from random weights on a text.",
         discussion: """
             Next-token training, for teachers to try things on. The text is JSON lines of {"text": …}, one document each, \
-            or plain text as one document. Without --tokenizer a byte-pair tokenizer is trained on it first.
+            or plain text as one document, also gzipped; several files make a mixture, in which a weight (stories.jsonl=2) \
+            is a file's share. Without --tokenizer a byte-pair tokenizer is trained on it first.
 
             EXAMPLES
               onebit pretrain stories.jsonl --output teacher --vocabulary-size 1024 --hidden-size 128 --layers 6
@@ -19,8 +21,8 @@ struct PretrainCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Text to train on.")
-    var text: URL
+    @Argument(help: ArgumentHelp("Text to train on.", valueName: "file[=weight]"))
+    var text: [CorpusSource]
 
     @OptionGroup var output: OutputOptions
 
@@ -61,13 +63,34 @@ struct PretrainCommand: ParsableCommand {
     var learningRate = 3e-3
 
     @OptionGroup(title: "Run") var resumption: ResumeOptions
+    @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
+
+    @Option(help: "What the samples of the validations begin with.")
+    var prompt = ""
+
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
     @OptionGroup var progress: ProgressOptions
 
+    func validate() throws {
+        if monitoring.validateEvery != nil, monitoring.validation == nil {
+            throw ValidationError("--validate-every needs --validation.")
+        }
+    }
+
     func run() throws {
-        let work = output.output.deletingLastPathComponent()
-            .appending(path: output.output.lastPathComponent + ".training")
+        let work = trainingDirectory(of: output.output)
+        do {
+            try train(work: work)
+        } catch {
+            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            throw error
+        }
+        if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
+    }
+
+    private func train(work: URL) throws {
+        let execution = try execution.execution
         try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
             let source = try provideTokenizer(in: directory)
             let shape = PretrainingShape(
@@ -79,12 +102,23 @@ struct PretrainCommand: ParsableCommand {
                 try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
                 to: configurationFile)
             let configuration = try ModelConfiguration(contentsOf: configurationFile)
-            let tokens = try Corpus.tokens(
-                of: text, tokenizer: source, vocabularySize: configuration.vocabularySize, closesDocuments: true)
+            let tokens = try TokenizedCorpus.open(
+                text,
+                encoding: CorpusEncoding(
+                    tokenizer: source, directory: directory, vocabularySize: configuration.vocabularySize,
+                    closesDocuments: true),
+                in: work, progress: progress)
             let budget = TrainingBudget(
                 length: .steps(steps), batchSize: batchSize, sequenceLength: sequenceLength ?? context)
             let pretrainer = try Pretrainer(
                 configuration: configuration, elementType: .bfloat16, seed: seed.seed)
+            let validation = try monitoring.validation.flatMap {
+                let heldOut = try CompressionText.heldOut(
+                    $0, tokenizer: source, vocabularySize: configuration.vocabularySize)
+                return try monitoring.validation(
+                    on: TokenizedText(name: heldOut.name, sequences: [heldOut.tokens]), file: $0,
+                    window: budget.sequenceLength, teacher: nil, tokenizer: source, prompt: prompt, progress: progress)
+            }
             let meter = progress.meter("pretrain", total: steps * budget.tokensPerStep, unit: "tokens")
             try pretrainer.run(
                 tokens: tokens,
@@ -93,15 +127,16 @@ struct PretrainCommand: ParsableCommand {
                     optimizer: OptimizerSettings(
                         learningRates: LearningRates(all: learningRate), warmupSteps: steps / 20),
                     seed: seed.seed),
-                execution: execution.execution,
+                execution: execution,
                 into: directory,
-                checkpoints: resumption.policy(in: work)
+                checkpoints: resumption.policy(in: work, keepsBest: monitoring.keepBest),
+                monitor: monitoring.monitor(
+                    directory: work, execution: execution, validation: validation)
             ) { event in
                 meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
             }
             meter.finish(note: "\(pretrainer.parameterCount) parameters")
         }
-        if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
     }
 
     /// Copies the given tokenizer into `directory`, or trains one there.
@@ -112,7 +147,7 @@ struct PretrainCommand: ParsableCommand {
             }
         } else {
             let trained = try BytePairTrainer.train(
-                texts: try Corpus.documents(of: text), vocabularySize: vocabularySize)
+                texts: try text.flatMap { try Corpus.documents(of: $0.file) }, vocabularySize: vocabularySize)
             try writeAtomically(trained, to: directory.appending(path: "tokenizer.json"))
             try writeAtomically(
                 BytePairTrainer.tokenizerConfiguration, to: directory.appending(path: "tokenizer_config.json"))

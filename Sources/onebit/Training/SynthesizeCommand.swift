@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import JSON
 import ModelDescription
+import OneBitRuntime
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -52,22 +53,31 @@ struct SynthesizeCommand: ParsableCommand {
         var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)
         try writeCorpus(
-            of: checkpoint, tokenizer: try loadTokenizer(from: teacher), settings: settings, threads: threads.threads,
-            to: output, overwrite: overwrite, resumes: resume, progress: progress)
+            of: checkpoint, tokenizer: try loadTokenizer(from: teacher), settings: settings, limits: synthesis.limits,
+            threads: threads.threads, to: output, overwrite: overwrite, resumes: resume, progress: progress)
     }
 }
 
-/// Writes a corpus with progress; a cancelled run leaves the finished batches for `--resume`.
+/// Writes a corpus with progress; a cancelled run leaves what it has for `--resume`.
 func writeCorpus(
-    of teacher: Checkpoint, tokenizer: any Tokenizer, settings: SynthesisSettings, threads: Int?, to output: URL,
-    overwrite: Bool, resumes: Bool, progress: ProgressOptions
+    of teacher: Checkpoint, tokenizer: any Tokenizer, settings: SynthesisSettings, limits: SynthesisLimits,
+    threads: Int?, to output: URL, overwrite: Bool, resumes: Bool, progress: ProgressOptions
 ) throws {
+    let model = try DenseModel(checkpoint: teacher, threads: threads)
     let synthesizer = try CorpusSynthesizer(
-        model: try Transformer(checkpoint: teacher), tokenizer: tokenizer, settings: settings,
-        teacher: try ContentDigest(of: teacher), threads: threads)
-    let meter = progress.meter("synthesize", total: settings.samples, unit: "samples")
+        model: model, tokenizer: tokenizer, settings: settings, teacher: try ContentDigest(of: teacher),
+        arithmetic: model.arithmetic.rawValue, limits: limits)
+    if !progress.quiet {
+        let cache = synthesizer.rows * model.cacheByteCount(positions: settings.maximumLength + 1)
+        StandardStreams.writeError(
+            "synthesize: \(synthesizer.rows) samples side by side in \(model.arithmetic.rawValue), keys and values of "
+                + "up to \(Quantity.bytes(cache))\n")
+    }
+    let meter = progress.meter("synthesize", total: settings.samples * settings.maximumLength, unit: "tokens")
     try synthesizer.write(to: output, resumes: resumes, overwrite: overwrite) { now in
-        meter.update(done: now.samples, note: "\(now.tokens) tokens")
+        meter.update(
+            done: now.tokens, total: now.expectedTokens,
+            note: "\(Quantity.grouped(now.samples))/\(Quantity.grouped(settings.samples)) samples")
     }
     meter.finish()
 }

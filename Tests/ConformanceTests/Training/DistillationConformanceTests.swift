@@ -26,40 +26,55 @@ struct DistillationConformanceTests {
         let start = try ReferenceTensors("data/reference/onebit/student_start.safetensors")
         let teacherCheckpoint = try Checkpoint(directory: SharedData.url("models/stories260K"))
         let teacher = try Transformer(checkpoint: teacherCheckpoint)
+        func tensor(_ name: String) throws -> Tensor { try .floats(start.floats(name), shape: start.shape(name)) }
         let student = try Transformer(
-            configuration: teacherCheckpoint.configuration,
-            oneBit: OneBitSettings(layerNormEpsilon: 1e-5, signGradient: .tanh)
-        ) { try Tensor.floats(try start.floats($0), shape: try start.shape($0)).requiringGradient() }
-        let trained = student.parameters.filter { [.latent, .scales].contains($0.group) }
-
+            configuration: teacherCheckpoint.configuration, oneBit: OneBitSettings(layerNormEpsilon: 1e-5)
+        ) { name, group in
+            group == .latent ? .signs(try SignMatrix(signsOf: tensor(name))) : .tensor(try tensor(name))
+        }
         let tokens = try Tensor.integers(reference.integers("input_ids"), shape: reference.shape("input_ids"))
-        let target = try withoutGradient { try teacher(tokens, hiddenStates: true) }
-        let output = try student(tokens, hiddenStates: true)
-        #expect(try relativeError(target.logits.floats(), reference.floats("teacher_logits")) < 1e-4)
-        #expect(try relativeError(output.logits.floats(), reference.floats("student_logits")) < 1e-4)
+        #expect(try relativeError(teacher(tokens).logits.floats(), reference.floats("teacher_logits")) < 1e-4)
+        #expect(try relativeError(student(tokens).logits.floats(), reference.floats("student_logits")) < 1e-4)
 
-        let loss = try DistillationLoss(
-            weights: LossWeights(klDivergence: 0.01, hiddenStates: 1, languageModel: 1)
-        )(teacher: target, student: output, tokens: tokens)
-        let named = try Dictionary(uniqueKeysWithValues: loss.parts.map { ($0.name, try $0.value.item()) })
+        let recipe = DistillationConfiguration.paper(for: teacherCheckpoint.configuration)
+        let trained = student.trainedParameters(recipe.optimizer.learningRates)
+        #expect(Set(trained.map(\.parameter.group)) == [.latent, .scales])
+        let (recorded, leaves) = try student.recordingGradients(of: Set(trained.map(\.place)))
+        var gradients: [Int: TensorBuffer] = [:]
+        func pass(_ weights: LossWeights, receive: BlockSchedule.Receiver) throws -> (parts: [Double], total: Double) {
+            let objective = TrainingObjective.distillation(teacher: teacher, weights: weights)
+            let parts = try BlockSchedule(objective: objective)(
+                recorded, leaves: leaves, tokens: tokens, share: 1, receive: receive
+            ).floats().map(Double.init)
+            return (parts, objective.total(parts: parts, sequenceLength: tokens.shape[1]))
+        }
         func expectClose(_ found: Double, _ expected: Double, _ name: String) {
             #expect(abs(found - expected) <= 1e-4 * abs(expected), "\(name): \(found), expected \(expected)")
         }
-        expectClose(try #require(named["kl_per_token"]) * 64, parts.klBatchmean, "KL")
-        expectClose(try #require(named["hidden"]), parts.hiddenSum, "hidden")
-        expectClose(try #require(named["language_model"]), parts.studentLmLoss, "language model")
-        // The reference's total is that of its recipe, which has no language-modelling loss.
-        let recipe = DistillationLoss(
-            weights: DistillationConfiguration.paper(for: teacherCheckpoint.configuration).loss.weights)
-        let total = try recipe(teacher: target, student: output, tokens: tokens).total
-        expectClose(try total.item(), parts.total, "total")
+        // The reference's total and gradients are those of its recipe, which has no language-modelling loss.
+        var withLanguageModel = recipe.loss.weights
+        withLanguageModel.languageModel = 1
+        let found = try pass(withLanguageModel) { _ in }
+        expectClose(found.parts[0] * 64, parts.klBatchmean, "KL")
+        expectClose(found.parts[1], parts.hiddenSum, "hidden")
+        expectClose(found.parts[2], parts.studentLmLoss, "language model")
+        let total = try pass(recipe.loss.weights) {
+            for (place, gradient) in $0 { gradients[place] = try TensorBuffer(copying: gradient) }
+        }.total
+        expectClose(total, parts.total, "total")
 
-        let gradients = try total.gradients(by: trained.map(\.tensor)).compactMap(\.self)
-        #expect(gradients.count == trained.count)
-        for (parameter, gradient) in zip(trained, gradients) {
+        for (place, parameter) in trained {
+            let gradient = try #require(gradients[place])
+            if let (input, output) = parameter.scales {
+                try gradient.formLatentGradient(
+                    of: tensor(parameter.name), inputScale: student.parameters[input].value.numbers(),
+                    outputScale: student.parameters[output].value.numbers(), signGradient: recipe.loss.signGradient)
+            }
             let expected = try reference.floats("grad.\(parameter.name)")
-            #expect(try relativeError(gradient.floats(), expected) < 1e-4, "\(parameter.name)")
+            #expect(try relativeError(gradient.tensor.floats(), expected) < 1e-4, "\(parameter.name)")
         }
-        expectClose(try Tensor.jointNorm(gradients), parts.gradNormTotal, "gradient norm")
+        expectClose(
+            try Tensor.jointNorm(trained.compactMap { gradients[$0.place]?.tensor }), parts.gradNormTotal,
+            "gradient norm")
     }
 }

@@ -244,7 +244,7 @@ struct CompressionTests {
             ((try? Data(contentsOf: partial).count) ?? 0) > 0
         }
         #expect(outcome.exitCode == 130, "\(outcome.errors)")
-        #expect(try Data(contentsOf: partial).split(separator: 10).count % 8 == 0)
+        #expect(try Data(contentsOf: partial).last == 10)
         let restart = try await BuiltCommand.run(command)
         #expect(restart.exitCode == 1)
         #expect(restart.errors.contains("--resume"))

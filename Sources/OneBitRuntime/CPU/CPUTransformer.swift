@@ -1,14 +1,14 @@
 import CSignKernels
 import ModelDescription
 
-/// The decoder of a packed model, top to bottom:
+/// The decoder of a model on the CPU, top to bottom:
 ///
 ///     x = embedding[tokens];   x = block(x) for every block;   logits = head(x)
 ///
 /// Every layer is called by all workers of a thread pool with the same ``ForwardPass``; the rows of its loops are shared
 /// out among them. Layers are classes: to pass one on is then one reference count, and not one for each of its vectors, which
 /// a small model would notice at every token.
-struct PackedTransformer: Sendable {
+struct CPUTransformer: Sendable {
     /// `model.embed_tokens`
     let embedding: TokenEmbedding
     /// nil where positions are learned.
@@ -18,24 +18,20 @@ struct PackedTransformer: Sendable {
     /// `model.norm`, `lm_head`
     let head: OutputHead
 
-    /// - Parameter signs: of all linears, in the configuration's order.
     /// - Throws: `CheckpointError`, `TensorFileError`, ``RuntimeError``, `CancellationError`
     init(
-        of checkpoint: Checkpoint, signs: [PackedSigns], headPrecision: HeadPrecision, instructionSet: InstructionSet,
+        of checkpoint: Checkpoint, weights: LinearWeights, headPrecision: HeadPrecision, kernels: Kernels,
         pool: ThreadPool
     ) throws {
         let configuration = checkpoint.configuration
-        let layout = instructionSet.layout
         embedding = try TokenEmbedding(of: checkpoint)
         rotary = try RotaryEmbedding(configuration)
-        let perBlock = configuration.blockLinears(layer: 0).count
         blocks = try (0..<configuration.layerCount).map {
             try Task.checkCancellation()
-            return try DecoderBlock(
-                layer: $0, signs: signs[$0 * perBlock..<($0 + 1) * perBlock], layout: layout, of: checkpoint)
+            return try DecoderBlock(layer: $0, weights: weights, of: checkpoint)
         }
         head = try OutputHead(
-            of: checkpoint, precision: headPrecision, kernels: instructionSet.kernels, pool: pool)
+            of: checkpoint, weights: weights, precision: headPrecision, kernels: kernels, pool: pool)
     }
 
     func callAsFunction(_ pass: ForwardPass) {
@@ -48,6 +44,49 @@ struct PackedTransformer: Sendable {
         }
         guard !pass.logitRows.isEmpty else { return }
         head(hidden, pass)
+    }
+}
+
+/// What the linear layers of a model's blocks are made of.
+enum LinearWeights {
+    /// ±1: those of all layers in the configuration's order.
+    case signs([PackedSigns], SignLayout)
+    /// Floats, which are read from the checkpoint.
+    case dense(DenseKernels, ThreadPool)
+
+    /// Layers of one block that read the same input.
+    ///
+    /// - Parameter linears: a part of the block's linears, with the indices that it has there.
+    func group(_ linears: ArraySlice<LinearDescription>, of checkpoint: Checkpoint) throws -> LinearGroup {
+        switch self {
+        case .signs(let signs, let layout):
+            let block = checkpoint.configuration.blockLinears(layer: 0).count
+            return .signs(
+                SignLinearGroup(
+                    try linears.indices.map {
+                        try SignLinear(linears[$0], signs: signs[linears[$0].layer * block + $0], of: checkpoint)
+                    }, layout: layout))
+        case .dense(let kernels, let pool):
+            return .dense(
+                DenseLinearGroup(
+                    try linears.map { try DenseLinear($0, of: checkpoint, kernels: kernels, pool: pool) }))
+        }
+    }
+}
+
+/// Linear layers that read the same input.
+enum LinearGroup: Sendable {
+    case signs(SignLinearGroup)
+    case dense(DenseLinearGroup)
+
+    /// x: [pass.rows, inputs]; output(i): where layer i writes [pass.rows, its outputs].
+    func callAsFunction(
+        _ x: UnsafePointer<Float>, _ pass: ForwardPass, output: (Int) -> UnsafeMutablePointer<Float>
+    ) {
+        switch self {
+        case .signs(let group): group(x, pass, output: output)
+        case .dense(let group): group(x, rows: pass.rows, pass, output: output)
+        }
     }
 }
 
@@ -97,9 +136,9 @@ final class Norm: Sendable {
 /// p runs over all positions up to t, or over the last `slidingWindow` of them.
 final class Attention: Sendable {
     /// `self_attn.q_proj`, `k_proj`, `v_proj`
-    private let queryKeyValue: SignLinearGroup
+    private let queryKeyValue: LinearGroup
     /// `self_attn.o_proj`
-    private let output: SignLinearGroup
+    private let output: LinearGroup
     /// `self_attn.q_norm`, `k_norm`: of one head
     private let queryNorm: Norm?
     private let keyNorm: Norm?
@@ -111,13 +150,10 @@ final class Attention: Sendable {
     /// Query heads to a key/value head.
     private let groupSize: Int
 
-    /// - Parameter linears: q, k, v and o.
-    init(_ block: BlockDescription, linears: ArraySlice<SignLinear>, layout: SignLayout, of checkpoint: Checkpoint)
-        throws
-    {
+    init(_ block: BlockDescription, weights: LinearWeights, of checkpoint: Checkpoint) throws {
         let configuration = checkpoint.configuration
-        queryKeyValue = SignLinearGroup(Array(linears.prefix(3)), layout: layout)
-        output = SignLinearGroup(Array(linears.suffix(1)), layout: layout)
+        queryKeyValue = try weights.group(block.linears[..<3], of: checkpoint)
+        output = try weights.group(block.linears[3..<4], of: checkpoint)
         queryNorm = try block.queryNorm.map { try Norm($0, of: checkpoint) }
         keyNorm = try block.keyNorm.map { try Norm($0, of: checkpoint) }
         isRotary = if case .rotary = configuration.structure.positions { true } else { false }
@@ -218,18 +254,18 @@ final class MLP: Sendable {
     private static let partChannels = 2048
 
     /// `mlp.gate_proj` where there is one, `mlp.up_proj` (OPT: `fc1`)
-    private let gateUp: SignLinearGroup
+    private let gateUp: LinearGroup
     /// `mlp.down_proj` (OPT: `fc2`)
-    private let down: SignLinearGroup
+    private let down: LinearGroup
     private let isGated: Bool
     private let width: Int
 
-    /// - Parameter linears: gate, if there is one, up and down.
-    init(linears: ArraySlice<SignLinear>, layout: SignLayout) {
-        isGated = linears.count == 3
-        gateUp = SignLinearGroup(Array(linears.dropLast()), layout: layout)
-        down = SignLinearGroup(Array(linears.suffix(1)), layout: layout)
-        width = linears.first!.outputs
+    init(_ block: BlockDescription, weights: LinearWeights, of checkpoint: Checkpoint) throws {
+        let last = block.linears.count - 1
+        isGated = block.gate != nil
+        gateUp = try weights.group(block.linears[4..<last], of: checkpoint)
+        down = try weights.group(block.linears[last...], of: checkpoint)
+        width = block.up.outputs
     }
 
     /// x, y: [rows, hiddenSize].
@@ -266,14 +302,12 @@ final class DecoderBlock: Sendable {
     private let normPlacement: DecoderStructure.NormPlacement
     private let hiddenSize: Int
 
-    /// - Parameter signs: of the block's linears in forward order.
-    init(layer: Int, signs: ArraySlice<PackedSigns>, layout: SignLayout, of checkpoint: Checkpoint) throws {
+    init(layer: Int, weights: LinearWeights, of checkpoint: Checkpoint) throws {
         let block = checkpoint.configuration.block(layer)
-        let linears = try zip(block.linears, signs).map { try SignLinear($0, signs: $1, of: checkpoint) }
         attentionNorm = try Norm(block.attentionNorm, of: checkpoint)
-        attention = try Attention(block, linears: linears[..<4], layout: layout, of: checkpoint)
+        attention = try Attention(block, weights: weights, of: checkpoint)
         mlpNorm = try Norm(block.mlpNorm, of: checkpoint)
-        mlp = MLP(linears: linears[4...], layout: layout)
+        mlp = try MLP(block, weights: weights, of: checkpoint)
         normPlacement = checkpoint.configuration.structure.normPlacement
         hiddenSize = checkpoint.configuration.hiddenSize
     }
@@ -312,11 +346,12 @@ final class DecoderBlock: Sendable {
 ///
 ///     x ← norm(x)          where a norm follows the last block
 ///     x ← x Pᵀ             where the embedding has a width of its own
-///     logits = x Whᵀ       Wh as it is stored or in 8 bits
+///     logits = x Whᵀ       Wh as it is stored, in 8 bits, or in the panels of dense layers
 struct OutputHead: Sendable {
     private enum Matrix: Sendable {
         case stored(FloatMatrix)
         case quantized(QuantizedMatrix)
+        case dense(DenseLinearGroup)
     }
 
     /// Rows of a matrix that one part of the loop over them takes.
@@ -333,18 +368,27 @@ struct OutputHead: Sendable {
     /// Number of the head's input among the hidden states.
     private let stage: Int
 
-    init(of checkpoint: Checkpoint, precision: HeadPrecision, kernels: Kernels, pool: ThreadPool) throws {
+    init(
+        of checkpoint: Checkpoint, weights: LinearWeights, precision: HeadPrecision, kernels: Kernels, pool: ThreadPool
+    ) throws {
         let configuration = checkpoint.configuration
         norm = try configuration.finalNorm.map { try Norm($0, of: checkpoint) }
         projection = try configuration.outputProjection.map { try FloatMatrix($0, of: checkpoint) }
-        let stored = try FloatMatrix(configuration.head, of: checkpoint)
         matrix =
-            switch precision {
-            case .stored: .stored(stored)
-            case .bits8: .quantized(try QuantizedMatrix(stored, kernels: kernels, pool: pool))
+            switch (weights, precision) {
+            case (.dense(let dense, let pool), _):
+                .dense(
+                    DenseLinearGroup([
+                        DenseLinear(try DenseMatrix(configuration.head, of: checkpoint, kernels: dense, pool: pool))
+                    ]))
+            case (.signs, .stored): .stored(try FloatMatrix(configuration.head, of: checkpoint))
+            case (.signs, .bits8):
+                .quantized(
+                    try QuantizedMatrix(
+                        FloatMatrix(configuration.head, of: checkpoint), kernels: kernels, pool: pool))
             }
         hiddenSize = configuration.hiddenSize
-        vocabularySize = stored.rows
+        vocabularySize = configuration.vocabularySize
         stage = configuration.layerCount
     }
 
@@ -354,6 +398,7 @@ struct OutputHead: Sendable {
         return switch matrix {
         case .stored(let matrix): matrix.byteCount + projectionBytes
         case .quantized(let matrix): matrix.byteCount + projectionBytes
+        case .dense(let group): group.byteCount + projectionBytes
         }
     }
 
@@ -380,13 +425,16 @@ struct OutputHead: Sendable {
             }
         }
         pass.hiddenStates?.record(stage, input, pass)
-        pass.parallelFor(vocabularySize, grain: Self.partRows) { range in
-            switch matrix {
-            case .stored(let matrix):
-                matrix.product(rows: range, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
-            case .quantized(let matrix):
-                matrix.product(rows: range, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
+        switch matrix {
+        case .stored(let matrix):
+            pass.parallelFor(vocabularySize, grain: Self.partRows) {
+                matrix.product(rows: $0, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
             }
+        case .quantized(let matrix):
+            pass.parallelFor(vocabularySize, grain: Self.partRows) {
+                matrix.product(rows: $0, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
+            }
+        case .dense(let group): group(input, rows: rows, pass) { _ in pass.logits }
         }
     }
 }

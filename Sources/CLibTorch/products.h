@@ -1,0 +1,14 @@
+#pragma once
+// Matrix products, by the fastest way that libtorch has on the device.
+
+#include <ATen/core/Tensor.h>
+
+namespace onebit {
+
+/// a b of matrices.
+at::Tensor product(const at::Tensor &a, const at::Tensor &b);
+
+/// a bᵀ of matrices.
+at::Tensor product_transposed(const at::Tensor &a, const at::Tensor &b);
+
+}  // namespace onebit

@@ -1,0 +1,22 @@
+#pragma once
+// A matrix of ±1 at one bit per weight, and the products with it.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+namespace onebit {
+
+struct SignMatrix : torch::CustomClassHolder {
+    /// uint8 [rows, ceil(columns / 8)]: bit j of byte k of a row is column 8k + j, 1 means −1; 0 behind the last column.
+    const at::Tensor bits;
+    const int64_t columns;
+
+    SignMatrix(at::Tensor bits, int64_t columns) : bits(std::move(bits)), columns(columns) {}
+
+    int64_t rows() const { return bits.size(0); }
+
+    /// ±1 [rows, columns] as numbers of a type.
+    at::Tensor unpacked(at::ScalarType type) const;
+};
+
+}  // namespace onebit

@@ -1,0 +1,166 @@
+import ModelDescription
+import Torch
+
+/// Bytes that one process of a distillation takes, piece by piece.
+///
+/// Each formula stands beside its piece. Nothing is measured here; `DistillationMemoryTests` and the README hold the sums
+/// against measured peaks.
+public struct DistillationMemory: Sendable, Hashable, Codable {
+    /// One piece, and where it lies.
+    public struct Piece: Sendable, Hashable, Codable {
+        public var name: String
+        public var deviceBytes: Int
+        public var hostBytes: Int
+    }
+
+    public private(set) var pieces: [Piece] = []
+
+    /// In all, on the device that computes; the host where that is the CPU.
+    public var deviceBytes: Int { pieces.reduce(0) { $0 + $1.deviceBytes } }
+    /// In all, in host memory beside an accelerator; 0 where the CPU computes.
+    public var hostBytes: Int { pieces.reduce(0) { $0 + $1.hostBytes } }
+
+    private mutating func add(_ name: String, device: Int = 0, host: Int = 0) {
+        if device + host > 0 { pieces.append(Piece(name: name, deviceBytes: device, hostBytes: host)) }
+    }
+
+    /// What decides the bytes.
+    struct Subject {
+        let model: ModelConfiguration
+        /// Bytes of one number of the teacher as it is stored.
+        let teacherElementBytes: Int
+        /// Bytes of one number that passes compute with.
+        let computeBytes: Int
+        let storage: StorageBytes
+        let rates: LearningRates
+        let sequenceLength: Int
+        /// Rows of the head's chunks.
+        let chunkRows: Int
+    }
+
+    /// Bytes per number of what the optimizer keeps.
+    struct StorageBytes: Hashable {
+        var latent: Double
+        var moment: Double
+        var gradient: Double
+    }
+
+    /// How a process computes.
+    struct Layout: Hashable {
+        var placement: Placement
+        /// The teacher's blocks divided over the group, each gathered as the pass reaches it.
+        var shardsTeacher = false
+        var processes = 1
+        var microBatchSize: Int
+        /// Micro-batches that threads of a small model compute at once.
+        var workers = 1
+        /// Whether an accelerator computes.
+        var isAccelerated: Bool
+    }
+
+    init(_ subject: Subject, layout: Layout) {
+        let (model, storage) = (subject.model, subject.storage)
+        let counts = ParameterCounts(model, rates: subject.rates)
+        let shards = layout.placement == .sharded ? layout.processes : 1
+        func share(_ count: Int, _ bytes: Double) -> Int { Int((Double(count) * bytes / Double(shards)).rounded(.up)) }
+        let statesOnHost = layout.placement == .host || layout.placement == .streamed
+
+        // Weights that a pass reads.
+        let block = counts.linearWeights / model.layerCount
+        let teacherBlocks = counts.linearWeights * subject.teacherElementBytes
+        switch layout.placement {
+        case .streamed:
+            // Two blocks on the device: the one that computes and the one that comes.
+            add("teacher's blocks", device: 2 * block * subject.computeBytes, host: teacherBlocks)
+        default:
+            let divided = layout.shardsTeacher ? teacherBlocks / layout.processes : teacherBlocks
+            let live = layout.shardsTeacher ? 2 * block * subject.computeBytes : 0
+            add("teacher's blocks", device: divided + live)
+        }
+        if subject.teacherElementBytes != subject.computeBytes, layout.placement != .streamed, !layout.shardsTeacher {
+            add("a teacher block in the compute type", device: block * subject.computeBytes)
+        }
+        add("teacher's embeddings, head and norms", device: counts.floats * subject.teacherElementBytes)
+        // One bit per weight; on a CPU two more orders of the same bits, for products with the matrix and its transpose.
+        add("student's signs", device: counts.linearWeights / 8 * (layout.isAccelerated ? 1 : 3))
+        // Frozen ones are the teacher's own tensors.
+        add("student's other values", device: counts.trainedFloats * subject.computeBytes)
+
+        // What the optimizer owns: rows of each trained parameter.
+        func addState(_ name: String, _ bytes: Int) {
+            statesOnHost ? add(name, host: bytes) : add(name, device: bytes)
+        }
+        addState("latent matrices", share(counts.trainedLatents, storage.latent))
+        addState("other trained values", share(counts.trainedFloats, 4))
+        addState("sums of gradients", share(counts.trainedLatents + counts.trainedFloats, storage.gradient))
+        addState("moments", share(counts.trainedLatents + counts.trainedFloats, 2 * storage.moment))
+        if layout.processes > 1, !statesOnHost || layout.processes > 1 {
+            // One block's products on their way to their owners, and the received rows.
+            add("communication buffers", device: 2 * block * 4)
+        }
+        if statesOnHost, layout.isAccelerated { add("pinned buffers", host: 2 * block * 4) }
+
+        // Activations of one micro-batch: block inputs and, in float32, the hidden loss's gradients at them.
+        let tokens = layout.microBatchSize * subject.sequenceLength
+        let (width, layers) = (model.hiddenSize, model.layerCount)
+        let kept = tokens * width * (layers + 1) * (subject.computeBytes + 4)
+        add("inputs of the blocks and gradients at them", device: kept * layout.workers)
+        add("one block live", device: blockActivations(model, tokens: tokens, bytes: subject.computeBytes) * layout.workers)
+        // Largest product dYᵀX, float32, before it is added to its sum.
+        let largest = model.blockLinears(layer: 0).map(\.weightCount).max() ?? 0
+        add("one layer's product", device: largest * 4 * layout.workers)
+        if layout.workers > 1 {
+            // Each worker hands in its micro-batch's gradients as a whole.
+            add(
+                "gradients of the workers",
+                device: (counts.trainedLatents + counts.trainedFloats) * 4 * layout.workers)
+        }
+        // Head: logits of teacher and student, probabilities, and the gradient, float32, of one chunk of tokens.
+        add("logits of one chunk", device: subject.chunkRows * model.vocabularySize * 4 * 4 * layout.workers)
+        if subject.rates.embedding > 0 {
+            add("gradient of head and embedding", device: 2 * model.vocabularySize * model.embeddingSize * 4)
+        }
+        add("libraries and workspace", device: layout.isAccelerated ? 1200 << 20 : 260 << 20)
+    }
+
+    /// What the backward pass of one block, computed again, keeps alive: the norms' inputs and outputs, queries, keys,
+    /// values and the attended values, gate, up and their product, each layer's output before h (for dh), and as much
+    /// again for gradients on their way.
+    private func blockActivations(_ model: ModelConfiguration, tokens: Int, bytes: Int) -> Int {
+        let attention = model.attentionHeadCount * model.headSize
+        let keyValues = 2 * model.keyValueHeadCount * model.headSize
+        let gates = model.block(0).gate == nil ? 1 : 2
+        let numbers = 6 * model.hiddenSize + 4 * attention + 3 * keyValues + (3 * gates + 2) * model.intermediateSize
+        return tokens * numbers * bytes * 3 / 2
+    }
+}
+
+/// Numbers of a model by what becomes of them.
+struct ParameterCounts {
+    /// Weights of the blocks' linear layers.
+    let linearWeights: Int
+    /// Everything else of the teacher.
+    let floats: Int
+    /// Latent weights that are trained.
+    let trainedLatents: Int
+    /// Value vectors, embeddings, head, norms and biases that are trained.
+    let trainedFloats: Int
+
+    init(_ model: ModelConfiguration, rates: LearningRates) {
+        linearWeights = model.linearWeightCount
+        floats = model.parameterCount - model.linearWeightCount
+        trainedLatents = rates.latent > 0 ? linearWeights : 0
+        let scales = model.layerCount * model.blockLinears(layer: 0).reduce(0) { $0 + $1.inputs + $1.outputs }
+        var trained = rates.scales > 0 ? scales : 0
+        for tensor in model.floatTensors {
+            let isMatrix = tensor.shape.count > 1
+            if (isMatrix ? rates.embedding : rates.norm) > 0 { trained += tensor.elementCount }
+        }
+        trainedFloats = trained
+    }
+}
+
+extension DistillationConfiguration {
+    var storageBytes: DistillationMemory.StorageBytes { .init(latent: 4, moment: 4, gradient: 4) }
+    mutating func useSmallestStorage() {}
+}

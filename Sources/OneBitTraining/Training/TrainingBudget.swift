@@ -1,0 +1,55 @@
+/// How long, and on how much at a time, a model is trained.
+public struct TrainingBudget: Sendable, Hashable, Codable {
+    /// The length of a run.
+    public enum Length: Sendable, Hashable {
+        /// Optimizer steps.
+        case steps(Int)
+        /// Passes over the corpus.
+        case epochs(Double)
+    }
+
+    public var length: Length
+    /// Sequences per step.
+    public var batchSize: Int
+    /// Tokens per sequence.
+    public var sequenceLength: Int
+
+    public init(length: Length, batchSize: Int, sequenceLength: Int) {
+        self.length = length
+        self.batchSize = batchSize
+        self.sequenceLength = sequenceLength
+    }
+
+    /// Tokens per optimizer step.
+    public var tokensPerStep: Int { batchSize * sequenceLength }
+
+    /// Optimizer steps over a corpus of so many tokens.
+    public func steps(corpusTokens: Int) -> Int {
+        switch length {
+        case .steps(let steps): steps
+        case .epochs(let epochs):
+            max(1, Int((Double(corpusTokens) * epochs / Double(tokensPerStep)).rounded(.up)))
+        }
+    }
+}
+
+extension TrainingBudget.Length: Codable {
+    private enum CodingKeys: CodingKey { case steps, epochs }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        if let steps = try container.decodeIfPresent(Int.self, forKey: .steps) {
+            self = .steps(steps)
+        } else {
+            self = .epochs(try container.decode(Double.self, forKey: .epochs))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        switch self {
+        case .steps(let steps): try container.encode(steps, forKey: .steps)
+        case .epochs(let epochs): try container.encode(epochs, forKey: .epochs)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+import CLibTorch
+
+/// What the output head adds to a loss, and how it is computed.
+public struct HeadLoss: Sendable {
+    /// Factor of Σ KL(teacher ‖ student) over rows.
+    public var divergenceWeight: Double
+    /// Factor of Σ −log p(target) over rows.
+    public var crossEntropyWeight: Double
+    /// Rows whose logits exist at a time.
+    public var rowsAtATime: Int
+
+    public init(divergenceWeight: Double, crossEntropyWeight: Double, rowsAtATime: Int) {
+        self.divergenceWeight = divergenceWeight
+        self.crossEntropyWeight = crossEntropyWeight
+        self.rowsAtATime = rowsAtATime
+    }
+
+    /// A linear output head and what it reads: logits are `input` weightᵀ.
+    public struct Head: Sendable {
+        /// [rows, width].
+        public let input: Tensor
+        /// [vocabulary, width].
+        public let weight: Tensor
+
+        public init(input: Tensor, weight: Tensor) {
+            self.input = input
+            self.weight = weight
+        }
+    }
+
+    public struct Result: Sendable {
+        /// Σ KL and Σ −log p(target) over rows, in nats, without their factors: [2].
+        public let sums: Tensor
+        /// The loss's gradient by the student's input.
+        public let inputGradient: Tensor
+        /// Its gradient by the student's weight, float32; nil where not asked for.
+        public let weightGradient: Tensor?
+    }
+
+    /// Computes loss and gradients. Logits of some rows at a time are all that is ever there; what is summed over the
+    /// vocabulary and over rows is summed in float32.
+    ///
+    /// - Parameters:
+    ///   - student: The head that learns.
+    ///   - teacher: The head that it learns from; without one there is no divergence.
+    ///   - targets: Tokens [rows] to predict, −1 for none; without it there is no cross entropy.
+    ///   - wantsWeightGradient: Whether the student's weight is trained.
+    public func callAsFunction(
+        student: Head, teacher: Head?, targets: Tensor?, wantsWeightGradient: Bool
+    ) throws -> Result {
+        let settings = lt_head_loss_settings(
+            divergence_weight: divergenceWeight, cross_entropy_weight: crossEntropyWeight,
+            rows_at_a_time: Int64(rowsAtATime), wants_head_gradient: wantsWeightGradient)
+        var result = [OpaquePointer?](repeating: nil, count: 3)
+        try Tensor.withHandles([student.input, student.weight, teacher?.input, teacher?.weight, targets]) {
+            try check(
+                lt_head_loss($0[0], $0[1], $0[2], $0[3], $0[4], settings, &result), "the loss of the output head")
+        }
+        let tensors = Tensor.adopt(result)
+        guard let sums = tensors[0], let inputGradient = tensors[1] else {
+            throw TorchError.last(in: "the loss of the output head")
+        }
+        return Result(sums: sums, inputGradient: inputGradient, weightGradient: tensors[2])
+    }
+}
+
+extension Tensor {
+    /// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖², computed in float32, and `weight` times its gradient by these states s.
+    public func directionLoss(fromTeacher teacher: Tensor, weight: Double) throws -> (loss: Tensor, gradient: Tensor) {
+        let operation = "the hidden-state loss"
+        var result = [OpaquePointer?](repeating: nil, count: 2)
+        try Tensor.withHandles([teacher, self]) {
+            try check(lt_direction_loss($0[0], $0[1], weight, &result), operation)
+        }
+        let tensors = Tensor.adopt(result)
+        guard let loss = tensors[0], let gradient = tensors[1] else { throw TorchError.last(in: operation) }
+        return (loss, gradient)
+    }
+}

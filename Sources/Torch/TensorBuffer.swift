@@ -1,0 +1,119 @@
+import CLibTorch
+
+/// Storage that is written in place: keys and values, sums of gradients, what an optimizer moves.
+///
+/// Not `Sendable`: one thread at a time writes and reads. A view from ``tensor`` or ``slices(along:from:count:)`` shows
+/// later writes to what is in it, so whoever owns the buffer uses views only until these elements are written again.
+public final class TensorBuffer {
+    /// A view of all of it.
+    public let tensor: Tensor
+    public let shape: [Int]
+
+    /// Storage of `shape` with elements of any value.
+    public init(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws {
+        self.shape = shape
+        tensor = try .compute("a buffer of shape \(shape)") { _ in
+            lt_empty(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
+        }
+    }
+
+    private init(owning tensor: Tensor, shape: [Int]) {
+        self.tensor = tensor
+        self.shape = shape
+    }
+
+    /// A copy of a tensor.
+    public convenience init(copying source: Tensor, dtype: DType = .float32) throws {
+        try self.init(source.shape, dtype: dtype, device: source.device)
+        try write(source)
+    }
+
+    /// Storage of zeros.
+    public static func zeros(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws -> TensorBuffer {
+        TensorBuffer(owning: try .zeros(shape, dtype: dtype, device: device), shape: shape)
+    }
+
+    /// Writes `source`, of this shape, over everything.
+    public func write(_ source: Tensor) throws { try write(source, along: 0, from: 0) }
+
+    /// Adds `source`, of this shape and any float type.
+    public func add(_ source: Tensor) throws {
+        try Tensor.withHandles([tensor, source]) { try check(lt_accumulate($0[0], $0[1]), "a sum in a buffer") }
+    }
+
+    /// Writes `source` over the slices along `dimension` from `start` on, outside the backward pass.
+    public func write(_ source: Tensor, along dimension: Int, from start: Int) throws {
+        try Tensor.withHandles([tensor, source]) {
+            try check(lt_write($0[0], Int32(dimension), Int64(start), $0[1]), "a write into a buffer")
+        }
+    }
+
+    /// A view of `count` slices from `start` along `dimension`.
+    public func slices(along dimension: Int, from start: Int, count: Int) throws -> Tensor {
+        try tensor.narrowed(dimension, from: start, length: count)
+    }
+}
+
+/// How the gradient passes through the sign function, whose own derivative is zero almost everywhere.
+public enum SignGradient: String, Sendable, Codable, CaseIterable {
+    /// `dw = dy (1.001 − tanh²w)`, as the paper's released code has it.
+    case tanh
+    /// `dw = dy` where `|w| < 1`, else 0: the hard straight-through estimator.
+    case hard
+
+    var bridged: lt_sign_gradient {
+        switch self {
+        case .tanh: LT_SIGN_TANH
+        case .hard: LT_SIGN_HARD
+        }
+    }
+}
+
+// MARK: The optimizer's step
+
+extension TensorBuffer {
+    /// Turns the sum P = dYᵀ X [out, in] that is here into the gradient of the latent matrix: P ⊙ (h gᵀ) ⊙ sign′(W).
+    ///
+    /// - Parameters:
+    ///   - latent: W, or some of its rows, whose P then is here.
+    ///   - inputScale: g [in].
+    ///   - outputScale: h of these rows.
+    ///   - signGradient: sign′.
+    public func formLatentGradient(
+        of latent: Tensor, inputScale: Tensor, outputScale: Tensor, signGradient: SignGradient
+    ) throws {
+        try Tensor.withHandles([tensor, latent, inputScale, outputScale]) {
+            try check(
+                lt_latent_gradient($0[0], $0[1], $0[2], $0[3], signGradient.bridged), "the gradient of a latent matrix")
+        }
+    }
+
+    /// Moves the parameter that is here by one AdamW step (Loshchilov & Hutter 2019), d being the gradient times
+    /// `gradientFactor`, float32 throughout:
+    ///
+    ///     m ← β₁ m + (1 − β₁) d,  v ← β₂ v + (1 − β₂) d²
+    ///     w ← w − η (λ w + m̂ / (√v̂ + ε)),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
+    ///
+    /// - Parameters:
+    ///   - gradient: of the loss by w; scaled in place.
+    ///   - firstMoment: m, the running mean of the gradient.
+    ///   - secondMoment: v, the running mean of its square.
+    ///   - gradientFactor: what clipping leaves of the gradient.
+    ///   - step: t, counted from 1.
+    ///   - learningRate: η.
+    ///   - beta1: β₁.
+    ///   - beta2: β₂.
+    ///   - epsilon: ε.
+    ///   - weightDecay: λ.
+    public func stepAdamW(
+        gradient: TensorBuffer, firstMoment: TensorBuffer, secondMoment: TensorBuffer, gradientFactor: Double,
+        step: Int, learningRate: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double
+    ) throws {
+        let settings = lt_adamw_settings(
+            step: Int64(step), learning_rate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
+            weight_decay: weightDecay, gradient_factor: gradientFactor)
+        try Tensor.withHandles([tensor, gradient.tensor, firstMoment.tensor, secondMoment.tensor]) {
+            try check(lt_adamw($0[0], $0[1], $0[2], $0[3], settings), "an AdamW step")
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import ArgumentParser
+import Foundation
+import LanguageModel
+import ModelDescription
+import OneBitTraining
+
+extension Placement: ExpressibleByArgument {}
+
+/// What a run may take, and whether it is only planned.
+struct PlanOptions: ParsableArguments {
+    @Flag(help: "Print what the run would take, stage by stage, and stop.")
+    var plan = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Time for everything, such as 90m, 2h or 1h30m: samples, sequence length and steps are chosen to fit.",
+            valueName: "time"))
+    var timeBudget: TimeAmount?
+
+    @Option(
+        help: ArgumentHelp(
+            "Where latents and moments lie: resident, sharded, host or streamed; the fastest that fits, unless given."))
+    var placement: Placement?
+
+    @Option(help: ArgumentHelp("With --plan: memory of each accelerator, such as 80GB.", valueName: "bytes"))
+    var deviceMemory: ByteAmount?
+
+    @Option(help: ArgumentHelp("With --plan: accelerators, of one machine.", valueName: "n"))
+    var devices: Int?
+
+    @Option(help: ArgumentHelp("With --plan: memory of the machine, such as 256GB.", valueName: "bytes"))
+    var hostMemory: ByteAmount?
+
+    func validate() throws {
+        if !plan, deviceMemory != nil || devices != nil || hostMemory != nil {
+            throw ValidationError("--device-memory, --devices and --host-memory describe another machine: they go with --plan.")
+        }
+        if let devices, !(1...65536).contains(devices) { throw ValidationError("--devices must be 1 or more.") }
+        if devices != nil, deviceMemory == nil { throw ValidationError("--devices goes with --device-memory.") }
+    }
+
+    /// The machine that is planned for: this one, unless another is described.
+    func machine(processes: Int = 1) -> Machine {
+        Machine(
+            processes: devices ?? processes, deviceBytes: deviceMemory?.bytes,
+            hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable ?? Int(ProcessInfo.processInfo.physicalMemory))
+    }
+}
+
+/// A time on the command line: a number with s, m, h or d, or several of them.
+struct TimeAmount: ExpressibleByArgument {
+    let seconds: Double
+
+    init?(argument: String) {
+        let pattern = /(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)/
+        var rest = Substring(argument.lowercased())
+        var seconds = 0.0
+        guard !rest.isEmpty else { return nil }
+        while !rest.isEmpty {
+            guard let match = rest.prefixMatch(of: pattern), let number = Double(match.1) else { return nil }
+            let unit: Double =
+                switch match.2 {
+                case "s", "sec": 1
+                case "m", "min": 60
+                case "h": 3600
+                default: 86_400
+                }
+            seconds += number * unit
+            rest = rest[match.range.upperBound...].drop(while: \.isWhitespace)
+        }
+        guard seconds > 0, seconds.isFinite else { return nil }
+        self.seconds = seconds
+    }
+}
+
+/// A number of bytes on the command line: 80GB, 24GiB, 512MB.
+struct ByteAmount: ExpressibleByArgument {
+    let bytes: Int
+
+    init?(argument: String) {
+        guard let match = argument.lowercased().wholeMatch(of: /(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb|kib|mib|gib|tib)/),
+            let number = Double(match.1)
+        else { return nil }
+        let units: [Substring: Double] = [
+            "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 0x1p10, "mib": 0x1p20, "gib": 0x1p30,
+            "tib": 0x1p40,
+        ]
+        guard let unit = units[match.2], number > 0, number * unit < 0x1p62 else { return nil }
+        bytes = Int(number * unit)
+    }
+}
+
+extension PlanError: CommandLineAdvice {
+    var commandLineAdvice: String? {
+        switch self {
+        case .doesNotFit(_, _, _, let nearest):
+            nearest.map { "What fits: \($0). See --latent-storage, --moment-storage, --sequence-length, --placement." }
+                ?? "Nothing fits on this machine, down to sequences of 128 tokens."
+        case .noPlacement: "Leave --placement out, or start as many processes as it needs."
+        case .notEnoughTime: "Give a longer --time-budget."
+        case .notEnoughDisk: "Free space there, or give another --output."
+        }
+    }
+}
