@@ -36,11 +36,4 @@ extension Tensor {
             return Tensor.adopt(gradients)
         }
     }
-
-    /// The joint 2-norm of several tensors; 0 without any.
-    public static func jointNorm(_ tensors: [Tensor]) throws -> Double {
-        var norm = 0.0
-        try withHandles(tensors) { try check(lt_joint_norm($0, Int32($0.count), &norm), "the norm of the gradients") }
-        return norm
-    }
 }

@@ -32,7 +32,7 @@ struct CalibrationTests {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             try configuration.jsonData(quantization: nil).write(to: directory.appending(path: "config.json"))
             try Pretrainer(configuration: configuration, elementType: .float32, seed: 5).run(
-                corpus: TrainingCorpus(TinyModels.tokens), configuration: TinyModels.pretraining(steps: 60),
+                tokens: TrainingCorpus(TinyModels.tokens), configuration: TinyModels.pretraining(steps: 60),
                 into: directory, checkpoints: nil, observe: { _ in })
             teacher = try Checkpoint(directory: directory)
         }
@@ -112,6 +112,20 @@ struct CalibrationTests {
                 ).map(\.relativeError))
         }
         for (exact, rounded) in zip(errors[0], errors[1]) { #expect(abs(exact - rounded) < 0.05) }
+    }
+
+    @Test("Blocks that are trained by themselves come closer to the teacher's")
+    func blockWise() throws {
+        let work = try Work(TinyModels.configuration())
+        var divergences: [Double] = []
+        for steps in [0, 60] {
+            try Self.initializer(work.teacher.configuration) {
+                $0.blockSteps = steps
+                $0.blockLearningRate = 5e-3
+            }.run(teacher: work.teacher, text: Self.text, destination: work.url("\(steps)"))
+            divergences.append(try work.divergence(of: work.url("\(steps)")))
+        }
+        #expect(divergences[1] < 0.9 * divergences[0], "KL \(divergences)")
     }
 
     @Test("Latent weights of signs alone have the magnitude of the recipe")

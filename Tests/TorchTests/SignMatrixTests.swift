@@ -6,7 +6,7 @@ import Testing
 struct SignMatrixTests {
     @Test("Bits are in the order of packed checkpoints; sign(0) and sign(−0) are +1")
     func bits() throws {
-        let latent: [Float] = [-1, 2, 0, -0.0, -3, 1, 1, -1e-30, -5, 4, /**/ 1, 1, 1, -1, 1, 1, 1, 1, 1, -2]
+        let latent: [Float] = [-1, 2, 0, -0.0, -3, 1, 1, -1e-30, -5, 4, 1, 1, 1, -1, 1, 1, 1, 1, 1, -2]
         let signs = try SignMatrix(signsOf: .floats(latent, shape: [2, 10]))
         #expect((signs.rows, signs.columns) == (2, 10))
         #expect(try signs.bits.integers() == [0b1001_0001, 0b01, 0b1000, 0b10])

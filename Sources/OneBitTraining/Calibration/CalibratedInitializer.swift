@@ -64,12 +64,10 @@ public struct CalibratedInitializer: Sendable {
         return try StagedDirectory.write(to: destination, overwrite: overwrite) { directory in
             let reports = try withoutActuallyEscaping(progress) { progress in
                 try withStopTest(threadsPerOperation: threadsPerOperation(for: teacher.configuration)) {
-                    try withoutGradient {
-                        try CalibrationRun(
-                            teacher: teacher, sequences: sequences, initializer: self, directory: directory,
-                            progress: progress
-                        ).run()
-                    }
+                    try CalibrationRun(
+                        teacher: teacher, sequences: sequences, initializer: self, directory: directory,
+                        progress: progress
+                    ).run()
                 }
             }
             let quantization = QuantizationConfiguration(
@@ -132,7 +130,7 @@ public struct CalibratedInitializer: Sendable {
     public func cost(for teacher: ModelConfiguration, textTokens: Int) -> Cost {
         let length = settings.sequenceLength
         let tokens = min(textTokens / length, settings.tokens / length) * length
-        let streams = tokens * (2 * teacher.hiddenSize + teacher.attentionHeadCount * teacher.headSize)
+        let streams = tokens * ((settings.blockSteps > 0 ? 3 : 2) * teacher.hiddenSize + teacher.attentionHeadCount * teacher.headSize)
         let linears = teacher.blockLinears(layer: 0)
         let block = linears.reduce(0) { $0 + $1.weightCount }
         let largestInput = linears.map(\.inputs).max() ?? 0
@@ -145,10 +143,14 @@ public struct CalibratedInitializer: Sendable {
             + [linears[0].inputs, linears[3].inputs, teacher.hiddenSize, teacher.intermediateSize]
             .reduce(0.0) { $0 + Double($1 * $1) * 0.6 }
         let perBlock = linears.reduce(0.0) { $0 + Double($1.weightCount) * Double($1.inputs) * Double(4 + 2 * settings.sweeps) }
+        let trainedTokens = settings.blockSteps * BlockTraining.stepTokens(sequenceLength: length)
+        let training = 4 * Double(block) * Double(trainedTokens)
+        // Latent weights, gradients and both moments; a step's activations.
+        let trained = trainedTokens > 0 ? 4 * block + 2 * chunk : 0
         return Cost(
             tokens: tokens,
-            bytes: settings.storage.byteWidth * streams + 4 * (2 * block + problem + chunk),
-            multiplications: Double(teacher.layerCount) * (perToken * Double(tokens) + perBlock))
+            bytes: settings.storage.byteWidth * streams + 4 * (2 * block + problem + chunk + trained),
+            multiplications: Double(teacher.layerCount) * (perToken * Double(tokens) + perBlock + training))
     }
 
     /// Tokens of one pass through a block.
@@ -174,6 +176,8 @@ private final class CalibrationRun {
     private let studentStream: TensorBuffer
     /// What the student's attention gives to its output layer [sequences, T, H·D].
     private let contexts: TensorBuffer
+    /// What enters the student's block; nil where blocks are not trained.
+    private let inputs: TensorBuffer?
     private var reports: [CalibratedInitializer.LayerReport] = []
     private var completed = 0
 
@@ -199,10 +203,13 @@ private final class CalibrationRun {
         teacherStream = try TensorBuffer([sequences.count, length, configuration.hiddenSize], dtype: storage)
         studentStream = try TensorBuffer([sequences.count, length, configuration.hiddenSize], dtype: storage)
         contexts = try TensorBuffer([sequences.count, length, width], dtype: storage)
+        inputs =
+            initializer.settings.blockSteps > 0
+            ? try TensorBuffer([sequences.count, length, configuration.hiddenSize], dtype: storage) : nil
     }
 
     func run() throws -> [CalibratedInitializer.LayerReport] {
-        try embed()
+        try withoutGradient { try embed() }
         for layer in 0..<configuration.layerCount { try calibrate(configuration.block(layer)) }
         for tensor in configuration.outputTensors { _ = try copy(tensor) }
         try writer.finish()
@@ -231,6 +238,12 @@ private final class CalibrationRun {
         }
     }
 
+    /// A chunk's sequences of another buffer.
+    private func slices(_ buffer: TensorBuffer, like chunk: Chunk) throws -> Tensor {
+        try buffer.slices(along: 0, from: chunk.first, count: chunk.student.shape[0])
+            .converted(to: .float32, device: device)
+    }
+
     /// Fills both streams with the embeddings, which teacher and student share.
     private func embed() throws {
         var tensors: [String: Tensor] = [:]
@@ -253,10 +266,48 @@ private final class CalibrationRun {
     // MARK: One block
 
     private func calibrate(_ description: BlockDescription) throws {
+        var (layers, block) = try withoutGradient {
+            try inputs?.write(studentStream.tensor)
+            return try fitted(description)
+        }
+        if let inputs {
+            let training = BlockTraining(
+                description: description, configuration: configuration, settings: initializer.settings,
+                positions: try tokenPositions(), seed: initializer.seed)
+            (layers, block) = try training.run(layers, of: block, inputs: inputs, targets: teacherStream)
+        }
+        for (linear, layer) in zip(description.linears, layers) {
+            try checkCancellation()
+            try writer.write(linear.weightName, floats: layer.latent)
+            try writer.write(linear.outputScaleName, floats: layer.outputScale)
+            try writer.write(linear.inputScaleName, floats: layer.inputScale)
+        }
+        guard description.layer + 1 < configuration.layerCount else { return }
+        let positions = try tokenPositions()
+        try withoutGradient {
+            try forEachChunk { chunk in
+                let sum: Tensor
+                if let inputs {
+                    sum = try block(slices(inputs, like: chunk), at: positions)
+                } else {
+                    sum = try block.sum(chunk.student, block.mlp(block.input(chunk.student, block.mlpNorm)), block.mlpNorm)
+                }
+                try studentStream.write(sum, along: 0, from: chunk.first)
+            }
+        }
+    }
+
+    private func tokenPositions() throws -> TokenPositions {
         let length = initializer.settings.sequenceLength
-        let tokenPositions = TokenPositions(
+        return TokenPositions(
             rotary: try positions.rotary?.rows(from: 0, length: length, sequenceLength: length), learned: nil,
             attention: .sequences(try positions.masks(length: length, after: 0)))
+    }
+
+    /// Fits the layers of a block in their order. The teacher's stream then is what leaves the block, the student's what
+    /// enters its MLP.
+    private func fitted(_ description: BlockDescription) throws -> (layers: [CalibratedLayer], block: TransformerBlock) {
+        let tokenPositions = try tokenPositions()
         var floats: [String: Tensor] = [:]
         for tensor in description.floatTensors { floats[tensor.name] = try copy(tensor) }
         let weights = try Dictionary(
@@ -272,6 +323,7 @@ private final class CalibrationRun {
             linear: { .dense(weight: try require(weights[$0.name]), bias: bias($0)) })
         // The student starts as the teacher; its layers become one-bit layers one after another.
         var student = teacher
+        var fittedLayers: [CalibratedLayer] = []
         /// Fits layers to what `collect` adds, and gives the student's.
         func fit(
             _ layers: [LinearDescription], _ collect: (inout LayerStatistics) throws -> Void
@@ -281,7 +333,11 @@ private final class CalibrationRun {
             let fits = try statistics.fits(
                 weights: layers.map { try require(weights[$0.name]) }, damping: initializer.settings.damping,
                 of: (layers, self.teacher.directory))
-            return try zip(layers, fits).map { try write($0, $1, bias: bias($0)) }
+            return try zip(layers, fits).map { linear, fit in
+                let layer = try solve(linear, fit)
+                fittedLayers.append(layer)
+                return try layer.linear(bias: bias(linear), device: device)
+            }
         }
         /// What the teacher's layers give, without their biases, which the student has too.
         func outputs(_ layers: [LinearDescription], _ x: Tensor) throws -> [Tensor] {
@@ -320,8 +376,7 @@ private final class CalibrationRun {
         let expanders = [description.gate, description.up].compactMap(\.self)
         let fittedExpanders = try fit(expanders) { statistics in
             try forEachChunk { chunk in
-                let context = try contexts.slices(along: 0, from: chunk.first, count: chunk.student.shape[0])
-                    .converted(to: .float32, device: device)
+                let context = try slices(contexts, like: chunk)
                 let sum = try student.sum(chunk.student, student.attention.output(context), student.attentionNorm)
                 try studentStream.write(sum, along: 0, from: chunk.first)
                 let target = try outputs(expanders, teacher.input(chunk.teacher, teacher.mlpNorm))
@@ -341,12 +396,7 @@ private final class CalibrationRun {
                 try teacherStream.write(sum, along: 0, from: chunk.first)
             }
         }[0]
-        guard description.layer + 1 < configuration.layerCount else { return }
-        try forEachChunk { chunk in
-            let sum = try student.sum(
-                chunk.student, student.mlp(student.input(chunk.student, student.mlpNorm)), student.mlpNorm)
-            try studentStream.write(sum, along: 0, from: chunk.first)
-        }
+        return (fittedLayers, student)
     }
 
     // MARK: Tensors
@@ -366,23 +416,14 @@ private final class CalibrationRun {
         return try teacher.tensor(name).converted(to: .float32, device: device)
     }
 
-    /// Solves a layer, writes it, and gives it.
-    private func write(_ linear: LinearDescription, _ fit: LayerFit, bias: Tensor?) throws -> LinearLayer {
+    private func solve(_ linear: LinearDescription, _ fit: LayerFit) throws -> CalibratedLayer {
         let layer = try fit.solved(
             recipe: initializer.recipe, sweeps: initializer.settings.sweeps,
             seed: initializer.seed &+ UInt64(reports.count))
-        try writer.write(linear.weightName, floats: layer.latent)
-        try writer.write(linear.outputScaleName, floats: layer.outputScale)
-        try writer.write(linear.inputScaleName, floats: layer.inputScale)
         let report = CalibratedInitializer.LayerReport(name: linear.name, relativeError: layer.relativeError)
         reports.append(report)
         try advance(by: linear.weightCount, report)
-        return .oneBit(
-            signs: try Torch.SignMatrix(
-                signsOf: .floats(layer.latent, shape: [linear.outputs, linear.inputs], device: device)),
-            product: nil, inputScale: try .floats(layer.inputScale, shape: [linear.inputs], device: device),
-            outputScale: try .floats(layer.outputScale, shape: [linear.outputs], device: device), bias: bias,
-            settings: OneBitSettings(layerNormEpsilon: nil))
+        return layer
     }
 
     private func advance(by weights: Int, _ report: CalibratedInitializer.LayerReport?) throws {

@@ -15,6 +15,10 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
     /// How much of the difference between the teacher's and the student's residual stream a layer that adds to the stream
     /// makes up for: 0 imitates the teacher's layer, 1 aims at the teacher's stream.
     public var residualCorrection: Double
+    /// Optimizer steps that each block is trained for once its layers are fitted; 0 for none.
+    public var blockSteps: Int
+    /// Peak learning rate of these steps.
+    public var blockLearningRate: Double
     /// What the residual streams are kept in.
     public var storage: StreamStorage
 
@@ -37,6 +41,8 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
         damping = 0.01
         sweeps = 2
         residualCorrection = 1
+        blockSteps = 0
+        blockLearningRate = 1e-3
         storage = .float32
     }
 
@@ -52,6 +58,10 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
         try check(damping > 0 && damping.isFinite, "damping", damping, "a number above 0")
         try check((0...100).contains(sweeps), "sweeps", sweeps, "0 to 100")
         try check((0...1).contains(residualCorrection), "residual correction", residualCorrection, "0 to 1")
+        try check((0...1_000_000).contains(blockSteps), "block-wise steps", blockSteps, "0 or more")
+        try check(
+            blockLearningRate > 0 && blockLearningRate < 1, "block-wise learning rate", blockLearningRate,
+            "a number above 0 and below 1")
     }
 }
 

@@ -106,11 +106,11 @@ struct LayerFit {
 /// A layer as it stands in the start checkpoint.
 struct CalibratedLayer {
     /// W [out, in], row-major: its signs are the layer's.
-    let latent: [Float]
+    var latent: [Float]
     /// g [in].
-    let inputScale: [Float]
+    var inputScale: [Float]
     /// h [out].
-    let outputScale: [Float]
+    var outputScale: [Float]
     /// Norm of what is left of the teacher's outputs, by theirs.
     let relativeError: Double
 
@@ -156,5 +156,15 @@ struct CalibratedLayer {
         self.inputScale = g
         self.outputScale = h
         self.relativeError = relativeError
+    }
+
+    /// The layer as passes compute with it.
+    func linear(bias: Tensor?, device: Device) throws -> LinearLayer {
+        let (rows, columns) = (outputScale.count, inputScale.count)
+        return .oneBit(
+            signs: try Torch.SignMatrix(signsOf: .floats(latent, shape: [rows, columns], device: device)),
+            product: nil, inputScale: try .floats(inputScale, shape: [columns], device: device),
+            outputScale: try .floats(outputScale, shape: [rows], device: device), bias: bias,
+            settings: OneBitSettings(layerNormEpsilon: nil))
     }
 }

@@ -73,15 +73,13 @@ public struct Distiller {
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
         try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let (start, device) = (start, execution.stateDevice)
             let loop = try TrainingLoop(
                 model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
                 signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,
                 optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration.training,
                 inputs: inputs, execution: execution,
-                initial: { parameter, rows in
+                initial: { [start] parameter, rows in
                     try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
-                        .converted(to: .float32, device: device)
                 })
             return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { student, events in
                 try student.write(

@@ -19,7 +19,7 @@ struct TokenPositions {
     }
 }
 
-/// Rows of a pass that are the next tokens of one cached sequence, or of sequences of equal length.
+/// Rows of a pass that are the next tokens of one cached sequence.
 struct DecodingSlice {
     let cache: KeyValueCache
     let rows: Range<Int>

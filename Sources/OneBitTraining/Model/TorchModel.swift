@@ -84,7 +84,7 @@ private final class TorchDecodingContext: DecodingContext {
         guard capacity <= maximum else { throw LanguageModelError.contextExceeded(tokens: capacity, maximum: maximum) }
         try AvailableMemory.require(
             model.cacheByteCount(positions: capacity), for: "The key/value cache of \(capacity) positions")
-        caches[slot] = try model.model.makeCache(batch: 1, capacity: capacity)
+        caches[slot] = try model.model.makeCache(capacity: capacity)
         return SequenceID(index: slot)
     }
 
@@ -136,16 +136,16 @@ private final class TorchDecodingContext: DecodingContext {
     }
 }
 
-/// Keys and values of the tokens read so far, for one batch of sequences of equal length.
+/// Keys and values of the tokens of one sequence that were read so far.
 ///
 /// Memory follows the length: the buffers double as they fill, up to the capacity. Used from one thread at a time; what
 /// ``append(layer:keys:values:)`` returns is read in the same pass only.
 final class KeyValueCache {
-    /// Tokens per sequence.
+    /// Tokens that are stored.
     private(set) var length = 0
-    /// Most tokens per sequence.
+    /// Most tokens.
     let capacity: Int
-    /// [batch, heads, allocated, headSize] per layer.
+    /// [1, heads, allocated, headSize] per layer.
     private var keys: [TensorBuffer]
     private var values: [TensorBuffer]
     private var allocated: Int
@@ -155,15 +155,14 @@ final class KeyValueCache {
     private static let firstAllocation = 64
 
     init(
-        layers: Int, batch: Int, heads: Int, headSize: Int, capacity: Int, dtype: DType = .float32,
-        device: Device = .cpu
+        layers: Int, heads: Int, headSize: Int, capacity: Int, dtype: DType = .float32, device: Device = .cpu
     ) throws {
         self.capacity = capacity
         self.dtype = dtype
         self.device = device
         let positions = min(capacity, Self.firstAllocation)
         allocated = positions
-        let shape = [batch, heads, positions, headSize]
+        let shape = [1, heads, positions, headSize]
         keys = try (0..<layers).map { _ in try TensorBuffer(shape, dtype: dtype, device: device) }
         values = try (0..<layers).map { _ in try TensorBuffer(shape, dtype: dtype, device: device) }
     }
@@ -173,10 +172,10 @@ final class KeyValueCache {
         let needed = length + count
         guard needed > allocated else { return }
         precondition(needed <= capacity, "\(needed) tokens in a cache of \(capacity)")
-        try reallocate(positions: min(capacity, max(needed, 2 * allocated))) { $0 }
+        try reallocate(positions: min(capacity, max(needed, 2 * allocated)))
     }
 
-    /// Stores the keys and values [batch, heads, n, headSize] of `layer` behind the ones there and returns all of them.
+    /// Stores the keys and values [1, heads, n, headSize] of `layer` behind the ones there and returns all of them.
     func append(layer: Int, keys newKeys: Tensor, values newValues: Tensor) throws -> (keys: Tensor, values: Tensor) {
         try keys[layer].write(newKeys, along: 2, from: length)
         try values[layer].write(newValues, along: 2, from: length)
@@ -193,23 +192,12 @@ final class KeyValueCache {
     /// Forgets the tokens from `length` on.
     func truncate(to length: Int) { self.length = min(self.length, max(0, length)) }
 
-    /// Keeps only the sequences numbered `rows`.
-    func select(rows: [Int]) throws {
-        let indices = try Tensor.integers(rows, shape: [rows.count], device: device)
-        try reallocate(positions: allocated, rows: rows.count) { try $0.selecting(indices, along: 0) }
-    }
-
-    /// Moves what is stored, as `transform` changes it, into buffers of another shape.
-    private func reallocate(
-        positions: Int, rows: Int? = nil, _ transform: (Tensor) throws -> Tensor
-    ) throws {
+    /// Moves what is stored into larger buffers.
+    private func reallocate(positions: Int) throws {
         func moved(_ buffer: TensorBuffer) throws -> TensorBuffer {
             let shape = buffer.shape
-            let larger = try TensorBuffer(
-                [rows ?? shape[0], shape[1], positions, shape[3]], dtype: dtype, device: device)
-            if length > 0, rows != 0 {
-                try larger.write(transform(buffer.slices(along: 2, from: 0, count: length)), along: 2, from: 0)
-            }
+            let larger = try TensorBuffer([shape[0], shape[1], positions, shape[3]], dtype: dtype, device: device)
+            if length > 0 { try larger.write(buffer.slices(along: 2, from: 0, count: length), along: 2, from: 0) }
             return larger
         }
         for layer in keys.indices {

@@ -34,8 +34,7 @@ public final class Transformer: Sendable {
     /// - Parameters:
     ///   - computeType: Type of the activations.
     ///   - device: Where activations are, and all parameters but those that are streamed.
-    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there. Only ``BlockStream`` passes through
-    ///     such a model.
+    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there.
     ///   - values: Gives the parameters by their checkpoint names, in checkpoint order: the latent matrices as signs.
     convenience init(
         configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, computeType: DType = .float32,
@@ -168,20 +167,9 @@ public final class Transformer: Sendable {
         return Output(logits: try logits(of: headInput(x)), hiddenStates: states)
     }
 
-    /// Reads `tokens` [B, T] behind those in `cache` and returns the logits [B, V] that follow the last.
-    func decode(_ tokens: Tensor, cache: KeyValueCache) throws -> Tensor {
-        let length = tokens.shape[1]
-        let positions = try positions(of: [
-            DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
-        ])
-        let x = try residual(tokens, at: positions).narrowed(1, from: length - 1, length: 1)
-        cache.advance(by: length)
-        return try logits(of: headInput(x)).reshaped([tokens.shape[0], configuration.vocabularySize])
-    }
-
-    func makeCache(batch: Int, capacity: Int) throws -> KeyValueCache {
+    func makeCache(capacity: Int) throws -> KeyValueCache {
         try KeyValueCache(
-            layers: configuration.layerCount, batch: batch, heads: configuration.keyValueHeadCount,
+            layers: configuration.layerCount, heads: configuration.keyValueHeadCount,
             headSize: configuration.headSize, capacity: capacity, dtype: computeType, device: device)
     }
 
@@ -202,10 +190,11 @@ public final class Transformer: Sendable {
         _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
         var x = try embedded(tokens, at: positions)
-        for block in blocks {
+        let stream = try BlockStream(self)
+        for _ in blocks {
             try checkCancellation()
             observe(x)
-            x = try block(x, at: positions)
+            x = try stream.next(x, at: positions)
         }
         return x
     }

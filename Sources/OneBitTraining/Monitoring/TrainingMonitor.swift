@@ -85,10 +85,14 @@ public final class TrainingMonitor {
     ///   - done: Those that were made before.
     ///   - identity: What the run computes.
     ///   - parameters: Of the model.
+    ///   - records: Whether anything is written: of several ranks one does, and all of them judge.
     /// - Returns: Whether the model still has to be judged as it is after the last of these: the run was stopped between step
     ///   and validation.
-    func begin(steps: Int, done: Int, identity: RunIdentity, parameters: Int) throws -> Bool {
+    func begin(
+        steps: Int, done: Int, identity: RunIdentity, parameters: Int, records: Bool = true
+    ) throws -> Bool {
         self.steps = steps
+        guard records else { return validates(at: done) && isUnjudged(after: done) }
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let description = Description(
             settings: identity.settings, execution: notes, parameters: parameters, steps: steps,
@@ -106,8 +110,12 @@ public final class TrainingMonitor {
             try FileManager.default.removeItem(at: eventDirectory)
         }
         events = try TensorBoardFile(directory: eventDirectory, firstStep: done + 1, isResumed: done > 0)
-        return validates(at: done)
-            && !past.contains { if case .validation(done, _) = $0 { true } else { false } }
+        return validates(at: done) && isUnjudged(after: done)
+    }
+
+    private func isUnjudged(after step: Int) -> Bool {
+        !MetricsLine.read(directory.appending(path: Self.logName))
+            .contains { if case .validation(step, _) = $0 { true } else { false } }
     }
 
     /// Takes note of a step.
@@ -147,7 +155,9 @@ public final class TrainingMonitor {
         let file = directory.appending(path: logName)
         guard FileManager.default.fileExists(atPath: file.path) else { return nil }
         let description = try? Data(contentsOf: directory.appending(path: descriptionName))
-        return (description.flatMap { try? JSONDecoder.metrics.decode(Description.self, from: $0) }, MetricsLine.read(file))
+        return (
+            description.flatMap { try? JSONDecoder.metrics.decode(Description.self, from: $0) }, MetricsLine.read(file)
+        )
     }
 }
 
@@ -189,7 +199,9 @@ enum MetricsLine: Sendable, Hashable, Codable {
     /// The lines of a file that can be read; none where it is missing.
     static func read(_ file: URL) -> [MetricsLine] {
         guard let data = try? Data(contentsOf: file) else { return [] }
-        return data.split(separator: UInt8(ascii: "\n")).compactMap { try? JSONDecoder.metrics.decode(Self.self, from: $0) }
+        return data.split(separator: UInt8(ascii: "\n")).compactMap {
+            try? JSONDecoder.metrics.decode(Self.self, from: $0)
+        }
     }
 }
 

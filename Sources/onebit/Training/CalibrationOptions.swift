@@ -33,6 +33,15 @@ struct CalibrationOptions: ParsableArguments {
             valueName: "x"))
     var calibrationCorrection: Double?
 
+    @Option(
+        help: ArgumentHelp(
+            "Steps that each block is trained for, by itself, once its layers are fitted; none unless given.",
+            valueName: "n"))
+    var blockWise: Int?
+
+    @Option(help: ArgumentHelp("Peak learning rate of these steps; 0.001.", valueName: "x"))
+    var blockWiseLearningRate: Double?
+
     @Option(help: ArgumentHelp("What activations are kept in: float32, or float16 in half the memory.", valueName: "type"))
     var calibrationStorage: CalibrationSettings.StreamStorage?
 
@@ -44,6 +53,8 @@ struct CalibrationOptions: ParsableArguments {
         settings.damping = calibrationDamping ?? settings.damping
         settings.sweeps = calibrationSweeps ?? settings.sweeps
         settings.residualCorrection = calibrationCorrection ?? settings.residualCorrection
+        settings.blockSteps = blockWise ?? settings.blockSteps
+        settings.blockLearningRate = blockWiseLearningRate ?? settings.blockLearningRate
         settings.storage = calibrationStorage ?? settings.storage
         return settings
     }

@@ -3,6 +3,7 @@ import Foundation
 import JSON
 import ModelDescription
 import OneBitEvaluation
+import OneBitRuntime
 import OneBitTraining
 import SignDecomposition
 import TensorFiles
@@ -23,13 +24,22 @@ struct CompressCommand: ParsableCommand {
               onebit compress llama-7b --output llama-7b-onebit --recipe paper --text held-out.jsonl
               onebit compress llama-7b --output llama-7b-onebit --eval-data sets --eval-limit 500
               onebit compress llama-7b --output llama-7b-onebit --resume
+              onebit compress llama-7b --output llama-7b-onebit --time-budget 2h
+              onebit compress --plan --shape llama-13b --recipe paper --devices 8 --device-memory 80G --host-memory 1T
             """
     )
 
     @Argument(help: "Directory of the teacher, in Hugging Face layout.")
-    var teacher: URL
+    var teacher: URL?
 
-    @OptionGroup var output: OutputOptions
+    @Option(name: [.short, .long], help: ArgumentHelp("Directory to write.", valueName: "directory"))
+    var output: URL?
+
+    @Flag(help: "Replace the output directory if it exists. The old one goes once the new one is whole.")
+    var overwrite = false
+
+    @Option(help: ArgumentHelp("With --plan: a published shape in place of a teacher.", valueName: "name"))
+    var shape: String?
 
     @Option(help: "Preset of the method: the paper's, or the best that we have measured.")
     var recipe = RecipeName.default
@@ -58,6 +68,7 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "What the sample texts of the models begin with.")
     var prompt = ""
 
+    @OptionGroup(title: "Plan") var plan: PlanOptions
     @OptionGroup(title: "Start") var start: StartRecipeOptions
 
     @Option(
@@ -85,24 +96,58 @@ struct CompressCommand: ParsableCommand {
     func validate() throws {
         if let evalLimit, evalLimit < 1 { throw ValidationError("--eval-limit must be 1 or more.") }
         if evalLimit != nil, evalData == nil { throw ValidationError("--eval-limit belongs to --eval-data.") }
+        guard (teacher == nil) == (shape != nil) else {
+            throw ValidationError(
+                teacher == nil ? "Give the teacher's directory." : "Give the teacher's directory or --shape, not both.")
+        }
+        if shape != nil, !plan.plan { throw ValidationError("--shape goes with --plan.") }
+        if output == nil, !plan.plan { throw ValidationError("Give --output.") }
     }
 
     func run() throws {
-        if !output.overwrite, FileManager.default.fileExists(atPath: output.output.path) {
-            throw FileError.destinationExists(path: output.output.path)
+        if let shape {
+            let model = try ModelConfiguration(shape: shape)
+            _ = try planned(
+                configuration(for: model), model: model, teacher: nil, corpusTokens: nil, heldOutTokens: nil,
+                output: output ?? URL(filePath: shape), work: nil)
+            return
         }
+        guard let teacher else { return }
+        let output = output ?? URL(filePath: teacher.lastPathComponent + "-onebit")
+        if !overwrite, FileManager.default.fileExists(atPath: output.path) {
+            throw FileError.destinationExists(path: output.path)
+        }
+        try compress(try checkpoints.open(teacher), to: output)
+    }
+
+    /// Plans the run; nil where only the plan was asked for.
+    private func planned(
+        _ configuration: DistillationConfiguration, model: ModelConfiguration, teacher: Checkpoint?,
+        corpusTokens: Int?, heldOutTokens: Int?, output: URL, work: URL?
+    ) throws -> RunPlanner.Choice? {
+        let planner = RunPlanner(
+            model: model, teacher: teacher, options: plan, execution: try execution.execution, output: output,
+            progress: progress)
+        var fixed = budget.fixed
+        (fixed.samples, fixed.sampleLength) = (synthesis.samples != nil, synthesis.maxLength != nil)
+        return try planner.begin(
+            RunPlanner.Work(
+                configuration: configuration, corpusTokens: corpusTokens, heldOutTokens: heldOutTokens, isWhole: true,
+                fixed: fixed, synthesisLimits: synthesis.limits),
+            directory: work ?? output, resumes: resumption.resume, json: json.json)
+    }
+
+    private func compress(_ teacher: Checkpoint, to output: URL) throws {
         let begin = ContinuousClock.now
         let device = try execution.device.select()
-        let teacher = try checkpoints.open(teacher)
         try teacher.require(.dense)
-        try teacher.validateOutput(output.output)
+        try teacher.validateOutput(output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
         // Read now, so that hours of training do not end in a missing file.
         let tasks = try evalData.map {
             try LoadedTask.all(
                 KnownTasks.paper, from: TaskDataSource(directory: $0, limit: evalLimit, skipsMalformed: false))
         }
-        let configuration = configuration(for: teacher.configuration)
         let vocabulary = teacher.configuration.vocabularySize
         let heldOut = try text.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
@@ -110,12 +155,19 @@ struct CompressCommand: ParsableCommand {
         let validation = try monitoring.validation.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
+        guard
+            let choice = try planned(
+                configuration(for: teacher.configuration), model: teacher.configuration, teacher: teacher,
+                corpusTokens: corpus.isEmpty ? nil : CorpusSource.estimatedTokens(corpus),
+                heldOutTokens: heldOut?.tokens.count, output: output, work: CompressionWork.directory(beside: output))
+        else { return }
+        let configuration = calibrated(choice.configuration, for: teacher.configuration)
         let work = try CompressionWork(
-            beside: output.output,
+            beside: output,
             identity: try configuration.identity(teacher: teacher, corpus: corpus)
                 .adding(monitoring.identity(file: monitoring.validation ?? text))
                 .adding(try calibrationText.map { ["calibration_text": "\(try ContentDigest(of: $0))"] } ?? [:]),
-            resumes: resumption.resume)
+            choice: choice, resumes: resumption.resume)
 
         let report: CompressionReport
         do {
@@ -128,10 +180,10 @@ struct CompressCommand: ParsableCommand {
             if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
             let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
             try initialize(teacher, configuration, text.training, tokenizer, work)
-            try distill(teacher, configuration, text, validation ?? text.heldOut, tokenizer, work)
+            try distill(teacher, choice, text, validation ?? text.heldOut, tokenizer, work)
             try pack(work)
             report = try evaluate(
-                teacher, configuration, text, tokenizer, tasks ?? [], work, device: device,
+                teacher, configuration, text, tokenizer, tasks ?? [], work, output: output, device: device,
                 elapsed: ContinuousClock.now - begin)
         } catch {
             work.removeUnlessBegun(after: error)
@@ -151,6 +203,14 @@ struct CompressCommand: ParsableCommand {
         synthesis.apply(to: &configuration.synthesis, teacher: teacher)
         budget.apply(to: &configuration.budget, of: recipe)
         method.apply(to: &configuration)
+        return configuration
+    }
+
+    /// The configuration with the calibration that was asked for, or that its budget wants.
+    private func calibrated(
+        _ configuration: DistillationConfiguration, for teacher: ModelConfiguration
+    ) -> DistillationConfiguration {
+        var configuration = configuration
         let longest = configuration.budget.sequenceLength
         configuration.calibration =
             switch calibrate {
@@ -183,7 +243,8 @@ struct CompressCommand: ParsableCommand {
             _ = try onebit.calibrate(
                 teacher: teacher, text: own ?? corpus,
                 initializer: CalibratedInitializer(
-                    recipe: configuration.start, settings: settings, seed: seed.seed, execution: execution.execution),
+                    recipe: configuration.start, settings: settings, seed: seed.seed,
+                    execution: Execution(threads: execution.threads.threads)),
                 destination: work.start, overwrite: false, progress: progress)
             return
         }
@@ -202,12 +263,12 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits,
-            threads: execution.threads.threads, to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher, model: try DenseModel(checkpoint: teacher, threads: execution.threads.threads),
+            tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus, overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
+        _ teacher: Checkpoint, _ choice: RunPlanner.Choice, _ text: CompressionText,
         _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.student) else { return }
@@ -215,7 +276,8 @@ struct CompressCommand: ParsableCommand {
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
             teacher: teacher, start: try checkpoints.reopen(work.start), corpus: text.training,
-            configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
+            configuration: choice.configuration, execution: choice.applied(to: execution.execution),
+            output: work.student, overwrite: false,
             resumption: resumption, monitoring: monitoring, heldOut: validation, tokenizer: tokenizer, prompt: prompt,
             progress: progress)
     }
@@ -234,7 +296,7 @@ struct CompressCommand: ParsableCommand {
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
     private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, device: Device, elapsed: Duration
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, output: URL, device: Device, elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
             teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),
@@ -249,8 +311,8 @@ struct CompressCommand: ParsableCommand {
         try work.finish(
             report: report,
             card: modelCard(
-                teacher: teacher.directory, output: output.output, report: report, heldOut: text.heldOut.loader),
-            output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
+                teacher: teacher.directory, output: output, report: report, heldOut: text.heldOut.loader),
+            output: output, overwrite: overwrite, keepsWork: keepWork)
         return report
     }
 }

@@ -16,12 +16,22 @@ struct CompressionWork {
 
     private static let settingsName = "settings.json"
 
+    /// Where the work for an output is kept.
+    static func directory(beside output: URL) -> URL {
+        output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".work")
+    }
+
     /// Makes the directory, or finds it where the compression resumes one.
     ///
+    /// - Parameters:
+    ///   - output: Where the packed model goes.
+    ///   - identity: What is computed.
+    ///   - choice: What was planned; kept for a resumption.
+    ///   - resumes: Whether to go on with what stands there.
     /// - Throws: `TrainingError.workExists(directory:)`, and
     ///   `TrainingError.settingsChanged(directory:key:saved:given:)` where it was started differently.
-    init(beside output: URL, identity: RunIdentity, resumes: Bool) throws {
-        directory = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".work")
+    init(beside output: URL, identity: RunIdentity, choice: RunPlanner.Choice, resumes: Bool) throws {
+        directory = Self.directory(beside: output)
         let file = directory.appending(path: Self.settingsName)
         let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
         if let contents, !contents.isEmpty {
@@ -40,6 +50,7 @@ struct CompressionWork {
             try StagedDirectory.write(to: directory, overwrite: contents != nil) { staged in
                 try writeAtomically(
                     try JSONEncoder().encode(identity), to: staged.appending(path: Self.settingsName))
+                try RunPlanner.keep(choice, in: staged)
             }
         }
     }
@@ -49,7 +60,7 @@ struct CompressionWork {
 
     /// Removes the directory where a run that ended with `error` has left nothing in it that a resumption could use.
     func removeUnlessBegun(after error: any Error) {
-        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName])
+        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName, RunPlanner.choiceName])
     }
 
     /// Optimizer steps that made the student.

@@ -20,6 +20,8 @@ struct DistillCommand: ParsableCommand {
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --recipe paper --epochs 50
               onebit distill llama-7b --start start --corpus stories.jsonl=2 --corpus wiki.txt.gz=1 --output student
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --time-budget 2h
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --plan
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
             """
     )
@@ -40,6 +42,7 @@ struct DistillCommand: ParsableCommand {
     var recipe = RecipeName.default
 
     @OptionGroup var output: OutputOptions
+    @OptionGroup(title: "Plan") var plan: PlanOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
@@ -78,13 +81,24 @@ struct DistillCommand: ParsableCommand {
                     tokenizer: tokenizer, directory: teacher.directory,
                     vocabularySize: teacher.configuration.vocabularySize),
                 in: work, progress: progress)
+            let execution = try execution.execution
+            guard
+                let choice = try RunPlanner(
+                    model: teacher.configuration, teacher: teacher, options: plan, execution: execution,
+                    output: output.output, progress: progress
+                ).begin(
+                    RunPlanner.Work(
+                        configuration: configuration, corpusTokens: tokens.count, isWhole: false, fixed: budget.fixed),
+                    directory: work, resumes: resumption.resume)
+            else { return }
+            try RunPlanner.keep(choice, in: work)
             try distill(
-                teacher: teacher, start: start, corpus: tokens, configuration: configuration,
-                execution: execution.execution, output: output.output, overwrite: output.overwrite,
+                teacher: teacher, start: start, corpus: tokens, configuration: choice.configuration,
+                execution: choice.applied(to: execution), output: output.output, overwrite: output.overwrite,
                 resumption: resumption, monitoring: monitoring, heldOut: heldOut, tokenizer: tokenizer, prompt: prompt,
                 progress: progress)
         } catch {
-            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [RunPlanner.choiceName])
             throw error
         }
     }
@@ -104,7 +118,6 @@ func distill(
     let work = trainingDirectory(of: output)
     let distiller = try Distiller(teacher: teacher, start: start, configuration: configuration, execution: execution)
     let budget = configuration.budget
-    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: corpus.count)) }
     let validation = try heldOut.flatMap {
         try monitoring.validation(
             on: TokenizedText(name: $0.name, sequences: [$0.tokens]), file: $0.file, window: budget.sequenceLength,
@@ -123,21 +136,6 @@ func distill(
     }
     meter.finish()
     if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
-}
-
-extension Distiller {
-    /// What a run will take, printed before it begins.
-    func cost(of budget: TrainingBudget, corpusTokens: Int) -> String {
-        let steps = budget.steps(corpusTokens: corpusTokens)
-        let passes = Double(steps * budget.tokensPerStep) / Double(max(1, corpusTokens))
-        return """
-            distill: \(Quantity.grouped(steps)) steps of \(budget.batchSize) × \(budget.sequenceLength) tokens, \
-            \(Quantity.fixed(passes, digits: 1)) passes over \(Quantity.count(corpusTokens)) tokens; \
-            memory for weights, gradients and moments \(Quantity.bytes(stateBytes)), \
-            each training checkpoint \(Quantity.bytes(checkpointBytes))
-
-            """
-    }
 }
 
 extension TrainingEvent {

@@ -82,6 +82,12 @@ struct BudgetOptions: ParsableArguments {
         if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
     }
 
+    /// Which of them were made.
+    var fixed: TimeBudget.Fixed {
+        TimeBudget.Fixed(
+            steps: steps != nil || epochs != nil, batchSize: batchSize != nil, sequenceLength: sequenceLength != nil)
+    }
+
     /// Puts these choices in place of a preset's.
     func apply(to budget: inout TrainingBudget, of recipe: RecipeName) {
         if let steps { budget.length = .steps(steps) }
@@ -203,7 +209,8 @@ struct ResumeOptions: ParsableArguments {
 
     /// Checkpoints in a directory; what a stopped run does before it ends is printed.
     func policy(in directory: URL, keepsBest: Bool = false) -> CheckpointPolicy {
-        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) { steps in
+        CheckpointPolicy(directory: directory, interval: checkpointEvery, resumes: resume, keepsBest: keepsBest) {
+            steps in
             ProgressDisplay.endOpenLine()
             StandardStreams.writeError("stopped; saving the state after step \(steps) for --resume\n")
         }
@@ -242,7 +249,9 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting,
+            .ranksDisagree, .directoryNotShared:
+            nil
         }
     }
 }

@@ -87,7 +87,8 @@ struct MonitoringOptions: ParsableArguments {
         }
         return TrainingMonitor.Validation(interval: validateEvery, identity: try identity(file: file)) { step, model in
             let begin = ContinuousClock.now
-            var result = try teacher.map { try Self.compare(model, with: $0, plan, text) } ?? Self.score(model, plan, text)
+            var result =
+                try teacher.map { try Self.compare(model, with: $0, plan, text) } ?? Self.score(model, plan, text)
             result.sample = try sample(of: model, tokenizer: tokenizer, prompt: prompt)
             result.seconds = (ContinuousClock.now - begin) / .seconds(1)
             if !progress.quiet {

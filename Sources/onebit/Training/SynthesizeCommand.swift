@@ -36,6 +36,14 @@ struct SynthesizeCommand: ParsableCommand {
 
     @OptionGroup var synthesis: SynthesisOptions
 
+    @Flag(help: "Measure, print what the run would take, and stop.")
+    var plan = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Time for everything, such as 90m or 2h: the number of samples is chosen to fit.", valueName: "time"))
+    var timeBudget: TimeAmount?
+
     @Flag(help: "Go on where a stopped run left off.")
     var resume = false
 
@@ -52,18 +60,46 @@ struct SynthesizeCommand: ParsableCommand {
         try checkpoint.require(.dense)
         var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)
+        let model = try DenseModel(checkpoint: checkpoint, threads: threads.threads)
+        let tokenizer = try loadTokenizer(from: teacher)
+        // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
+        let choice = output.appendingPathExtension("plan.json")
+        if resume, !plan, FileManager.default.fileExists(atPath: choice.path) {
+            settings = try JSONDecoder().decode(SynthesisSettings.self, from: Data(contentsOf: choice))
+        } else if plan || timeBudget != nil {
+            let rate = try CorpusSynthesizer(
+                model: model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits
+            ).measureRate().tokensPerSecond(maximumLength: settings.maximumLength)
+            if let timeBudget {
+                let tokens = timeBudget.seconds * TimeBudget.plannedShare * rate
+                settings.samples = max(1, min(settings.samples, Int(tokens) / settings.maximumLength))
+            }
+            if plan {
+                let expected = settings.samples * settings.maximumLength
+                let stages = StagePlan(
+                    stages: [
+                        StagePlan.Stage(
+                            name: "synthesize", tokens: expected, seconds: Double(expected) / rate,
+                            deviceBytes: RunPlanner.synthesisBytes(model.configuration),
+                            diskBytes: expected * RunPlanner.corpusBytesPerToken)
+                    ], isAccelerated: false)
+                try StandardStreams.write(stages.text)
+                return
+            }
+            try writeAtomically(JSONEncoder().encode(settings), to: choice)
+        }
         try writeCorpus(
-            of: checkpoint, tokenizer: try loadTokenizer(from: teacher), settings: settings, limits: synthesis.limits,
-            threads: threads.threads, to: output, overwrite: overwrite, resumes: resume, progress: progress)
+            of: checkpoint, model: model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits,
+            to: output, overwrite: overwrite, resumes: resume, progress: progress)
+        try? FileManager.default.removeItem(at: choice)
     }
 }
 
 /// Writes a corpus with progress; a cancelled run leaves what it has for `--resume`.
 func writeCorpus(
-    of teacher: Checkpoint, tokenizer: any Tokenizer, settings: SynthesisSettings, limits: SynthesisLimits,
-    threads: Int?, to output: URL, overwrite: Bool, resumes: Bool, progress: ProgressOptions
+    of teacher: Checkpoint, model: DenseModel, tokenizer: any Tokenizer, settings: SynthesisSettings,
+    limits: SynthesisLimits, to output: URL, overwrite: Bool, resumes: Bool, progress: ProgressOptions
 ) throws {
-    let model = try DenseModel(checkpoint: teacher, threads: threads)
     let synthesizer = try CorpusSynthesizer(
         model: model, tokenizer: tokenizer, settings: settings, teacher: try ContentDigest(of: teacher),
         arithmetic: model.arithmetic.rawValue, limits: limits)
