@@ -260,6 +260,32 @@ lt_tensor *lt_log_softmax(const lt_tensor *logits);
 lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
 
+// MARK: Linear algebra, float32
+
+/// Adds aᵀ b of a [rows, m] and b [rows, n] to `sum` [m, n].
+int lt_add_product(lt_tensor *sum, const lt_tensor *a, const lt_tensor *b);
+/// Adds the lower triangle of xᵀ x of x [rows, n] to `gram` [n, n]; what lies above it becomes anything.
+int lt_add_gram(lt_tensor *gram, const lt_tensor *x);
+/// The symmetric matrix that has the lower triangle of `lower`, with `damping` times the mean of its diagonal, or 1 where that
+/// is 0, added to its diagonal and stored in `added`.
+int lt_damped(const lt_tensor *lower, double damping, lt_tensor **result, double *added);
+/// V, upper triangular, with V Vᵀ = `matrix`, which is symmetric; NULL in `factor` where it is not positive definite.
+int lt_upper_factor(const lt_tensor *matrix, lt_tensor **factor);
+/// X with X V Vᵀ = `rows` [m, n], for V [n, n] from `lt_upper_factor`.
+lt_tensor *lt_solve_rows(const lt_tensor *rows, const lt_tensor *factor);
+
+// MARK: Signs chosen column by column on the CPU (the equations are in column_signs.cpp)
+
+/// First pass: T [out, in] of the dense optimum `weight` and V of A = V Vᵀ.
+lt_tensor *lt_compensated_targets(const lt_tensor *weight, const lt_tensor *factor, const lt_tensor *input_scale,
+                                  const lt_tensor *output_scale);
+/// One sweep of coordinate descent from the signs of `targets`: the new T. `gram` is A, `cross` is C.
+lt_tensor *lt_descended_targets(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                const lt_tensor *input_scale, const lt_tensor *output_scale);
+/// h that fits the signs of `targets` best, and how much of each row's squared output it accounts for: [2, out].
+lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                  const lt_tensor *input_scale);
+
 // MARK: Training
 
 /// The same values as a leaf that gradients are wanted of.
