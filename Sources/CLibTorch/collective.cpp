@@ -248,6 +248,7 @@ int lt_work_wait(lt_work *work, int milliseconds) {
                 if (std::chrono::steady_clock::now() > deadline) return 0;
                 std::this_thread::sleep_for(std::chrono::microseconds(200));
             }
+            if (work->value->exception()) std::rethrow_exception(work->value->exception());
             work->value->wait();
             return 1;
         }

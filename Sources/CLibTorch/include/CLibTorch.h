@@ -132,6 +132,8 @@ lt_tensor *lt_empty(lt_type type, const int64_t *shape, int rank, lt_device devi
 lt_tensor *lt_randn(lt_type type, const int64_t *shape, int rank, lt_device device, lt_generator *generator);
 /// [length, start + length]: 0 where token start + i sees token j, which is j <= start + i < j + window; -inf elsewhere.
 lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t window, lt_device device);
+/// [rows, 1, 1, count] for `last` int64 [rows]: 0 where column j is at most last and above last - window; -inf elsewhere.
+lt_tensor *lt_window_mask(lt_type type, const lt_tensor *last, int64_t count, int64_t window);
 /// The same elements in another type or on another device; the tensor itself where it has both already.
 lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device);
 lt_type lt_type_of(const lt_tensor *tensor);
@@ -150,6 +152,8 @@ int64_t lt_size(const lt_tensor *tensor, int dimension);
 int64_t lt_element_count(const lt_tensor *tensor);
 /// Writes `source` into `length` slices from `start` along `dimension`, outside the backward pass.
 int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
+/// Writes source [rows, heads, size] over tensor[slots[i], :, positions[i], :], of a tensor [slots, heads, positions, size].
+int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *positions, const lt_tensor *source);
 /// Adds `source`, of any float type, to `tensor` of the same shape.
 int lt_accumulate(lt_tensor *tensor, const lt_tensor *source);
 
@@ -216,12 +220,17 @@ lt_tensor *lt_signs_unpacked(const lt_sign_matrix *signs, lt_type type);
 /// How many signs differ.
 int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, int64_t *count);
 
+/// How products with sign matrices are computed: by look-ups with inputs rounded to 16 bits where that is faster (float32
+/// on the CPU), or always by products of floats.
+typedef enum lt_sign_products { LT_PRODUCTS_FASTEST = 0, LT_PRODUCTS_FLOAT = 1 } lt_sign_products;
+
 /// The OneBit layer Y = ((x ⊙ g) signsᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
 /// The gradient by `product` [rows, columns], from `lt_gradient_carrier`, is P = dYᵀ x; NULL where it is not wanted.
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon);
-/// A leaf of the backward pass of a shape, float32, that takes no memory.
-lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device);
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon,
+                          lt_sign_products products);
+/// A leaf of the backward pass of a type and shape that takes no memory.
+lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device);
 
 // MARK: Losses with their gradients
 
@@ -250,6 +259,32 @@ lt_tensor *lt_log_softmax(const lt_tensor *logits);
 /// The elements of the flattened tensor that `indices` names.
 lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
+
+// MARK: Linear algebra, float32
+
+/// Adds aᵀ b of a [rows, m] and b [rows, n] to `sum` [m, n].
+int lt_add_product(lt_tensor *sum, const lt_tensor *a, const lt_tensor *b);
+/// Adds the lower triangle of xᵀ x of x [rows, n] to `gram` [n, n]; what lies above it becomes anything.
+int lt_add_gram(lt_tensor *gram, const lt_tensor *x);
+/// The symmetric matrix that has the lower triangle of `lower`, with `damping` times the mean of its diagonal, or 1 where that
+/// is 0, added to its diagonal and stored in `added`.
+int lt_damped(const lt_tensor *lower, double damping, lt_tensor **result, double *added);
+/// V, upper triangular, with V Vᵀ = `matrix`, which is symmetric; NULL in `factor` where it is not positive definite.
+int lt_upper_factor(const lt_tensor *matrix, lt_tensor **factor);
+/// X with X V Vᵀ = `rows` [m, n], for V [n, n] from `lt_upper_factor`.
+lt_tensor *lt_solve_rows(const lt_tensor *rows, const lt_tensor *factor);
+
+// MARK: Signs chosen column by column on the CPU (the equations are in column_signs.cpp)
+
+/// First pass: T [out, in] of the dense optimum `weight` and V of A = V Vᵀ.
+lt_tensor *lt_compensated_targets(const lt_tensor *weight, const lt_tensor *factor, const lt_tensor *input_scale,
+                                  const lt_tensor *output_scale);
+/// One sweep of coordinate descent from the signs of `targets`: the new T. `gram` is A, `cross` is C.
+lt_tensor *lt_descended_targets(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                const lt_tensor *input_scale, const lt_tensor *output_scale);
+/// h that fits the signs of `targets` best, and how much of each row's squared output it accounts for: [2, out].
+lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                  const lt_tensor *input_scale);
 
 // MARK: Training
 

@@ -23,7 +23,7 @@ final class BlockStream {
         blocks = model.blocks
         device = model.device
         isStreamed = model.streamsBlocks
-        copies = isStreamed ? try .beside(device) : try .current(of: device)
+        copies = isStreamed ? try .copies(of: device) : try .current(of: device)
     }
 
     /// What leaves the next block, of what enters it.

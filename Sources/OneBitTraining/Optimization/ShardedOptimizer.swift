@@ -34,6 +34,8 @@ final class ShardedOptimizer {
     private let partition: RowPartition
     /// Where passes compute, and where values, gradient sums and moments are.
     private let device, stateDevice: Device
+    /// Of a block's gradients on their way to their owners.
+    private let exchangeType: DType
     /// Where the two are apart.
     private let downloads: GradientDownloads?
     private let seed: UInt64
@@ -63,23 +65,24 @@ final class ShardedOptimizer {
     ///   - settings: AdamW's, and the forms in which latents and moments are kept.
     ///   - signGradient: sign′.
     ///   - group: Who shares the rows.
-    ///   - blocks: Parameters of each block of the model, in the order of `parameters`, where the gradients of a block come
+    ///   - blocks: Matrices of each block of the model, in the order of `parameters`, where the gradients of a block come
     ///     together and are too large to be kept whole until the step; empty where all are.
     ///   - device: Where passes compute: they want the values there, and give gradients of that device.
     ///   - keepsStateOnHost: Whether values, gradient sums and moments are in host memory, and not on `device`.
+    ///   - exchangeType: Type in which a block's gradients travel between ranks.
     ///   - seed: Of stochastic rounding.
     ///   - initial: Gives values of some rows of a parameter as float32.
     init(
         _ parameters: [TrainedParameter], settings: OptimizerSettings, signGradient: SignGradient,
         group: ProcessGroup = .alone, blocks: [[Int]] = [], device: Device = .cpu,
-        keepsStateOnHost: Bool = false, seed: UInt64 = 0,
+        keepsStateOnHost: Bool = false, exchangeType: DType = .float32, seed: UInt64 = 0,
         initial: (_ parameter: TrainedParameter, _ rows: Range<Int>) throws -> Tensor
     ) throws {
         self.parameters = parameters
         self.settings = settings
         self.signGradient = signGradient
         self.group = group
-        self.device = device
+        (self.device, self.exchangeType) = (device, exchangeType)
         let stateDevice = keepsStateOnHost ? .cpu : device
         self.stateDevice = stateDevice
         downloads = keepsStateOnHost ? try GradientDownloads(from: device) : nil
@@ -102,12 +105,14 @@ final class ShardedOptimizer {
         latents = parameters.indices.filter { parameters[$0].group == .latent }
         others = parameters.indices.filter { parameters[$0].group != .latent }
         let blocks = group.size > 1 ? blocks : []
-        func bucket(_ members: [Int]) -> GradientBucket { GradientBucket(members, of: parameters, partition) }
-        self.blocks = blocks.map(bucket)
+        func bucket(_ members: [Int], isBlock: Bool) -> GradientBucket {
+            GradientBucket(members, of: parameters, partition, isBlock: isBlock)
+        }
+        self.blocks = blocks.map { bucket($0, isBlock: true) }
         blockOf = Dictionary(
             uniqueKeysWithValues: blocks.enumerated().flatMap { index, members in members.map { ($0, index) } })
         let inBlocks = Set(blocks.flatMap(\.self))
-        rest = bucket(parameters.indices.filter { !inBlocks.contains($0) })
+        rest = bucket(parameters.indices.filter { !inBlocks.contains($0) }, isBlock: false)
         try publish()
     }
 
@@ -210,7 +215,8 @@ final class ShardedOptimizer {
 
     /// Parts of all ranks, to add gradients to.
     private func zeros(for bucket: GradientBucket) throws -> TensorBuffer {
-        try .zeros([group.size * bucket.partLength], device: device)
+        try .zeros(
+            [group.size * bucket.partLength], dtype: bucket.isBlock ? exchangeType : .float32, device: device)
     }
 
     // MARK: Steps
@@ -376,11 +382,14 @@ private struct GradientBucket {
     let offsets: [Int]
     /// Elements of a part: the rows of a rank of all members, filled up to ⌈rows / size⌉.
     let partLength: Int
+    /// Whether the members are those of a block, whose gradients come once a micro-batch.
+    let isBlock: Bool
     private let parameters: [TrainedParameter]
     private let partition: RowPartition
 
-    init(_ members: [Int], of parameters: [TrainedParameter], _ partition: RowPartition) {
+    init(_ members: [Int], of parameters: [TrainedParameter], _ partition: RowPartition, isBlock: Bool) {
         self.members = members
+        self.isBlock = isBlock
         self.parameters = members.map { parameters[$0] }
         self.partition = partition
         var offsets: [Int] = []

@@ -24,7 +24,7 @@ final class GradientDownloads {
     /// - Parameter device: Where the gradients are computed.
     init(from device: Device) throws {
         self.device = device
-        copies = try .beside(device)
+        copies = try .copies(of: device)
     }
 
     /// Starts to copy gradients.

@@ -110,7 +110,8 @@ extension ProcessGroupError: CommandLineAdvice {
         case .ranksMissing, .unreachable:
             "Start all processes, with one address; --process-timeout says how long they wait for each other."
         case .peerLost, .timedOut, .peerFailed: "Go on from the last training checkpoint with --resume."
-        case .rankTaken, .sizesDiffer, .nccl, .failed: nil
+        case .nccl: "Install it with `make setup CUDA=1`, or give --device cpu."
+        case .rankTaken, .sizesDiffer, .failed: nil
         }
     }
 }

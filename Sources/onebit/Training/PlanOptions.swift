@@ -3,6 +3,7 @@ import Foundation
 import LanguageModel
 import ModelDescription
 import OneBitTraining
+import Torch
 
 extension Placement: ExpressibleByArgument {}
 
@@ -44,9 +45,11 @@ struct PlanOptions: ParsableArguments {
     var isForThisMachine: Bool { deviceMemory == nil && hostMemory == nil }
 
     /// The machine that is planned for: this one, unless another is described.
-    func machine(processes: Int = 1) -> Machine {
+    ///
+    /// - Parameter device: What computes on this one.
+    func machine(processes: Int = 1, device: Device) throws -> Machine {
         Machine(
-            processes: devices ?? processes, deviceBytes: deviceMemory?.bytes,
+            processes: devices ?? processes, deviceBytes: try deviceMemory?.bytes ?? device.memory()?.free,
             hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable
                 ?? Int(ProcessInfo.processInfo.physicalMemory))
     }
