@@ -132,13 +132,16 @@ struct DevicePassTests {
     func decoding(family: FamilyDistillationTests.Family) throws {
         let model = try model(family.configuration(), oneBit: nil, computeType: .bfloat16)
         try withoutGradient {
-            let cache = try model.makeCache(batch: 2, capacity: 16)
+            let cache = try model.makeCache(capacity: 16)
             for length in [8, 1] {
                 let tokens = try Tensor.integers(
-                    [Int](repeating: 1, count: 2 * length), shape: [2, length], device: .meta)
-                let logits = try model.decode(tokens, cache: cache)
+                    [Int](repeating: 1, count: length), shape: [1, length], device: .meta)
+                let slice = DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
+                let x = try model.residual(tokens, at: model.positions(of: [slice]))
+                let logits = try model.logits(of: model.headInput(x))
+                cache.advance(by: length)
                 #expect(logits.device == .meta)
-                #expect(logits.shape == [2, model.configuration.vocabularySize])
+                #expect(logits.shape == [1, length, model.configuration.vocabularySize])
             }
         }
     }
