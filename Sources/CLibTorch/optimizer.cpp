@@ -161,14 +161,14 @@ struct Moments {
 
 // MARK: Gradients
 
-/// tanh x by Lambert's continued fraction, cut at its ninth level: exact to float's precision where |x| < 4, and within 1e-4
-/// behind that. Unlike the library's function, compilers turn it into vector instructions.
-float tanh_of(float x) {
-    x = std::clamp(x, -5.0f, 5.0f);
-    float s = x * x;
-    float numerator = x * (34459424.0f + s * (4729725.0f + s * (135135.0f + s * (990.0f + s))));
-    float denominator = 34459424.0f + s * (16216200.0f + s * (945945.0f + s * (13860.0f + s * 45.0f)));
-    return std::clamp(numerator / denominator, -1.0f, 1.0f);
+/// |tanh x| = 1 − 2 / (e^2|x| + 1), to float's precision. Unlike the library's function, compilers turn it into vector
+/// instructions: e^y = 2ⁿ e^r, |r| ≤ ½ ln 2, by the first terms of the exponential series.
+float magnitude_of_tanh(float x) {
+    float y = std::min(2 * std::abs(x), 40.0f);
+    int n = static_cast<int>(y * 1.44269504f + 0.5f);
+    float r = (y - static_cast<float>(n) * 0.693359375f) + static_cast<float>(n) * 2.12194440e-4f;
+    float series = 1 + r * (1 + r * (1.0f / 2 + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720))))));
+    return 1 - 2 / (series * std::bit_cast<float>((n + 127) << 23) + 1);
 }
 
 /// A parameter's gradient, or P = dYᵀX of a latent matrix, of which dW = P ⊙ (h gᵀ) ⊙ sign′(W).
@@ -196,7 +196,7 @@ struct Gradient {
         const float h = output_scale[row], *g = input_scale + column;
         if (sign_gradient == LT_SIGN_TANH) {
             for (int64_t i = 0; i < count; ++i) {
-                float t = tanh_of(value[i]);
+                float t = magnitude_of_tanh(value[i]);
                 out[i] *= h * g[i] * (1.001f - t * t);  // the released code's 1.001
             }
         } else {

@@ -132,6 +132,16 @@ lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t w
     });
 }
 
+lt_tensor *lt_window_mask(lt_type type, const lt_tensor *last, int64_t count, int64_t window) {
+    return guarded_tensor([&] {
+        at::Tensor columns = at::arange(count, last->value.options());
+        at::Tensor rows = last->value.view({-1, 1, 1, 1});
+        at::Tensor hidden = columns.gt(rows).logical_or_(columns.le(rows - window));
+        return at::zeros(hidden.sizes(), last->value.options().dtype(onebit::scalar_type(type)))
+            .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+    });
+}
+
 lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device) {
     return guarded_tensor([&] { return tensor->value.to(options(type, device)); });
 }
@@ -187,6 +197,14 @@ int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *s
         at::Tensor place = tensor->value.narrow(dimension, start, source->value.size(dimension));
         TORCH_CHECK(place.sizes() == source->value.sizes(), "writing ", source->value.sizes(), " over ", place.sizes());
         place.copy_(source->value);
+    });
+}
+
+int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *positions, const lt_tensor *source) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        // Heads between the two indices: [rows, heads, size] is what such an assignment takes.
+        tensor->value.transpose(1, 2).index_put_({slots->value, positions->value}, source->value);
     });
 }
 

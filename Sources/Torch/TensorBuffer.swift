@@ -54,6 +54,20 @@ public final class TensorBuffer {
         }
     }
 
+    /// Writes `source` over a view of this buffer.
+    public func write(_ source: Tensor, over view: Tensor) throws {
+        try Tensor.withHandles([view, source]) {
+            try check(lt_write($0[0], 0, 0, $0[1]), "a write into a buffer")
+        }
+    }
+
+    /// Writes `source` [rows, heads, size] over the rows [slot, :, position, :] of storage [slots, heads, positions, size].
+    public func write(_ source: Tensor, slots: Tensor, positions: Tensor) throws {
+        try Tensor.withHandles([tensor, slots, positions, source]) {
+            try check(lt_write_rows($0[0], $0[1], $0[2], $0[3]), "rows written into a buffer")
+        }
+    }
+
     /// A view of `count` slices from `start` along `dimension`.
     public func slices(along dimension: Int, from start: Int, count: Int) throws -> Tensor {
         try tensor.narrowed(dimension, from: start, length: count)

@@ -112,7 +112,9 @@ struct ProcessGroupTests {
         #expect(ContinuousClock.now - begin < .seconds(5))
     }
 
-    @Test("Ranks on CUDA devices without CUDA's libraries: an error that names NCCL's", .enabled(if: !CUDALibrary.isLoaded))
+    @Test(
+        "Ranks on CUDA devices without CUDA's libraries: an error that names NCCL's",
+        .enabled(if: !CUDALibrary.isLoaded))
     func withoutNCCL() async throws {
         let store = try KeyValueStore.memory()
         let reasons = try await Self.threads(2) { rank in

@@ -132,6 +132,8 @@ lt_tensor *lt_empty(lt_type type, const int64_t *shape, int rank, lt_device devi
 lt_tensor *lt_randn(lt_type type, const int64_t *shape, int rank, lt_device device, lt_generator *generator);
 /// [length, start + length]: 0 where token start + i sees token j, which is j <= start + i < j + window; -inf elsewhere.
 lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t window, lt_device device);
+/// [rows, 1, 1, count] for `last` int64 [rows]: 0 where column j is at most last and above last - window; -inf elsewhere.
+lt_tensor *lt_window_mask(lt_type type, const lt_tensor *last, int64_t count, int64_t window);
 /// The same elements in another type or on another device; the tensor itself where it has both already.
 lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device);
 lt_type lt_type_of(const lt_tensor *tensor);
@@ -150,6 +152,8 @@ int64_t lt_size(const lt_tensor *tensor, int dimension);
 int64_t lt_element_count(const lt_tensor *tensor);
 /// Writes `source` into `length` slices from `start` along `dimension`, outside the backward pass.
 int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
+/// Writes source [rows, heads, size] over tensor[slots[i], :, positions[i], :], of a tensor [slots, heads, positions, size].
+int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *positions, const lt_tensor *source);
 /// Adds `source`, of any float type, to `tensor` of the same shape.
 int lt_accumulate(lt_tensor *tensor, const lt_tensor *source);
 

@@ -188,12 +188,6 @@ public final class Transformer: Sendable {
         return Output(logits: try logits(of: headInput(x)), hiddenStates: states)
     }
 
-    func makeCache(capacity: Int) throws -> KeyValueCache {
-        try KeyValueCache(
-            layers: configuration.layerCount, heads: configuration.keyValueHeadCount,
-            headSize: configuration.headSize, capacity: capacity, dtype: computeType, device: device)
-    }
-
     // MARK: The parts of a pass
 
     /// What enters the first block [B, T, C].
@@ -248,20 +242,52 @@ public final class Transformer: Sendable {
     }
 
     /// The next tokens of sequences whose keys and values are cached.
-    func positions(of slices: [DecodingSlice]) throws -> TokenPositions {
-        for slice in slices { try slice.cache.reserve(slice.rows.count) }
+    func positions(of slices: [DecodingSlice], in pool: KeyValuePool) throws -> TokenPositions {
+        try pool.reserve(slices.map { $0.position + $0.rows.count }.max() ?? 0)
+        let all = slices.flatMap { $0.position..<$0.position + $0.rows.count }
         let rotary = try positionTables.rotary.map { table in
-            try RotaryTable.Rows.concatenated(
+            // The same for all sequences, unless rotations depend on their lengths.
+            if slices.count > 1, !configuration.structure.dependsOnLength {
+                let rows = try table.rows(of: all, batch: 1)
+                return RotaryTable.Rows(
+                    cosines: try rows.cosines.reshaped([all.count, configuration.headSize / 2]),
+                    sines: try rows.sines.reshaped([all.count, configuration.headSize / 2]))
+            }
+            return try RotaryTable.Rows.concatenated(
                 slices.map {
-                    try table.rows(from: $0.cache.length, length: $0.rows.count, sequenceLength: $0.sequenceLength)
+                    try table.rows(from: $0.position, length: $0.rows.count, sequenceLength: $0.sequenceLength)
                 })
         }
         return TokenPositions(
-            rotary: rotary,
-            learned: try learned(
-                at: slices.flatMap { $0.cache.length..<$0.cache.length + $0.rows.count }, batch: 1),
-            attention: .cached(
-                try slices.map { ($0, try positionTables.masks(length: $0.rows.count, after: $0.cache.length)) }))
+            rotary: rotary, learned: try learned(at: all, batch: 1),
+            attention: .cached(try cachedScope(of: slices, in: pool)))
+    }
+
+    private func cachedScope(of slices: [DecodingSlice], in pool: KeyValuePool) throws -> CachedScope {
+        func integers(_ values: [Int]) throws -> Tensor {
+            try .integers(values, shape: [values.count], device: device)
+        }
+        let single = slices.filter { $0.rows.count == 1 }.sorted { $0.slot < $1.slot }
+        let others = single.count > 1 ? slices.filter { $0.rows.count > 1 } : slices
+        var singles: SingleTokenRows?
+        if single.count > 1 {
+            let rows = single.map(\.rows.lowerBound)
+            let positions = try integers(single.map(\.position))
+            let count = (single.map(\.position).max() ?? 0) + 1
+            let first = single[0].slot
+            singles = SingleTokenRows(
+                order: rows, indices: others.isEmpty && rows == Array(rows.indices) ? nil : try integers(rows),
+                slots: try integers(single.map(\.slot)), positions: positions,
+                firstSlot: single[single.count - 1].slot - first + 1 == single.count ? first : nil, count: count,
+                masks: try positionTables.masks(last: positions, count: count))
+        }
+        let rows = (singles?.order ?? []) + others.flatMap(\.rows)
+        var places = rows
+        for (place, row) in rows.enumerated() { places[row] = place }
+        return CachedScope(
+            pool: pool,
+            slices: try others.map { ($0, try positionTables.masks(length: $0.rows.count, after: $0.position)) },
+            singles: singles, order: rows == Array(rows.indices) ? nil : try integers(places))
     }
 
     private func learned(at positions: [Int], batch: Int) throws -> Tensor? {
@@ -427,27 +453,49 @@ struct Attention: Sendable {
         switch positions.attention {
         case .sequences(let masks):
             context = try attend(q, k, v, slidingWindow == nil ? masks.full : masks.windowed)
-        case .cached(let slices):
-            context = try .concatenated(slices.map { try attend(q, k, v, slice: $0, masks: $1) }, along: 2)
+        case .cached(let scope):
+            var parts = try scope.singles.map { [try attend(q, k, v, singles: $0, in: scope.pool)] } ?? []
+            parts += try scope.slices.map { try attend(q, k, v, slice: $0, masks: $1, in: scope.pool) }
+            let joined = try Tensor.concatenated(parts, along: 2)
+            context = try scope.order.map { try joined.selecting($0, along: 2) } ?? joined
         }
         return try output(context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize]))
     }
 
+    /// Rows that are the only new token of their sequences: [1, H, rows, D].
+    private func attend(
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, singles: SingleTokenRows, in pool: KeyValuePool
+    ) throws -> Tensor {
+        func rows(_ heads: Tensor) throws -> Tensor {  // [rows, heads, D]
+            let selected = try singles.indices.map { try heads.selecting($0, along: 2) } ?? heads
+            return try selected.transposed(1, 2).reshaped([singles.order.count, heads.shape[1], headSize])
+        }
+        let (keys, values) = try pool.append(layer: layer, rows: singles, keys: rows(k), values: rows(v))
+        // The query heads of a group are to their key/value head what several tokens would be.
+        let grouped = try rows(q).reshaped(
+            [singles.order.count, keyValueHeadCount, headCount / keyValueHeadCount, headSize])
+        guard case .matrix(let mask) = slidingWindow == nil ? singles.masks.full : singles.masks.windowed else {
+            preconditionFailure("the masks of single tokens are matrices")
+        }
+        return try Tensor.attention(grouped, keys, values, mask: mask, causal: false)
+            .reshaped([1, singles.order.count, headCount, headSize]).transposed(1, 2)
+    }
+
     /// The rows of one slice of a batch, over all keys and values of its sequence: [B, H, rows, D].
     private func attend(
-        _ q: Tensor, _ k: Tensor, _ v: Tensor, slice: DecodingSlice, masks: AttentionMasks
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, slice: DecodingSlice, masks: AttentionMasks, in pool: KeyValuePool
     ) throws -> Tensor {
         let (start, count) = (slice.rows.lowerBound, slice.rows.count)
         let queries = try q.narrowed(2, from: start, length: count)
-        var (keys, values) = try slice.cache.append(
-            layer: layer, keys: k.narrowed(2, from: start, length: count),
+        var (keys, values) = try pool.append(
+            layer: layer, slice: slice, keys: k.narrowed(2, from: start, length: count),
             values: v.narrowed(2, from: start, length: count))
         guard count == 1 else {
             return try attend(queries, keys, values, slidingWindow == nil ? masks.full : masks.windowed)
         }
         // One token sees everything in its window, so no mask is needed; and the query heads of a group are then to its
         // key/value head what several tokens would be, so that keys and values need not be repeated.
-        let seen = slice.cache.length + 1
+        let seen = slice.position + 1
         if let slidingWindow, slidingWindow < seen {
             keys = try keys.narrowed(2, from: seen - slidingWindow, length: slidingWindow)
             values = try values.narrowed(2, from: seen - slidingWindow, length: slidingWindow)

@@ -128,8 +128,8 @@ public final class TrainingMonitor {
     /// Judges the model as it is after a step.
     ///
     /// - Parameter keep: Receives the result before it is noted down: a run that is stopped in it judges again.
-    func validate(after step: Int, model: Transformer, keep: (ValidationResult) throws -> Void) throws {
-        guard let result = try validation?.judge(step, TorchModel(model)) else { return }
+    func validate(after step: Int, model: TorchModel, keep: (ValidationResult) throws -> Void) throws {
+        guard let result = try validation?.judge(step, model) else { return }
         try keep(result)
         try append(.validation(step: step, result))
         try events?.append(.init(result), step: step)

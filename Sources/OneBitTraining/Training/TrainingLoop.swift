@@ -145,7 +145,9 @@ final class TrainingLoop {
         func validate() throws {
             try phases.measure(.validation) {
                 guard group.rank == 0 else { return try keepIfBest(nil) }
-                try monitor?.validate(after: events.count, model: current()) { try keepIfBest($0.perplexity) }
+                try monitor?.validate(
+                    after: events.count, model: TorchModel(current(), threads: execution.threads)
+                ) { try keepIfBest($0.perplexity) }
             }
         }
         do {

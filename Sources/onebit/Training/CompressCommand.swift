@@ -162,6 +162,8 @@ struct CompressCommand: ParsableCommand {
                 heldOutTokens: heldOut?.tokens.count, output: output, work: CompressionWork.directory(beside: output),
                 execution: execution)
             guard let planned else { return nil }
+            let window = planned.configuration.budget.sequenceLength
+            for text in [heldOut, validation] { try text?.requireWindow(of: window) }
             let kept = try CompressionWork(
                 beside: output,
                 identity: try planned.configuration.identity(teacher: teacher, corpus: corpus)

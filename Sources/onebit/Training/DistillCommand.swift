@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
-import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -136,8 +135,8 @@ func distill(
     let budget = configuration.budget
     let validation = try heldOut.flatMap {
         try monitoring.validation(
-            on: TokenizedText(name: $0.name, sequences: [$0.tokens]), file: $0.file, window: budget.sequenceLength,
-            teacher: distiller.evaluatedTeacher, tokenizer: tokenizer, prompt: prompt, progress: progress)
+            on: $0, window: budget.sequenceLength, teacher: distiller.evaluatedTeacher, tokenizer: tokenizer,
+            prompt: prompt, progress: progress)
     }
     let total = budget.steps(corpusTokens: corpus.count) * budget.tokensPerStep
     let meter = progress.meter("distill", total: total, unit: "tokens")

@@ -10,7 +10,8 @@ import Tokenization
 
 /// Where `../shared/models/smollm2-135m/make.py` has made the model: the environment variable ONEBIT_SMOLLM2, or
 /// `smollm2` beside `../shared`.
-private let smolLM2 = ProcessInfo.processInfo.environment["ONEBIT_SMOLLM2"].map { URL(filePath: $0) }
+private let smolLM2 =
+    ProcessInfo.processInfo.environment["ONEBIT_SMOLLM2"].map { URL(filePath: $0) }
     ?? SharedData.root.deletingLastPathComponent().appending(path: "smollm2")
 
 /// A real published model of 134.5 million parameters against transformers: logits, states, greedy texts, chats and
