@@ -74,8 +74,8 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
             if (teacher_input) {
                 teacher = onebit::product_transposed(teacher_states.narrow(0, row, count), teacher_weight);
             }
-            // So few rows at a time that what lies between stays in the cache.
-            int64_t few = std::max<int64_t>(1, (1 << 20) / student.size(1));
+            // On a CPU so few rows at a time that what lies between stays in the cache.
+            int64_t few = states.is_cpu() ? std::max<int64_t>(1, (1 << 20) / student.size(1)) : count;
             at::Tensor gradient = student;
             for (int64_t first = 0; first < count; first += few) {
                 int64_t some = std::min(few, count - first);

@@ -19,4 +19,7 @@ struct SignMatrix : torch::CustomClassHolder {
     at::Tensor unpacked(at::ScalarType type) const;
 };
 
+/// The bits of W [rows, columns]: 1 where W < 0, so that the sign of zero is +1.
+at::Tensor packed_signs(const at::Tensor &latent);
+
 }  // namespace onebit

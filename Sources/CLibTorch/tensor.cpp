@@ -170,6 +170,15 @@ int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count) {
     return read_elements(tensor, at::kLong, out, count);
 }
 
+lt_tensor *lt_contiguous(const lt_tensor *tensor) {
+    return guarded_tensor([&] { return tensor->value.detach().to(at::kCPU).contiguous(); });
+}
+
+const void *lt_bytes(const lt_tensor *tensor) {
+    const at::Tensor &value = tensor->value;
+    return value.is_cpu() && value.is_contiguous() ? value.const_data_ptr() : nullptr;
+}
+
 int lt_is_finite(const lt_tensor *tensor, bool *result) {
     return guarded_effect([&] { *result = at::isfinite(tensor->value.detach()).all().item<bool>(); });
 }
@@ -270,6 +279,16 @@ lt_tensor *lt_scale(const lt_tensor *a, double factor) {
 
 lt_tensor *lt_sum(const lt_tensor *a) {
     return guarded_tensor([&] { return a->value.sum(); });
+}
+
+lt_tensor *lt_sum_rows(const lt_tensor *a) {
+    return guarded_tensor([&] {
+        const at::Tensor &rows = a->value;
+        if (rows.size(0) == 1) return rows.select(0, 0).to(at::kFloat);
+        at::Tensor sum = rows.select(0, 0).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+        for (int64_t row = 1; row < rows.size(0); ++row) sum.add_(rows.select(0, row));
+        return sum;
+    });
 }
 
 // MARK: Decoding

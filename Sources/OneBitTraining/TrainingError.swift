@@ -14,6 +14,10 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
     case damagedTokenFile(file: URL, reason: String)
     case workExists(directory: URL)
     case invalidSetting(name: String, value: String, expected: String)
+    /// The ranks of a process group do not have the same signs.
+    case ranksDisagree(step: Int)
+    /// The ranks of a process group do not see the same files there.
+    case directoryNotShared(directory: URL)
 
     public var errorDescription: String? {
         switch self {
@@ -37,6 +41,10 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
             "\(directory.path): holds an unfinished run."
         case .invalidSetting(let name, let value, let expected):
             "\(name) is \(value), expected \(expected)."
+        case .ranksDisagree(let step):
+            "Step \(step): the ranks do not have the same signs."
+        case .directoryNotShared(let directory):
+            "\(directory.path): the ranks see different training checkpoints there."
         }
     }
 
@@ -52,6 +60,8 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         case .damagedTokenFile: "Delete it: it is made again of the corpus."
         case .workExists: "Resume it, or delete it."
         case .invalidSetting: nil
+        case .ranksDisagree: "Memory or network is at fault; resume from the last training checkpoint on other machines."
+        case .directoryNotShared: "Take a directory that all machines share."
         }
     }
 }

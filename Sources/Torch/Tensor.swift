@@ -201,6 +201,16 @@ public final class Tensor: @unchecked Sendable {
         }
     }
 
+    /// Calls `body` with the bytes of all elements in row-major order.
+    public func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
+        let tensor = try Self.compute("contiguous elements", self) { lt_contiguous($0[0]) }
+        return try Self.withHandles([tensor]) { handles in
+            try body(
+                UnsafeRawBufferPointer(
+                    start: lt_bytes(handles[0]), count: tensor.elementCount * tensor.dtype.byteWidth))
+        }
+    }
+
     /// The one element of a scalar.
     public func item() throws -> Double {
         guard let element = try floats().first, elementCount == 1 else {

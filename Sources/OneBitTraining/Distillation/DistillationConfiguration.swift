@@ -76,7 +76,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let rate = 6e-3 * pow(size, -0.3)
         return DistillationConfiguration(
             start: .standard,
-            synthesis: SynthesisSettings(samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
+            synthesis: SynthesisSettings(
+                samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .hard),
             optimizer: OptimizerSettings(
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),

@@ -25,8 +25,15 @@ public final class TorchModel: HiddenStateModel {
     }
 
     /// Reads a dense model or a float student.
-    public convenience init(checkpoint: Checkpoint, threads: Int?, device: Device = .cpu) throws {
-        self.init(try Transformer(checkpoint: checkpoint, device: device), threads: threads)
+    ///
+    /// - Parameter computeType: Type of the activations; the weights keep the file's type where it is another than float32.
+    public convenience init(
+        checkpoint: Checkpoint, threads: Int?, device: Device = .cpu, computeType: DType = .float32
+    ) throws {
+        self.init(
+            try Transformer(
+                checkpoint: checkpoint, computeType: computeType, keepsFileTypes: computeType != .float32,
+                device: device), threads: threads)
     }
 
     public func logits(of tokens: [Int]) throws -> [Float] {

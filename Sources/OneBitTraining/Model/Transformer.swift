@@ -34,8 +34,7 @@ public final class Transformer: Sendable {
     /// - Parameters:
     ///   - computeType: Type of the activations.
     ///   - device: Where activations are, and all parameters but those that are streamed.
-    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there. Only ``BlockStream`` passes through
-    ///     such a model.
+    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there.
     ///   - values: Gives the parameters by their checkpoint names, in checkpoint order: the latent matrices as signs.
     convenience init(
         configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, computeType: DType = .float32,
@@ -139,6 +138,10 @@ public final class Transformer: Sendable {
     /// Type of the activations.
     var computeType: DType { positionTables.dtype }
 
+    /// Type of P = dYᵀ X on its way to the sum over micro-batches. A device's products leave it in 16 bits, which is half of
+    /// what has to travel; their sums are float32 either way.
+    var productType: DType { device == .cpu ? .float32 : computeType }
+
     /// The same model with other values.
     ///
     /// - Parameter values: One per parameter, in their order.
@@ -158,9 +161,9 @@ public final class Transformer: Sendable {
     func recordingGradients(of trained: Set<Int>) throws -> (model: Transformer, leaves: [Tensor?]) {
         var leaves: [Tensor?] = []
         let model = try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) {
-            [parameters] _, _ in
+            [parameters, productType] _, _ in
             let value = parameters[leaves.count].value
-            let leaf = trained.contains(leaves.count) ? try value.leaf() : nil
+            let leaf = trained.contains(leaves.count) ? try value.leaf(productType: productType) : nil
             leaves.append(leaf)
             return (value, leaf)
         }
@@ -202,10 +205,11 @@ public final class Transformer: Sendable {
         _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
         var x = try embedded(tokens, at: positions)
-        for block in blocks {
+        let stream = try BlockStream(self)
+        for _ in blocks {
             try checkCancellation()
             observe(x)
-            x = try block(x, at: positions)
+            x = try stream.next(x, at: positions)
         }
         return x
     }
@@ -342,10 +346,11 @@ public enum ParameterValue: Sendable {
     }
 
     /// A leaf of the backward pass: of signs, one whose gradient is P = dYᵀ X.
-    fileprivate func leaf() throws -> Tensor {
+    fileprivate func leaf(productType: DType) throws -> Tensor {
         switch self {
         case .tensor(let tensor): try tensor.requiringGradient()
-        case .signs(let signs): try .gradientCarrier(shape: [signs.rows, signs.columns], device: signs.bits.device)
+        case .signs(let signs):
+            try .gradientCarrier(shape: [signs.rows, signs.columns], dtype: productType, device: signs.bits.device)
         }
     }
 }

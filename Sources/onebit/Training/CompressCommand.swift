@@ -82,6 +82,7 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
+    @OptionGroup(title: "Several processes") var distributed: DistributedOptions
     @OptionGroup var progress: ProgressOptions
     @OptionGroup var json: JSONOption
 
@@ -101,7 +102,7 @@ struct CompressCommand: ParsableCommand {
             let model = try ModelConfiguration(shape: shape)
             _ = try planned(
                 configuration(for: model), model: model, teacher: nil, corpusTokens: nil, heldOutTokens: nil,
-                output: output ?? URL(filePath: shape), work: nil)
+                output: output ?? URL(filePath: shape), work: nil, execution: execution.execution)
             return
         }
         guard let teacher else { return }
@@ -109,29 +110,35 @@ struct CompressCommand: ParsableCommand {
         if !overwrite, FileManager.default.fileExists(atPath: output.path) {
             throw FileError.destinationExists(path: output.path)
         }
-        try compress(try checkpoints.open(teacher), to: output)
+        let checkpoint = try checkpoints.open(teacher)
+        try distributed.run(execution.execution, isPlan: plan.plan) {
+            try compress(checkpoint, to: output, with: $0)
+        }
     }
 
     /// Plans the run; nil where only the plan was asked for.
     private func planned(
         _ configuration: DistillationConfiguration, model: ModelConfiguration, teacher: Checkpoint?,
-        corpusTokens: Int?, heldOutTokens: Int?, output: URL, work: URL?
+        corpusTokens: Int?, heldOutTokens: Int?, output: URL, work: URL?, execution: Execution
     ) throws -> RunPlanner.Choice? {
         let planner = RunPlanner(
-            model: model, teacher: teacher, options: plan, execution: try execution.execution, output: output,
-            progress: progress)
+            model: model, teacher: teacher, options: plan, execution: execution, output: output,
+            progress: progress.ofRank(execution.group.rank))
         var fixed = budget.fixed
         (fixed.samples, fixed.sampleLength) = (synthesis.samples != nil, synthesis.maxLength != nil)
         return try planner.begin(
             RunPlanner.Work(
                 configuration: configuration, corpusTokens: corpusTokens, heldOutTokens: heldOutTokens, isWhole: true,
-                fixed: fixed, synthesisLimits: synthesis.limits),
-            directory: work ?? output, resumes: resumption.resume, json: json.json)
+                fixed: fixed, synthesisLimits: synthesis.limits,
+                processes: plan.plan ? distributed.plannedProcesses : execution.group.size),
+            directory: work ?? output, resumes: resumption.resume || execution.group.rank > 0, json: json.json)
     }
 
-    private func compress(_ teacher: Checkpoint, to output: URL) throws {
+    private func compress(_ teacher: Checkpoint, to output: URL, with execution: Execution) throws {
         let begin = ContinuousClock.now
-        let device = try execution.device.select()
+        let group = execution.group
+        let isFirst = group.rank == 0
+        let progress = progress.ofRank(group.rank)
         try teacher.require(.dense)
         try teacher.validateOutput(output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
@@ -147,37 +154,50 @@ struct CompressCommand: ParsableCommand {
         let validation = try monitoring.validation.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
-        guard
-            let choice = try planned(
-                configuration(for: teacher.configuration), model: teacher.configuration, teacher: teacher,
+        // The first rank plans, begins and makes what the others then find: start checkpoint, corpus and its tokens.
+        let begun = try group.firstRankFirst("plan") { () -> (RunPlanner.Choice, CompressionWork)? in
+            let planned = try self.planned(
+                self.configuration(for: teacher.configuration), model: teacher.configuration, teacher: teacher,
                 corpusTokens: corpus.isEmpty ? nil : CorpusSource.estimatedTokens(corpus),
-                heldOutTokens: heldOut?.tokens.count, output: output, work: CompressionWork.directory(beside: output))
-        else { return }
+                heldOutTokens: heldOut?.tokens.count, output: output, work: CompressionWork.directory(beside: output),
+                execution: execution)
+            guard let planned else { return nil }
+            let window = planned.configuration.budget.sequenceLength
+            for text in [heldOut, validation] { try text?.requireWindow(of: window) }
+            let kept = try CompressionWork(
+                beside: output,
+                identity: try planned.configuration.identity(teacher: teacher, corpus: corpus)
+                    .adding(monitoring.identity(file: monitoring.validation ?? text)),
+                choice: planned, resumes: resumption.resume || !isFirst)
+            return (planned, kept)
+        }
+        guard let begun else { return }
+        let (choice, work) = begun
         let configuration = choice.configuration
-        let work = try CompressionWork(
-            beside: output,
-            identity: try configuration.identity(teacher: teacher, corpus: corpus)
-                .adding(monitoring.identity(file: monitoring.validation ?? text)),
-            choice: choice, resumes: resumption.resume)
 
         let report: CompressionReport
         do {
-            func text(of corpus: [CorpusSource]) throws -> CompressionText {
+            func read(_ corpus: [CorpusSource]) throws -> CompressionText {
                 try CompressionText(
                     corpus: corpus, heldOut: heldOut, tokenizer: tokenizer, teacher: teacher, work: work,
                     progress: progress)
             }
-            let givenText = corpus.isEmpty ? nil : try text(of: corpus)
-            try initialize(teacher, configuration, work)
-            if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
-            let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
-            try distill(teacher, choice, text, validation ?? text.heldOut, tokenizer, work)
+            let text = try group.firstRankFirst("corpus") {
+                let givenText = corpus.isEmpty ? nil : try read(corpus)
+                if isFirst {
+                    try initialize(teacher, configuration, work)
+                    if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
+                }
+                return try givenText ?? read([CorpusSource(file: work.corpus)])
+            }
+            try distill(teacher, choice, text, validation ?? text.heldOut, tokenizer, work, execution)
+            guard isFirst else { return }
             try pack(work)
             report = try evaluate(
-                teacher, configuration, text, tokenizer, tasks ?? [], work, output: output, device: device,
+                teacher, configuration, text, tokenizer, tasks ?? [], work, output: output, device: execution.device,
                 elapsed: ContinuousClock.now - begin)
         } catch {
-            work.removeUnlessBegun(after: error)
+            if isFirst { work.removeUnlessBegun(after: error) }
             throw error
         }
         if json.json {
@@ -218,20 +238,23 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, model: try DenseModel(checkpoint: teacher, threads: execution.threads.threads),
-            tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher,
+            by: try CorpusWriter(teacher, threads: execution.threads.threads, device: execution.device.select()),
+            tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus,
+            overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
         _ teacher: Checkpoint, _ choice: RunPlanner.Choice, _ text: CompressionText,
-        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork
+        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork,
+        _ execution: Execution
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
             teacher: teacher, start: try checkpoints.reopen(work.start), corpus: text.training,
-            configuration: choice.configuration, execution: choice.applied(to: execution.execution),
+            configuration: choice.configuration, execution: choice.applied(to: execution),
             output: work.student, overwrite: false,
             resumption: resumption, monitoring: monitoring, heldOut: validation, tokenizer: tokenizer, prompt: prompt,
             progress: progress)
@@ -251,7 +274,8 @@ struct CompressCommand: ParsableCommand {
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
     private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, output: URL, device: Device, elapsed: Duration
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, output: URL, device: Device,
+        elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
             teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),

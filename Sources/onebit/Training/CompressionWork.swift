@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -98,6 +99,17 @@ struct CompressionText {
         let loader: Loader
         /// Nil for documents held out of the corpus.
         let file: URL?
+
+        var text: TokenizedText { TokenizedText(name: name, sequences: [tokens]) }
+
+        /// Hours of training must not end in a text that no model can be judged on.
+        ///
+        /// - Throws: `WindowError`.
+        func requireWindow(of length: Int) throws {
+            guard try WindowPlan(length: length).windowCount(of: text) > 0 else {
+                throw WindowError.textTooShort(text: name, tokens: tokens.count, window: length)
+            }
+        }
     }
 
     /// What the `datasets` library calls the reader of a file; the Hub's cards name data of one's own by it.

@@ -249,7 +249,9 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting,
+            .ranksDisagree, .directoryNotShared:
+            nil
         }
     }
 }

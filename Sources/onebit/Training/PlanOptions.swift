@@ -3,6 +3,7 @@ import Foundation
 import LanguageModel
 import ModelDescription
 import OneBitTraining
+import Torch
 
 extension Placement: ExpressibleByArgument {}
 
@@ -33,7 +34,8 @@ struct PlanOptions: ParsableArguments {
 
     func validate() throws {
         if !plan, deviceMemory != nil || devices != nil || hostMemory != nil {
-            throw ValidationError("--device-memory, --devices and --host-memory describe another machine: they go with --plan.")
+            throw ValidationError(
+                "--device-memory, --devices and --host-memory describe another machine: they go with --plan.")
         }
         if let devices, !(1...65536).contains(devices) { throw ValidationError("--devices must be 1 or more.") }
         if devices != nil, deviceMemory == nil { throw ValidationError("--devices goes with --device-memory.") }
@@ -43,10 +45,13 @@ struct PlanOptions: ParsableArguments {
     var isForThisMachine: Bool { deviceMemory == nil && hostMemory == nil }
 
     /// The machine that is planned for: this one, unless another is described.
-    func machine(processes: Int = 1) -> Machine {
+    ///
+    /// - Parameter device: What computes on this one.
+    func machine(processes: Int = 1, device: Device) throws -> Machine {
         Machine(
-            processes: devices ?? processes, deviceBytes: deviceMemory?.bytes,
-            hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable ?? Int(ProcessInfo.processInfo.physicalMemory))
+            processes: devices ?? processes, deviceBytes: try deviceMemory?.bytes ?? device.memory()?.free,
+            hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable
+                ?? Int(ProcessInfo.processInfo.physicalMemory))
     }
 }
 

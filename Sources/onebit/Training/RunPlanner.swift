@@ -70,7 +70,7 @@ struct RunPlanner {
             work.configuration = try TimeBudget(seconds: budget.seconds).fit(
                 work.configuration, model: model, rates: rates, corpusTokens: work.corpusTokens, fixed: work.fixed)
         }
-        let machine = options.machine(processes: work.processes)
+        let machine = try options.machine(processes: work.processes, device: execution.device)
         let request = DistillationPlan.Request(
             model: model, configuration: work.configuration, teacherElementBytes: teacherElementBytes,
             placement: options.placement, microBatchSize: execution.microBatchSize, threads: execution.threads)
@@ -122,9 +122,9 @@ struct RunPlanner {
         meter.advance(note: "\(Quantity.rate(1 / step.secondsPerToken)) tokens/s trained")
         var written: Double?
         if work.corpusTokens == nil {
-            let dense = try DenseModel(checkpoint: teacher, threads: execution.threads)
+            let writer = try CorpusWriter(teacher, threads: execution.threads, device: execution.device)
             let synthesizer = try CorpusSynthesizer(
-                model: dense, tokenizer: try loadTokenizer(from: teacher.directory),
+                model: writer.model, tokenizer: try loadTokenizer(from: teacher.directory),
                 settings: work.configuration.synthesis, limits: work.synthesisLimits)
             let length = options.timeBudget == nil ? work.configuration.synthesis.maximumLength : 512
             written = try synthesizer.measureRate().tokensPerSecond(
@@ -139,7 +139,8 @@ struct RunPlanner {
         return StageRates(
             synthesizedTokens: written, trainedTokens: 1 / step.secondsPerToken,
             optimizerSeconds: step.optimizerSeconds,
-            otherSeconds: evaluation + (work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0))
+            otherSeconds: evaluation + (work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0)
+        )
     }
 
     /// Seconds a parameter, on one slow core.

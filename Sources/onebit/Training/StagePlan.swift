@@ -60,7 +60,8 @@ struct StagePlan: Encodable {
     var summary: String {
         guard let steps, let batchSize, let sequenceLength, let microBatchSize, let placement else { return "" }
         let group = (processes ?? 1) > 1 ? ", \(processes ?? 1) processes" : ""
-        return "\(Quantity.grouped(steps)) steps of \(batchSize) × \(sequenceLength) tokens, \(microBatchSize) at a time, "
+        return
+            "\(Quantity.grouped(steps)) steps of \(batchSize) × \(sequenceLength) tokens, \(microBatchSize) at a time, "
             + "placement \(placement.rawValue)\(group).\n"
     }
 

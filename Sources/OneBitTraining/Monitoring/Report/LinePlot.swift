@@ -26,7 +26,7 @@ struct LinePlot {
     var isLogarithmic = false
 
     private static let (width, height) = (560.0, 280.0)
-    private static let (left, right, top, bottom) = (64.0, 14.0, 12.0, 34.0)
+    private static let (left, right, top, bottom) = (64.0, 14.0, 12.0, 44.0)
     /// Points of a line that are drawn at the most.
     private static let pointLimit = 400
 
@@ -52,7 +52,7 @@ struct LinePlot {
         for tick in x.ticks {
             let at = Self.number(horizontal(x, tick))
             body +=
-                "<text class=\"tick\" x=\"\(at)\" y=\"\(Int(Self.height - Self.bottom + 16))\" text-anchor=\"middle\">\(Axis.label(tick))</text>"
+                "<text class=\"tick\" x=\"\(at)\" y=\"\(Int(Self.height - Self.bottom + 18))\" text-anchor=\"middle\">\(Axis.label(tick))</text>"
         }
         body +=
             "<text class=\"tick\" x=\"\(Int(Self.width - Self.right))\" y=\"\(Int(Self.height - 3))\" text-anchor=\"end\">step</text>"

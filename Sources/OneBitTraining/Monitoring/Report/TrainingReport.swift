@@ -176,7 +176,7 @@ public struct TrainingReport: Sendable {
             ]
         }
         let titles = [
-            "run", "steps", "tokens", "last loss", "best validation perplexity", "its KL", "its top-1 agreement",
+            "run", "steps", "tokens", "last loss", "best validation perplexity", "KL at that step", "top-1 agreement",
             "tokens/s", "peak memory", "time",
         ]
         return "<div class=\"runs\">\(table(titles, rows))</div>"
@@ -260,10 +260,10 @@ public struct TrainingReport: Sendable {
             figure{margin:0}figcaption{font-weight:600}small,.caption{color:var(--soft);font-weight:400}.caption{margin:.6em 0 0}
             svg{width:100%;height:auto;display:block}
             polyline{fill:none;stroke-width:1.8;stroke-linejoin:round}.faint{stroke-width:1;opacity:.3}.reference{stroke-dasharray:5 4;opacity:.7}
-            .grid{stroke:var(--line);stroke-width:1}.tick{fill:var(--soft);font-size:12px}
+            .grid{stroke:var(--line);stroke-width:1}.tick{fill:var(--soft);font-size:15px}
             table{border-collapse:collapse;font-variant-numeric:tabular-nums}
             th,td{text-align:left;padding:3px 14px 3px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:4em}
-            th{color:var(--soft);font-weight:600}.differs td{font-weight:600;background:var(--shade)}
+            th{color:var(--soft);font-weight:600}td:first-child{white-space:nowrap}.differs td{font-weight:600;background:var(--shade)}
             .scroll{overflow-x:auto}
             pre{background:var(--shade);padding:10px;border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0}
             .bar{display:flex;height:22px;border-radius:4px;overflow:hidden}.bar span{display:block}
