@@ -421,7 +421,10 @@ struct Attention: Sendable {
     let queryNorm: Norm?
     let keyNorm: Norm?
 
-    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
+    /// - Parameter observe: Receives queries [B, H, T, D] and keys [B, K, T, D] as they meet.
+    func callAsFunction(
+        _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
+    ) throws -> Tensor {
         let shape = x.shape
         func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
             try projected.reshaped([shape[0], shape[1], count, headSize])
@@ -434,6 +437,7 @@ struct Attention: Sendable {
         let q = try rotated(normed(heads(query(x), headCount), queryNorm)).transposed(1, 2)  // [B, H, T, D]
         let k = try rotated(normed(heads(key(x), keyValueHeadCount), keyNorm)).transposed(1, 2)  // [B, K, T, D]
         let v = try heads(value(x), keyValueHeadCount).transposed(1, 2)
+        observe?(q, k)
         let context: Tensor
         switch positions.attention {
         case .sequences(let masks):
@@ -505,8 +509,11 @@ struct TransformerBlock: Sendable {
     /// Places of its parameters among the model's.
     let parameters: Range<Int>
 
-    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
-        let x = try add(norm: attentionNorm, to: x) { try attention($0, at: positions) }
+    /// - Parameter observe: Receives queries and keys, as ``Attention`` gives them.
+    func callAsFunction(
+        _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
+    ) throws -> Tensor {
+        let x = try add(norm: attentionNorm, to: x) { try attention($0, at: positions, observe: observe) }
         return try add(norm: mlpNorm, to: x) { try mlp($0) }
     }
 
