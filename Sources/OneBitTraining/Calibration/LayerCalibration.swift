@@ -55,7 +55,7 @@ struct LayerStatistics {
                 let cross = try sums.0.tensor + weight * lambda
                 return LayerFit(
                     gram: gram, factor: factor, cross: cross, teacherWeight: weight,
-                    energy: sums.1 + lambda * weight.squareSum())
+                    energy: sums.1 + lambda * (try weight.squareSum()))
             }
         }
         throw CalibrationError.singular(directory: group.directory, layer: group.layers[0].name)
