@@ -6,6 +6,8 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <array>
+#include <cstring>
 #include <utility>
 
 #include "handle.h"
@@ -24,6 +26,17 @@ using Signs = c10::intrusive_ptr<SignMatrix>;
 
 constexpr int64_t byte_bits = 8;
 
+using SignsOfByte = std::array<std::array<float, byte_bits>, 256>;
+
+/// The eight signs of every byte.
+const SignsOfByte signs_of_byte = [] {
+    SignsOfByte table;
+    for (int byte = 0; byte < 256; ++byte) {
+        for (int j = 0; j < byte_bits; ++j) table[byte][j] = byte >> j & 1 ? -1 : 1;
+    }
+    return table;
+}();
+
 /// 1, 2, 4, …, 128.
 at::Tensor bit_values(at::Device device) {
     return at::pow(2, at::arange(byte_bits, at::TensorOptions().device(device))).to(at::kByte);
@@ -40,11 +53,10 @@ at::Tensor rows_of(const at::Tensor &x) { return x.reshape({-1, x.size(-1)}); }
 struct SignLinear : torch::autograd::Function<SignLinear> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &input_scale,
                               const at::Tensor &output_scale, const std::optional<at::Tensor> &product,
-                              const Signs &signs, double layer_norm_epsilon) {
+                              const Signs &signs, double layer_norm_epsilon, bool by_look_ups) {
         onebit::throw_if_stopped();
         at::ScalarType type = x.scalar_type();
-        at::Tensor unscaled = onebit::product_transposed(
-            rows_of((x * input_scale).to(type)), signs->unpacked(type));  // y₀ [rows of x, out]
+        at::Tensor unscaled = signs->product(rows_of(x), input_scale, by_look_ups);  // y₀ [rows of x, out]
         std::vector<int64_t> shape = x.sizes().vec();
         shape.back() = signs->rows();
         at::Tensor y = unscaled.view(shape) * output_scale;
@@ -57,6 +69,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         context->save_for_backward({x, input_scale, output_scale, unscaled,
                                     reciprocal_deviation.defined() ? y : at::Tensor(), reciprocal_deviation});
         context->saved_data["has_product"] = product.has_value();
+        context->saved_data["by_look_ups"] = by_look_ups;
         context->saved_data["signs"] = c10::IValue::make_capsule(signs);
         return y;
     }
@@ -77,8 +90,8 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         at::Tensor rows_of_dy = rows_of(dy), rows_of_x = rows_of(x);
         at::Tensor dx, dinput_scale, doutput_scale, dproduct;
         if (context->needs_input_grad(0) || context->needs_input_grad(1)) {
-            at::Tensor u =
-                onebit::product((rows_of_dy * output_scale).to(type), signs->unpacked(type));  // [rows of x, in]
+            at::Tensor u = signs->transposed_product(
+                rows_of_dy.to(type), output_scale, context->saved_data["by_look_ups"].toBool());  // [rows of x, in]
             if (context->needs_input_grad(0)) dx = (u * input_scale).to(type).view(x.sizes());
             if (context->needs_input_grad(1)) dinput_scale = (rows_of_x * u).sum(0, false, at::kFloat);
         }
@@ -86,7 +99,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         if (context->saved_data["has_product"].toBool() && context->needs_input_grad(3)) {
             dproduct = onebit::product(rows_of_dy.to(type).t(), rows_of_x);  // becomes of the leaf's type
         }
-        return {dx, dinput_scale, doutput_scale, dproduct, at::Tensor(), at::Tensor()};
+        return {dx, dinput_scale, doutput_scale, dproduct, at::Tensor(), at::Tensor(), at::Tensor()};
     }
 };
 
@@ -123,11 +136,50 @@ at::Tensor onebit::packed_signs(const at::Tensor &latent) {
 }
 
 at::Tensor SignMatrix::unpacked(at::ScalarType type) const {
+    if (bits.is_cpu() && type == at::kFloat) {
+        at::Tensor result = at::empty({rows(), columns}, bits.options().dtype(type));
+        const auto *bytes = static_cast<const uint8_t *>(bits.const_data_ptr());
+        int64_t row_bytes = bits.size(1);
+        float *out = result.mutable_data_ptr<float>();
+        at::parallel_for(0, rows(), 1 + (1 << 16) / columns, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) {
+                const uint8_t *in = bytes + row * row_bytes;
+                float *to = out + row * columns;
+                int64_t whole = columns / byte_bits;
+                for (int64_t byte = 0; byte < whole; ++byte) {
+                    std::memcpy(to + byte * byte_bits, signs_of_byte[in[byte]].data(), byte_bits * sizeof(float));
+                }
+                std::memcpy(to + whole * byte_bits, signs_of_byte[in[row_bytes - 1]].data(),
+                            (columns - whole * byte_bits) * sizeof(float));
+            }
+        });
+        return result;
+    }
     at::Tensor negative = bits.unsqueeze(-1).bitwise_and(bit_values(bits.device())).ne(0);
     at::TensorOptions options = bits.options().dtype(type);
     return at::where(negative, at::full({}, -1, options), at::full({}, 1, options))
         .reshape({rows(), -1})
         .narrow(1, 0, columns);
+}
+
+at::Tensor SignMatrix::product(const at::Tensor &x, const at::Tensor &scale, bool by_look_ups) const {
+    if (by_look_ups && x.is_cpu() && x.scalar_type() == at::kFloat && onebit::has_look_up_product(rows(), columns)) {
+        std::call_once(has_look_up, [&] { look_up = onebit::look_up_matrix(bits, columns); });
+        return onebit::look_up_product(x, scale, look_up);
+    }
+    at::ScalarType type = x.scalar_type();
+    return onebit::product_transposed((x * scale).to(type), unpacked(type));
+}
+
+at::Tensor SignMatrix::transposed_product(const at::Tensor &x, const at::Tensor &scale, bool by_look_ups) const {
+    if (by_look_ups && x.is_cpu() && x.scalar_type() == at::kFloat && onebit::has_look_up_product(columns, rows())) {
+        std::call_once(has_transposed_look_up, [&] {
+            transposed_look_up = onebit::look_up_matrix(onebit::transposed_bits(bits, columns), rows());
+        });
+        return onebit::look_up_product(x, scale, transposed_look_up);
+    }
+    at::ScalarType type = x.scalar_type();
+    return onebit::product((x * scale).to(type), unpacked(type));
 }
 
 lt_sign_matrix *lt_signs_of(const lt_tensor *latent) {
@@ -169,11 +221,12 @@ int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, i
 }
 
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon) {
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon,
+                          lt_sign_products products) {
     return guarded_tensor([&] {
         return SignLinear::apply(x->value, input_scale->value, output_scale->value,
                                  product ? std::optional<at::Tensor>(product->value) : std::nullopt,
-                                 signs->value, layer_norm_epsilon);
+                                 signs->value, layer_norm_epsilon, products == LT_PRODUCTS_FASTEST);
     });
 }
 

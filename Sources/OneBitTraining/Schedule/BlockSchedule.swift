@@ -13,6 +13,10 @@ import Torch
 /// What is there at a time is one block's activations besides one input per block, and the logits of one chunk.
 struct BlockSchedule: Sendable {
     let objective: TrainingObjective
+    /// Measures what the parts of a pass take.
+    var phases = PhaseTimer()
+    /// Threads that make passes side by side.
+    var workers = 1
 
     /// What a micro-batch's gradients are handed to: by parameter of the model.
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
@@ -33,9 +37,14 @@ struct BlockSchedule: Sendable {
         receive: Receiver
     ) throws -> Tensor {
         let forward = try withoutGradient { try self.forward(student, tokens: tokens, share: share * scale) }
-        let (parts, headGradient) = try head(
-            student, leaves: leaves, forward: forward, tokens: tokens, share: share, scale: scale, receive: receive)
-        try backward(student, leaves: leaves, forward: forward, tokens: tokens, from: headGradient, receive: receive)
+        let (parts, headGradient) = try phases.measure(.head, workers: workers) {
+            try head(
+                student, leaves: leaves, forward: forward, tokens: tokens, share: share, scale: scale, receive: receive)
+        }
+        try phases.measure(.backward, workers: workers) {
+            try backward(
+                student, leaves: leaves, forward: forward, tokens: tokens, from: headGradient, receive: receive)
+        }
         return parts
     }
 
@@ -60,7 +69,7 @@ struct BlockSchedule: Sendable {
             for block in student.blocks {
                 try checkCancellation()
                 kept.states.append(x)
-                x = try block(x, at: positions)
+                x = try phases.measure(.studentForward, workers: workers) { try block(x, at: positions) }
             }
             kept.states.append(x)
             return kept
@@ -77,8 +86,8 @@ struct BlockSchedule: Sendable {
                 losses.append(loss)
                 kept.stateGradients.append(gradient)
             }
-            x = try block(x, at: positions)
-            t = try teacherBlocks.next(t, at: teacherPositions)
+            x = try phases.measure(.studentForward, workers: workers) { try block(x, at: positions) }
+            t = try phases.measure(.teacher, workers: workers) { try teacherBlocks.next(t, at: teacherPositions) }
         }
         kept.states.append(x)
         kept.teacherState = t

@@ -6,6 +6,8 @@ import SignDecomposition
 import Torch
 
 extension SignGradient: ExpressibleByArgument {}
+extension Precision: ExpressibleByArgument {}
+extension SignProducts: ExpressibleByArgument {}
 extension SynthesisSettings.FirstToken: ExpressibleByArgument {}
 
 extension RecipeName {
@@ -124,6 +126,12 @@ struct MethodOptions: ParsableArguments {
     @Option(help: "Weight of the language-modelling loss on the corpus itself.")
     var languageModelWeight: Double?
 
+    @Option(
+        help: ArgumentHelp(
+            "What passes compute in.",
+            discussion: "Norms, losses and sums of gradients are in float32 whatever it is."))
+    var precision: Precision?
+
     @Option(help: "What is trained: the OneBit layers, or everything.")
     var train: TrainedParameters?
 
@@ -166,6 +174,7 @@ struct MethodOptions: ParsableArguments {
         set(\.loss.weights.klDivergence, klWeight)
         set(\.loss.weights.hiddenStates, hiddenWeight)
         set(\.loss.weights.languageModel, languageModelWeight)
+        set(\.precision, precision)
         applyLearningRates(to: &configuration.optimizer.learningRates)
         set(\.optimizer.warmupSteps, warmup)
         set(\.optimizer.beta1, beta1)
@@ -228,6 +237,12 @@ struct ExecutionOptions: ParsableArguments {
             discussion: "About 1,024 tokens' worth, unless given. Fewer save memory.", valueName: "n"))
     var microBatchSize: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "How products with signs are computed: by look-ups where that is faster, or always by products of floats.",
+            discussion: "Look-ups take their inputs to 16 bits, which changes results by about 1e-5."))
+    var signProducts = SignProducts.fastest
+
     func validate() throws {
         if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
     }
@@ -235,7 +250,9 @@ struct ExecutionOptions: ParsableArguments {
     /// To be asked for before any tensor is made.
     var execution: Execution {
         get throws {
-            Execution(threads: threads.threads, microBatchSize: microBatchSize, device: try device.select())
+            Execution(
+                threads: threads.threads, microBatchSize: microBatchSize, signProducts: signProducts,
+                device: try device.select())
         }
     }
 }
