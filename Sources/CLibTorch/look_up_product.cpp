@@ -4,28 +4,17 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 #include <string_view>
 
-#include "CSignKernels.h"
+#include "row_kernels.h"
 
 namespace {
 
-/// Rows of the input that a thread takes at a time: their look-up tables stay in its second-level cache.
-constexpr int64_t block_rows = 8;
-constexpr int64_t alignment = SIGN_KERNELS_ALIGNMENT;
+using onebit::kernels;
 
-/// This CPU's kernels, or those that ONEBIT_INSTRUCTION_SET names, as in OneBitRuntime.
-const sign_kernels_table &kernels() {
-    static const sign_kernels_table *table = [] {
-        const char *name = std::getenv("ONEBIT_INSTRUCTION_SET");
-        const sign_kernels_table *found = sign_kernels_find(name && *name ? name : nullptr);
-        TORCH_CHECK(found, "ONEBIT_INSTRUCTION_SET is ", name, ", which is not known here or not what this CPU can run");
-        return found;
-    }();
-    return *table;
-}
+/// Rows of the input that a thread takes at a time: their look-up tables stay in its second-level cache.
+constexpr int64_t block_rows = onebit::rows_of_block;
+constexpr int64_t alignment = SIGN_KERNELS_ALIGNMENT;
 
 int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -103,17 +92,16 @@ at::Tensor onebit::transposed_bits(const at::Tensor &bits, int64_t columns) {
     return result;
 }
 
-at::Tensor onebit::look_up_product(const at::Tensor &x, const at::Tensor &scale, const LookUpMatrix &matrix) {
+at::Tensor onebit::look_up_product(const at::Tensor &x, const at::Tensor &g, const LookUpMatrix &matrix,
+                                   c10::function_ref<void(int64_t, int64_t, int64_t)> prepare,
+                                   c10::function_ref<void(int64_t, int64_t, int64_t, float *)> finish) {
     const sign_kernels_table &table = kernels();
-    at::Tensor inputs = x.contiguous(), factors = scale.to(at::kFloat).contiguous();
-    int64_t tokens = inputs.size(0), columns = matrix.columns, rows = matrix.rows, tiles = tile_count(rows);
+    int64_t tokens = x.size(0), columns = matrix.columns, rows = matrix.rows, tiles = tile_count(rows);
     int64_t tile_rows = static_cast<int64_t>(table.layout->tile_rows);
-    at::Tensor result = at::empty({tokens, rows}, inputs.options());
-    at::Tensor ones = at::ones({rows}, inputs.options());
-    const auto *from = static_cast<const float *>(inputs.const_data_ptr());
-    const auto *g = static_cast<const float *>(factors.const_data_ptr());
-    const auto *one = static_cast<const float *>(ones.const_data_ptr());
-    float *to = result.mutable_data_ptr<float>();
+    at::Tensor result = at::empty({tokens, rows}, x.options());
+    at::Tensor ones = at::ones({rows}, x.options());
+    const float *from = read(x), *scale = read(g), *one = read(ones);
+    float *to = write(result);
 
     // Several tiles of a few rows are read together, so that a part is some hundred rows.
     int64_t part = std::max<int64_t>(1, 256 / tile_rows), part_rows = part * tile_rows;
@@ -123,29 +111,26 @@ at::Tensor onebit::look_up_product(const at::Tensor &x, const at::Tensor &scale,
     const sign_kernels_packed_matrix packed = {static_cast<const uint8_t *>(matrix.bytes.const_data_ptr()),
                                                static_cast<size_t>(rows), static_cast<size_t>(columns)};
 
-    int64_t blocks = (tokens + block_rows - 1) / block_rows;
-    at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    for_blocks(tokens, [&](int64_t block, int64_t first, int64_t count) {
         thread_local Scratch lut_scratch, integer_scratch, sum_scratch;
         uint8_t *luts = lut_scratch.of(block_rows * lut_stride);
         auto *q = reinterpret_cast<int16_t *>(integer_scratch.of(padded * 2));
         auto *sums = reinterpret_cast<int32_t *>(sum_scratch.of(block_rows * part_rows * 4));
         sign_kernels_quantized quantized[block_rows];
-        for (int64_t block = begin; block < end; ++block) {
-            int64_t first = block * block_rows, count = std::min(block_rows, tokens - first);
+        prepare(block, first, count);
+        for (int64_t i = 0; i < count; ++i) {
+            quantized[i] = table.quantize_int16(from + (first + i) * columns, scale, columns, q, padded);
+            table.build_luts_int16(q, 0, quads, luts + i * lut_stride);
+        }
+        for (int64_t tile = 0; tile < tiles; tile += part) {
+            int64_t last = std::min(tile + part, tiles), row = tile * tile_rows;
+            int64_t width = std::min(last * tile_rows, rows) - row;
+            table.sign_product_int16(packed, tile, last, luts, lut_stride, quantized, count, sums, width);
             for (int64_t i = 0; i < count; ++i) {
-                quantized[i] = table.quantize_int16(from + (first + i) * columns, g, columns, q, padded);
-                table.build_luts_int16(q, 0, quads, luts + i * lut_stride);
-            }
-            for (int64_t tile = 0; tile < tiles; tile += part) {
-                int64_t last = std::min(tile + part, tiles), row = tile * tile_rows;
-                int64_t width = std::min(last * tile_rows, rows) - row;
-                table.sign_product_int16(packed, tile, last, luts, lut_stride, quantized, count, sums, width);
-                for (int64_t i = 0; i < count; ++i) {
-                    table.dequantize(sums + i * width, quantized[i].scale, one + row, width,
-                                     to + (first + i) * rows + row);
-                }
+                table.dequantize(sums + i * width, quantized[i].scale, one + row, width, to + (first + i) * rows + row);
             }
         }
+        finish(block, first, count, to + first * rows);
     });
     return result;
 }

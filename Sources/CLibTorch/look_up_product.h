@@ -7,6 +7,7 @@
 // A row's result does not depend on the other rows, nor on the number of threads.
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/FunctionRef.h>
 
 namespace onebit {
 
@@ -25,7 +26,10 @@ LookUpMatrix look_up_matrix(const at::Tensor &bits, int64_t columns);
 /// The bits of the transposed matrix.
 at::Tensor transposed_bits(const at::Tensor &bits, int64_t columns);
 
-/// (X ⊙ g) signsᵀ of X [tokens, columns] and g [columns], float32.
-at::Tensor look_up_product(const at::Tensor &x, const at::Tensor &scale, const LookUpMatrix &matrix);
+/// (X ⊙ g) signsᵀ of X [tokens, columns] and g [columns], float32 and contiguous, by blocks of rows: `prepare` is called
+/// before a block's rows of X are read, `finish` with the block's rows of the result.
+at::Tensor look_up_product(const at::Tensor &x, const at::Tensor &g, const LookUpMatrix &matrix,
+                           c10::function_ref<void(int64_t block, int64_t first, int64_t count)> prepare,
+                           c10::function_ref<void(int64_t block, int64_t first, int64_t count, float *rows)> finish);
 
 }  // namespace onebit

@@ -22,10 +22,13 @@ struct SignMatrix : torch::CustomClassHolder {
     /// ±1 [rows, columns] as numbers of a type.
     at::Tensor unpacked(at::ScalarType type) const;
 
-    /// (X ⊙ scale) signsᵀ of X [tokens, columns], in X's type; by look-ups where they are allowed and faster.
-    at::Tensor product(const at::Tensor &x, const at::Tensor &scale, bool by_look_ups) const;
-    /// (X ⊙ scale) signs of X [tokens, rows], likewise.
-    at::Tensor transposed_product(const at::Tensor &x, const at::Tensor &scale, bool by_look_ups) const;
+    using Prepare = c10::function_ref<void(int64_t block, int64_t first, int64_t count)>;
+    using Finish = c10::function_ref<void(int64_t block, int64_t first, int64_t count, float *rows)>;
+
+    /// (X ⊙ scale) signsᵀ of X [tokens, columns], or (X ⊙ scale) signs of X [tokens, rows], of CPU floats, by look-ups where
+    /// these are allowed and faster. `prepare` and `finish` as of `look_up_product`.
+    at::Tensor product(const at::Tensor &x, const at::Tensor &scale, bool transposed, bool by_look_ups, Prepare prepare,
+                       Finish finish) const;
 
    private:
     /// The matrix and its transpose for the look-up kernels; each is made when it is first used.

@@ -252,6 +252,12 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
 /// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖², and `weight` times its gradient by the student's states.
 int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]);
 
+/// Mean over sequences, heads and tokens of Σ_j (t_j − s_j)², where t and s are what teacher and student attend with to each
+/// token j: softmax(q kᵀ / √size + mask), q [batch, heads, length, size], k [batch, key/value heads, length, size]. Into
+/// `result`: the loss, and `weight` times its gradients by the student's queries and keys.
+int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k, const lt_tensor *q, const lt_tensor *k,
+                          const lt_tensor *mask, bool causal, double weight, lt_tensor *result[3]);
+
 // MARK: Decoding
 
 /// log softmax over the last dimension.
@@ -292,10 +298,10 @@ lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gra
 
 /// The same values as a leaf that gradients are wanted of.
 lt_tensor *lt_requiring_gradient(const lt_tensor *tensor);
-/// Gradients by each of the leaves of Σ output ⊙ upstream, into `gradients`; NULL there for a leaf that `output` does not
-/// depend on. `upstream` may be NULL where `output` is a scalar.
-int lt_gradients(const lt_tensor *output, const lt_tensor *upstream, lt_tensor *const *leaves, int count,
-                 lt_tensor **gradients);
+/// Gradients by each of the leaves of Σ over outputs of Σ output ⊙ upstream, into `gradients`; NULL there for a leaf that no
+/// output depends on. An upstream may be NULL where its output is a scalar.
+int lt_gradients(lt_tensor *const *outputs, lt_tensor *const *upstreams, int output_count, lt_tensor *const *leaves,
+                 int count, lt_tensor **gradients);
 
 typedef struct lt_adamw_settings {
     /// Counts from 1.

@@ -424,12 +424,15 @@ struct Attention: Sendable {
     let queryNorm: Norm?
     let keyNorm: Norm?
 
-    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
-        try output(context(of: x, at: positions))
+    /// Receives queries [B, H, T, D] and keys [B, K, T, D] as they meet.
+    typealias Observer = (_ queries: Tensor, _ keys: Tensor) -> Void
+
+    func callAsFunction(_ x: Tensor, at positions: TokenPositions, observe: Observer? = nil) throws -> Tensor {
+        try output(context(of: x, at: positions, observe: observe))
     }
 
     /// What the output layer reads: the values that each head sees, weighted, [B, T, H·D].
-    func context(of x: Tensor, at positions: TokenPositions) throws -> Tensor {
+    func context(of x: Tensor, at positions: TokenPositions, observe: Observer? = nil) throws -> Tensor {
         let shape = x.shape
         func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
             try projected.reshaped([shape[0], shape[1], count, headSize])
@@ -442,6 +445,7 @@ struct Attention: Sendable {
         let q = try rotated(normed(heads(query(x), headCount), queryNorm)).transposed(1, 2)  // [B, H, T, D]
         let k = try rotated(normed(heads(key(x), keyValueHeadCount), keyNorm)).transposed(1, 2)  // [B, K, T, D]
         let v = try heads(value(x), keyValueHeadCount).transposed(1, 2)
+        observe?(q, k)
         let context: Tensor
         switch positions.attention {
         case .sequences(let masks):
@@ -538,8 +542,10 @@ struct TransformerBlock: Sendable {
     /// Places of its parameters among the model's; none for a block by itself.
     var parameters = 0..<0
 
-    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
-        let x = try sum(x, attention(input(x, attentionNorm), at: positions), attentionNorm)
+    func callAsFunction(
+        _ x: Tensor, at positions: TokenPositions, observe: Attention.Observer? = nil
+    ) throws -> Tensor {
+        let x = try sum(x, attention(input(x, attentionNorm), at: positions, observe: observe), attentionNorm)
         return try sum(x, mlp(input(x, mlpNorm)), mlpNorm)
     }
 

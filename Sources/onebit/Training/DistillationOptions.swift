@@ -123,6 +123,9 @@ struct MethodOptions: ParsableArguments {
     @Option(help: "Weight α of the hidden states' loss.")
     var hiddenWeight: Double?
 
+    @Option(help: "Weight of the difference of attention maps, which the paper tries and leaves out.")
+    var attentionWeight: Double?
+
     @Option(help: "Weight of the language-modelling loss on the corpus itself.")
     var languageModelWeight: Double?
 
@@ -173,6 +176,7 @@ struct MethodOptions: ParsableArguments {
         set(\.loss.signGradient, signGradient)
         set(\.loss.weights.klDivergence, klWeight)
         set(\.loss.weights.hiddenStates, hiddenWeight)
+        set(\.loss.weights.attentionMaps, attentionWeight)
         set(\.loss.weights.languageModel, languageModelWeight)
         set(\.precision, precision)
         applyLearningRates(to: &configuration.optimizer.learningRates)
