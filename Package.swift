@@ -98,6 +98,7 @@ if training {
     targets += [
         .target(
             name: "CLibTorch",
+            dependencies: ["CSignKernels"],
             // A library of its own, which `make setup CUDA=1` builds.
             exclude: ["nccl"],
             cxxSettings: [
@@ -105,7 +106,8 @@ if training {
                 .headerSearchPath("gloo-shim"),
                 .unsafeFlags([
                     "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
-                    "-Wno-deprecated-declarations",
+                    // C++20 would take the header of CSignKernels from a module, of which SwiftPM builds none for C++.
+                    "-Wno-deprecated-declarations", "-fno-cxx-modules",
                 ]),
             ],
             linkerSettings: [

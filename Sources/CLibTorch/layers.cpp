@@ -1,12 +1,15 @@
 // The layers of a transformer as fused autograd functions: each saves the least that its backward pass needs.
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "handle.h"
 #include "products.h"
+#include "row_kernels.h"
 
 using onebit::guarded_tensor;
 using torch::autograd::AutogradContext;
@@ -54,16 +57,47 @@ struct Linear : torch::autograd::Function<Linear> {
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, double epsilon) {
         onebit::throw_if_stopped();
-        at::Tensor wide = x.to(at::kFloat);
-        at::Tensor r = wide.square().mean(-1, true).add_(epsilon).rsqrt_();
+        at::Tensor y, r;
+        if (x.is_cpu()) {
+            at::Tensor rows = onebit::plain_floats(rows_of(x)), w = onebit::plain_floats(weight);
+            int64_t width = x.size(-1);
+            y = at::empty_like(rows);
+            r = at::empty({rows.size(0)}, rows.options());
+            onebit::for_blocks(rows.size(0), [&](int64_t, int64_t first, int64_t count) {
+                for (int64_t row = first; row < first + count; ++row) {
+                    onebit::write(r)[row] =
+                        onebit::kernels().rms_norm(onebit::read(rows) + row * width, onebit::read(w), width,
+                                                   static_cast<float>(epsilon), onebit::write(y) + row * width);
+                }
+            });
+            y = y.view(x.sizes()).to(x.scalar_type());
+        } else {
+            at::Tensor wide = x.to(at::kFloat);
+            r = wide.square().mean(-1, true).add_(epsilon).rsqrt_();
+            y = (wide * r).mul_(weight).to(x.scalar_type());
+        }
         context->save_for_backward({x, weight, r});
-        return (wide * r).mul_(weight).to(x.scalar_type());
+        return y;
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
         onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
         const at::Tensor &x = saved[0], &weight = saved[1], &r = saved[2];
+        if (x.is_cpu()) {
+            at::Tensor rows = onebit::plain_floats(rows_of(x)), dy = onebit::plain_floats(rows_of(upstream[0]));
+            at::Tensor w = onebit::plain_floats(weight), dx = at::empty_like(rows);
+            int64_t width = x.size(-1);
+            onebit::BlockSums dw(rows.size(0), width, /*wanted=*/true);
+            onebit::for_blocks(rows.size(0), [&](int64_t block, int64_t first, int64_t count) {
+                for (int64_t row = first; row < first + count; ++row) {
+                    onebit::kernels().rms_norm_gradient(onebit::read(dy) + row * width, onebit::read(rows) + row * width,
+                                                        onebit::read(w), onebit::read(r)[row], width,
+                                                        onebit::write(dx) + row * width, dw.of(block));
+                }
+            });
+            return {dx.view(x.sizes()).to(x.scalar_type()), dw.total().to(weight.scalar_type()), at::Tensor()};
+        }
         at::Tensor dy = upstream[0].to(at::kFloat);
         at::Tensor normalised = x * r;
         at::Tensor dx, dweight;
@@ -79,17 +113,40 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
 
 /// z = silu(gate) ⊙ up. Saved: gate, up; silu(gate) is computed again.
 struct SwiGLU : torch::autograd::Function<SwiGLU> {
+    /// Calls `body` with blocks of the elements of CPU floats: first element and count.
+    static void for_elements(int64_t count, c10::function_ref<void(int64_t first, int64_t count)> body) {
+        constexpr int64_t grain = 1 << 14;
+        at::parallel_for(0, (count + grain - 1) / grain, 1, [&](int64_t begin, int64_t end) {
+            body(begin * grain, std::min(end * grain, count) - begin * grain);
+        });
+    }
+
     static at::Tensor forward(AutogradContext *context, const at::Tensor &gate, const at::Tensor &up) {
         onebit::throw_if_stopped();
         context->save_for_backward({gate, up});
-        return at::silu(gate).mul_(up);
+        if (!gate.is_cpu() || gate.scalar_type() != at::kFloat) return at::silu(gate).mul_(up);
+        at::Tensor a = onebit::plain_floats(gate), b = onebit::plain_floats(up), z = at::empty_like(a);
+        for_elements(a.numel(), [&](int64_t first, int64_t count) {
+            onebit::kernels().swiglu(onebit::read(a) + first, onebit::read(b) + first, count, onebit::write(z) + first);
+        });
+        return z;
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
         onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
-        const at::Tensor &gate = saved[0], &up = saved[1], &dz = upstream[0];
-        return {at::silu_backward(dz * up, gate), at::silu(gate).mul_(dz)};
+        const at::Tensor &gate = saved[0], &up = saved[1];
+        if (!gate.is_cpu() || gate.scalar_type() != at::kFloat) {
+            const at::Tensor &dz = upstream[0];
+            return {at::silu_backward(dz * up, gate), at::silu(gate).mul_(dz)};
+        }
+        at::Tensor a = onebit::plain_floats(gate), b = onebit::plain_floats(up), dz = onebit::plain_floats(upstream[0]);
+        at::Tensor da = at::empty_like(a), db = at::empty_like(a);
+        for_elements(a.numel(), [&](int64_t first, int64_t count) {
+            onebit::kernels().swiglu_gradient(onebit::read(dz) + first, onebit::read(a) + first, onebit::read(b) + first,
+                                              count, onebit::write(da) + first, onebit::write(db) + first);
+        });
+        return {da, db};
     }
 };
 

@@ -2,12 +2,17 @@
 // in float32 whatever the type of the states.
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
 
 #include "handle.h"
 #include "products.h"
+#include "row_kernels.h"
 
 using onebit::guarded_effect;
 
@@ -46,6 +51,45 @@ at::Tensor loss_gradient(const at::Tensor &student, const at::Tensor &teacher, c
     return gradient.add_(log_s.exp_(), weight_s);
 }
 
+/// A few rows at a time, so that what lies between stays small.
+at::Tensor by_tensors(const at::Tensor &student, const at::Tensor &teacher, const at::Tensor &targets,
+                      lt_head_loss_settings settings, HeadSums &sums) {
+    int64_t few = std::max<int64_t>(1, (1 << 20) / student.size(1));
+    for (int64_t first = 0; first < student.size(0); first += few) {
+        int64_t some = std::min(few, student.size(0) - first);
+        auto part = [&](const at::Tensor &whole) { return whole.defined() ? whole.narrow(0, first, some) : whole; };
+        part(student).copy_(loss_gradient(part(student), part(teacher), part(targets), settings, sums));
+    }
+    return student;
+}
+
+/// The same on the CPU.
+at::Tensor by_rows(const at::Tensor &student, const at::Tensor &teacher, const at::Tensor &targets,
+                   lt_head_loss_settings settings, HeadSums &sums) {
+    at::Tensor s = onebit::plain_floats(student), t, tokens;
+    if (teacher.defined()) t = onebit::plain_floats(teacher);
+    if (targets.defined()) tokens = targets.contiguous();
+    int64_t rows = s.size(0), vocabulary = s.size(1);
+    std::vector<sign_kernels_loss> losses(rows);
+    at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+            int64_t target = tokens.defined() ? static_cast<const int64_t *>(tokens.const_data_ptr())[row] : -1;
+            losses[row] = onebit::kernels().logit_loss(
+                onebit::write(s) + row * vocabulary, t.defined() ? onebit::write(t) + row * vocabulary : nullptr,
+                vocabulary, static_cast<float>(settings.divergence_weight), target,
+                static_cast<float>(settings.cross_entropy_weight));
+        }
+    });
+    sign_kernels_loss total = {0, 0};
+    for (const sign_kernels_loss &loss : losses) {
+        total.divergence += loss.divergence;
+        total.cross_entropy += loss.cross_entropy;
+    }
+    sums.divergence.add_(total.divergence);
+    sums.cross_entropy.add_(total.cross_entropy);
+    return s.to(student.scalar_type());
+}
+
 }  // namespace
 
 int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor *teacher_input,
@@ -74,16 +118,9 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
             if (teacher_input) {
                 teacher = onebit::product_transposed(teacher_states.narrow(0, row, count), teacher_weight);
             }
-            // On a CPU so few rows at a time that what lies between stays in the cache.
-            int64_t few = states.is_cpu() ? std::max<int64_t>(1, (1 << 20) / student.size(1)) : count;
-            at::Tensor gradient = student;
-            for (int64_t first = 0; first < count; first += few) {
-                int64_t some = std::min(few, count - first);
-                gradient.narrow(0, first, some)
-                    .copy_(loss_gradient(
-                        student.narrow(0, first, some), teacher.defined() ? teacher.narrow(0, first, some) : teacher,
-                        targets ? targets->value.narrow(0, row + first, some) : at::Tensor(), settings, sums));
-            }
+            at::Tensor own_targets = targets ? targets->value.narrow(0, row, count) : at::Tensor();
+            at::Tensor gradient = student.is_cpu() ? by_rows(student, teacher, own_targets, settings, sums)
+                                                   : by_tensors(student, teacher, own_targets, settings, sums);
             input_gradient.narrow(0, row, count).copy_(onebit::product(gradient, weight));
             if (settings.wants_head_gradient) {
                 at::Tensor added = onebit::product(gradient.t(), part);
@@ -104,6 +141,26 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
 int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]) {
     return guarded_effect([&] {
         c10::NoGradGuard unrecorded;
+        if (student->value.is_cpu()) {
+            int64_t width = student->value.size(-1);
+            at::Tensor s = onebit::plain_floats(student->value.reshape({-1, width}));
+            at::Tensor t = onebit::plain_floats(teacher->value.reshape({-1, width}));
+            at::Tensor gradient = at::empty_like(s);
+            int64_t rows = s.size(0);
+            std::vector<double> losses(rows);
+            onebit::for_blocks(rows, [&](int64_t, int64_t first, int64_t count) {
+                for (int64_t row = first; row < first + count; ++row) {
+                    losses[row] = onebit::kernels().direction_loss(
+                        onebit::read(t) + row * width, onebit::read(s) + row * width, width,
+                        static_cast<float>(weight / static_cast<double>(rows)), onebit::write(gradient) + row * width);
+                }
+            });
+            double total = 0;
+            for (double loss : losses) total += loss;
+            result[0] = new lt_tensor{at::scalar_tensor(total / static_cast<double>(rows), s.options())};
+            result[1] = new lt_tensor{gradient.view(student->value.sizes()).to(student->value.scalar_type())};
+            return;
+        }
         constexpr double tiny = 1e-12;  // keeps an all-zero state finite
         at::Tensor wide = student->value.detach().to(at::kFloat), target = teacher->value.detach().to(at::kFloat);
         at::Tensor norm = at::linalg_vector_norm(wide, 2, {-1}, true).clamp_min_(tiny);
@@ -113,5 +170,49 @@ int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double
         result[0] = new lt_tensor{(t - s).square_().sum().div_(rows)};
         at::Tensor gradient = (s * (t * s).sum(-1, true)).sub_(t).div_(norm).mul_(2 * weight / rows);
         result[1] = new lt_tensor{gradient.to(student->value.scalar_type())};
+    });
+}
+
+/// With S = q kᵀ / √D, A = softmax(S) and L = (1/N) Σ (A_t − A_s)² over N rows:
+///   dA = (2/N) (A_s − A_t),   dS = A_s ⊙ (dA − Σ_j dA ⊙ A_s),   dq = dS k / √D,   dk = dSᵀ q / √D.
+/// One sequence and head at a time, so that no more than a few [length, length] are there at once.
+int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k, const lt_tensor *q, const lt_tensor *k,
+                          const lt_tensor *mask, bool causal, double weight, lt_tensor *result[3]) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        at::Tensor sq = q->value.detach().to(at::kFloat), sk = k->value.detach().to(at::kFloat);
+        at::Tensor tq = teacher_q->value.detach().to(at::kFloat), tk = teacher_k->value.detach().to(at::kFloat);
+        int64_t batch = sq.size(0), heads = sq.size(1), length = sq.size(2), group = heads / sk.size(1);
+        double scale = 1 / std::sqrt(static_cast<double>(sq.size(3)));
+        double rows = static_cast<double>(batch * heads * length);
+        at::Tensor bias;
+        if (mask) {
+            bias = mask->value.to(at::kFloat);
+        } else if (causal) {
+            bias = at::full({length, length}, -std::numeric_limits<double>::infinity(), sq.options()).triu_(1);
+        }
+        auto map = [&](const at::Tensor &queries, const at::Tensor &keys, int64_t sequence) {
+            at::Tensor scores = at::mm(queries, keys.t()).mul_(scale);
+            if (bias.defined()) scores.add_(bias.dim() == 4 ? bias[bias.size(0) > 1 ? sequence : 0][0] : bias);
+            return at::softmax(scores, -1);
+        };
+        at::Tensor total = at::zeros({}, sq.options()), dq = at::empty_like(sq), dk = at::zeros_like(sk);
+        for (int64_t b = 0; b < batch; ++b) {
+            for (int64_t h = 0; h < heads; ++h) {
+                onebit::throw_if_stopped();
+                at::Tensor queries = sq[b][h], keys = sk[b][h / group];
+                at::Tensor student = map(queries, keys, b);
+                at::Tensor difference = student - map(tq[b][h], tk[b][h / group], b);
+                total.add_(difference.square().sum());
+                at::Tensor by_map = difference.mul_(2 * weight / rows);
+                at::Tensor projection = (by_map * student).sum(-1, true);
+                at::Tensor by_scores = by_map.sub_(projection).mul_(student).mul_(scale);
+                dq[b][h].copy_(at::mm(by_scores, keys));
+                dk[b][h / group].add_(at::mm(by_scores.t(), queries));
+            }
+        }
+        result[0] = new lt_tensor{total.div_(rows)};
+        result[1] = new lt_tensor{dq.to(q->value.scalar_type())};
+        result[2] = new lt_tensor{dk.to(k->value.scalar_type())};
     });
 }

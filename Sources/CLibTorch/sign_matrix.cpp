@@ -4,12 +4,16 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <array>
+#include <cstring>
 #include <utility>
 
 #include "handle.h"
 #include "products.h"
+#include "row_kernels.h"
 
 using onebit::guarded;
 using onebit::guarded_effect;
@@ -23,6 +27,17 @@ namespace {
 using Signs = c10::intrusive_ptr<SignMatrix>;
 
 constexpr int64_t byte_bits = 8;
+
+using SignsOfByte = std::array<std::array<float, byte_bits>, 256>;
+
+/// The eight signs of every byte.
+const SignsOfByte signs_of_byte = [] {
+    SignsOfByte table;
+    for (int byte = 0; byte < 256; ++byte) {
+        for (int j = 0; j < byte_bits; ++j) table[byte][j] = byte >> j & 1 ? -1 : 1;
+    }
+    return table;
+}();
 
 /// 1, 2, 4, …, 128.
 at::Tensor bit_values(at::Device device) {
@@ -38,36 +53,84 @@ at::Tensor rows_of(const at::Tensor &x) { return x.reshape({-1, x.size(-1)}); }
 /// but for P = dYᵀ X, of which the owner of W makes dW = P ⊙ (h gᵀ) ⊙ sign′(W). P is the gradient of `product`, which
 /// takes no part in the forward pass. Everything but the three matrix products is computed in float32.
 struct SignLinear : torch::autograd::Function<SignLinear> {
-    static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &input_scale,
-                              const at::Tensor &output_scale, const std::optional<at::Tensor> &product,
-                              const Signs &signs, double layer_norm_epsilon) {
+    /// What the backward pass needs besides what exists anyway.
+    struct Recorded {
+        /// y₀ [rows, out], and with a LayerNorm r, 1 / the standard deviation of each row.
+        at::Tensor unscaled, reciprocal_deviation;
+    };
+
+    /// Z, in the type of X.
+    static at::Tensor output(const at::Tensor &x, const at::Tensor &input_scale, const at::Tensor &output_scale,
+                             const SignMatrix &signs, double layer_norm_epsilon, bool by_look_ups, Recorded *recorded) {
         onebit::throw_if_stopped();
         at::ScalarType type = x.scalar_type();
-        at::Tensor unscaled = onebit::product_transposed(
-            rows_of((x * input_scale).to(type)), signs->unpacked(type));  // y₀ [rows of x, out]
         std::vector<int64_t> shape = x.sizes().vec();
-        shape.back() = signs->rows();
-        at::Tensor y = unscaled.view(shape) * output_scale;
-        at::Tensor reciprocal_deviation;
-        if (layer_norm_epsilon >= 0) {
-            std::tie(y, std::ignore, reciprocal_deviation) =
-                at::native_layer_norm(y, {y.size(-1)}, {}, {}, layer_norm_epsilon);
+        shape.back() = signs.rows();
+        bool has_layer_norm = layer_norm_epsilon >= 0;
+        if (!x.is_cpu() || type != at::kFloat) {
+            at::Tensor unscaled = onebit::product_transposed(rows_of((x * input_scale).to(type)), signs.unpacked(type));
+            at::Tensor y = unscaled.view(shape) * output_scale, reciprocal_deviation;
+            if (has_layer_norm) {
+                std::tie(y, std::ignore, reciprocal_deviation) =
+                    at::native_layer_norm(y, {y.size(-1)}, {}, {}, layer_norm_epsilon);
+            }
+            if (recorded) *recorded = {unscaled, reciprocal_deviation};
+            return y.to(type);
         }
-        y = y.to(type);
-        context->save_for_backward({x, input_scale, output_scale, unscaled,
-                                    reciprocal_deviation.defined() ? y : at::Tensor(), reciprocal_deviation});
+        at::Tensor rows = onebit::plain_floats(rows_of(x)), h = onebit::plain_floats(output_scale);
+        at::Tensor y, reciprocal_deviation;
+        if (recorded) y = at::empty({rows.size(0), signs.rows()}, rows.options());
+        if (has_layer_norm) reciprocal_deviation = at::empty({rows.size(0), 1}, rows.options());
+        int64_t width = signs.rows();
+        at::Tensor unscaled = signs.product(
+            rows, onebit::plain_floats(input_scale), /*transposed=*/false, by_look_ups,
+            [](int64_t, int64_t, int64_t) {},
+            [&](int64_t, int64_t first, int64_t count, float *from) {
+                for (int64_t row = first; row < first + count; ++row, from += width) {
+                    float *to = recorded ? onebit::write(y) + row * width : from;
+                    onebit::kernels().scale(from, onebit::read(h), width, to);
+                    if (!has_layer_norm) continue;
+                    onebit::write(reciprocal_deviation)[row] =
+                        onebit::kernels().layer_norm(to, width, static_cast<float>(layer_norm_epsilon), to);
+                }
+            });
+        if (!recorded) return unscaled.view(shape);
+        *recorded = {unscaled, reciprocal_deviation};
+        return y.view(shape);
+    }
+
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &input_scale,
+                              const at::Tensor &output_scale, const std::optional<at::Tensor> &product,
+                              const Signs &signs, double layer_norm_epsilon, bool by_look_ups) {
+        Recorded recorded;
+        at::Tensor z = output(x, input_scale, output_scale, *signs, layer_norm_epsilon, by_look_ups, &recorded);
+        context->save_for_backward({x, input_scale, output_scale, recorded.unscaled,
+                                    layer_norm_epsilon >= 0 ? z : at::Tensor(), recorded.reciprocal_deviation});
         context->saved_data["has_product"] = product.has_value();
+        context->saved_data["by_look_ups"] = by_look_ups;
         context->saved_data["signs"] = c10::IValue::make_capsule(signs);
-        return y;
+        return z;
     }
 
     static variable_list backward(AutogradContext *context, variable_list upstream) {
         onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
-        const at::Tensor &x = saved[0], &input_scale = saved[1], &output_scale = saved[2], &unscaled = saved[3];
         auto signs = c10::static_intrusive_pointer_cast<SignMatrix>(context->saved_data["signs"].toCapsule());
+        bool wants_product = context->saved_data["has_product"].toBool() && context->needs_input_grad(3);
+        const at::Tensor &x = saved[0];
+        variable_list gradients = x.is_cpu() && x.scalar_type() == at::kFloat
+                                      ? by_rows(context, saved, *signs, upstream[0], wants_product)
+                                      : by_tensors(context, saved, *signs, upstream[0], wants_product);
+        gradients.resize(7);
+        return gradients;
+    }
+
+    /// The gradients by x, g, h and the product, on any device and in any type.
+    static variable_list by_tensors(AutogradContext *context, const variable_list &saved, const SignMatrix &signs,
+                                    const at::Tensor &upstream, bool wants_product) {
+        const at::Tensor &x = saved[0], &input_scale = saved[1], &output_scale = saved[2], &unscaled = saved[3];
         at::ScalarType type = x.scalar_type();
-        at::Tensor dy = upstream[0].to(at::kFloat);
+        at::Tensor dy = upstream.to(at::kFloat);
         if (saved[5].defined()) {
             // Z = (Y − mean) · r per row: dY = r (dZ − mean(dZ) − Z mean(dZ ⊙ Z)).
             const at::Tensor &z = saved[4], &reciprocal_deviation = saved[5];
@@ -75,18 +138,59 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
             dy = centred.sub_(z * (dy * z).mean(-1, true)).mul_(reciprocal_deviation);
         }
         at::Tensor rows_of_dy = rows_of(dy), rows_of_x = rows_of(x);
-        at::Tensor dx, dinput_scale, doutput_scale, dproduct;
+        variable_list result(4);
         if (context->needs_input_grad(0) || context->needs_input_grad(1)) {
-            at::Tensor u =
-                onebit::product((rows_of_dy * output_scale).to(type), signs->unpacked(type));  // [rows of x, in]
-            if (context->needs_input_grad(0)) dx = (u * input_scale).to(type).view(x.sizes());
-            if (context->needs_input_grad(1)) dinput_scale = (rows_of_x * u).sum(0, false, at::kFloat);
+            at::Tensor u = onebit::product((rows_of_dy * output_scale).to(type), signs.unpacked(type));
+            if (context->needs_input_grad(0)) result[0] = (u * input_scale).to(type).view(x.sizes());
+            if (context->needs_input_grad(1)) result[1] = (rows_of_x * u).sum(0, false, at::kFloat);
         }
-        if (context->needs_input_grad(2)) doutput_scale = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
-        if (context->saved_data["has_product"].toBool() && context->needs_input_grad(3)) {
-            dproduct = onebit::product(rows_of_dy.to(type).t(), rows_of_x);  // becomes of the leaf's type
+        if (context->needs_input_grad(2)) result[2] = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
+        // Becomes of the leaf's type.
+        if (wants_product) result[3] = onebit::product(rows_of_dy.to(type).t(), rows_of_x);
+        return result;
+    }
+
+    /// The same of CPU floats.
+    static variable_list by_rows(AutogradContext *context, const variable_list &saved, const SignMatrix &signs,
+                                 const at::Tensor &upstream, bool wants_product) {
+        const sign_kernels_table &kernels = onebit::kernels();
+        at::Tensor x = onebit::plain_floats(rows_of(saved[0])), dz = onebit::plain_floats(rows_of(upstream));
+        at::Tensor g = onebit::plain_floats(saved[1]), h = onebit::plain_floats(saved[2]);
+        const at::Tensor &unscaled = saved[3], &z = saved[4], &reciprocal_deviation = saved[5];
+        int64_t rows = x.size(0), in = x.size(1), out = dz.size(1);
+        at::Tensor dy = z.defined() ? at::empty_like(dz) : dz;
+        onebit::BlockSums dg(rows, in, context->needs_input_grad(1)), dh(rows, out, context->needs_input_grad(2));
+        auto prepare = [&](int64_t block, int64_t first, int64_t count) {
+            for (int64_t row = first; row < first + count; ++row) {
+                if (z.defined()) {
+                    kernels.layer_norm_gradient(onebit::read(dz) + row * out, onebit::read(z) + row * out,
+                                                onebit::read(reciprocal_deviation)[row], out,
+                                                onebit::write(dy) + row * out);
+                }
+                if (float *sum = dh.of(block)) {
+                    kernels.add_product(onebit::read(dy) + row * out, onebit::read(unscaled) + row * out, out, sum);
+                }
+            }
+        };
+        auto finish = [&](int64_t block, int64_t first, int64_t count, float *u) {
+            for (int64_t row = first; row < first + count; ++row, u += in) {
+                if (float *sum = dg.of(block)) kernels.add_product(onebit::read(x) + row * in, u, in, sum);
+                kernels.scale(u, onebit::read(g), in, u);
+            }
+        };
+        variable_list result(4);
+        if (context->needs_input_grad(0) || context->needs_input_grad(1)) {
+            result[0] = signs
+                            .product(dy, h, /*transposed=*/true, context->saved_data["by_look_ups"].toBool(), prepare,
+                                     finish)
+                            .view(saved[0].sizes());
+        } else {
+            onebit::for_blocks(rows, prepare);
         }
-        return {dx, dinput_scale, doutput_scale, dproduct, at::Tensor(), at::Tensor()};
+        result[1] = dg.total();
+        result[2] = dh.total();
+        if (wants_product) result[3] = onebit::product(dy.t(), x);
+        return result;
     }
 };
 
@@ -123,11 +227,49 @@ at::Tensor onebit::packed_signs(const at::Tensor &latent) {
 }
 
 at::Tensor SignMatrix::unpacked(at::ScalarType type) const {
+    if (bits.is_cpu() && type == at::kFloat) {
+        at::Tensor result = at::empty({rows(), columns}, bits.options().dtype(type));
+        const auto *bytes = static_cast<const uint8_t *>(bits.const_data_ptr());
+        int64_t row_bytes = bits.size(1);
+        float *out = result.mutable_data_ptr<float>();
+        at::parallel_for(0, rows(), 1 + (1 << 16) / columns, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) {
+                const uint8_t *in = bytes + row * row_bytes;
+                float *to = out + row * columns;
+                int64_t whole = columns / byte_bits;
+                for (int64_t byte = 0; byte < whole; ++byte) {
+                    std::memcpy(to + byte * byte_bits, signs_of_byte[in[byte]].data(), byte_bits * sizeof(float));
+                }
+                std::memcpy(to + whole * byte_bits, signs_of_byte[in[row_bytes - 1]].data(),
+                            (columns - whole * byte_bits) * sizeof(float));
+            }
+        });
+        return result;
+    }
     at::Tensor negative = bits.unsqueeze(-1).bitwise_and(bit_values(bits.device())).ne(0);
     at::TensorOptions options = bits.options().dtype(type);
     return at::where(negative, at::full({}, -1, options), at::full({}, 1, options))
         .reshape({rows(), -1})
         .narrow(1, 0, columns);
+}
+
+at::Tensor SignMatrix::product(const at::Tensor &x, const at::Tensor &scale, bool transposed, bool by_look_ups,
+                               Prepare prepare, Finish finish) const {
+    int64_t out = transposed ? columns : rows(), in = transposed ? rows() : columns;
+    if (by_look_ups && onebit::has_look_up_product(out, in)) {
+        LookUpMatrix &matrix = transposed ? transposed_look_up : look_up;
+        std::call_once(transposed ? has_transposed_look_up : has_look_up, [&] {
+            matrix = onebit::look_up_matrix(transposed ? onebit::transposed_bits(bits, columns) : bits, in);
+        });
+        return onebit::look_up_product(x, scale, matrix, prepare, finish);
+    }
+    onebit::for_blocks(x.size(0), prepare);
+    at::Tensor scaled = x * scale, numbers = unpacked(at::kFloat);
+    at::Tensor y = transposed ? onebit::product(scaled, numbers) : onebit::product_transposed(scaled, numbers);
+    onebit::for_blocks(y.size(0), [&](int64_t block, int64_t first, int64_t count) {
+        finish(block, first, count, onebit::write(y) + first * out);
+    });
+    return y;
 }
 
 lt_sign_matrix *lt_signs_of(const lt_tensor *latent) {
@@ -169,11 +311,16 @@ int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, i
 }
 
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon) {
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon,
+                          lt_sign_products products) {
     return guarded_tensor([&] {
+        if (!c10::GradMode::is_enabled()) {
+            return SignLinear::output(x->value, input_scale->value, output_scale->value, *signs->value,
+                                      layer_norm_epsilon, products == LT_PRODUCTS_FASTEST, nullptr);
+        }
         return SignLinear::apply(x->value, input_scale->value, output_scale->value,
                                  product ? std::optional<at::Tensor>(product->value) : std::nullopt,
-                                 signs->value, layer_norm_epsilon);
+                                 signs->value, layer_norm_epsilon, products == LT_PRODUCTS_FASTEST);
     });
 }
 

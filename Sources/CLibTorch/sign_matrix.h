@@ -4,6 +4,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
+#include <mutex>
+
+#include "look_up_product.h"
+
 namespace onebit {
 
 struct SignMatrix : torch::CustomClassHolder {
@@ -17,6 +21,19 @@ struct SignMatrix : torch::CustomClassHolder {
 
     /// ±1 [rows, columns] as numbers of a type.
     at::Tensor unpacked(at::ScalarType type) const;
+
+    using Prepare = c10::function_ref<void(int64_t block, int64_t first, int64_t count)>;
+    using Finish = c10::function_ref<void(int64_t block, int64_t first, int64_t count, float *rows)>;
+
+    /// (X ⊙ scale) signsᵀ of X [tokens, columns], or (X ⊙ scale) signs of X [tokens, rows], of CPU floats, by look-ups where
+    /// these are allowed and faster. `prepare` and `finish` as of `look_up_product`.
+    at::Tensor product(const at::Tensor &x, const at::Tensor &scale, bool transposed, bool by_look_ups, Prepare prepare,
+                       Finish finish) const;
+
+   private:
+    /// The matrix and its transpose for the look-up kernels; each is made when it is first used.
+    mutable std::once_flag has_look_up, has_transposed_look_up;
+    mutable LookUpMatrix look_up, transposed_look_up;
 };
 
 /// The bits of W [rows, columns]: 1 where W < 0, so that the sign of zero is +1.

@@ -25,12 +25,13 @@ lt_tensor *lt_requiring_gradient(const lt_tensor *tensor) {
     return guarded_tensor([&] { return tensor->value.detach().set_requires_grad(true); });
 }
 
-int lt_gradients(const lt_tensor *output, const lt_tensor *upstream, lt_tensor *const *leaves, int count,
-                 lt_tensor **gradients) {
+int lt_gradients(lt_tensor *const *outputs, lt_tensor *const *upstreams, int output_count, lt_tensor *const *leaves,
+                 int count, lt_tensor **gradients) {
     return guarded_effect([&] {
         std::vector<at::Tensor> above;
-        if (upstream) above.push_back(upstream->value);
-        std::vector<at::Tensor> found = torch::autograd::grad({output->value}, values(leaves, count), above, std::nullopt,
+        for (int i = 0; i < output_count; ++i) above.push_back(upstreams[i] ? upstreams[i]->value : at::Tensor());
+        std::vector<at::Tensor> found = torch::autograd::grad(values(outputs, output_count), values(leaves, count), above,
+                                                              std::nullopt,
                                                               /*create_graph=*/false, /*allow_unused=*/true);
         for (int i = 0; i < count; ++i) gradients[i] = found[i].defined() ? new lt_tensor{found[i]} : nullptr;
     });

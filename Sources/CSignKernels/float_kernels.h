@@ -195,16 +195,18 @@ INLINE float sum_of(const float *x, size_t count) {
     return sum_of_lanes(&sum);
 }
 
-static void KERNEL(rms_norm)(const float *x, const float *w, size_t count, float epsilon, float *y) {
+static float KERNEL(rms_norm)(const float *x, const float *w, size_t count, float epsilon, float *y) {
     const float scale = 1.0f / sqrtf(sum_of_squares(x, count, 0.0f) / (float)count + epsilon);
     for (size_t i = 0; i < count; i++) y[i] = w[i] * (x[i] * scale);
+    return scale;
 }
 
-static void KERNEL(layer_norm)(const float *x, size_t count, float epsilon, float *y) {
+static float KERNEL(layer_norm)(const float *x, size_t count, float epsilon, float *y) {
     const float mean = sum_of(x, count) / (float)count;
     const float variance = sum_of_squares(x, count, mean) / (float)count;
     const float scale = 1.0f / sqrtf(variance + epsilon);
     for (size_t i = 0; i < count; i++) y[i] = (x[i] - mean) * scale;
+    return scale;
 }
 
 static void KERNEL(add)(const float *x, size_t count, float *y) {

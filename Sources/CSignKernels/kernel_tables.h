@@ -57,5 +57,11 @@ DECLARE_SIGN_PRODUCT(neon)
         .swiglu = KERNEL(swiglu),                                                                                      \
         .rotate_half = KERNEL(rotate_half),                                                                            \
         .attention = KERNEL(attention),                                                                                \
+        .add_product = KERNEL(add_product),                                                                            \
+        .layer_norm_gradient = KERNEL(layer_norm_gradient),                                                            \
+        .rms_norm_gradient = KERNEL(rms_norm_gradient),                                                                \
+        .swiglu_gradient = KERNEL(swiglu_gradient),                                                                    \
+        .direction_loss = KERNEL(direction_loss),                                                                      \
+        .logit_loss = KERNEL(logit_loss),                                                                              \
         .read = KERNEL(read),                                                                                          \
     };

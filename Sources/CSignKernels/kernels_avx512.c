@@ -22,6 +22,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "float_kernels.h"
 #include "float_products.h"
 #include "attention.h"
+#include "training_kernels.h"
 #include "reading.h"
 
 #define DENSE(name) name##_avx512

@@ -7,6 +7,13 @@ public func withoutGradient<Result>(_ body: () throws -> Result) rethrows -> Res
     return try body()
 }
 
+/// Runs `body` recording it for the backward pass, within `withoutGradient`.
+public func withGradient<Result>(_ body: () throws -> Result) rethrows -> Result {
+    let previous = lt_set_gradient_recording(true)
+    defer { lt_set_gradient_recording(previous) }
+    return try body()
+}
+
 extension Tensor {
     /// The same values as a leaf of the backward pass, which gradients can be asked of.
     public func requiringGradient() throws -> Tensor {
@@ -30,12 +37,21 @@ extension Tensor {
     ///   - leaves: What `requiringGradient` or ``gradientCarrier(shape:dtype:device:)`` returned.
     ///   - upstream: The loss's gradient by this tensor; nil where this tensor is the loss itself, a scalar.
     public func gradients(by leaves: [Tensor], upstream: Tensor? = nil) throws -> [Tensor?] {
-        try Tensor.withHandles([self, upstream] + leaves) { handles in
+        try Self.gradients(of: [(self, upstream)], by: leaves)
+    }
+
+    /// The gradients of Σ over several outputs of Σ output ⊙ upstream, likewise.
+    public static func gradients(
+        of outputs: [(tensor: Tensor, upstream: Tensor?)], by leaves: [Tensor]
+    ) throws -> [Tensor?] {
+        try withHandles(outputs.map(\.tensor) + outputs.map(\.upstream) + leaves) { handles in
             var gradients = [OpaquePointer?](repeating: nil, count: leaves.count)
-            let leaves = Array(handles.dropFirst(2))
+            let count = outputs.count
             try check(
-                lt_gradients(handles[0], handles[1], leaves, Int32(leaves.count), &gradients), "the backward pass")
-            return Tensor.adopt(gradients)
+                lt_gradients(
+                    Array(handles[..<count]), Array(handles[count..<2 * count]), Int32(count),
+                    Array(handles[(2 * count)...]), Int32(leaves.count), &gradients), "the backward pass")
+            return adopt(gradients)
         }
     }
 }

@@ -77,3 +77,32 @@ extension Tensor {
         return (loss, gradient)
     }
 }
+
+/// What an attention layer attends with: queries [batch, heads, length, size] and keys [batch, key/value heads, length,
+/// size].
+public struct QueriesAndKeys: Sendable {
+    public let queries: Tensor
+    public let keys: Tensor
+
+    public init(queries: Tensor, keys: Tensor) {
+        self.queries = queries
+        self.keys = keys
+    }
+
+    /// Mean over sequences, heads and tokens of Σ_j (t_j − s_j)² between the attention maps softmax(q kᵀ / √size + mask) of
+    /// teacher and these of the student, computed in float32, and `weight` times its gradients by queries and keys.
+    public func mapLoss(
+        fromTeacher teacher: QueriesAndKeys, mask: Tensor?, causal: Bool, weight: Double
+    ) throws -> (loss: Tensor, gradient: QueriesAndKeys) {
+        let operation = "the attention-map loss"
+        var result = [OpaquePointer?](repeating: nil, count: 3)
+        try Tensor.withHandles([teacher.queries, teacher.keys, queries, keys, mask]) {
+            try check(lt_attention_map_loss($0[0], $0[1], $0[2], $0[3], $0[4], causal, weight, &result), operation)
+        }
+        let tensors = Tensor.adopt(result)
+        guard let loss = tensors[0], let byQueries = tensors[1], let byKeys = tensors[2] else {
+            throw TorchError.last(in: operation)
+        }
+        return (loss, QueriesAndKeys(queries: byQueries, keys: byKeys))
+    }
+}

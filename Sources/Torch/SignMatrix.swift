@@ -56,6 +56,22 @@ public final class SignMatrix: @unchecked Sendable {
     }
 }
 
+/// How products with sign matrices are computed.
+public enum SignProducts: String, Sendable, CaseIterable {
+    /// By look-ups where that is faster: in float32, on a CPU with vector instructions for it, for matrices that are large
+    /// enough. Inputs are rounded to 16 bits, which changes an output by about 1e-5 of the largest.
+    case fastest
+    /// As products of floats.
+    case float
+
+    var bridged: lt_sign_products {
+        switch self {
+        case .fastest: LT_PRODUCTS_FASTEST
+        case .float: LT_PRODUCTS_FLOAT
+        }
+    }
+}
+
 extension Tensor {
     /// The OneBit layer (paper eq. 3): Y = ((X ⊙ g) signs(W)ᵀ) ⊙ h, then LayerNorm where `layerNormEpsilon` is given.
     ///
@@ -66,13 +82,16 @@ extension Tensor {
     ///   - product: A ``gradientCarrier(shape:dtype:device:)`` of shape [out, in]: its gradient is P = dYᵀ X, of which
     ///     dW = P ⊙ (h gᵀ) ⊙ sign′(W) is made once a step. Nil where W is not trained.
     ///   - layerNormEpsilon: ε of the LayerNorm; nil leaves it out.
+    ///   - products: How the products with the signs are computed.
     public func signLinear(
-        _ signs: SignMatrix, inputScale: Tensor, outputScale: Tensor, product: Tensor? = nil, layerNormEpsilon: Float?
+        _ signs: SignMatrix, inputScale: Tensor, outputScale: Tensor, product: Tensor? = nil, layerNormEpsilon: Float?,
+        products: SignProducts = .fastest
     ) throws -> Tensor {
         try .compute("a OneBit layer", self, inputScale, outputScale, product) { handles in
             signs.withHandle {
                 lt_sign_linear(
-                    handles[0], $0, handles[1], handles[2], handles[3], layerNormEpsilon.map(Double.init) ?? -1)
+                    handles[0], $0, handles[1], handles[2], handles[3], layerNormEpsilon.map(Double.init) ?? -1,
+                    products.bridged)
             }
         }
     }

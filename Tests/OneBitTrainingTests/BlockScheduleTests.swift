@@ -22,7 +22,7 @@ struct BlockScheduleTests {
             FamilyDistillationTests.Family(type: "llama", keys: [("tie_word_embeddings", .boolean(true))])
         ]).flatMap { family in [nil, Float(1e-5)].map { Case(family: family, layerNormEpsilon: $0) } }
 
-    static let weights = LossWeights(klDivergence: 0.01, hiddenStates: 1, languageModel: 0.5)
+    static let weights = LossWeights(klDivergence: 0.01, hiddenStates: 1, attentionMaps: 0.25, languageModel: 0.5)
 
     private func model(_ configuration: ModelConfiguration, oneBit: OneBitSettings?, seed: UInt64) throws -> Transformer
     {
@@ -52,11 +52,12 @@ struct BlockScheduleTests {
 
     /// Gradients by parameter, of latent matrices P, and the parts of the loss.
     private func scheduled(
-        _ objective: TrainingObjective, _ student: Transformer, trained: Set<Int>
+        _ objective: TrainingObjective, _ student: Transformer, trained: Set<Int>, keptActivations: Int = 0
     ) throws -> (gradients: [Int: TensorBuffer], parts: [Double]) {
         let (recorded, leaves) = try student.recordingGradients(of: trained)
         var gradients: [Int: TensorBuffer] = [:]
-        let parts = try BlockSchedule(objective: objective)(recorded, leaves: leaves, tokens: tokens(), share: 0.5) {
+        let schedule = BlockSchedule(objective: objective, keptActivations: keptActivations)
+        let parts = try schedule(recorded, leaves: leaves, tokens: tokens(), share: 0.5) {
             for (place, gradient) in $0 {
                 if let sum = gradients[place] {
                     try sum.add(gradient)
@@ -77,8 +78,8 @@ struct BlockScheduleTests {
         let ids = try tokens.integers()
         let (batch, length, vocabulary) = (3, 10, student.configuration.vocabularySize)
         let (recorded, leaves) = try student.recordingGradients(of: trained)
-        let output = try recorded(tokens, hiddenStates: true)
-        let target = try withoutGradient { try teacher?(tokens, hiddenStates: true) }
+        let output = try observed(recorded, tokens)
+        let target = try withoutGradient { try teacher.map { try observed($0, tokens) } }
         func logProbabilities(_ logits: Tensor) throws -> [[Double]] {
             let all = try logits.detached().floats().map(Double.init)
             return (0..<batch * length).map { row in
@@ -111,17 +112,51 @@ struct BlockScheduleTests {
         var total = try (output.logits * .floats(upstream, shape: output.logits.shape)).sum()
         var hidden = 0.0
         if let target {
-            for (x, t) in zip(output.hiddenStates, target.hiddenStates) {
+            for (x, t) in zip(output.states, target.states) {
                 let (loss, gradient) = try x.directionLoss(fromTeacher: t, weight: 0.5 * weights.hiddenStates)
                 hidden += try loss.item()
                 total = try total + (x * gradient).sum()
             }
         }
+        var attention = 0.0
+        if let target {
+            let masks = try student.positions(length: length).attention
+            for (block, (own, theirs)) in zip(student.blocks, zip(output.attention, target.attention)) {
+                guard case .sequences(let masks) = masks else { continue }
+                var mask: Tensor?
+                if case .matrix(let matrix) = block.attention.slidingWindow == nil ? masks.full : masks.windowed {
+                    mask = matrix
+                }
+                let (loss, gradient) = try own.mapLoss(
+                    fromTeacher: theirs, mask: mask, causal: mask == nil, weight: 0.5 * weights.attentionMaps)
+                attention += try loss.item()
+                total = try total + (own.queries * gradient.queries).sum() + (own.keys * gradient.keys).sum()
+            }
+        }
         let places = trained.sorted()
         let found = try total.gradients(by: places.compactMap { leaves[$0] })
         let gradients = zip(places, found).compactMap { place, gradient in gradient.map { (place, $0) } }
-        let parts = target == nil ? [crossEntropy] : [divergence, hidden, crossEntropy]
+        let parts = target == nil ? [crossEntropy] : [divergence, hidden, attention, crossEntropy]
         return (Dictionary(uniqueKeysWithValues: gradients), parts.map { $0 / 2 })
+    }
+
+    private struct Observed {
+        let logits: Tensor
+        var states: [Tensor] = []
+        var attention: [QueriesAndKeys] = []
+    }
+
+    /// A whole pass, and what is seen on its way.
+    private func observed(_ model: Transformer, _ tokens: Tensor) throws -> Observed {
+        let positions = try model.positions(length: tokens.shape[1])
+        var x = try model.embedded(tokens, at: positions)
+        var states: [Tensor] = []
+        var attention: [QueriesAndKeys] = []
+        for block in model.blocks {
+            states.append(x)
+            x = try block(x, at: positions) { attention.append(QueriesAndKeys(queries: $0, keys: $1)) }
+        }
+        return Observed(logits: try model.logits(of: model.headInput(x)), states: states, attention: attention)
     }
 
     private func expectEqual(
@@ -155,6 +190,50 @@ struct BlockScheduleTests {
         try expectEqual(
             scheduled(.distillation(teacher: teacher, weights: Self.weights), student, trained: layers),
             graph(teacher: teacher, weights: Self.weights, student, trained: layers), student)
+    }
+
+    @Test("Blocks whose activations were kept give the same bits as blocks that are run again")
+    func keptActivations() throws {
+        let configuration = try FamilyDistillationTests.families[0].configuration()
+        let teacher = try model(configuration, oneBit: nil, seed: 1)
+        let student = try model(configuration, oneBit: OneBitSettings(layerNormEpsilon: 1e-5), seed: 2)
+        let all = Set(student.parameters.indices)
+        func pass(_ kept: Int) throws -> (gradients: [Int: TensorBuffer], parts: [Double]) {
+            try scheduled(
+                .distillation(teacher: teacher, weights: Self.weights), student, trained: all, keptActivations: kept)
+        }
+        let (again, kept) = (try pass(0), try pass(.max))
+        #expect(again.parts == kept.parts)
+        for (place, gradient) in again.gradients {
+            #expect(try gradient.tensor.floats() == #require(kept.gradients[place]).tensor.floats())
+        }
+    }
+
+    @Test("bfloat16 and float16 give gradients near those of float32", arguments: [DType.bfloat16, .float16])
+    func halfPrecision(dtype: DType) throws {
+        let configuration = try FamilyDistillationTests.families[0].configuration()
+        let teacher = try model(configuration, oneBit: nil, seed: 1)
+        let student = try model(configuration, oneBit: OneBitSettings(layerNormEpsilon: 1e-5), seed: 2)
+        let all = Set(student.parameters.indices)
+        func pass(_ type: DType) throws -> (gradients: [Int: TensorBuffer], parts: [Double]) {
+            func computing(_ model: Transformer) throws -> Transformer {
+                var place = 0
+                return try Transformer(configuration: configuration, oneBit: model.oneBit, computeType: type) { _, _ in
+                    defer { place += 1 }
+                    return model.parameters[place].value
+                }
+            }
+            return try scheduled(
+                .distillation(teacher: computing(teacher), weights: Self.weights), computing(student), trained: all)
+        }
+        let (expected, found) = (try pass(.float32), try pass(dtype))
+        for (one, other) in zip(found.parts, expected.parts) { #expect(abs(one - other) < 2e-2 * abs(other)) }
+        for (place, gradient) in expected.gradients where student.parameters[place].group == .latent {
+            let half = try #require(found.gradients[place]).tensor
+            #expect(half.dtype == .float32)
+            let difference = try jointNorm([try half - gradient.tensor]) / jointNorm([gradient.tensor])
+            #expect(difference < 0.1, "\(student.parameters[place].name): \(difference)")
+        }
     }
 
     @Test("Pretraining: gradients and loss equal those of one graph within 1e-5 relative")

@@ -114,6 +114,49 @@ struct LossTests {
         #expect(abs(try sums.floats()[0] / 8192 - 20) < 1e-3)
     }
 
+    @Test("The attention-map loss and its gradients are those of its formula", arguments: [true, false])
+    func attentionMaps(hasMask: Bool) throws {
+        let (batch, heads, keyHeads, length, size) = (2, 4, 2, 5, 3)
+        let generator = try Generator(seed: 9)
+        func random(_ heads: Int) throws -> Tensor { try .randn([batch, heads, length, size], using: generator) }
+        let teacher = QueriesAndKeys(queries: try random(heads), keys: try random(keyHeads))
+        let student = QueriesAndKeys(queries: try random(heads), keys: try random(keyHeads))
+        let window = hasMask ? 2 : length
+        func maps(_ q: [Double], _ k: [Double]) -> [Double] {
+            (0..<batch * heads * length).flatMap { row -> [Double] in
+                let (b, h, i) = (row / (heads * length), row / length % heads, row % length)
+                let key = (b * keyHeads + h / (heads / keyHeads)) * length
+                let scores = (0..<length).map { j -> Double in
+                    guard j <= i, j > i - window else { return 0 }
+                    let dot = (0..<size).reduce(0) { $0 + q[row * size + $1] * k[(key + j) * size + $1] }
+                    return exp(dot / Double(size).squareRoot())
+                }
+                let sum = scores.reduce(0, +)
+                return scores.map { $0 / sum }
+            }
+        }
+        func numbers(_ x: Tensor) throws -> [Double] { try x.floats().map(Double.init) }
+        let target = try maps(numbers(teacher.queries), numbers(teacher.keys))
+        let (q, k) = (try numbers(student.queries), try numbers(student.keys))
+        func loss(_ q: [Double], _ k: [Double]) -> Double {
+            zip(maps(q, k), target).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } / Double(batch * heads * length)
+        }
+        let mask = hasMask ? try Tensor.causalMask(length: length, after: 0, window: window) : nil
+        let found = try student.mapLoss(fromTeacher: teacher, mask: mask, causal: !hasMask, weight: 3)
+        #expect(abs(try found.loss.item() - loss(q, k)) < 1e-6)
+        func numeric(_ x: [Double], _ loss: ([Double]) -> Double) -> [Double] {
+            x.indices.map { index in
+                var (above, below) = (x, x)
+                above[index] += 1e-4
+                below[index] -= 1e-4
+                return 3 * (loss(above) - loss(below)) / 2e-4
+            }
+        }
+        #expect(difference(try found.gradient.queries.floats(), numeric(q) { loss($0, k) }) < 1e-4)
+        #expect(difference(try found.gradient.keys.floats(), numeric(k) { loss(q, $0) }) < 1e-4)
+        #expect(try student.mapLoss(fromTeacher: student, mask: mask, causal: !hasMask, weight: 1).loss.item() == 0)
+    }
+
     @Test("The direction loss has the gradient of its function, times the weight, and is zero for equal states")
     func direction() throws {
         let (t, s) = (try teacher.input.floats().map(Double.init), try student.input.floats().map(Double.init))

@@ -220,10 +220,15 @@ lt_tensor *lt_signs_unpacked(const lt_sign_matrix *signs, lt_type type);
 /// How many signs differ.
 int lt_signs_turned(const lt_sign_matrix *before, const lt_sign_matrix *after, int64_t *count);
 
+/// How products with sign matrices are computed: by look-ups with inputs rounded to 16 bits where that is faster (float32
+/// on the CPU), or always by products of floats.
+typedef enum lt_sign_products { LT_PRODUCTS_FASTEST = 0, LT_PRODUCTS_FLOAT = 1 } lt_sign_products;
+
 /// The OneBit layer Y = ((x ⊙ g) signsᵀ) ⊙ h, then LayerNorm without affine parameters unless `layer_norm_epsilon` < 0.
 /// The gradient by `product` [rows, columns], from `lt_gradient_carrier`, is P = dYᵀ x; NULL where it is not wanted.
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
-                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon);
+                          const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon,
+                          lt_sign_products products);
 /// A leaf of the backward pass of a type and shape that takes no memory.
 lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device);
 
@@ -247,6 +252,12 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
 /// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖², and `weight` times its gradient by the student's states.
 int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]);
 
+/// Mean over sequences, heads and tokens of Σ_j (t_j − s_j)², where t and s are what teacher and student attend with to each
+/// token j: softmax(q kᵀ / √size + mask), q [batch, heads, length, size], k [batch, key/value heads, length, size]. Into
+/// `result`: the loss, and `weight` times its gradients by the student's queries and keys.
+int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k, const lt_tensor *q, const lt_tensor *k,
+                          const lt_tensor *mask, bool causal, double weight, lt_tensor *result[3]);
+
 // MARK: Decoding
 
 /// log softmax over the last dimension.
@@ -255,14 +266,42 @@ lt_tensor *lt_log_softmax(const lt_tensor *logits);
 lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
 
+// MARK: Linear algebra, float32
+
+/// Σ x² of all elements.
+int lt_square_sum(const lt_tensor *tensor, double *sum);
+/// Adds aᵀ b of a [rows, m] and b [rows, n] to `sum` [m, n].
+int lt_add_product(lt_tensor *sum, const lt_tensor *a, const lt_tensor *b);
+/// Adds the lower triangle of xᵀ x of x [rows, n] to `gram` [n, n]; what lies above it becomes anything.
+int lt_add_gram(lt_tensor *gram, const lt_tensor *x);
+/// The symmetric matrix that has the lower triangle of `lower`, with `damping` times the mean of its diagonal, or 1 where that
+/// is 0, added to its diagonal and stored in `added`.
+int lt_damped(const lt_tensor *lower, double damping, lt_tensor **result, double *added);
+/// V, upper triangular, with V Vᵀ = `matrix`, which is symmetric; NULL in `factor` where it is not positive definite.
+int lt_upper_factor(const lt_tensor *matrix, lt_tensor **factor);
+/// X with X V Vᵀ = `rows` [m, n], for V [n, n] from `lt_upper_factor`.
+lt_tensor *lt_solve_rows(const lt_tensor *rows, const lt_tensor *factor);
+
+// MARK: Signs chosen column by column on the CPU (the equations are in column_signs.cpp)
+
+/// First pass: T [out, in] of the dense optimum `weight` and V of A = V Vᵀ.
+lt_tensor *lt_compensated_targets(const lt_tensor *weight, const lt_tensor *factor, const lt_tensor *input_scale,
+                                  const lt_tensor *output_scale);
+/// One sweep of coordinate descent from the signs of `targets`: the new T. `gram` is A, `cross` is C.
+lt_tensor *lt_descended_targets(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                const lt_tensor *input_scale, const lt_tensor *output_scale);
+/// h that fits the signs of `targets` best, and how much of each row's squared output it accounts for: [2, out].
+lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                  const lt_tensor *input_scale);
+
 // MARK: Training
 
 /// The same values as a leaf that gradients are wanted of.
 lt_tensor *lt_requiring_gradient(const lt_tensor *tensor);
-/// Gradients by each of the leaves of Σ output ⊙ upstream, into `gradients`; NULL there for a leaf that `output` does not
-/// depend on. `upstream` may be NULL where `output` is a scalar.
-int lt_gradients(const lt_tensor *output, const lt_tensor *upstream, lt_tensor *const *leaves, int count,
-                 lt_tensor **gradients);
+/// Gradients by each of the leaves of Σ over outputs of Σ output ⊙ upstream, into `gradients`; NULL there for a leaf that no
+/// output depends on. An upstream may be NULL where its output is a scalar.
+int lt_gradients(lt_tensor *const *outputs, lt_tensor *const *upstreams, int output_count, lt_tensor *const *leaves,
+                 int count, lt_tensor **gradients);
 
 typedef struct lt_adamw_settings {
     /// Counts from 1.

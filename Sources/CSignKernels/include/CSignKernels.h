@@ -82,6 +82,12 @@ typedef struct sign_kernels_quantized {
     int32_t magnitude;
 } sign_kernels_quantized;
 
+// Parts of the loss of one row of logits, in nats.
+typedef struct sign_kernels_loss {
+    double divergence;
+    double cross_entropy;
+} sign_kernels_loss;
+
 // The types that weights, keys and values are stored in.
 typedef enum sign_kernels_float_type {
     SIGN_KERNELS_FLOAT32 = 0,
@@ -139,11 +145,11 @@ typedef struct sign_kernels_table {
     // y = x as 16-bit floats, rounded to nearest, ties to even
     void (*_Nonnull narrow_float16)(const float *_Nonnull x, size_t count, uint16_t *_Nonnull y);
 
-    // y = x / sqrt(mean(x²) + ε) ⊙ w; y may be x
-    void (*_Nonnull rms_norm)(const float *_Nonnull x, const float *_Nonnull w, size_t count, float epsilon,
+    // y = x r ⊙ w, r = 1 / sqrt(mean(x²) + ε), which is returned; y may be x
+    float (*_Nonnull rms_norm)(const float *_Nonnull x, const float *_Nonnull w, size_t count, float epsilon,
                               float *_Nonnull y);
-    // y = (x − mean(x)) / sqrt(var(x) + ε); y may be x
-    void (*_Nonnull layer_norm)(const float *_Nonnull x, size_t count, float epsilon, float *_Nonnull y);
+    // y = (x − mean(x)) r, r = 1 / sqrt(var(x) + ε), which is returned; y may be x
+    float (*_Nonnull layer_norm)(const float *_Nonnull x, size_t count, float epsilon, float *_Nonnull y);
     // y = x + y
     void (*_Nonnull add)(const float *_Nonnull x, size_t count, float *_Nonnull y);
     // y = x ⊙ w; y may be x
@@ -165,6 +171,28 @@ typedef struct sign_kernels_table {
                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values, size_t stride,
                                size_t positions, size_t size, float scale, float *_Nonnull scratch,
                                float *_Nonnull y);
+
+    // sum = sum + a ⊙ b
+    void (*_Nonnull add_product)(const float *_Nonnull a, const float *_Nonnull b, size_t count, float *_Nonnull sum);
+    // The gradient by what layer_norm read, of z, the r that it returned and dz: dy = r (dz − mean(dz) − z mean(dz ⊙ z));
+    // dy may be dz
+    void (*_Nonnull layer_norm_gradient)(const float *_Nonnull dz, const float *_Nonnull z, float r, size_t count,
+                                         float *_Nonnull dy);
+    // The gradients of rms_norm by x and w, with x̂ = x r: dx = r (dy ⊙ w − x̂ mean(dy ⊙ w ⊙ x̂)), dw = dw + dy ⊙ x̂;
+    // dx may be dy
+    void (*_Nonnull rms_norm_gradient)(const float *_Nonnull dy, const float *_Nonnull x, const float *_Nonnull w,
+                                       float r, size_t count, float *_Nonnull dx, float *_Nonnull dw);
+    // The gradients of swiglu by gate and up; they may be where gate and up are
+    void (*_Nonnull swiglu_gradient)(const float *_Nonnull dz, const float *_Nonnull gate, const float *_Nonnull up,
+                                     size_t count, float *_Nonnull dgate, float *_Nonnull dup);
+    // ‖t/‖t‖ − s/‖s‖‖², and `weight` times its gradient by s
+    float (*_Nonnull direction_loss)(const float *_Nonnull t, const float *_Nonnull s, size_t count, float weight,
+                                     float *_Nonnull gradient);
+    // KL(p_t ‖ p_s) and −log p_s[target] of logits t and s. s becomes the gradient by s of
+    //     divergence_weight · KL + target_weight · −log p_s[target];
+    // t becomes scratch. t may be NULL and target −1: these parts are then zero.
+    sign_kernels_loss (*_Nonnull logit_loss)(float *_Nonnull s, float *_Nullable t, size_t count,
+                                             float divergence_weight, ptrdiff_t target, float target_weight);
 
     // Reads `count` bytes, a multiple of 256, and returns something that depends on all of them: the reading rate that
     // a benchmark compares decoding with.

@@ -117,10 +117,10 @@ final class Norm: Sendable {
     /// One row, on the calling thread; y may be x.
     func normalize(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, kernels: Kernels) {
         guard let bias else {
-            kernels.pointee.rms_norm(x, weight.pointer, weight.count, epsilon, y)
+            _ = kernels.pointee.rms_norm(x, weight.pointer, weight.count, epsilon, y)
             return
         }
-        kernels.pointee.layer_norm(x, weight.count, epsilon, y)
+        _ = kernels.pointee.layer_norm(x, weight.count, epsilon, y)
         kernels.pointee.scale(y, weight.pointer, weight.count, y)
         kernels.pointee.add(bias.pointer, weight.count, y)
     }

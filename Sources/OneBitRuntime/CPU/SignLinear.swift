@@ -76,7 +76,9 @@ struct SignLinearGroup: Sendable {
             pass.parallelFor(pass.rows) { range in
                 for row in range {
                     let y = y + row * width
-                    if let epsilon = linear.layerNormEpsilon { pass.kernels.pointee.layer_norm(y, width, epsilon, y) }
+                    if let epsilon = linear.layerNormEpsilon {
+                        _ = pass.kernels.pointee.layer_norm(y, width, epsilon, y)
+                    }
                     if let bias = linear.bias { pass.kernels.pointee.add(bias.pointer, width, y) }
                 }
             }

@@ -9,11 +9,15 @@ import Torch
 public struct DistillationConfiguration: Sendable, Hashable, Codable {
     /// How the start checkpoint is made of the teacher.
     public var start: StartRecipe
+    /// How the start is calibrated on the corpus; nil for a start from the teacher's weights alone.
+    public var calibration: CalibrationSettings?
     /// How the teacher writes the corpus, where none is given.
     public var synthesis: SynthesisSettings
     public var loss: Loss
     public var optimizer: OptimizerSettings
     public var budget: TrainingBudget
+    /// What passes compute in.
+    public var precision: Precision
     /// Decides the order of the data.
     public var seed: UInt64
 
@@ -29,14 +33,16 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     }
 
     public init(
-        start: StartRecipe, synthesis: SynthesisSettings, loss: Loss, optimizer: OptimizerSettings,
-        budget: TrainingBudget, seed: UInt64
+        start: StartRecipe, calibration: CalibrationSettings? = nil, synthesis: SynthesisSettings, loss: Loss,
+        optimizer: OptimizerSettings, budget: TrainingBudget, precision: Precision = .float32, seed: UInt64
     ) {
         self.start = start
+        self.calibration = calibration
         self.synthesis = synthesis
         self.loss = loss
         self.optimizer = optimizer
         self.budget = budget
+        self.precision = precision
         self.seed = seed
     }
 
@@ -74,7 +80,7 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let steps = max(800, 2 * teacher.parameterCount / (batch * length))
         let samples = max(2000, min(paperSamples, steps * batch / Int(TimeBudget.passes)))
         let rate = 6e-3 * pow(size, -0.3)
-        return DistillationConfiguration(
+        var configuration = DistillationConfiguration(
             start: .standard,
             synthesis: SynthesisSettings(
                 samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
@@ -83,6 +89,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),
             budget: TrainingBudget(length: .steps(steps), batchSize: batch, sequenceLength: length),
             seed: seed)
+        configuration.calibration = CalibrationPolicy.settings(for: configuration, teacher: teacher)
+        return configuration
     }
 
     private static let paperSamples = 132_000
@@ -100,10 +108,13 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let loss: Loss
         let optimizer: OptimizerSettings
         let budget: TrainingBudget
+        let precision: Precision
         let seed: UInt64
     }
 
-    var training: Training { Training(loss: loss, optimizer: optimizer, budget: budget, seed: seed) }
+    var training: Training {
+        Training(loss: loss, optimizer: optimizer, budget: budget, precision: precision, seed: seed)
+    }
 
     /// What identifies a whole compression with this configuration.
     ///

@@ -30,9 +30,11 @@ public struct Distiller {
             throw TrainingError.shapesDiffer(teacher: teacher.directory, student: start.directory)
         }
         self.teacher = try Transformer(
-            checkpoint: teacher, keepsFileTypes: true, device: execution.device,
-            streamsBlocks: execution.placement == .streamed)
-        student = try Transformer(checkpoint: start, device: execution.device)
+            checkpoint: teacher, computeType: configuration.precision.dtype, keepsFileTypes: true,
+            device: execution.device, streamsBlocks: execution.placement == .streamed)
+        student = try Transformer(
+            checkpoint: start, computeType: configuration.precision.dtype, signProducts: execution.signProducts,
+            device: execution.device)
         inputs = ["teacher": try ContentDigest(of: teacher), "start": try ContentDigest(of: start)]
         self.start = start
         self.configuration = configuration
@@ -102,8 +104,8 @@ public struct Distiller {
         let loop = try TrainingLoop(
             model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
             signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,
-            optimizer: configuration.optimizer, seed: configuration.seed, settings: configuration.training,
-            inputs: inputs, execution: execution,
+            optimizer: configuration.optimizer, precision: configuration.precision, seed: configuration.seed,
+            settings: configuration.training, inputs: inputs, execution: execution,
             initial: { [start] parameter, rows in
                 try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
             })

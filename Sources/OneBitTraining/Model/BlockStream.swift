@@ -27,14 +27,18 @@ final class BlockStream {
     }
 
     /// What leaves the next block, of what enters it.
-    func next(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
+    ///
+    /// - Parameter observe: Receives queries and keys, as ``Attention`` gives them.
+    func next(
+        _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
+    ) throws -> Tensor {
         defer { position += 1 }
-        guard isStreamed else { return try blocks[position](x, at: positions) }
+        guard isStreamed else { return try blocks[position](x, at: positions, observe: observe) }
         let here = try coming ?? send(position)
         coming = position + 1 < blocks.count ? try send(position + 1) : nil
         let computation = try DeviceStream.current(of: device)
         try computation.wait(for: here.arrived)
-        let y = try here.block(x, at: positions)
+        let y = try here.block(x, at: positions, observe: observe)
         // The memory of this block, which is the copies', is written over with the one behind the next: not before it was
         // read to the end.
         try copies.wait(for: computation.record())

@@ -10,13 +10,14 @@ extension Transformer {
     ///   - checkpoint: Not a packed one.
     ///   - computeType: Type of the activations.
     ///   - keepsFileTypes: Whether parameters stay in the file's types instead of float32.
+    ///   - signProducts: How a student's products with signs are computed.
     ///   - device: Where to compute.
     ///   - streamsBlocks: Whether the matrices of the blocks stay in host memory and come to the device as a pass reaches
     ///     them.
     /// - Throws: `CheckpointError` for a packed checkpoint, `CancellationError`, and what reading throws.
     public convenience init(
-        checkpoint: Checkpoint, computeType: DType = .float32, keepsFileTypes: Bool = false, device: Device = .cpu,
-        streamsBlocks: Bool = false
+        checkpoint: Checkpoint, computeType: DType = .float32, keepsFileTypes: Bool = false,
+        signProducts: SignProducts = .fastest, device: Device = .cpu, streamsBlocks: Bool = false
     ) throws {
         var oneBit: OneBitSettings?
         if checkpoint.kind != .dense {
@@ -24,7 +25,7 @@ extension Transformer {
             oneBit = OneBitSettings(
                 layerNormEpsilon: checkpoint.configuration.quantization.flatMap {
                     $0.postLayerNorm ? $0.layerNormEpsilon : nil
-                })
+                }, products: signProducts)
         }
         try self.init(
             configuration: checkpoint.configuration, oneBit: oneBit, computeType: computeType, device: device,

@@ -86,28 +86,11 @@ public final class Transformer: Sendable {
         positionEmbedding = try configuration.positionEmbedding.map { try tensor($0.name, .embedding) }
         inputProjection = try configuration.inputProjection.map { try tensor($0.name, .embedding) }
         blocks = try (0..<configuration.layerCount).map { layer in
-            let block = configuration.block(layer)
             let first = parameters.count
-            return TransformerBlock(
-                attentionNorm: try norm(block.attentionNorm),
-                attention: Attention(
-                    layer: layer,
-                    headCount: configuration.attentionHeadCount,
-                    keyValueHeadCount: configuration.keyValueHeadCount,
-                    headSize: configuration.headSize,
-                    slidingWindow: block.slidingWindow,
-                    query: try linear(block.query),
-                    key: try linear(block.key),
-                    value: try linear(block.value),
-                    output: try linear(block.output),
-                    queryNorm: try block.queryNorm.map(norm),
-                    keyNorm: try block.keyNorm.map(norm)
-                ),
-                mlpNorm: try norm(block.mlpNorm),
-                mlp: MLP(gate: try block.gate.map(linear), up: try linear(block.up), down: try linear(block.down)),
-                normPlacement: configuration.structure.normPlacement,
-                parameters: first..<parameters.count
-            )
+            var block = try TransformerBlock(
+                configuration.block(layer), of: configuration, norm: norm, linear: linear)
+            block.parameters = first..<parameters.count
+            return block
         }
         finalNorm = try configuration.finalNorm.map(norm)
         outputProjection = try configuration.outputProjection.map { try tensor($0.name, .embedding) }
@@ -382,8 +365,13 @@ public struct Parameter: Sendable {
 public struct OneBitSettings: Sendable, Hashable {
     /// ε of the LayerNorm behind each layer; nil leaves the LayerNorm out.
     public var layerNormEpsilon: Float?
+    /// How the products with the signs are computed.
+    public var products: SignProducts
 
-    public init(layerNormEpsilon: Float?) { self.layerNormEpsilon = layerNormEpsilon }
+    public init(layerNormEpsilon: Float?, products: SignProducts = .fastest) {
+        self.layerNormEpsilon = layerNormEpsilon
+        self.products = products
+    }
 }
 
 /// A linear layer of a block: the teacher's dense matrix, or the student's signs between two value vectors.
@@ -403,7 +391,7 @@ enum LinearLayer: Sendable {
         case .oneBit(let signs, let product, let inputScale, let outputScale, let bias, let settings):
             let z = try x.signLinear(
                 signs, inputScale: inputScale, outputScale: outputScale, product: product,
-                layerNormEpsilon: settings.layerNormEpsilon)
+                layerNormEpsilon: settings.layerNormEpsilon, products: settings.products)
             return try bias.map { try z + $0.converted(to: z.dtype) } ?? z
         }
     }
@@ -429,14 +417,22 @@ struct Attention: Sendable {
     let keyValueHeadCount: Int
     let headSize: Int
     let slidingWindow: Int?
-    let query: LinearLayer
-    let key: LinearLayer
-    let value: LinearLayer
-    let output: LinearLayer
+    var query: LinearLayer
+    var key: LinearLayer
+    var value: LinearLayer
+    var output: LinearLayer
     let queryNorm: Norm?
     let keyNorm: Norm?
 
-    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
+    /// Receives queries [B, H, T, D] and keys [B, K, T, D] as they meet.
+    typealias Observer = (_ queries: Tensor, _ keys: Tensor) -> Void
+
+    func callAsFunction(_ x: Tensor, at positions: TokenPositions, observe: Observer? = nil) throws -> Tensor {
+        try output(context(of: x, at: positions, observe: observe))
+    }
+
+    /// What the output layer reads: the values that each head sees, weighted, [B, T, H·D].
+    func context(of x: Tensor, at positions: TokenPositions, observe: Observer? = nil) throws -> Tensor {
         let shape = x.shape
         func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
             try projected.reshaped([shape[0], shape[1], count, headSize])
@@ -449,6 +445,7 @@ struct Attention: Sendable {
         let q = try rotated(normed(heads(query(x), headCount), queryNorm)).transposed(1, 2)  // [B, H, T, D]
         let k = try rotated(normed(heads(key(x), keyValueHeadCount), keyNorm)).transposed(1, 2)  // [B, K, T, D]
         let v = try heads(value(x), keyValueHeadCount).transposed(1, 2)
+        observe?(q, k)
         let context: Tensor
         switch positions.attention {
         case .sequences(let masks):
@@ -459,7 +456,7 @@ struct Attention: Sendable {
             let joined = try Tensor.concatenated(parts, along: 2)
             context = try scope.order.map { try joined.selecting($0, along: 2) } ?? joined
         }
-        return try output(context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize]))
+        return try context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize])
     }
 
     /// Rows that are the only new token of their sequences: [1, H, rows, D].
@@ -519,13 +516,16 @@ struct Attention: Sendable {
 
 /// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, or relu(x Wuᵀ) Wdᵀ where there is no gate.
 struct MLP: Sendable {
-    let gate: LinearLayer?
-    let up: LinearLayer
-    let down: LinearLayer
+    var gate: LinearLayer?
+    var up: LinearLayer
+    var down: LinearLayer
 
-    func callAsFunction(_ x: Tensor) throws -> Tensor {
-        if let gate { return try down(.swiGLU(gate: gate(x), up: up(x))) }
-        return try down(up(x).relu())
+    func callAsFunction(_ x: Tensor) throws -> Tensor { try down(activation(of: x)) }
+
+    /// What the last layer reads.
+    func activation(of x: Tensor) throws -> Tensor {
+        if let gate { return try .swiGLU(gate: gate(x), up: up(x)) }
+        return try up(x).relu()
     }
 }
 
@@ -535,22 +535,52 @@ struct MLP: Sendable {
 ///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
 struct TransformerBlock: Sendable {
     let attentionNorm: Norm
-    let attention: Attention
+    var attention: Attention
     let mlpNorm: Norm
-    let mlp: MLP
+    var mlp: MLP
     let normPlacement: DecoderStructure.NormPlacement
-    /// Places of its parameters among the model's.
-    let parameters: Range<Int>
+    /// Places of its parameters among the model's; none for a block by itself.
+    var parameters = 0..<0
 
-    func callAsFunction(_ x: Tensor, at positions: TokenPositions) throws -> Tensor {
-        let x = try add(norm: attentionNorm, to: x) { try attention($0, at: positions) }
-        return try add(norm: mlpNorm, to: x) { try mlp($0) }
+    func callAsFunction(
+        _ x: Tensor, at positions: TokenPositions, observe: Attention.Observer? = nil
+    ) throws -> Tensor {
+        let x = try sum(x, attention(input(x, attentionNorm), at: positions, observe: observe), attentionNorm)
+        return try sum(x, mlp(input(x, mlpNorm)), mlpNorm)
     }
 
-    private func add(norm: Norm, to x: Tensor, _ sublayer: (Tensor) throws -> Tensor) throws -> Tensor {
+    /// What a sublayer reads of the residual stream.
+    func input(_ x: Tensor, _ norm: Norm) throws -> Tensor {
         switch normPlacement {
-        case .beforeSublayers: try x + sublayer(norm(x))
-        case .afterSublayers: try norm(x + sublayer(x))
+        case .beforeSublayers: try norm(x)
+        case .afterSublayers: x
         }
+    }
+
+    /// The residual stream with what a sublayer gave.
+    func sum(_ x: Tensor, _ sublayer: Tensor, _ norm: Norm) throws -> Tensor {
+        switch normPlacement {
+        case .beforeSublayers: try x + sublayer
+        case .afterSublayers: try norm(x + sublayer)
+        }
+    }
+}
+
+extension TransformerBlock {
+    /// A block of its parts, which are asked for in checkpoint order.
+    init(
+        _ block: BlockDescription, of configuration: ModelConfiguration, norm: (NormDescription) throws -> Norm,
+        linear: (LinearDescription) throws -> LinearLayer
+    ) throws {
+        attentionNorm = try norm(block.attentionNorm)
+        attention = Attention(
+            layer: block.layer, headCount: configuration.attentionHeadCount,
+            keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
+            slidingWindow: block.slidingWindow, query: try linear(block.query), key: try linear(block.key),
+            value: try linear(block.value), output: try linear(block.output),
+            queryNorm: try block.queryNorm.map(norm), keyNorm: try block.keyNorm.map(norm))
+        mlpNorm = try norm(block.mlpNorm)
+        mlp = MLP(gate: try block.gate.map(linear), up: try linear(block.up), down: try linear(block.down))
+        normPlacement = configuration.structure.normPlacement
     }
 }

@@ -105,7 +105,9 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         let (width, layers) = (model.hiddenSize, model.layerCount)
         let kept = tokens * width * (layers + 1) * (subject.computeBytes + 4)
         add("inputs of the blocks and gradients at them", device: kept * layout.workers)
-        add("one block live", device: blockActivations(model, tokens: tokens, bytes: subject.computeBytes) * layout.workers)
+        add(
+            "one block live",
+            device: blockActivations(model, tokens: tokens, bytes: subject.computeBytes) * layout.workers)
         // Largest product dYᵀX, float32, before it is added to its sum.
         let largest = model.blockLinears(layer: 0).map(\.weightCount).max() ?? 0
         add("one layer's product", device: largest * 4 * layout.workers)

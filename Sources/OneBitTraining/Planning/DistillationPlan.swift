@@ -162,7 +162,8 @@ extension DistillationPlan {
             while shorter.configuration.budget.sequenceLength > 128 {
                 shorter.configuration.budget.sequenceLength /= 2
                 if let plan = fitting(shorter) {
-                    let storage = base.configuration == request.configuration ? "" : ", latents in bfloat16, moments in 8 bits"
+                    let storage =
+                        base.configuration == request.configuration ? "" : ", latents in bfloat16, moments in 8 bits"
                     return "sequences of \(shorter.configuration.budget.sequenceLength) tokens\(storage) "
                         + "(\(plan.placement.rawValue))"
                 }

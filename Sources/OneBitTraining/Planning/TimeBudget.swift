@@ -74,7 +74,9 @@ public struct TimeBudget: Sendable, Hashable {
         if !fixed.sequenceLength {
             let longest = configuration.budget.sequenceLength
             var length = longest
-            while length / 2 >= Self.shortestSequence, steps(length, available, perToken, rates, fixed, configuration) < Self.fewestSteps {
+            while length / 2 >= Self.shortestSequence,
+                steps(length, available, perToken, rates, fixed, configuration) < Self.fewestSteps
+            {
                 length /= 2
             }
             result.budget.sequenceLength = length

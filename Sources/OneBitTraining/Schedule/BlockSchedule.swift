@@ -1,3 +1,4 @@
+import ModelDescription
 import Torch
 
 /// Forward and backward pass of one micro-batch, a block at a time instead of one graph over the model:
@@ -10,9 +11,16 @@ import Torch
 ///    that of the hidden-state loss is where the next block starts from.
 /// 4. The embedding.
 ///
-/// What is there at a time is one block's activations besides one input per block, and the logits of one chunk.
+/// What is there at a time is one block's activations besides one input per block, and the logits of one chunk. Where the
+/// activations of all blocks are small they are recorded in step 1 and kept, and nothing is run again.
 struct BlockSchedule: Sendable {
     let objective: TrainingObjective
+    /// Measures what the parts of a pass take.
+    var phases = PhaseTimer()
+    /// Threads that make passes side by side.
+    var workers = 1
+    /// Activations of all blocks that are kept at the most, in bytes; the blocks are run again where they are more.
+    var keptActivations = 128 << 20
 
     /// What a micro-batch's gradients are handed to: by parameter of the model.
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
@@ -32,66 +40,121 @@ struct BlockSchedule: Sendable {
         _ student: Transformer, leaves: [Tensor?], tokens: Tensor, share: Double, scale: Double = 1,
         receive: Receiver
     ) throws -> Tensor {
-        let forward = try withoutGradient { try self.forward(student, tokens: tokens, share: share * scale) }
-        let (parts, headGradient) = try head(
-            student, leaves: leaves, forward: forward, tokens: tokens, share: share, scale: scale, receive: receive)
-        try backward(student, leaves: leaves, forward: forward, tokens: tokens, from: headGradient, receive: receive)
-        return parts
+        let pass = Pass(student: student, leaves: leaves, tokens: tokens, share: share, scale: scale)
+        var forward = try withoutGradient { try self.forward(pass) }
+        let (headParts, gradient) = try measure(.head) { try head(pass, forward, receive: receive) }
+        let attentionLoss = try measure(.backward) {
+            try backward(pass, &forward, from: gradient, receive: receive)
+        }
+        func part(_ sum: Tensor?) throws -> [Tensor] { try sum.map { [try $0.reshaped([1]) * share] } ?? [] }
+        return try .concatenated(
+            [headParts.first] + part(forward.hiddenLoss) + part(attentionLoss) + headParts.rest, along: 0)
+    }
+
+    /// What is computed on.
+    private struct Pass {
+        let student: Transformer
+        let leaves: [Tensor?]
+        let tokens: Tensor
+        let share: Double
+        let scale: Double
     }
 
     /// What the forward pass keeps.
     private struct Forward {
-        /// x_l that enters each block; behind them what leaves the last.
-        var states: [Tensor] = []
+        /// x_l that enters each block.
+        var inputs: [Tensor] = []
+        /// Of each block, where nothing is run again.
+        var recorded: [RecordedBlock] = []
+        /// What leaves the last block.
+        var output: Tensor
         /// The hidden-state loss's gradient at x_l of each block; empty where the loss has no such part.
         var stateGradients: [Tensor] = []
         /// Σ_l of the hidden-state loss.
         var hiddenLoss: Tensor?
         /// What leaves the teacher's last block.
-        var teacherState: Tensor?
+        var teacherOutput: Tensor?
+        /// The teacher's in each block; empty where the loss has no such part.
+        var teacherAttention: [QueriesAndKeys] = []
     }
 
-    private func forward(_ student: Transformer, tokens: Tensor, share: Double) throws -> Forward {
-        let length = tokens.shape[1]
-        let positions = try student.positions(length: length)
-        var kept = Forward()
-        var x = try student.embedded(tokens, at: positions)
-        guard case .distillation(let teacher, let weights) = objective else {
-            for block in student.blocks {
-                try checkCancellation()
-                kept.states.append(x)
-                x = try block(x, at: positions)
+    /// A block that can be gone back through.
+    private struct RecordedBlock {
+        let input: Tensor
+        let output: Tensor
+        let attention: QueriesAndKeys?
+    }
+
+    private func measure<Result>(_ phase: TrainingPhase, _ body: () throws -> Result) rethrows -> Result {
+        try phases.measure(phase, workers: workers, body)
+    }
+
+    // MARK: Forward
+
+    private func forward(_ pass: Pass) throws -> Forward {
+        let length = pass.tokens.shape[1]
+        let positions = try pass.student.positions(length: length)
+        let keepsActivations =
+            pass.student.configuration.activationBytes(tokens: pass.tokens.elementCount) <= keptActivations
+        var kept = Forward(output: try pass.student.embedded(pass.tokens, at: positions))
+        func advance(_ block: TransformerBlock) throws {
+            try checkCancellation()
+            kept.inputs.append(kept.output)
+            try measure(.studentForward) {
+                if keepsActivations {
+                    let recorded = try record(block, kept.output, at: positions)
+                    kept.recorded.append(recorded)
+                    kept.output = try recorded.output.detached()
+                } else {
+                    kept.output = try block(kept.output, at: positions)
+                }
             }
-            kept.states.append(x)
+        }
+        guard case .distillation(let teacher, let weights) = objective else {
+            for block in pass.student.blocks { try advance(block) }
             return kept
         }
         let teacherPositions = try teacher.positions(length: length)
-        var t = try teacher.embedded(tokens, at: teacherPositions)
-        var losses: [Tensor] = []
         let teacherBlocks = try BlockStream(teacher)
-        for block in student.blocks {
-            try checkCancellation()
-            kept.states.append(x)
+        var t = try teacher.embedded(pass.tokens, at: teacherPositions)
+        var losses: [Tensor] = []
+        for block in pass.student.blocks {
             if weights.hiddenStates != 0 {
-                let (loss, gradient) = try x.directionLoss(fromTeacher: t, weight: weights.hiddenStates * share)
+                let (loss, gradient) = try kept.output.directionLoss(
+                    fromTeacher: t, weight: weights.hiddenStates * pass.share * pass.scale)
                 losses.append(loss)
                 kept.stateGradients.append(gradient)
             }
-            x = try block(x, at: positions)
-            t = try teacherBlocks.next(t, at: teacherPositions)
+            try advance(block)
+            t = try measure(.teacher) {
+                try teacherBlocks.next(t, at: teacherPositions) { queries, keys in
+                    guard weights.attentionMaps != 0 else { return }
+                    kept.teacherAttention.append(QueriesAndKeys(queries: queries, keys: keys))
+                }
+            }
         }
-        kept.states.append(x)
-        kept.teacherState = t
+        kept.teacherOutput = t
         kept.hiddenLoss = losses.isEmpty ? nil : try Tensor.stacked(losses).sum()
         return kept
     }
 
-    /// The loss of the output head, and the loss's gradient at what leaves the last block.
+    private func record(_ block: TransformerBlock, _ x: Tensor, at positions: TokenPositions) throws -> RecordedBlock {
+        try withGradient {
+            let input = try x.requiringGradient()
+            var attention: QueriesAndKeys?
+            let output = try block(input, at: positions) { attention = QueriesAndKeys(queries: $0, keys: $1) }
+            return RecordedBlock(input: input, output: output, attention: attention)
+        }
+    }
+
+    // MARK: Head
+
+    /// The loss of the output head by parts, and the loss's gradient at what leaves the last block.
     private func head(
-        _ student: Transformer, leaves: [Tensor?], forward: Forward, tokens: Tensor, share: Double, scale: Double,
-        receive: Receiver
-    ) throws -> (parts: Tensor, gradient: Tensor) {
-        let shape = tokens.shape
+        _ pass: Pass, _ forward: Forward, receive: Receiver
+    ) throws -> (parts: (first: Tensor, rest: [Tensor]), gradient: Tensor) {
+        let (student, leaves) = (pass.student, pass.leaves)
+        let shape = pass.tokens.shape
         let (batch, length) = (Double(shape[0]), Double(shape[1]))
         let predictions = batch * (length - 1)
         let divergenceWeight: Double
@@ -101,73 +164,35 @@ struct BlockSchedule: Sendable {
         case .distillation(_, let weights):
             (divergenceWeight, crossEntropyWeight) = (weights.klDivergence / batch, weights.languageModel / predictions)
         }
-        let vocabulary = student.configuration.vocabularySize
+        let scale = pass.share * pass.scale
         let loss = HeadLoss(
-            divergenceWeight: divergenceWeight * share * scale, crossEntropyWeight: crossEntropyWeight * share * scale,
-            rowsAtATime: max(1, Self.logitsAtATime / vocabulary))
+            divergenceWeight: divergenceWeight * scale, crossEntropyWeight: crossEntropyWeight * scale,
+            rowsAtATime: max(1, Self.logitsAtATime / student.configuration.vocabularySize))
 
         func rows(_ x: Tensor) throws -> Tensor { try x.reshaped([shape[0] * shape[1], x.shape[2]]) }
-        let state = try forward.states[student.blocks.count].requiringGradient()
+        let state = try forward.output.requiringGradient()
         let input = try rows(student.headInput(state))
         var teacherHead: HeadLoss.Head?
-        if case .distillation(let teacher, _) = objective, let teacherState = forward.teacherState {
+        if case .distillation(let teacher, _) = objective, let teacherOutput = forward.teacherOutput {
             teacherHead = try withoutGradient {
-                HeadLoss.Head(input: try rows(teacher.headInput(teacherState)), weight: teacher.head)
+                HeadLoss.Head(input: try rows(teacher.headInput(teacherOutput)), weight: teacher.head)
             }
         }
         let result = try loss(
             student: HeadLoss.Head(input: input, weight: student.head), teacher: teacherHead,
-            targets: crossEntropyWeight != 0 ? try nextTokens(tokens) : nil,
+            targets: crossEntropyWeight != 0 ? try nextTokens(pass.tokens) : nil,
             wantsWeightGradient: leaves[student.headParameter] != nil)
         if let gradient = result.weightGradient { try receive([(student.headParameter, gradient)]) }
         let gradient = try back(
-            from: input, upstream: result.inputGradient, to: state, leaves: leaves,
+            from: [(input, result.inputGradient)], to: state, leaves: leaves,
             parameters: student.outerParameters.filter { $0 != student.headParameter }, receive: receive)
 
-        let divergence = try result.sums.narrowed(0, from: 0, length: 1) * (share / (batch * length))
-        let crossEntropy = try result.sums.narrowed(0, from: 1, length: 1) * (share / predictions)
+        let divergence = try result.sums.narrowed(0, from: 0, length: 1) * (pass.share / (batch * length))
+        let crossEntropy = try result.sums.narrowed(0, from: 1, length: 1) * (pass.share / predictions)
         switch objective {
-        case .nextToken: return (crossEntropy, gradient)
-        case .distillation:
-            var parts = [divergence]
-            if let hidden = forward.hiddenLoss { parts.append(try hidden.reshaped([1]) * share) }
-            if crossEntropyWeight != 0 { parts.append(crossEntropy) }
-            return (try .concatenated(parts, along: 0), gradient)
+        case .nextToken: return ((crossEntropy, []), gradient)
+        case .distillation: return ((divergence, crossEntropyWeight != 0 ? [crossEntropy] : []), gradient)
         }
-    }
-
-    private func backward(
-        _ student: Transformer, leaves: [Tensor?], forward: Forward, tokens: Tensor, from headGradient: Tensor,
-        receive: Receiver
-    ) throws {
-        let positions = try student.positions(length: tokens.shape[1])
-        var gradient = headGradient
-        for (layer, block) in student.blocks.enumerated().reversed() {
-            try checkCancellation()
-            let x = try forward.states[layer].requiringGradient()
-            gradient = try back(
-                from: block(x, at: positions), upstream: gradient, to: x, leaves: leaves,
-                parameters: Array(block.parameters), receive: receive)
-            if !forward.stateGradients.isEmpty { gradient = try gradient + forward.stateGradients[layer] }
-        }
-        let trained = student.outerParameters.filter { leaves[$0] != nil }
-        guard !trained.isEmpty else { return }
-        let found = try student.embedded(tokens, at: student.positions(length: tokens.shape[1]))
-            .gradients(by: trained.compactMap { leaves[$0] }, upstream: gradient)
-        try receive(zip(trained, found).compactMap { parameter, gradient in gradient.map { (parameter, $0) } })
-    }
-
-    /// Goes backward from `output` to `input`, and hands on the gradients of the parameters between.
-    private func back(
-        from output: Tensor, upstream: Tensor, to input: Tensor, leaves: [Tensor?], parameters: [Int],
-        receive: Receiver
-    ) throws -> Tensor {
-        let trained = parameters.filter { leaves[$0] != nil }
-        let found = try output.gradients(by: [input] + trained.compactMap { leaves[$0] }, upstream: upstream)
-        try receive(
-            zip(trained, found.dropFirst()).compactMap { parameter, gradient in gradient.map { (parameter, $0) } })
-        guard let gradient = found[0] else { preconditionFailure("a block's output depends on its input") }
-        return gradient
     }
 
     /// The token behind each token of [B, T] as [B · T]; −1 behind the last of a sequence.
@@ -177,5 +202,76 @@ struct BlockSchedule: Sendable {
             [Int](repeating: -1, count: shape[0]), shape: [shape[0], 1], device: tokens.device)
         return try .concatenated([tokens.narrowed(1, from: 1, length: shape[1] - 1), none], along: 1)
             .reshaped([shape[0] * shape[1]])
+    }
+
+    // MARK: Backward
+
+    /// - Returns: Σ over blocks of the attention-map loss; nil where the loss has no such part.
+    private func backward(
+        _ pass: Pass, _ forward: inout Forward, from headGradient: Tensor, receive: Receiver
+    ) throws -> Tensor? {
+        let (student, leaves) = (pass.student, pass.leaves)
+        let positions = try student.positions(length: pass.tokens.shape[1])
+        var gradient = headGradient
+        var attentionLosses: [Tensor] = []
+        for (layer, block) in student.blocks.enumerated().reversed() {
+            try checkCancellation()
+            let input = forward.inputs.removeLast()
+            let recorded = try forward.recorded.popLast() ?? record(block, input, at: positions)
+            var outputs: [(tensor: Tensor, upstream: Tensor?)] = [(recorded.output, gradient)]
+            if let teacher = forward.teacherAttention.popLast(), let attention = recorded.attention {
+                let (loss, gradient) = try attentionMapLoss(
+                    attention, in: block, from: teacher, at: positions, scale: pass.share * pass.scale)
+                attentionLosses.append(loss)
+                outputs += [(attention.queries, gradient.queries), (attention.keys, gradient.keys)]
+            }
+            gradient = try back(
+                from: outputs, to: recorded.input, leaves: leaves, parameters: Array(block.parameters),
+                receive: receive)
+            if !forward.stateGradients.isEmpty { gradient = try gradient + forward.stateGradients[layer] }
+        }
+        let trained = student.outerParameters.filter { leaves[$0] != nil }
+        if !trained.isEmpty {
+            let found = try student.embedded(pass.tokens, at: student.positions(length: pass.tokens.shape[1]))
+                .gradients(by: trained.compactMap { leaves[$0] }, upstream: gradient)
+            try receive(zip(trained, found).compactMap { parameter, gradient in gradient.map { (parameter, $0) } })
+        }
+        return attentionLosses.isEmpty ? nil : try Tensor.stacked(attentionLosses).sum()
+    }
+
+    private func attentionMapLoss(
+        _ attention: QueriesAndKeys, in block: TransformerBlock, from teacher: QueriesAndKeys,
+        at positions: TokenPositions, scale: Double
+    ) throws -> (loss: Tensor, gradient: QueriesAndKeys) {
+        guard case .distillation(_, let weights) = objective, case .sequences(let masks) = positions.attention else {
+            preconditionFailure("attention maps are compared with a teacher's, over whole sequences")
+        }
+        let weight = weights.attentionMaps * scale
+        switch block.attention.slidingWindow == nil ? masks.full : masks.windowed {
+        case .causal: return try attention.mapLoss(fromTeacher: teacher, mask: nil, causal: true, weight: weight)
+        case .matrix(let mask):
+            return try attention.mapLoss(fromTeacher: teacher, mask: mask, causal: false, weight: weight)
+        }
+    }
+
+    /// Goes backward from outputs to `input`, and hands on the gradients of the parameters between.
+    private func back(
+        from outputs: [(tensor: Tensor, upstream: Tensor?)], to input: Tensor, leaves: [Tensor?], parameters: [Int],
+        receive: Receiver
+    ) throws -> Tensor {
+        let trained = parameters.filter { leaves[$0] != nil }
+        let found = try Tensor.gradients(of: outputs, by: [input] + trained.compactMap { leaves[$0] })
+        try receive(
+            zip(trained, found.dropFirst()).compactMap { parameter, gradient in gradient.map { (parameter, $0) } })
+        guard let gradient = found[0] else { preconditionFailure("a block's output depends on its input") }
+        return gradient
+    }
+}
+
+extension ModelConfiguration {
+    /// Bytes of what the backward pass of all blocks reads, at the most: two numbers for each that enters or leaves a linear
+    /// layer.
+    fileprivate func activationBytes(tokens: Int) -> Int {
+        2 * MemoryLayout<Float>.size * tokens * linears.reduce(0) { $0 + $1.inputs + $1.outputs }
     }
 }

@@ -11,6 +11,9 @@ public struct Execution: Sendable {
     public var threads: Int?
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
     public var microBatchSize: Int?
+    /// How products with sign matrices are computed. Look-ups and products of floats differ in the last bits.
+    public var signProducts: SignProducts
+    /// Where passes compute.
     public var device: Device
     /// Where what they do not read is kept.
     public var placement: Placement
@@ -18,13 +21,14 @@ public struct Execution: Sendable {
     public var group: ProcessGroup
 
     public init(
-        threads: Int? = nil, microBatchSize: Int? = nil, device: Device = .cpu, placement: Placement = .resident,
-        group: ProcessGroup = .alone
+        threads: Int? = nil, microBatchSize: Int? = nil, signProducts: SignProducts = .fastest, device: Device = .cpu,
+        placement: Placement = .resident, group: ProcessGroup = .alone
     ) {
         self.group = group
         self.placement = placement
         self.threads = threads
         self.microBatchSize = microBatchSize
+        self.signProducts = signProducts
         self.device = device
     }
 

@@ -19,6 +19,8 @@ public struct TrainingEvent: Sendable, Hashable, Codable {
     public var learningRateFactor: Double
     /// Joint 2-norm of the gradients before clipping.
     public var gradientNorm: Double
+    /// What gradients were multiplied by while they were computed; nil where they were not.
+    public var lossScale: Double?
 }
 
 /// Steps of an optimizer over a stream of tokens, with checkpoints: distillation and pretraining differ in the objective.
@@ -27,6 +29,7 @@ final class TrainingLoop {
     private(set) var model: Transformer
     private let objective: TrainingObjective
     private let budget: TrainingBudget
+    private let precision: Precision
     private let steps: Int
     private let segments: TokenSegments
     private let corpusTokens: Int
@@ -44,18 +47,21 @@ final class TrainingLoop {
     ///   - model: What is trained.
     ///   - objective: What is minimized.
     ///   - signGradient: How the gradient passes through the signs.
+    ///   - precision: What the model computes in.
     ///   - settings: What the run computes besides the arguments; enters its identity with the corpus.
     ///   - initial: Gives the numbers of some rows of a trained parameter at the start; the model's own where nil.
     init(
         model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
-        budget: TrainingBudget, optimizer: OptimizerSettings, seed: UInt64, settings: some Encodable,
-        inputs: [String: ContentDigest] = [:], execution: Execution, collective: Collective? = nil,
+        budget: TrainingBudget, optimizer: OptimizerSettings, precision: Precision = .float32, seed: UInt64,
+        settings: some Encodable, inputs: [String: ContentDigest] = [:], execution: Execution,
+        collective: Collective? = nil,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
         steps = budget.steps(corpusTokens: tokens.count)
         try Self.validate(budget, steps: steps, optimizer, execution, context: model.configuration.maximumPositions)
         self.objective = objective
         self.budget = budget
+        self.precision = precision
         self.execution = execution
         self.collective =
             collective
@@ -159,7 +165,8 @@ final class TrainingLoop {
                 if try group.allGather([isUnjudged == true ? 1 : 0])[0] == [1] { try validate() }
                 while events.count < steps {
                     let begin = ContinuousClock.now
-                    let (event, optimized) = try step(events.count + 1)
+                    let (event, optimized) = try step(
+                        events.count + 1, lossScale: precision.lossScale(after: events))
                     events.append(event)
                     group.open(step: events.count + 1)
                     try checkpoints?.append(event)
@@ -251,13 +258,18 @@ final class TrainingLoop {
         }
     }
 
-    private func step(_ number: Int) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
+    /// Makes a step. Where a gradient overflows float16, the step is tried again with a smaller loss scale.
+    private func step(
+        _ number: Int, lossScale: Double
+    ) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
-        let own = try gradients(of: model, step: number)
+        let own = try gradients(of: model, step: number, scale: lossScale)
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
         let made = try phases.measure(.optimizer) {
-            try optimizer.step(number, factor: factor, summing: own) { try model.parameters[$0].value.numbers() }
+            try optimizer.step(number, factor: factor, gradientScale: lossScale, summing: own) {
+                try model.parameters[$0].value.numbers()
+            }
         }
         let parts = made.sums
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
@@ -268,20 +280,27 @@ final class TrainingLoop {
                 step: number, quantity: infinite.isEmpty ? "the loss" : "the loss (\(infinite))")
         }
         guard made.gradientNorm.isFinite else {
+            if lossScale > 1 { return try step(number, lossScale: max(1, lossScale / 4)) }
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
         let event = TrainingEvent(
-            step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm)
+            step: number, loss: loss, parts: named, learningRateFactor: factor, gradientNorm: made.gradientNorm,
+            lossScale: precision == .float16 ? lossScale : nil)
         return (event, made)
     }
 
     /// Gives the optimizer the gradients of a step's batch.
     ///
+    /// - Parameter scale: What they are multiplied by.
     /// - Returns: The parts of the loss, of this rank's micro-batches.
-    private func gradients(of model: Transformer, step number: Int) throws -> [Double] {
+    private func gradients(of model: Transformer, step number: Int, scale: Double) throws -> [Double] {
         optimizer.discardGradients()
         let (student, leaves) = try model.recordingGradients(of: Set(trained))
-        let schedule = BlockSchedule(objective: objective)
+        let schedule = BlockSchedule(
+            objective: objective, phases: phases,
+            workers: min(
+                collective.workers,
+                execution.microBatches(of: budget.batchSize, sequenceLength: budget.sequenceLength).count))
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
         let rounds = execution.rounds(of: batchSize, sequenceLength: budget.sequenceLength)
 
@@ -290,7 +309,8 @@ final class TrainingLoop {
             let tokens = try segments.batch(
                 from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: student.device)
             return try schedule(
-                student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize)
+                student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize),
+                scale: scale
             ) { found in
                 try receive(found.compactMap { place, gradient in index[place].map { ($0, gradient) } })
             }

@@ -15,7 +15,7 @@ struct CompressCommand: ParsableCommand {
         commandName: "compress",
         abstract: "All stages: from a Hugging Face checkpoint to a packed 1-bit model.",
         discussion: """
-            Start checkpoint, corpus, distillation, packing and evaluation, one after the other; one directory out, with \
+            Corpus, start checkpoint, distillation, packing and evaluation, one after the other; one directory out, with \
             a model card. Each stage's result stays in OUTPUT.work until all is done, so that a stopped run goes on with \
             --resume where it was.
 
@@ -70,6 +70,14 @@ struct CompressCommand: ParsableCommand {
 
     @OptionGroup(title: "Plan") var plan: PlanOptions
     @OptionGroup(title: "Start") var start: StartRecipeOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Fit the start checkpoint's layers to what the teacher gives: on the corpus, on a text of its own, or off.",
+            discussion: "Where the budget is short it is done on the corpus, unless given.", valueName: "corpus|off|text"))
+    var calibrate: CalibrationChoice?
+
+    @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
     @OptionGroup(title: "Corpus") var synthesis: SynthesisOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
@@ -166,14 +174,16 @@ struct CompressCommand: ParsableCommand {
             for text in [heldOut, validation] { try text?.requireWindow(of: window) }
             let kept = try CompressionWork(
                 beside: output,
-                identity: try planned.configuration.identity(teacher: teacher, corpus: corpus)
-                    .adding(monitoring.identity(file: monitoring.validation ?? text)),
+                identity: try calibrated(planned.configuration, for: teacher.configuration)
+                    .identity(teacher: teacher, corpus: corpus)
+                    .adding(monitoring.identity(file: monitoring.validation ?? text))
+                    .adding(try calibrationText.map { ["calibration_text": "\(try ContentDigest(of: $0))"] } ?? [:]),
                 choice: planned, resumes: resumption.resume || !isFirst)
             return (planned, kept)
         }
         guard let begun else { return }
         let (choice, work) = begun
-        let configuration = choice.configuration
+        let configuration = calibrated(choice.configuration, for: teacher.configuration)
 
         let report: CompressionReport
         do {
@@ -184,11 +194,10 @@ struct CompressCommand: ParsableCommand {
             }
             let text = try group.firstRankFirst("corpus") {
                 let givenText = corpus.isEmpty ? nil : try read(corpus)
-                if isFirst {
-                    try initialize(teacher, configuration, work)
-                    if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
-                }
-                return try givenText ?? read([CorpusSource(file: work.corpus)])
+                if isFirst, corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
+                let text = try givenText ?? read([CorpusSource(file: work.corpus)])
+                if isFirst { try initialize(teacher, configuration, text.training, tokenizer, work) }
+                return text
             }
             try distill(teacher, choice, text, validation ?? text.heldOut, tokenizer, work, execution)
             guard isFirst else { return }
@@ -217,12 +226,48 @@ struct CompressCommand: ParsableCommand {
         return configuration
     }
 
+    /// The configuration with the calibration that was asked for, or that its budget wants.
+    private func calibrated(
+        _ configuration: DistillationConfiguration, for teacher: ModelConfiguration
+    ) -> DistillationConfiguration {
+        var configuration = configuration
+        let longest = configuration.budget.sequenceLength
+        configuration.calibration =
+            switch calibrate {
+            case .off: nil
+            case .corpus, .text: CalibrationSettings(for: teacher, longestSequence: longest)
+            case nil: CalibrationPolicy.settings(for: configuration, teacher: teacher)
+            }
+        configuration.calibration = configuration.calibration.map(calibration.apply)
+        return configuration
+    }
+
+    /// The text to calibrate on, where it is not the corpus.
+    private var calibrationText: URL? {
+        if case .text(let file) = calibrate { file } else { nil }
+    }
+
     // MARK: Stages, each skipped where an earlier run has finished it
 
     private func initialize(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ corpus: TrainingCorpus,
+        _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.start) else { return }
+        if let settings = configuration.calibration {
+            let own = try calibrationText.map {
+                TrainingCorpus(
+                    try Corpus.tokens(
+                        of: $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize))
+            }
+            _ = try onebit.calibrate(
+                teacher: teacher, text: own ?? corpus,
+                initializer: CalibratedInitializer(
+                    recipe: configuration.start, settings: settings, seed: seed.seed,
+                    execution: Execution(threads: execution.threads.threads)),
+                destination: work.start, overwrite: false, progress: progress)
+            return
+        }
         let meter = progress.meter("init", total: teacher.configuration.parameterCount, unit: "parameters")
         try StudentInitializer(recipe: configuration.start, seed: seed.seed)
             .run(teacher: teacher, destination: work.start) { done, _ in

@@ -6,6 +6,8 @@ import SignDecomposition
 import Torch
 
 extension SignGradient: ExpressibleByArgument {}
+extension Precision: ExpressibleByArgument {}
+extension SignProducts: ExpressibleByArgument {}
 extension SynthesisSettings.FirstToken: ExpressibleByArgument {}
 
 extension RecipeName {
@@ -121,8 +123,17 @@ struct MethodOptions: ParsableArguments {
     @Option(help: "Weight α of the hidden states' loss.")
     var hiddenWeight: Double?
 
+    @Option(help: "Weight of the difference of attention maps, which the paper tries and leaves out.")
+    var attentionWeight: Double?
+
     @Option(help: "Weight of the language-modelling loss on the corpus itself.")
     var languageModelWeight: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "What passes compute in.",
+            discussion: "Norms, losses and sums of gradients are in float32 whatever it is."))
+    var precision: Precision?
 
     @Option(help: "What is trained: the OneBit layers, or everything.")
     var train: TrainedParameters?
@@ -165,7 +176,9 @@ struct MethodOptions: ParsableArguments {
         set(\.loss.signGradient, signGradient)
         set(\.loss.weights.klDivergence, klWeight)
         set(\.loss.weights.hiddenStates, hiddenWeight)
+        set(\.loss.weights.attentionMaps, attentionWeight)
         set(\.loss.weights.languageModel, languageModelWeight)
+        set(\.precision, precision)
         applyLearningRates(to: &configuration.optimizer.learningRates)
         set(\.optimizer.warmupSteps, warmup)
         set(\.optimizer.beta1, beta1)
@@ -228,6 +241,12 @@ struct ExecutionOptions: ParsableArguments {
             discussion: "About 1,024 tokens' worth, unless given. Fewer save memory.", valueName: "n"))
     var microBatchSize: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "How products with signs are computed: by look-ups where that is faster, or always by products of floats.",
+            discussion: "Look-ups take their inputs to 16 bits, which changes results by about 1e-5."))
+    var signProducts = SignProducts.fastest
+
     func validate() throws {
         if let microBatchSize, microBatchSize < 1 { throw ValidationError("--micro-batch-size must be 1 or more.") }
     }
@@ -235,7 +254,9 @@ struct ExecutionOptions: ParsableArguments {
     /// To be asked for before any tensor is made.
     var execution: Execution {
         get throws {
-            Execution(threads: threads.threads, microBatchSize: microBatchSize, device: try device.select())
+            Execution(
+                threads: threads.threads, microBatchSize: microBatchSize, signProducts: signProducts,
+                device: try device.select())
         }
     }
 }
