@@ -102,8 +102,13 @@ if training {
             // A library of its own, which `make setup CUDA=1` builds.
             exclude: ["nccl"],
             cxxSettings: [
-                // C++20 would take the header of CSignKernels from a module, of which SwiftPM builds none for C++.
-                .unsafeFlags(["-isystem", "\(torch)/include", "-Wno-deprecated-declarations", "-fno-cxx-modules"])
+                // c10d's headers want libtorch's own include path too, and headers of Gloo that the wheel does not have.
+                .headerSearchPath("gloo-shim"),
+                .unsafeFlags([
+                    "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+                    // C++20 would take the header of CSignKernels from a module, of which SwiftPM builds none for C++.
+                    "-Wno-deprecated-declarations", "-fno-cxx-modules",
+                ]),
             ],
             linkerSettings: [
                 // Carried to another machine, the program finds libtorch in a folder or link `torch` beside it.
@@ -123,8 +128,18 @@ if training {
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+        // Operations on tensors without elements, for tests of shapes and devices.
+        .target(
+            name: "CMetaKernels", path: "Tests/CMetaKernels",
+            cxxSettings: [
+                .unsafeFlags([
+                    "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+                    "-Wno-deprecated-declarations",
+                ])
+            ]),
         .testTarget(
-            name: "OneBitTrainingTests", dependencies: ["OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
+            name: "OneBitTrainingTests",
+            dependencies: ["CMetaKernels", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
     ]
 }
 

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 
 #include "handle.h"
 
@@ -159,6 +160,23 @@ int lt_use_cuda_device(int index) {
         context.setAllowFP16ReductionCuBLAS(false);
         uses_cuda = true;
     });
+}
+
+onebit_nccl_backend_function *onebit::find_nccl_backend() {
+    // Beside libtorch's libraries, or wherever the loader finds it.
+    std::string beside = lt_library_path();
+    beside = beside.substr(0, beside.rfind('/') + 1) + ONEBIT_NCCL_LIBRARY;
+    void *library = dlopen(beside.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) library = dlopen(ONEBIT_NCCL_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!library) throw std::runtime_error(dlerror());
+    auto *version = found<onebit_nccl_version_function>(library, "onebit_nccl_version");
+    auto *loaded = found<int(int *)>(cuda_library, "ncclGetVersion");
+    int running = 0;
+    if (!version || !loaded || loaded(&running) != 0 || version() != running) {
+        throw std::runtime_error(std::string(ONEBIT_NCCL_LIBRARY) + " was built for another NCCL than " +
+                                 std::to_string(running));
+    }
+    return found<onebit_nccl_backend_function>(library, ONEBIT_NCCL_BACKEND);
 }
 
 // MARK: Memory

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "CLibTorch.h"
+#include "nccl/nccl_backend.h"
 #include "sign_matrix.h"
 
 struct lt_tensor {
@@ -25,6 +26,10 @@ void set_last_error(const std::string &message, bool is_memory = false);
 
 at::ScalarType scalar_type(lt_type type);
 at::Device place(lt_device device);
+
+/// The function that makes NCCL's part of a group, out of the library that the setup builds (nccl/nccl_backend.h). Throws
+/// where there is none.
+onebit_nccl_backend_function *find_nccl_backend();
 
 /// Throws where this thread's stop test says true.
 void throw_if_stopped();

@@ -44,37 +44,6 @@ at::Tensor bit_values(at::Device device) {
     return at::pow(2, at::arange(byte_bits, at::TensorOptions().device(device))).to(at::kByte);
 }
 
-/// The bits of W [rows, columns]: 1 where W < 0, so that the sign of zero is +1.
-at::Tensor packed_signs(const at::Tensor &latent) {
-    TORCH_CHECK(latent.dim() == 2, "the signs of a tensor of shape ", latent.sizes());
-    int64_t rows = latent.size(0), columns = latent.size(1), bytes = (columns + byte_bits - 1) / byte_bits;
-    if (!latent.is_cpu() || latent.scalar_type() != at::kFloat) {
-        at::Tensor negative = at::constant_pad_nd(latent.lt(0).to(at::kByte), {0, bytes * byte_bits - columns});
-        return (negative.view({rows, bytes, byte_bits}) * bit_values(latent.device())).sum(-1, false, at::kByte);
-    }
-    at::Tensor source = latent.contiguous();
-    at::Tensor bits = at::empty({rows, bytes}, latent.options().dtype(at::kByte));
-    const float *weights = static_cast<const float *>(source.const_data_ptr());
-    uint8_t *out = bits.mutable_data_ptr<uint8_t>();
-    at::parallel_for(0, rows, 1 + (1 << 16) / std::max<int64_t>(1, columns), [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-            const float *w = weights + row * columns;
-            uint8_t *bytes_of_row = out + row * bytes;
-            for (int64_t byte = 0; byte < columns / byte_bits; ++byte, w += byte_bits) {
-                unsigned value = 0;
-                for (int j = 0; j < byte_bits; ++j) value |= static_cast<unsigned>(w[j] < 0) << j;
-                bytes_of_row[byte] = static_cast<uint8_t>(value);
-            }
-            if (int64_t left = columns % byte_bits) {
-                unsigned value = 0;
-                for (int j = 0; j < left; ++j) value |= static_cast<unsigned>(w[j] < 0) << j;
-                bytes_of_row[bytes - 1] = static_cast<uint8_t>(value);
-            }
-        }
-    });
-    return bits;
-}
-
 at::Tensor rows_of(const at::Tensor &x) { return x.reshape({-1, x.size(-1)}); }
 
 /// The OneBit layer (paper eq. 3): Y = ((X ⊙ g) signs(W)ᵀ) ⊙ h, Z = LayerNorm(Y).
@@ -176,7 +145,7 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
             if (context->needs_input_grad(1)) result[1] = (rows_of_x * u).sum(0, false, at::kFloat);
         }
         if (context->needs_input_grad(2)) result[2] = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
-        if (wants_product) result[3] = onebit::product(rows_of_dy.to(type).t(), rows_of_x).to(at::kFloat);
+        if (wants_product) result[3] = onebit::product(rows_of_dy.to(type).t(), rows_of_x);  // becomes of the leaf's type
         return result;
     }
 
@@ -225,6 +194,36 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
 };
 
 }  // namespace
+
+at::Tensor onebit::packed_signs(const at::Tensor &latent) {
+    TORCH_CHECK(latent.dim() == 2, "the signs of a tensor of shape ", latent.sizes());
+    int64_t rows = latent.size(0), columns = latent.size(1), bytes = (columns + byte_bits - 1) / byte_bits;
+    if (!latent.is_cpu() || latent.scalar_type() != at::kFloat) {
+        at::Tensor negative = at::constant_pad_nd(latent.lt(0).to(at::kByte), {0, bytes * byte_bits - columns});
+        return (negative.view({rows, bytes, byte_bits}) * bit_values(latent.device())).sum(-1, false, at::kByte);
+    }
+    at::Tensor source = latent.contiguous();
+    at::Tensor bits = at::empty({rows, bytes}, latent.options().dtype(at::kByte));
+    const float *weights = static_cast<const float *>(source.const_data_ptr());
+    uint8_t *out = bits.mutable_data_ptr<uint8_t>();
+    at::parallel_for(0, rows, 1 + (1 << 16) / std::max<int64_t>(1, columns), [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+            const float *w = weights + row * columns;
+            uint8_t *bytes_of_row = out + row * bytes;
+            for (int64_t byte = 0; byte < columns / byte_bits; ++byte, w += byte_bits) {
+                unsigned value = 0;
+                for (int j = 0; j < byte_bits; ++j) value |= static_cast<unsigned>(w[j] < 0) << j;
+                bytes_of_row[byte] = static_cast<uint8_t>(value);
+            }
+            if (int64_t left = columns % byte_bits) {
+                unsigned value = 0;
+                for (int j = 0; j < left; ++j) value |= static_cast<unsigned>(w[j] < 0) << j;
+                bytes_of_row[bytes - 1] = static_cast<uint8_t>(value);
+            }
+        }
+    });
+    return bits;
+}
 
 at::Tensor SignMatrix::unpacked(at::ScalarType type) const {
     if (bits.is_cpu() && type == at::kFloat) {
@@ -275,7 +274,7 @@ at::Tensor SignMatrix::product(const at::Tensor &x, const at::Tensor &scale, boo
 lt_sign_matrix *lt_signs_of(const lt_tensor *latent) {
     return guarded(static_cast<lt_sign_matrix *>(nullptr), [&] {
         c10::NoGradGuard unrecorded;
-        at::Tensor bits = packed_signs(latent->value.detach());
+        at::Tensor bits = onebit::packed_signs(latent->value.detach());
         return new lt_sign_matrix{c10::make_intrusive<SignMatrix>(bits, latent->value.size(1))};
     });
 }
@@ -324,9 +323,10 @@ lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const
     });
 }
 
-lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device) {
+lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device) {
     return guarded_tensor([&] {
-        at::Tensor zero = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(onebit::place(device)));
+        at::TensorOptions options = at::TensorOptions().dtype(onebit::scalar_type(type)).device(onebit::place(device));
+        at::Tensor zero = at::zeros({}, options);
         return zero.expand({shape, static_cast<size_t>(rank)}).detach().set_requires_grad(true);
     });
 }

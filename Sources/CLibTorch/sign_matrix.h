@@ -36,4 +36,7 @@ struct SignMatrix : torch::CustomClassHolder {
     mutable LookUpMatrix look_up, transposed_look_up;
 };
 
+/// The bits of W [rows, columns]: 1 where W < 0, so that the sign of zero is +1.
+at::Tensor packed_signs(const at::Tensor &latent);
+
 }  // namespace onebit

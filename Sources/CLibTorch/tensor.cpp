@@ -132,6 +132,16 @@ lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t w
     });
 }
 
+lt_tensor *lt_window_mask(lt_type type, const lt_tensor *last, int64_t count, int64_t window) {
+    return guarded_tensor([&] {
+        at::Tensor columns = at::arange(count, last->value.options());
+        at::Tensor rows = last->value.view({-1, 1, 1, 1});
+        at::Tensor hidden = columns.gt(rows).logical_or_(columns.le(rows - window));
+        return at::zeros(hidden.sizes(), last->value.options().dtype(onebit::scalar_type(type)))
+            .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+    });
+}
+
 lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device) {
     return guarded_tensor([&] { return tensor->value.to(options(type, device)); });
 }
@@ -160,6 +170,15 @@ int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count) {
     return read_elements(tensor, at::kLong, out, count);
 }
 
+lt_tensor *lt_contiguous(const lt_tensor *tensor) {
+    return guarded_tensor([&] { return tensor->value.detach().to(at::kCPU).contiguous(); });
+}
+
+const void *lt_bytes(const lt_tensor *tensor) {
+    const at::Tensor &value = tensor->value;
+    return value.is_cpu() && value.is_contiguous() ? value.const_data_ptr() : nullptr;
+}
+
 int lt_is_finite(const lt_tensor *tensor, bool *result) {
     return guarded_effect([&] { *result = at::isfinite(tensor->value.detach()).all().item<bool>(); });
 }
@@ -178,6 +197,14 @@ int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *s
         at::Tensor place = tensor->value.narrow(dimension, start, source->value.size(dimension));
         TORCH_CHECK(place.sizes() == source->value.sizes(), "writing ", source->value.sizes(), " over ", place.sizes());
         place.copy_(source->value);
+    });
+}
+
+int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *positions, const lt_tensor *source) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        // Heads between the two indices: [rows, heads, size] is what such an assignment takes.
+        tensor->value.transpose(1, 2).index_put_({slots->value, positions->value}, source->value);
     });
 }
 
@@ -254,6 +281,16 @@ lt_tensor *lt_sum(const lt_tensor *a) {
     return guarded_tensor([&] { return a->value.sum(); });
 }
 
+lt_tensor *lt_sum_rows(const lt_tensor *a) {
+    return guarded_tensor([&] {
+        const at::Tensor &rows = a->value;
+        if (rows.size(0) == 1) return rows.select(0, 0).to(at::kFloat);
+        at::Tensor sum = rows.select(0, 0).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+        for (int64_t row = 1; row < rows.size(0); ++row) sum.add_(rows.select(0, row));
+        return sum;
+    });
+}
+
 // MARK: Decoding
 
 lt_tensor *lt_log_softmax(const lt_tensor *logits) {
@@ -266,12 +303,4 @@ lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices) {
 
 lt_tensor *lt_argmax(const lt_tensor *logits) {
     return guarded_tensor([&] { return logits->value.argmax(-1); });
-}
-
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator) {
-    return guarded_tensor([&] {
-        // The generator draws on the CPU, the same numbers on every device.
-        at::Tensor probabilities = at::softmax(logits->value, -1, at::kFloat).to(at::kCPU);
-        return at::multinomial(probabilities, 1, false, generator->value).squeeze(-1).to(logits->value.device());
-    });
 }

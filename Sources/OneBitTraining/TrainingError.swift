@@ -9,9 +9,15 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
     case notFinite(step: Int, quantity: String)
     case settingsChanged(directory: URL, key: String, saved: String, given: String)
     case damagedTrainingCheckpoint(directory: URL, reason: String)
+    /// A directory without the metrics of a run.
+    case noMetrics(directory: URL)
     case damagedTokenFile(file: URL, reason: String)
     case workExists(directory: URL)
     case invalidSetting(name: String, value: String, expected: String)
+    /// The ranks of a process group do not have the same signs.
+    case ranksDisagree(step: Int)
+    /// The ranks of a process group do not see the same files there.
+    case directoryNotShared(directory: URL)
 
     public var errorDescription: String? {
         switch self {
@@ -27,12 +33,18 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
             "\(directory.path): started with \(key) = \(saved), now given \(given)."
         case .damagedTrainingCheckpoint(let directory, let reason):
             "\(directory.path): damaged training checkpoint: \(reason)."
+        case .noMetrics(let directory):
+            "\(directory.path): no metrics of a training (metrics.jsonl), or none yet."
         case .damagedTokenFile(let file, let reason):
             "\(file.path): damaged file of tokens: \(reason)."
         case .workExists(let directory):
             "\(directory.path): holds an unfinished run."
         case .invalidSetting(let name, let value, let expected):
             "\(name) is \(value), expected \(expected)."
+        case .ranksDisagree(let step):
+            "Step \(step): the ranks do not have the same signs."
+        case .directoryNotShared(let directory):
+            "\(directory.path): the ranks see different training checkpoints there."
         }
     }
 
@@ -44,9 +56,12 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         case .notFinite: "Lower the learning rate, and check that the teacher predicts text."
         case .settingsChanged: "Resume with the settings of the first run, or delete what it left there."
         case .damagedTrainingCheckpoint: "Delete that directory and resume from the one before."
+        case .noMetrics: "Name the output of a distillation, compression or pretraining, or its work directory."
         case .damagedTokenFile: "Delete it: it is made again of the corpus."
         case .workExists: "Resume it, or delete it."
         case .invalidSetting: nil
+        case .ranksDisagree: "Memory or network is at fault; resume from the last training checkpoint on other machines."
+        case .directoryNotShared: "Take a directory that all machines share."
         }
     }
 }

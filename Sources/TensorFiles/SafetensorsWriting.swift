@@ -76,6 +76,32 @@ struct ShardPlan {
     }
 }
 
+extension SafetensorsFile {
+    /// Writes a file whole.
+    ///
+    /// - Parameters:
+    ///   - tensors: names, types and shapes.
+    ///   - bytes: hands the bytes of the tensor with an index to its second argument.
+    /// - Throws: `FileError`, and what `bytes` throws; what was written is then removed.
+    package static func write(
+        to url: URL, tensors: [TensorDescription], metadata: [String: String],
+        bytes: (_ index: Int, _ write: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+    ) throws {
+        let plan = ShardPlan(name: url.lastPathComponent, tensors: tensors, metadata: metadata)
+        let directory = url.deletingLastPathComponent().path
+        if let available = availableBytes(at: directory), available < plan.byteCount {
+            throw FileError.notEnoughSpace(
+                directory: directory, neededBytes: plan.byteCount, availableBytes: available)
+        }
+        let file = try OutputFile(path: url.path, neededBytes: plan.byteCount)
+        try plan.header.withUnsafeBytes { try file.write($0, at: 0) }
+        for (index, place) in plan.offsets.enumerated() {
+            try bytes(index) { try file.write($0, at: place.offset) }
+        }
+        try file.finish()
+    }
+}
+
 /// A safetensors file that is filled where it is mapped, in any order and from any thread, and moved to its destination at the
 /// end.
 ///

@@ -20,10 +20,12 @@ extension Tensor {
         try .compute("a leaf of the backward pass", self) { lt_requiring_gradient($0[0]) }
     }
 
-    /// A leaf of the backward pass of a shape, float32, that takes no memory: its values are never read, its gradient is.
-    public static func gradientCarrier(shape: [Int], device: Device = .cpu) throws -> Tensor {
+    /// A leaf of the backward pass of a shape that takes no memory: its values are never read, its gradient is, in its type.
+    public static func gradientCarrier(
+        shape: [Int], dtype: DType = .float32, device: Device = .cpu
+    ) throws -> Tensor {
         try compute("a leaf of the backward pass") { _ in
-            lt_gradient_carrier(shape.dimensions, shape.rank, device.bridged)
+            lt_gradient_carrier(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
         }
     }
 
@@ -32,7 +34,7 @@ extension Tensor {
     /// Several threads may do this at once with the same leaves.
     ///
     /// - Parameters:
-    ///   - leaves: What `requiringGradient` or ``gradientCarrier(shape:device:)`` returned.
+    ///   - leaves: What `requiringGradient` or ``gradientCarrier(shape:dtype:device:)`` returned.
     ///   - upstream: The loss's gradient by this tensor; nil where this tensor is the loss itself, a scalar.
     public func gradients(by leaves: [Tensor], upstream: Tensor? = nil) throws -> [Tensor?] {
         try Self.gradients(of: [(self, upstream)], by: leaves)
@@ -51,12 +53,5 @@ extension Tensor {
                     Array(handles[(2 * count)...]), Int32(leaves.count), &gradients), "the backward pass")
             return adopt(gradients)
         }
-    }
-
-    /// The joint 2-norm of several tensors; 0 without any.
-    public static func jointNorm(_ tensors: [Tensor]) throws -> Double {
-        var norm = 0.0
-        try withHandles(tensors) { try check(lt_joint_norm($0, Int32($0.count), &norm), "the norm of the gradients") }
-        return norm
     }
 }

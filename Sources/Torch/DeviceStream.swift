@@ -1,4 +1,5 @@
 import CLibTorch
+import Synchronization
 
 /// A queue of a device's work: copies in a stream of their own run beside the computation.
 ///
@@ -20,10 +21,18 @@ public struct DeviceStream: Sendable {
         try DeviceStream(device) { lt_current_stream($0, $1) }
     }
 
-    /// A stream beside it.
-    public static func beside(_ device: Device) throws -> DeviceStream {
-        try DeviceStream(device) { lt_new_stream($0, $1) }
+    /// The stream of the device's copies from and to host memory, beside the computation's. There is one, since memory that
+    /// a stream's tensors give back is kept for the same stream.
+    public static func copies(of device: Device) throws -> DeviceStream {
+        try copyStreams.withLock { streams in
+            if let stream = streams[device] { return stream }
+            let stream = try DeviceStream(device) { lt_new_stream($0, $1) }
+            streams[device] = stream
+            return stream
+        }
     }
+
+    private static let copyStreams = Mutex<[Device: DeviceStream]>([:])
 
     /// Sends the work that `body` starts on the calling thread to this stream.
     ///

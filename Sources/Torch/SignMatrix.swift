@@ -79,7 +79,7 @@ extension Tensor {
     ///   - signs: Of W [out, in].
     ///   - inputScale: g [in], float32.
     ///   - outputScale: h [out], float32.
-    ///   - product: A ``gradientCarrier(shape:device:)`` of shape [out, in]: its gradient is P = dYᵀ X, of which
+    ///   - product: A ``gradientCarrier(shape:dtype:device:)`` of shape [out, in]: its gradient is P = dYᵀ X, of which
     ///     dW = P ⊙ (h gᵀ) ⊙ sign′(W) is made once a step. Nil where W is not trained.
     ///   - layerNormEpsilon: ε of the LayerNorm; nil leaves it out.
     ///   - products: How the products with the signs are computed.

@@ -133,6 +133,14 @@ public final class Tensor: @unchecked Sendable {
         }
     }
 
+    /// The mask [rows, 1, 1, count] that is added to the attention scores of one token a row, which stands at position
+    /// `last` of its sequence: 0 where last − window < j ≤ last, −∞ elsewhere.
+    public static func windowMask(last: Tensor, count: Int, window: Int, dtype: DType = .float32) throws -> Tensor {
+        try compute("an attention mask", last) {
+            lt_window_mask(dtype.bridged, $0[0], Int64(count), Int64(window))
+        }
+    }
+
     /// The same elements in another type or on another device; this tensor where it has both already.
     public func converted(to dtype: DType, device: Device) throws -> Tensor {
         try .compute("a conversion to \(dtype) on \(device)", self) { lt_to($0[0], dtype.bridged, device.bridged) }
@@ -190,6 +198,16 @@ public final class Tensor: @unchecked Sendable {
                 }
             }
             initialized = count
+        }
+    }
+
+    /// Calls `body` with the bytes of all elements in row-major order.
+    public func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
+        let tensor = try Self.compute("contiguous elements", self) { lt_contiguous($0[0]) }
+        return try Self.withHandles([tensor]) { handles in
+            try body(
+                UnsafeRawBufferPointer(
+                    start: lt_bytes(handles[0]), count: tensor.elementCount * tensor.dtype.byteWidth))
         }
     }
 

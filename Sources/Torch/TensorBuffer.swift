@@ -22,9 +22,9 @@ public final class TensorBuffer {
         self.shape = shape
     }
 
-    /// A copy of a tensor.
-    public convenience init(copying source: Tensor, dtype: DType = .float32) throws {
-        try self.init(source.shape, dtype: dtype, device: source.device)
+    /// A copy of a tensor, on its device unless another is given.
+    public convenience init(copying source: Tensor, dtype: DType = .float32, device: Device? = nil) throws {
+        try self.init(source.shape, dtype: dtype, device: device ?? source.device)
         try write(source)
     }
 
@@ -41,10 +41,30 @@ public final class TensorBuffer {
         try Tensor.withHandles([tensor, source]) { try check(lt_accumulate($0[0], $0[1]), "a sum in a buffer") }
     }
 
+    /// Adds `source` to the slices along `dimension` from `start` on.
+    public func add(_ source: Tensor, along dimension: Int, from start: Int) throws {
+        let place = try slices(along: dimension, from: start, count: source.shape[dimension])
+        try Tensor.withHandles([place, source]) { try check(lt_accumulate($0[0], $0[1]), "a sum in a buffer") }
+    }
+
     /// Writes `source` over the slices along `dimension` from `start` on, outside the backward pass.
     public func write(_ source: Tensor, along dimension: Int, from start: Int) throws {
         try Tensor.withHandles([tensor, source]) {
             try check(lt_write($0[0], Int32(dimension), Int64(start), $0[1]), "a write into a buffer")
+        }
+    }
+
+    /// Writes `source` over a view of this buffer.
+    public func write(_ source: Tensor, over view: Tensor) throws {
+        try Tensor.withHandles([view, source]) {
+            try check(lt_write($0[0], 0, 0, $0[1]), "a write into a buffer")
+        }
+    }
+
+    /// Writes `source` [rows, heads, size] over the rows [slot, :, position, :] of storage [slots, heads, positions, size].
+    public func write(_ source: Tensor, slots: Tensor, positions: Tensor) throws {
+        try Tensor.withHandles([tensor, slots, positions, source]) {
+            try check(lt_write_rows($0[0], $0[1], $0[2], $0[3]), "rows written into a buffer")
         }
     }
 
@@ -65,55 +85,6 @@ public enum SignGradient: String, Sendable, Codable, CaseIterable {
         switch self {
         case .tanh: LT_SIGN_TANH
         case .hard: LT_SIGN_HARD
-        }
-    }
-}
-
-// MARK: The optimizer's step
-
-extension TensorBuffer {
-    /// Turns the sum P = dYᵀ X [out, in] that is here into the gradient of the latent matrix: P ⊙ (h gᵀ) ⊙ sign′(W).
-    ///
-    /// - Parameters:
-    ///   - latent: W, or some of its rows, whose P then is here.
-    ///   - inputScale: g [in].
-    ///   - outputScale: h of these rows.
-    ///   - signGradient: sign′.
-    public func formLatentGradient(
-        of latent: Tensor, inputScale: Tensor, outputScale: Tensor, signGradient: SignGradient
-    ) throws {
-        try Tensor.withHandles([tensor, latent, inputScale, outputScale]) {
-            try check(
-                lt_latent_gradient($0[0], $0[1], $0[2], $0[3], signGradient.bridged), "the gradient of a latent matrix")
-        }
-    }
-
-    /// Moves the parameter that is here by one AdamW step (Loshchilov & Hutter 2019), d being the gradient times
-    /// `gradientFactor`, float32 throughout:
-    ///
-    ///     m ← β₁ m + (1 − β₁) d,  v ← β₂ v + (1 − β₂) d²
-    ///     w ← w − η (λ w + m̂ / (√v̂ + ε)),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
-    ///
-    /// - Parameters:
-    ///   - gradient: of the loss by w; scaled in place.
-    ///   - firstMoment: m, the running mean of the gradient.
-    ///   - secondMoment: v, the running mean of its square.
-    ///   - gradientFactor: what clipping leaves of the gradient.
-    ///   - step: t, counted from 1.
-    ///   - learningRate: η.
-    ///   - beta1: β₁.
-    ///   - beta2: β₂.
-    ///   - epsilon: ε.
-    ///   - weightDecay: λ.
-    public func stepAdamW(
-        gradient: TensorBuffer, firstMoment: TensorBuffer, secondMoment: TensorBuffer, gradientFactor: Double,
-        step: Int, learningRate: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double
-    ) throws {
-        let settings = lt_adamw_settings(
-            step: Int64(step), learning_rate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
-            weight_decay: weightDecay, gradient_factor: gradientFactor)
-        try Tensor.withHandles([tensor, gradient.tensor, firstMoment.tensor, secondMoment.tensor]) {
-            try check(lt_adamw($0[0], $0[1], $0[2], $0[3], settings), "an AdamW step")
         }
     }
 }

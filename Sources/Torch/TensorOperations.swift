@@ -116,8 +116,4 @@ extension Tensor {
     /// Index of the largest logit of each row.
     public func argmax() throws -> Tensor { try .compute("argmax", self) { lt_argmax($0[0]) } }
 
-    /// One draw per row from softmax(self).
-    public func sampled(using generator: Generator) throws -> Tensor {
-        try .compute("sampling", self) { handles in generator.withHandle { lt_sample(handles[0], $0) } }
-    }
 }

@@ -59,6 +59,19 @@ public func concurrentMap<Result: Sendable>(
     }
 }
 
+/// Runs `body` on this thread so that libtorch's long operations stop once the calling task is cancelled.
+///
+/// - Parameter threadsPerOperation: Threads inside one operation.
+public func withStopTest<Result>(threadsPerOperation: Int, _ body: () throws -> Result) throws -> Result {
+    setOperationThreads(threadsPerOperation)
+    return try withUnsafeCurrentTask { task in
+        var result: Swift.Result<Result, any Error>?
+        StopRequest(task).observed { result = Swift.Result { try body() } }
+        guard let result else { throw CancellationError() }
+        return try result.get()
+    }
+}
+
 /// Whether the work that a task waits for should stop.
 private final class StopRequest: Sendable {
     // Proof of Sendable: "Only APIs on UnsafeCurrentTask that are also part of Task are safe to invoke from a task other

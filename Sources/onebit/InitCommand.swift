@@ -3,6 +3,11 @@ import Foundation
 import ModelDescription
 import SignDecomposition
 import TensorFiles
+import Tokenization
+
+#if TRAINING
+    import OneBitTraining
+#endif
 
 struct InitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -20,6 +25,7 @@ struct InitCommand: ParsableCommand {
               onebit init llama-7b --output start
               onebit init llama-7b --output start --recipe paper
               onebit init llama-7b --output start --method svd --overwrite
+              onebit init llama-7b --output start --calibrate corpus.jsonl
             """
     )
 
@@ -31,15 +37,28 @@ struct InitCommand: ParsableCommand {
 
     @OptionGroup var output: OutputOptions
     @OptionGroup(title: "Method") var options: StartRecipeOptions
+    #if TRAINING
+        @Option(
+            help: ArgumentHelp(
+                "Fit every layer to what the teacher gives on this text: lines of {\"text\": …} or {\"tokens\": […]}, or "
+                    + "plain text; also gzipped.",
+                valueName: "text"))
+        var calibrate: URL?
+        @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
+        @OptionGroup var threads: ThreadOptions
+    #endif
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
         let teacher = try checkpoints.open(teacher)
-        let meter = progress.meter("decompose", total: teacher.configuration.parameterCount, unit: "weights")
         var recipe = recipe.start
         options.apply(to: &recipe)
+        #if TRAINING
+            if let calibrate { return try initialize(from: teacher, recipe: recipe, calibratedOn: calibrate) }
+        #endif
+        let meter = progress.meter("decompose", total: teacher.configuration.parameterCount, unit: "weights")
         let initializer = StudentInitializer(recipe: recipe, seed: seed.seed)
         let reports = try initializer.run(
             teacher: teacher,
@@ -50,13 +69,32 @@ struct InitCommand: ParsableCommand {
             try Task.checkCancellation()
         }
         meter.finish()
-        let residuals = reports.map(\.relativeResidual)
-        let mean = residuals.reduce(0, +) / Double(max(1, residuals.count))
-        let worst = reports.max { $0.relativeResidual < $1.relativeResidual }
+        try printErrors(
+            reports.map { ($0.name, $0.relativeResidual) }, of: "relative residual ‖|W| − h gᵀ‖ / ‖W‖")
+    }
+
+    #if TRAINING
+        private func initialize(from teacher: Checkpoint, recipe: StartRecipe, calibratedOn text: URL) throws {
+            let reports = try onebit.calibrate(
+                teacher: teacher,
+                text: TrainingCorpus(
+                    Corpus.tokens(
+                        of: text, tokenizer: loadTokenizer(from: teacher.directory),
+                        vocabularySize: teacher.configuration.vocabularySize)),
+                initializer: CalibratedInitializer(
+                    recipe: recipe, settings: calibration.apply(to: CalibrationSettings(for: teacher.configuration)), seed: seed.seed,
+                    execution: Execution(threads: threads.threads)),
+                destination: output.output, overwrite: output.overwrite, progress: progress)
+            try printErrors(
+                reports.map { ($0.name, $0.relativeError) }, of: "error on the text ‖X Ŵᵀ − Y‖ / ‖Y‖")
+        }
+    #endif
+
+    private func printErrors(_ errors: [(layer: String, error: Double)], of what: String) throws {
+        let mean = errors.map(\.error).reduce(0, +) / Double(max(1, errors.count))
+        let worst = errors.max { $0.error < $1.error }
         try StandardStreams.writeLine(
-            "\(output.output.path): \(reports.count) one-bit layers; relative residual ‖|W| − h gᵀ‖ / ‖W‖: mean "
-                + Quantity.fixed(mean, digits: 4)
-                + (worst.map { ", worst \(Quantity.fixed($0.relativeResidual, digits: 4)) in \($0.name)" } ?? "")
-        )
+            "\(output.output.path): \(errors.count) one-bit layers; \(what): mean \(Quantity.fixed(mean, digits: 4))"
+                + (worst.map { ", worst \(Quantity.fixed($0.error, digits: 4)) in \($0.layer)" } ?? ""))
     }
 }

@@ -54,9 +54,13 @@ struct OneBitCommand: AsyncParsableCommand {
     }
 
     private static var evaluation: [any ParsableCommand.Type] {
-        [
+        var commands: [any ParsableCommand.Type] = [
             InspectCommand.self, PerplexityCommand.self, EvaluateCommand.self, CompareCommand.self, LogitsCommand.self,
         ]
+        #if TRAINING
+            commands.append(ReportCommand.self)
+        #endif
+        return commands
     }
 
     private static var use: [any ParsableCommand.Type] { [GenerateCommand.self, ChatCommand.self, BenchCommand.self] }

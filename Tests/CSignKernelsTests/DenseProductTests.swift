@@ -4,7 +4,7 @@ import Testing
 
 /// Products with dense matrices: right within the rounding of their inputs, in every version that this machine can run.
 @Suite struct DenseProductTests {
-    private static let versions: [UnsafePointer<sign_kernels_dense_table>] = {
+    private static var versions: [UnsafePointer<sign_kernels_dense_table>] {
         var tables: [UnsafePointer<sign_kernels_dense_table>] = []
         var index = 0
         while let name = sign_kernels_known_dense_name(index) {
@@ -12,7 +12,7 @@ import Testing
             index += 1
         }
         return tables
-    }()
+    }
 
     /// A random matrix as a checkpoint stores it, and the numbers that it holds.
     private func matrix(

@@ -2,7 +2,7 @@ import Foundation
 import ModelDescription
 import TensorFiles
 
-/// The forward pass of a packed model written down plainly, in double precision, a whole sequence at a time, with the
+/// The forward pass of a packed or dense model written down plainly, in double precision, a whole sequence at a time, with the
 /// formulas of the papers and nothing quantized: the reference for the runtime.
 struct ReferenceModel {
     typealias Matrix = [[Double]]
@@ -11,6 +11,11 @@ struct ReferenceModel {
     private let values: [String: [Float]]
 
     init(_ tiny: TinyPackedModel) {
+        configuration = tiny.configuration
+        values = tiny.values
+    }
+
+    init(_ tiny: TinyDenseModel) {
         configuration = tiny.configuration
         values = tiny.values
     }
@@ -49,9 +54,13 @@ struct ReferenceModel {
         return linear(gated, block.down)
     }
 
-    /// Z = LayerNorm(((x ⊙ g) Sᵀ) ⊙ h) + b
+    /// Z = LayerNorm(((x ⊙ g) Sᵀ) ⊙ h) + b, or x Wᵀ + b of a dense model.
     private func linear(_ x: Matrix, _ linear: LinearDescription) -> Matrix {
         let signs = matrix(TensorShape(name: linear.weightName, shape: [linear.outputs, linear.inputs]))
+        if configuration.quantization == nil {
+            let y = product(x, signs)
+            return linear.bias.map { bias in y.map { zip($0, vector(bias.name)).map(+) } } ?? y
+        }
         let g = vector(linear.inputScaleName)
         let h = vector(linear.outputScaleName)
         let b = linear.bias.map { vector($0.name) } ?? [Double](repeating: 0, count: linear.outputs)

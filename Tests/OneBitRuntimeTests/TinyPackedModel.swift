@@ -87,7 +87,7 @@ final class TinyPackedModel {
         return (0..<count).map { _ in Int.random(in: 0..<configuration.vocabularySize, using: &generator) }
     }
 
-    private static func stored(_ floats: [Float], as type: ElementType) -> (bytes: [UInt8], values: [Float]) {
+    static func stored(_ floats: [Float], as type: ElementType) -> (bytes: [UInt8], values: [Float]) {
         switch type {
         case .float16:
             let halves = floats.map { Float16($0) }

@@ -167,10 +167,10 @@ struct BlockScheduleTests {
         for (one, other) in zip(found.parts, expected.parts) { #expect(abs(one - other) < 1e-5 * abs(other)) }
         #expect(Set(found.gradients.keys) == Set(expected.gradients.keys))
         // Attention does not change with the keys' biases: their gradient is zero, and what is found there is rounding.
-        let rounding = try 1e-3 * Tensor.jointNorm(Array(expected.gradients.values))
+        let rounding = try 1e-3 * jointNorm(Array(expected.gradients.values))
         for (place, gradient) in expected.gradients {
             let (one, other) = (try #require(found.gradients[place]).tensor, gradient)
-            let difference = try Tensor.jointNorm([try one - other]) / max(Tensor.jointNorm([other]), rounding)
+            let difference = try jointNorm([try one - other]) / max(jointNorm([other]), rounding)
             #expect(difference < 1e-5, "\(model.parameters[place].name): \(difference)")
         }
     }
@@ -245,4 +245,9 @@ struct BlockScheduleTests {
             scheduled(.nextToken, model, trained: all), graph(teacher: nil, weights: weights, model, trained: all),
             model)
     }
+}
+
+/// The joint 2-norm of several tensors.
+private func jointNorm(_ tensors: [Tensor]) throws -> Double {
+    try tensors.reduce(0) { try $0 + ($1 * $1).sum().item() }.squareRoot()
 }

@@ -111,10 +111,11 @@ struct OptimizationTests {
                 rates: LearningRates(all: 1))
             try optimizer.add([3, 4].enumerated().map { ($0, try .full($1 * factor, shape: [1])) })
             let norm = try optimizer.step(1, factor: 1) { _ in try .zeros([1]) }.gradientNorm
-            return (
-                norm, try optimizer.states.map { try $0.firstMoment.tensor.item() / (1 - 0.9) },
-                try optimizer.states.map { try Float($0.value.tensor.item()) }
-            )
+            let state = try optimizer.state()
+            func numbers(_ name: String) throws -> [Double] {
+                try state.filter { $0.name == name }.map { try $0.tensor.item() }
+            }
+            return (norm, try numbers("first_moment").map { $0 / (1 - 0.9) }, try numbers("value").map { Float($0) })
         }
         for (factor, norm, gradients) in [(1.0, 5.0, [0.6, 0.8]), (0.1, 0.5, [0.3, 0.4])] {
             let found = try firstMoments(factor)

@@ -70,7 +70,7 @@ struct DeviceTests {
 
     @Test("Streams, events and pinned memory do nothing special on the CPU")
     func host() throws {
-        let stream = try DeviceStream.beside(.cpu)
+        let stream = try DeviceStream.copies(of: .cpu)
         let x = try Tensor.floats([1, 2, 3], shape: [3])
         let (copy, event) = try stream.run { (try x.pinned().sent(to: .cpu), try stream.record()) }
         try DeviceStream.current(of: .cpu).wait(for: event)

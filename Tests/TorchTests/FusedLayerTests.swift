@@ -63,9 +63,8 @@ struct LayerGradientTests {
         let product = try #require(try y.gradients(by: [carrier], upstream: upstream)[0])
         for (found, expected) in zip(try product.floats(), da) { #expect(abs(found - expected) < 1e-4) }
         for gradient in SignGradient.allCases {
-            let buffer = try TensorBuffer(copying: product)
-            try buffer.formLatentGradient(of: latent, inputScale: g, outputScale: h, signGradient: gradient)
-            let found = try buffer.tensor.floats()
+            let found = try formedLatentGradient(of: latent, product: product, inputScale: g, outputScale: h, gradient)
+                .floats()
             for index in weights.indices {
                 let (w, scale) = (weights[index], hs[index / columns] * gs[index % columns])
                 let slope: Float
@@ -94,4 +93,18 @@ struct LayerGradientTests {
         let sines = try Tensor.floats(angles.map { sinf($0) }, shape: [3, 2])
         try expectGradients(of: [("x", random([2, 3, 2, 4]))]) { try $0[0].rotary(cosines: cosines, sines: sines) }
     }
+}
+
+/// dW of a latent matrix as the optimizer forms it of P: the first moment after a step with β₁ = 0.
+func formedLatentGradient(
+    of latent: Tensor, product: Tensor, inputScale: Tensor, outputScale: Tensor, _ signGradient: SignGradient
+) throws -> Tensor {
+    let rows = try AdamWRows(latent)
+    try rows.step(
+        gradient: product,
+        latent: LatentScales(outputScale: outputScale, inputScale: inputScale, signGradient: signGradient),
+        settings: AdamWSettings(
+            step: 1, learningRate: 0, beta1: 0, beta2: 0.98, epsilon: 1e-8, weightDecay: 0, gradientFactor: 1, seed: 0),
+        firstElement: 0)
+    return rows.state[1].tensor
 }

@@ -132,6 +132,8 @@ lt_tensor *lt_empty(lt_type type, const int64_t *shape, int rank, lt_device devi
 lt_tensor *lt_randn(lt_type type, const int64_t *shape, int rank, lt_device device, lt_generator *generator);
 /// [length, start + length]: 0 where token start + i sees token j, which is j <= start + i < j + window; -inf elsewhere.
 lt_tensor *lt_causal_mask(lt_type type, int64_t length, int64_t start, int64_t window, lt_device device);
+/// [rows, 1, 1, count] for `last` int64 [rows]: 0 where column j is at most last and above last - window; -inf elsewhere.
+lt_tensor *lt_window_mask(lt_type type, const lt_tensor *last, int64_t count, int64_t window);
 /// The same elements in another type or on another device; the tensor itself where it has both already.
 lt_tensor *lt_to(const lt_tensor *tensor, lt_type type, lt_device device);
 lt_type lt_type_of(const lt_tensor *tensor);
@@ -139,6 +141,10 @@ lt_device lt_device_of(const lt_tensor *tensor);
 /// Copies all elements, in row-major order, as float32 (or int64) into `out`, which has room for `count` of them.
 int lt_read_floats(const lt_tensor *tensor, float *out, size_t count);
 int lt_read_integers(const lt_tensor *tensor, int64_t *out, size_t count);
+/// The same elements in row-major order in the CPU's memory; the tensor itself where they lie so.
+lt_tensor *lt_contiguous(const lt_tensor *tensor);
+/// The elements of a contiguous tensor on the CPU, as they lie; NULL for others.
+const void *lt_bytes(const lt_tensor *tensor);
 /// Whether no element is NaN or infinite.
 int lt_is_finite(const lt_tensor *tensor, bool *result);
 int lt_rank(const lt_tensor *tensor);
@@ -146,6 +152,8 @@ int64_t lt_size(const lt_tensor *tensor, int dimension);
 int64_t lt_element_count(const lt_tensor *tensor);
 /// Writes `source` into `length` slices from `start` along `dimension`, outside the backward pass.
 int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
+/// Writes source [rows, heads, size] over tensor[slots[i], :, positions[i], :], of a tensor [slots, heads, positions, size].
+int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *positions, const lt_tensor *source);
 /// Adds `source`, of any float type, to `tensor` of the same shape.
 int lt_accumulate(lt_tensor *tensor, const lt_tensor *source);
 
@@ -174,6 +182,8 @@ lt_tensor *lt_subtract(const lt_tensor *a, const lt_tensor *b);
 lt_tensor *lt_multiply(const lt_tensor *a, const lt_tensor *b);
 lt_tensor *lt_scale(const lt_tensor *a, double factor);
 lt_tensor *lt_sum(const lt_tensor *a);
+/// Σ over the first dimension, in float32.
+lt_tensor *lt_sum_rows(const lt_tensor *a);
 
 // MARK: Layers
 
@@ -219,8 +229,8 @@ typedef enum lt_sign_products { LT_PRODUCTS_FASTEST = 0, LT_PRODUCTS_FLOAT = 1 }
 lt_tensor *lt_sign_linear(const lt_tensor *x, const lt_sign_matrix *signs, const lt_tensor *input_scale,
                           const lt_tensor *output_scale, const lt_tensor *product, double layer_norm_epsilon,
                           lt_sign_products products);
-/// A leaf of the backward pass of a shape, float32, that takes no memory.
-lt_tensor *lt_gradient_carrier(const int64_t *shape, int rank, lt_device device);
+/// A leaf of the backward pass of a type and shape that takes no memory.
+lt_tensor *lt_gradient_carrier(lt_type type, const int64_t *shape, int rank, lt_device device);
 
 // MARK: Losses with their gradients
 
@@ -255,8 +265,32 @@ lt_tensor *lt_log_softmax(const lt_tensor *logits);
 /// The elements of the flattened tensor that `indices` names.
 lt_tensor *lt_take(const lt_tensor *tensor, const lt_tensor *indices);
 lt_tensor *lt_argmax(const lt_tensor *logits);
-/// One draw per row from softmax(logits), int64 [rows].
-lt_tensor *lt_sample(const lt_tensor *logits, lt_generator *generator);
+
+// MARK: Linear algebra, float32
+
+/// Adds aᵀ b of a [rows, m] and b [rows, n] to `sum` [m, n].
+int lt_add_product(lt_tensor *sum, const lt_tensor *a, const lt_tensor *b);
+/// Adds the lower triangle of xᵀ x of x [rows, n] to `gram` [n, n]; what lies above it becomes anything.
+int lt_add_gram(lt_tensor *gram, const lt_tensor *x);
+/// The symmetric matrix that has the lower triangle of `lower`, with `damping` times the mean of its diagonal, or 1 where that
+/// is 0, added to its diagonal and stored in `added`.
+int lt_damped(const lt_tensor *lower, double damping, lt_tensor **result, double *added);
+/// V, upper triangular, with V Vᵀ = `matrix`, which is symmetric; NULL in `factor` where it is not positive definite.
+int lt_upper_factor(const lt_tensor *matrix, lt_tensor **factor);
+/// X with X V Vᵀ = `rows` [m, n], for V [n, n] from `lt_upper_factor`.
+lt_tensor *lt_solve_rows(const lt_tensor *rows, const lt_tensor *factor);
+
+// MARK: Signs chosen column by column on the CPU (the equations are in column_signs.cpp)
+
+/// First pass: T [out, in] of the dense optimum `weight` and V of A = V Vᵀ.
+lt_tensor *lt_compensated_targets(const lt_tensor *weight, const lt_tensor *factor, const lt_tensor *input_scale,
+                                  const lt_tensor *output_scale);
+/// One sweep of coordinate descent from the signs of `targets`: the new T. `gram` is A, `cross` is C.
+lt_tensor *lt_descended_targets(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                const lt_tensor *input_scale, const lt_tensor *output_scale);
+/// h that fits the signs of `targets` best, and how much of each row's squared output it accounts for: [2, out].
+lt_tensor *lt_fitted_output_scale(const lt_tensor *targets, const lt_tensor *gram, const lt_tensor *cross,
+                                  const lt_tensor *input_scale);
 
 // MARK: Training
 
@@ -266,8 +300,6 @@ lt_tensor *lt_requiring_gradient(const lt_tensor *tensor);
 /// output depends on. An upstream may be NULL where its output is a scalar.
 int lt_gradients(lt_tensor *const *outputs, lt_tensor *const *upstreams, int output_count, lt_tensor *const *leaves,
                  int count, lt_tensor **gradients);
-/// The joint 2-norm of all tensors.
-int lt_joint_norm(lt_tensor *const *tensors, int count, double *norm);
 
 typedef struct lt_adamw_settings {
     /// Counts from 1.
@@ -276,15 +308,101 @@ typedef struct lt_adamw_settings {
     /// What the gradient is multiplied by first.
     double gradient_factor;
 } lt_adamw_settings;
-/// One AdamW step (Loshchilov & Hutter 2019) of one parameter, float32 throughout and in place. `gradient` is scaled.
-int lt_adamw(lt_tensor *value, lt_tensor *gradient, lt_tensor *first_moment, lt_tensor *second_moment,
-             lt_adamw_settings settings);
-
 /// How the gradient passes through the sign function: the released code's 1.001 − tanh²(w), or 1 where |w| < 1, else 0.
 typedef enum lt_sign_gradient { LT_SIGN_TANH = 0, LT_SIGN_HARD = 1 } lt_sign_gradient;
-/// Turns P = dYᵀ X [out, in] into the gradient of the latent matrix W: P ⊙ (h gᵀ) ⊙ sign′(W).
-int lt_latent_gradient(lt_tensor *product, const lt_tensor *latent, const lt_tensor *input_scale,
-                       const lt_tensor *output_scale, lt_sign_gradient slope);
+
+/// Elements of a row that share the scale of an 8-bit moment.
+#define LT_MOMENT_BLOCK 256
+
+/// Rows of one parameter and AdamW's moments of them, contiguous [rows, columns]. A step writes all of them.
+typedef struct lt_adamw_rows {
+    /// float32 or bfloat16.
+    lt_tensor *value;
+    /// float32, bfloat16, or uint8: codes relative to a scale per block.
+    lt_tensor *first_moment, *second_moment;
+    /// float32 [rows, ⌈columns / LT_MOMENT_BLOCK⌉] of uint8 moments, NULL for others.
+    lt_tensor *first_scale, *second_scale;
+    /// Whether to compute with libtorch's operations, which every device has, in place of loops, which the CPU has.
+    bool by_operations;
+} lt_adamw_rows;
+
+/// The scales by which P = dYᵀX of latent rows becomes their gradient: dW = P ⊙ (h gᵀ) ⊙ sign′(W).
+typedef struct lt_latent_scales {
+    /// h of these rows, g of all columns.
+    const lt_tensor *output_scale, *input_scale;
+    lt_sign_gradient sign_gradient;
+} lt_latent_scales;
+
+/// Σ of the squares of the rows' gradient; `latent` is NULL unless the rows are latent weights and `gradient` is P.
+int lt_gradient_square_sum(lt_adamw_rows rows, const lt_tensor *gradient, const lt_latent_scales *latent,
+                           double *square_sum);
+/// One AdamW step (Loshchilov & Hutter 2019), computed in float32 and written in place.
+///
+/// What is stored in fewer bits is rounded up or down at random, so that the mean is right; `seed`, the step and the
+/// position among all rows, which begin at `first_element`, decide. `signs`, uint8 [rows, ⌈columns / 8⌉] or NULL, gets the
+/// new signs, and `turned` how many are others than before.
+int lt_adamw_step(lt_adamw_rows rows, const lt_tensor *gradient, const lt_latent_scales *latent,
+                  lt_adamw_settings settings, uint64_t seed, int64_t first_element, lt_tensor *signs, int64_t *turned);
+
+// MARK: Collectives
+
+/// Where processes meet before they know each other, and leave each other short messages after.
+typedef struct lt_store lt_store;
+/// Processes that compute together. All of them start the same collectives in the same order, from one thread each.
+typedef struct lt_group lt_group;
+/// A collective under way.
+typedef struct lt_work lt_work;
+
+typedef enum lt_group_failure {
+    LT_GROUP_FAILED = 0,
+    LT_GROUP_TIMED_OUT = 1,
+    LT_GROUP_PEER_LOST = 2,
+    LT_GROUP_IN_USE = 3
+} lt_group_failure;
+/// What kind of failure this thread's last call of this part of the header met.
+lt_group_failure lt_last_group_failure(void);
+
+/// Over TCP: one process serves, all connect. Port 0 takes a free one. The limit is that of each later call.
+lt_store *lt_store_tcp(const char *host, int port, bool serves, int milliseconds);
+/// In a file that all processes see.
+lt_store *lt_store_file(const char *path, int size);
+/// Within one process.
+lt_store *lt_store_memory(void);
+/// The same store for another thread.
+lt_store *lt_store_clone(const lt_store *store);
+void lt_store_release(lt_store *store);
+/// The port that a store over TCP uses.
+int lt_store_port(const lt_store *store);
+int lt_store_set(const lt_store *store, const char *key, const void *bytes, size_t count);
+/// 1 or 0; -1 on failure.
+int lt_store_has(const lt_store *store, const char *key);
+/// Waits for the key, copies the first `capacity` bytes of its value and returns how many it has; -1 on failure.
+int64_t lt_store_get(const lt_store *store, const char *key, void *bytes, size_t capacity);
+int lt_store_add(const lt_store *store, const char *key, int64_t amount, int64_t *result);
+/// Whether something listens there: 1 or 0; -1 where the host has no address.
+int lt_reach(const char *host, int port, int milliseconds);
+
+/// Joins a group over Gloo, on CPU tensors.
+///
+/// `host` is a name or address of this machine that the others reach, `interface` a network interface to use in its place;
+/// both may be NULL. `milliseconds` is the limit of the joining and of each collective.
+lt_group *lt_group_gloo(const lt_store *store, const char *prefix, const char *host, const char *interface, int rank,
+                        int size, int milliseconds);
+/// Waits for the collectives under way.
+/// Gives the group NCCL for tensors of CUDA devices, at the same store. After `lt_use_cuda_device`.
+int lt_group_add_nccl(lt_group *group, const lt_store *store, const char *prefix, int rank, int size, int milliseconds);
+void lt_group_release(lt_group *group);
+/// Σ over the ranks, in place.
+lt_work *lt_start_all_reduce(const lt_group *group, lt_tensor *tensor);
+/// `whole` [size, …] gets each rank's `part` […].
+lt_work *lt_start_all_gather(const lt_group *group, lt_tensor *whole, const lt_tensor *part);
+/// `received[r]` gets what rank r has in `sent[own rank]`; both are [size, …].
+lt_work *lt_start_exchange(const lt_group *group, lt_tensor *received, const lt_tensor *sent);
+/// The root's elements in place of those of the others.
+lt_work *lt_start_broadcast(const lt_group *group, lt_tensor *tensor, int root);
+/// 1 once the work is done, 0 where it is not after `milliseconds`, -1 where it failed.
+int lt_work_wait(lt_work *work, int milliseconds);
+void lt_work_release(lt_work *work);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@ import CSignKernels
 import Foundation
 import LanguageModel
 import ModelDescription
+import Synchronization
 import TensorFiles
 
 /// What the weights and inputs of dense layers are rounded to before they are multiplied. Sums are in 32-bit floats.
@@ -52,7 +53,8 @@ final class DenseMatrix: @unchecked Sendable {
     var byteCount: Int { panels.count }
 
     /// - Parameter matrix: a tensor [rows, columns] that the checkpoint has checked to be one of floats.
-    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``, `CancellationError`
+    /// - Throws: `TensorFileError.nonFinite(file:tensor:index:found:)`, ``RuntimeError/outOfMemory(bytes:)``,
+    ///   `CancellationError`
     init(_ matrix: TensorShape, of checkpoint: Checkpoint, kernels: DenseKernels, pool: ThreadPool) throws {
         let tensor = try checkpoint.mapped(matrix.name)
         let stored = sign_kernels_float_type(tensor.description.elementType)
@@ -61,10 +63,17 @@ final class DenseMatrix: @unchecked Sendable {
         let count = (rows + Self.panelRows - 1) / Self.panelRows
         let panels = try Buffer<UInt8>(
             count: count * kernels.table.pointee.panel_bytes(type, columns), alignment: Int(SIGN_KERNELS_ALIGNMENT))
+        let isFinite = Atomic<Bool>(true)
         try pool.parallelFor(count, grain: 16) { range in
             kernels.table.pointee.pack(
                 tensor.bytes.baseAddress!, stored, rows, columns, range.lowerBound, range.upperBound, panels.pointer)
+            let rows = range.lowerBound * Self.panelRows..<min(range.upperBound * Self.panelRows, rows)
+            if !stored.isFinite(tensor.bytes.baseAddress!, rows.lowerBound * columns..<rows.upperBound * columns) {
+                isFinite.store(false, ordering: .relaxed)
+            }
         }
+        // Reading them as floats names the first that is not.
+        if !isFinite.load(ordering: .relaxed) { _ = try checkpoint.floats(of: matrix.name) }
         try checkpoint.releasePages(of: matrix.name)
         (self.rows, self.columns, self.kernels, self.type, self.panels) = (rows, columns, kernels, type, panels)
     }
@@ -160,6 +169,23 @@ extension sign_kernels_float_type {
         case .float16: self = SIGN_KERNELS_FLOAT16
         case .bfloat16: self = SIGN_KERNELS_BFLOAT16
         case .float32, .int8, .uint8, .int32, .int64: self = SIGN_KERNELS_FLOAT32
+        }
+    }
+
+    /// Whether none of the numbers in `range` is NaN or infinite: these have all bits of the exponent set.
+    fileprivate func isFinite(_ base: UnsafeRawPointer, _ range: Range<Int>) -> Bool {
+        func isFinite<Bits: FixedWidthInteger>(_: Bits.Type, exponent: Bits) -> Bool {
+            var found: Bits = 0
+            for index in range {
+                let bits = base.loadUnaligned(fromByteOffset: index * MemoryLayout<Bits>.size, as: Bits.self)
+                found |= bits & exponent == exponent ? 1 : 0
+            }
+            return found == 0
+        }
+        switch self {
+        case SIGN_KERNELS_FLOAT16: return isFinite(UInt16.self, exponent: 0x7c00)
+        case SIGN_KERNELS_BFLOAT16: return isFinite(UInt16.self, exponent: 0x7f80)
+        default: return isFinite(UInt32.self, exponent: 0x7f80_0000)
         }
     }
 }

@@ -9,6 +9,8 @@ import Torch
 public struct DistillationConfiguration: Sendable, Hashable, Codable {
     /// How the start checkpoint is made of the teacher.
     public var start: StartRecipe
+    /// How the start is calibrated on the corpus; nil for a start from the teacher's weights alone.
+    public var calibration: CalibrationSettings?
     /// How the teacher writes the corpus, where none is given.
     public var synthesis: SynthesisSettings
     public var loss: Loss
@@ -31,10 +33,11 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     }
 
     public init(
-        start: StartRecipe, synthesis: SynthesisSettings, loss: Loss, optimizer: OptimizerSettings,
-        budget: TrainingBudget, precision: Precision = .float32, seed: UInt64
+        start: StartRecipe, calibration: CalibrationSettings? = nil, synthesis: SynthesisSettings, loss: Loss,
+        optimizer: OptimizerSettings, budget: TrainingBudget, precision: Precision = .float32, seed: UInt64
     ) {
         self.start = start
+        self.calibration = calibration
         self.synthesis = synthesis
         self.loss = loss
         self.optimizer = optimizer
@@ -77,7 +80,7 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let steps = max(800, 2 * teacher.parameterCount / (batch * length))
         let samples = max(2000, min(paperSamples, steps * batch / Int(TimeBudget.passes)))
         let rate = 6e-3 * pow(size, -0.3)
-        return DistillationConfiguration(
+        var configuration = DistillationConfiguration(
             start: .standard,
             synthesis: SynthesisSettings(
                 samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
@@ -86,6 +89,8 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),
             budget: TrainingBudget(length: .steps(steps), batchSize: batch, sequenceLength: length),
             seed: seed)
+        configuration.calibration = CalibrationPolicy.settings(for: configuration, teacher: teacher)
+        return configuration
     }
 
     private static let paperSamples = 132_000

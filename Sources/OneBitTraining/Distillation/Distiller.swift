@@ -74,19 +74,16 @@ public struct Distiller {
         monitor: TrainingMonitor? = nil,
         observe: (TrainingEvent) throws -> Void
     ) throws -> [TrainingEvent] {
-        try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
-            let (start, device) = (start, execution.stateDevice)
-            let loop = try TrainingLoop(
-                model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
-                signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,
-                optimizer: configuration.optimizer, precision: configuration.precision, seed: configuration.seed,
-                settings: configuration.training,
-                inputs: inputs, execution: execution,
-                initial: { parameter, rows in
-                    try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
-                        .converted(to: .float32, device: device)
-                })
-            return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { student, events in
+        // All ranks compute, and gather what is written; the first writes it.
+        guard execution.group.rank == 0 else {
+            return try run(corpus: corpus, checkpoints: checkpoints, monitor: monitor, observe: observe) {
+                loop, student, _ in
+                for place in student.parameters.indices { _ = try loop.numbers(of: place) }
+            }
+        }
+        return try StagedDirectory.write(to: output, overwrite: overwrite) { directory in
+            try run(corpus: corpus, checkpoints: checkpoints, monitor: monitor, observe: observe) {
+                loop, student, events in
                 try student.write(
                     to: directory, elementType: .float32, packsLossless: true, values: loop.numbers(of:))
                 let configuration = start.configuration
@@ -98,5 +95,20 @@ public struct Distiller {
                 try monitor?.copy(to: directory)
             }
         }
+    }
+
+    private func run(
+        corpus: TrainingCorpus, checkpoints: CheckpointPolicy?, monitor: TrainingMonitor?,
+        observe: (TrainingEvent) throws -> Void, finish: (TrainingLoop, Transformer, [TrainingEvent]) throws -> Void
+    ) throws -> [TrainingEvent] {
+        let loop = try TrainingLoop(
+            model: student, objective: .distillation(teacher: teacher, weights: configuration.loss.weights),
+            signGradient: configuration.loss.signGradient, tokens: corpus, budget: configuration.budget,
+            optimizer: configuration.optimizer, precision: configuration.precision, seed: configuration.seed,
+            settings: configuration.training, inputs: inputs, execution: execution,
+            initial: { [start] parameter, rows in
+                try start.tensor(parameter.name).narrowed(0, from: rows.lowerBound, length: rows.count)
+            })
+        return try loop.run(policy: checkpoints, monitor: monitor, observe: observe) { try finish(loop, $0, $1) }
     }
 }

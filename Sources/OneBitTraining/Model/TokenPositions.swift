@@ -14,14 +14,27 @@ struct TokenPositions {
     enum Scope {
         /// The tokens of the pass.
         case sequences(AttentionMasks)
-        /// Cached keys and values too, slice by slice.
-        case cached([(slice: DecodingSlice, masks: AttentionMasks)])
+        /// Cached keys and values too.
+        case cached(CachedScope)
     }
 }
 
-/// Rows of a pass that are the next tokens of one cached sequence, or of sequences of equal length.
+/// What the rows of a pass over cached sequences attend to.
+struct CachedScope {
+    let pool: KeyValuePool
+    /// Sequence by sequence.
+    let slices: [(slice: DecodingSlice, masks: AttentionMasks)]
+    /// Rows that attend in one operation; nil without two of them.
+    let singles: SingleTokenRows?
+    /// Where the rows of the pass stand among those of the singles and then of the slices; nil where they are in order.
+    let order: Tensor?
+}
+
+/// Rows of a pass that are the next tokens of one cached sequence.
 struct DecodingSlice {
-    let cache: KeyValueCache
+    let slot: Int
+    /// Of the first of them in the sequence.
+    let position: Int
     let rows: Range<Int>
     /// Tokens of the sequence once all that it was given at the same time is read.
     let sequenceLength: Int
@@ -80,6 +93,14 @@ final class PositionTables: Sendable {
         AttentionMasks(
             full: try mask(length: length, after: start, window: nil),
             windowed: try slidingWindow.map { try mask(length: length, after: start, window: $0) } ?? .causal)
+    }
+
+    /// Of single tokens at the positions `last` of their sequences, over the first `count` positions.
+    func masks(last: Tensor, count: Int) throws -> AttentionMasks {
+        func mask(_ window: Int) throws -> AttentionMask {
+            .matrix(try .windowMask(last: last, count: count, window: window, dtype: dtype))
+        }
+        return AttentionMasks(full: try mask(count), windowed: try slidingWindow.map(mask) ?? .causal)
     }
 
     /// Each token sees itself and what precedes it, `window` positions at most.

@@ -25,8 +25,15 @@ public final class TorchModel: HiddenStateModel {
     }
 
     /// Reads a dense model or a float student.
-    public convenience init(checkpoint: Checkpoint, threads: Int?, device: Device = .cpu) throws {
-        self.init(try Transformer(checkpoint: checkpoint, device: device), threads: threads)
+    ///
+    /// - Parameter computeType: Type of the activations; the weights keep the file's type where it is another than float32.
+    public convenience init(
+        checkpoint: Checkpoint, threads: Int?, device: Device = .cpu, computeType: DType = .float32
+    ) throws {
+        self.init(
+            try Transformer(
+                checkpoint: checkpoint, computeType: computeType, keepsFileTypes: computeType != .float32,
+                device: device), threads: threads)
     }
 
     public func logits(of tokens: [Int]) throws -> [Float] {
@@ -58,164 +65,5 @@ public final class TorchModel: HiddenStateModel {
     func pass<Result>(_ body: () throws -> Result) throws -> Result {
         if let threads { setOperationThreads(threads) }
         return try withoutGradient(body)
-    }
-}
-
-/// Sequences with keys and values of their own. The linear layers read all rows of a batch at once; attention goes sequence
-/// by sequence.
-private final class TorchDecodingContext: DecodingContext {
-    let limits: DecodingLimits
-    private let model: TorchModel
-    private var caches: [KeyValueCache?]
-    /// Of the last batch's wanted rows.
-    private var logits: [Float] = []
-
-    init(_ model: TorchModel, limits: DecodingLimits) {
-        self.model = model
-        self.limits = limits
-        caches = Array(repeating: nil, count: limits.sequences)
-    }
-
-    func makeSequence(capacity: Int) throws -> SequenceID {
-        guard let slot = caches.firstIndex(where: { $0 == nil }) else {
-            throw LanguageModelError.tooManySequences(maximum: limits.sequences)
-        }
-        let maximum = min(limits.positions, model.configuration.maximumPositions)
-        guard capacity <= maximum else { throw LanguageModelError.contextExceeded(tokens: capacity, maximum: maximum) }
-        try AvailableMemory.require(
-            model.cacheByteCount(positions: capacity), for: "The key/value cache of \(capacity) positions")
-        caches[slot] = try model.model.makeCache(batch: 1, capacity: capacity)
-        return SequenceID(index: slot)
-    }
-
-    func removeSequence(_ id: SequenceID) { caches[id.index] = nil }
-
-    func length(of id: SequenceID) -> Int { cache(id)?.length ?? 0 }
-
-    func truncate(_ id: SequenceID, to length: Int) { cache(id)?.truncate(to: length) }
-
-    func decode(_ batch: TokenBatch) throws {
-        let vocabulary = model.configuration.vocabularySize
-        try batch.validate(limits, vocabularySize: vocabulary) { id in
-            self.cache(id).map { ($0.length, $0.capacity) }
-        }
-        logits.removeAll(keepingCapacity: true)
-        let slices = batch.slices.compactMap { slice in
-            cache(slice.sequence).map {
-                DecodingSlice(cache: $0, rows: slice.rows, sequenceLength: slice.sequenceLength)
-            }
-        }
-        let wanted = batch.slices.flatMap(\.wantedRows)
-        let found = try model.pass {
-            let model = model.model
-            let x = try model.residual(self.model.input(batch.tokens), at: model.positions(of: slices))  // [1, R, C]
-            guard !wanted.isEmpty else { return [Float]() }
-            let rows = try x.selecting(.integers(wanted, shape: [wanted.count], device: model.device), along: 1)
-            return try model.logits(of: model.headInput(rows)).floats()
-        }
-        for slice in slices { slice.cache.advance(by: slice.rows.count) }
-        if let index = found.firstIndex(where: { !$0.isFinite }) {
-            let row = wanted[index / vocabulary]
-            let position = zip(batch.slices, slices).first { $0.0.rows.contains(row) }
-                .map { $1.cache.length - $0.rows.upperBound + row }
-            throw LanguageModelError.nonFiniteLogits(position: position ?? row)
-        }
-        logits = found
-    }
-
-    func withLogits<Result>(row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
-        let vocabulary = model.configuration.vocabularySize
-        return try logits.withUnsafeBufferPointer { logits in
-            guard row >= 0, (row + 1) * vocabulary <= logits.count else { throw LanguageModelError.noTokens }
-            return try body(UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary]))
-        }
-    }
-
-    private func cache(_ id: SequenceID) -> KeyValueCache? {
-        caches.indices.contains(id.index) ? caches[id.index] : nil
-    }
-}
-
-/// Keys and values of the tokens read so far, for one batch of sequences of equal length.
-///
-/// Memory follows the length: the buffers double as they fill, up to the capacity. Used from one thread at a time; what
-/// ``append(layer:keys:values:)`` returns is read in the same pass only.
-final class KeyValueCache {
-    /// Tokens per sequence.
-    private(set) var length = 0
-    /// Most tokens per sequence.
-    let capacity: Int
-    /// [batch, heads, allocated, headSize] per layer.
-    private var keys: [TensorBuffer]
-    private var values: [TensorBuffer]
-    private var allocated: Int
-    private let dtype: DType
-    private let device: Device
-
-    private static let firstAllocation = 64
-
-    init(
-        layers: Int, batch: Int, heads: Int, headSize: Int, capacity: Int, dtype: DType = .float32,
-        device: Device = .cpu
-    ) throws {
-        self.capacity = capacity
-        self.dtype = dtype
-        self.device = device
-        let positions = min(capacity, Self.firstAllocation)
-        allocated = positions
-        let shape = [batch, heads, positions, headSize]
-        keys = try (0..<layers).map { _ in try TensorBuffer(shape, dtype: dtype, device: device) }
-        values = try (0..<layers).map { _ in try TensorBuffer(shape, dtype: dtype, device: device) }
-    }
-
-    /// Makes sure that there is room for `count` more tokens, before a pass appends them layer by layer.
-    func reserve(_ count: Int) throws {
-        let needed = length + count
-        guard needed > allocated else { return }
-        precondition(needed <= capacity, "\(needed) tokens in a cache of \(capacity)")
-        try reallocate(positions: min(capacity, max(needed, 2 * allocated))) { $0 }
-    }
-
-    /// Stores the keys and values [batch, heads, n, headSize] of `layer` behind the ones there and returns all of them.
-    func append(layer: Int, keys newKeys: Tensor, values newValues: Tensor) throws -> (keys: Tensor, values: Tensor) {
-        try keys[layer].write(newKeys, along: 2, from: length)
-        try values[layer].write(newValues, along: 2, from: length)
-        let count = length + newKeys.shape[2]
-        return (
-            try keys[layer].slices(along: 2, from: 0, count: count),
-            try values[layer].slices(along: 2, from: 0, count: count)
-        )
-    }
-
-    /// Counts `count` tokens as stored, after every layer has appended theirs.
-    func advance(by count: Int) { length += count }
-
-    /// Forgets the tokens from `length` on.
-    func truncate(to length: Int) { self.length = min(self.length, max(0, length)) }
-
-    /// Keeps only the sequences numbered `rows`.
-    func select(rows: [Int]) throws {
-        let indices = try Tensor.integers(rows, shape: [rows.count], device: device)
-        try reallocate(positions: allocated, rows: rows.count) { try $0.selecting(indices, along: 0) }
-    }
-
-    /// Moves what is stored, as `transform` changes it, into buffers of another shape.
-    private func reallocate(
-        positions: Int, rows: Int? = nil, _ transform: (Tensor) throws -> Tensor
-    ) throws {
-        func moved(_ buffer: TensorBuffer) throws -> TensorBuffer {
-            let shape = buffer.shape
-            let larger = try TensorBuffer(
-                [rows ?? shape[0], shape[1], positions, shape[3]], dtype: dtype, device: device)
-            if length > 0, rows != 0 {
-                try larger.write(transform(buffer.slices(along: 2, from: 0, count: length)), along: 2, from: 0)
-            }
-            return larger
-        }
-        for layer in keys.indices {
-            keys[layer] = try moved(keys[layer])
-            values[layer] = try moved(values[layer])
-        }
-        allocated = positions
     }
 }

@@ -34,8 +34,7 @@ public final class Transformer: Sendable {
     /// - Parameters:
     ///   - computeType: Type of the activations.
     ///   - device: Where activations are, and all parameters but those that are streamed.
-    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there. Only ``BlockStream`` passes through
-    ///     such a model.
+    ///   - streamsBlocks: Whether the blocks' matrices are in host memory and stay there.
     ///   - values: Gives the parameters by their checkpoint names, in checkpoint order: the latent matrices as signs.
     convenience init(
         configuration: ModelConfiguration, oneBit: OneBitSettings? = nil, computeType: DType = .float32,
@@ -87,28 +86,11 @@ public final class Transformer: Sendable {
         positionEmbedding = try configuration.positionEmbedding.map { try tensor($0.name, .embedding) }
         inputProjection = try configuration.inputProjection.map { try tensor($0.name, .embedding) }
         blocks = try (0..<configuration.layerCount).map { layer in
-            let block = configuration.block(layer)
             let first = parameters.count
-            return TransformerBlock(
-                attentionNorm: try norm(block.attentionNorm),
-                attention: Attention(
-                    layer: layer,
-                    headCount: configuration.attentionHeadCount,
-                    keyValueHeadCount: configuration.keyValueHeadCount,
-                    headSize: configuration.headSize,
-                    slidingWindow: block.slidingWindow,
-                    query: try linear(block.query),
-                    key: try linear(block.key),
-                    value: try linear(block.value),
-                    output: try linear(block.output),
-                    queryNorm: try block.queryNorm.map(norm),
-                    keyNorm: try block.keyNorm.map(norm)
-                ),
-                mlpNorm: try norm(block.mlpNorm),
-                mlp: MLP(gate: try block.gate.map(linear), up: try linear(block.up), down: try linear(block.down)),
-                normPlacement: configuration.structure.normPlacement,
-                parameters: first..<parameters.count
-            )
+            var block = try TransformerBlock(
+                configuration.block(layer), of: configuration, norm: norm, linear: linear)
+            block.parameters = first..<parameters.count
+            return block
         }
         finalNorm = try configuration.finalNorm.map(norm)
         outputProjection = try configuration.outputProjection.map { try tensor($0.name, .embedding) }
@@ -139,6 +121,10 @@ public final class Transformer: Sendable {
     /// Type of the activations.
     var computeType: DType { positionTables.dtype }
 
+    /// Type of P = dYᵀ X on its way to the sum over micro-batches. A device's products leave it in 16 bits, which is half of
+    /// what has to travel; their sums are float32 either way.
+    var productType: DType { device == .cpu ? .float32 : computeType }
+
     /// The same model with other values.
     ///
     /// - Parameter values: One per parameter, in their order.
@@ -158,9 +144,9 @@ public final class Transformer: Sendable {
     func recordingGradients(of trained: Set<Int>) throws -> (model: Transformer, leaves: [Tensor?]) {
         var leaves: [Tensor?] = []
         let model = try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) {
-            [parameters] _, _ in
+            [parameters, productType] _, _ in
             let value = parameters[leaves.count].value
-            let leaf = trained.contains(leaves.count) ? try value.leaf() : nil
+            let leaf = trained.contains(leaves.count) ? try value.leaf(productType: productType) : nil
             leaves.append(leaf)
             return (value, leaf)
         }
@@ -185,23 +171,6 @@ public final class Transformer: Sendable {
         return Output(logits: try logits(of: headInput(x)), hiddenStates: states)
     }
 
-    /// Reads `tokens` [B, T] behind those in `cache` and returns the logits [B, V] that follow the last.
-    func decode(_ tokens: Tensor, cache: KeyValueCache) throws -> Tensor {
-        let length = tokens.shape[1]
-        let positions = try positions(of: [
-            DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
-        ])
-        let x = try residual(tokens, at: positions).narrowed(1, from: length - 1, length: 1)
-        cache.advance(by: length)
-        return try logits(of: headInput(x)).reshaped([tokens.shape[0], configuration.vocabularySize])
-    }
-
-    func makeCache(batch: Int, capacity: Int) throws -> KeyValueCache {
-        try KeyValueCache(
-            layers: configuration.layerCount, batch: batch, heads: configuration.keyValueHeadCount,
-            headSize: configuration.headSize, capacity: capacity, dtype: computeType, device: device)
-    }
-
     // MARK: The parts of a pass
 
     /// What enters the first block [B, T, C].
@@ -219,10 +188,11 @@ public final class Transformer: Sendable {
         _ tokens: Tensor, at positions: TokenPositions, observe: (Tensor) -> Void = { _ in }
     ) throws -> Tensor {
         var x = try embedded(tokens, at: positions)
-        for block in blocks {
+        let stream = try BlockStream(self)
+        for _ in blocks {
             try checkCancellation()
             observe(x)
-            x = try block(x, at: positions)
+            x = try stream.next(x, at: positions)
         }
         return x
     }
@@ -255,20 +225,52 @@ public final class Transformer: Sendable {
     }
 
     /// The next tokens of sequences whose keys and values are cached.
-    func positions(of slices: [DecodingSlice]) throws -> TokenPositions {
-        for slice in slices { try slice.cache.reserve(slice.rows.count) }
+    func positions(of slices: [DecodingSlice], in pool: KeyValuePool) throws -> TokenPositions {
+        try pool.reserve(slices.map { $0.position + $0.rows.count }.max() ?? 0)
+        let all = slices.flatMap { $0.position..<$0.position + $0.rows.count }
         let rotary = try positionTables.rotary.map { table in
-            try RotaryTable.Rows.concatenated(
+            // The same for all sequences, unless rotations depend on their lengths.
+            if slices.count > 1, !configuration.structure.dependsOnLength {
+                let rows = try table.rows(of: all, batch: 1)
+                return RotaryTable.Rows(
+                    cosines: try rows.cosines.reshaped([all.count, configuration.headSize / 2]),
+                    sines: try rows.sines.reshaped([all.count, configuration.headSize / 2]))
+            }
+            return try RotaryTable.Rows.concatenated(
                 slices.map {
-                    try table.rows(from: $0.cache.length, length: $0.rows.count, sequenceLength: $0.sequenceLength)
+                    try table.rows(from: $0.position, length: $0.rows.count, sequenceLength: $0.sequenceLength)
                 })
         }
         return TokenPositions(
-            rotary: rotary,
-            learned: try learned(
-                at: slices.flatMap { $0.cache.length..<$0.cache.length + $0.rows.count }, batch: 1),
-            attention: .cached(
-                try slices.map { ($0, try positionTables.masks(length: $0.rows.count, after: $0.cache.length)) }))
+            rotary: rotary, learned: try learned(at: all, batch: 1),
+            attention: .cached(try cachedScope(of: slices, in: pool)))
+    }
+
+    private func cachedScope(of slices: [DecodingSlice], in pool: KeyValuePool) throws -> CachedScope {
+        func integers(_ values: [Int]) throws -> Tensor {
+            try .integers(values, shape: [values.count], device: device)
+        }
+        let single = slices.filter { $0.rows.count == 1 }.sorted { $0.slot < $1.slot }
+        let others = single.count > 1 ? slices.filter { $0.rows.count > 1 } : slices
+        var singles: SingleTokenRows?
+        if single.count > 1 {
+            let rows = single.map(\.rows.lowerBound)
+            let positions = try integers(single.map(\.position))
+            let count = (single.map(\.position).max() ?? 0) + 1
+            let first = single[0].slot
+            singles = SingleTokenRows(
+                order: rows, indices: others.isEmpty && rows == Array(rows.indices) ? nil : try integers(rows),
+                slots: try integers(single.map(\.slot)), positions: positions,
+                firstSlot: single[single.count - 1].slot - first + 1 == single.count ? first : nil, count: count,
+                masks: try positionTables.masks(last: positions, count: count))
+        }
+        let rows = (singles?.order ?? []) + others.flatMap(\.rows)
+        var places = rows
+        for (place, row) in rows.enumerated() { places[row] = place }
+        return CachedScope(
+            pool: pool,
+            slices: try others.map { ($0, try positionTables.masks(length: $0.rows.count, after: $0.position)) },
+            singles: singles, order: rows == Array(rows.indices) ? nil : try integers(places))
     }
 
     private func learned(at positions: [Int], batch: Int) throws -> Tensor? {
@@ -327,10 +329,11 @@ public enum ParameterValue: Sendable {
     }
 
     /// A leaf of the backward pass: of signs, one whose gradient is P = dYᵀ X.
-    fileprivate func leaf() throws -> Tensor {
+    fileprivate func leaf(productType: DType) throws -> Tensor {
         switch self {
         case .tensor(let tensor): try tensor.requiringGradient()
-        case .signs(let signs): try .gradientCarrier(shape: [signs.rows, signs.columns], device: signs.bits.device)
+        case .signs(let signs):
+            try .gradientCarrier(shape: [signs.rows, signs.columns], dtype: productType, device: signs.bits.device)
         }
     }
 }
@@ -414,16 +417,23 @@ struct Attention: Sendable {
     let keyValueHeadCount: Int
     let headSize: Int
     let slidingWindow: Int?
-    let query: LinearLayer
-    let key: LinearLayer
-    let value: LinearLayer
-    let output: LinearLayer
+    var query: LinearLayer
+    var key: LinearLayer
+    var value: LinearLayer
+    var output: LinearLayer
     let queryNorm: Norm?
     let keyNorm: Norm?
 
     /// - Parameter observe: Receives queries [B, H, T, D] and keys [B, K, T, D] as they meet.
     func callAsFunction(
         _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
+    ) throws -> Tensor {
+        try output(context(of: x, at: positions, observe: observe))
+    }
+
+    /// What the output layer reads: the values that each head sees, weighted, [B, T, H·D].
+    func context(
+        of x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
     ) throws -> Tensor {
         let shape = x.shape
         func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
@@ -442,27 +452,49 @@ struct Attention: Sendable {
         switch positions.attention {
         case .sequences(let masks):
             context = try attend(q, k, v, slidingWindow == nil ? masks.full : masks.windowed)
-        case .cached(let slices):
-            context = try .concatenated(slices.map { try attend(q, k, v, slice: $0, masks: $1) }, along: 2)
+        case .cached(let scope):
+            var parts = try scope.singles.map { [try attend(q, k, v, singles: $0, in: scope.pool)] } ?? []
+            parts += try scope.slices.map { try attend(q, k, v, slice: $0, masks: $1, in: scope.pool) }
+            let joined = try Tensor.concatenated(parts, along: 2)
+            context = try scope.order.map { try joined.selecting($0, along: 2) } ?? joined
         }
-        return try output(context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize]))
+        return try context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize])
+    }
+
+    /// Rows that are the only new token of their sequences: [1, H, rows, D].
+    private func attend(
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, singles: SingleTokenRows, in pool: KeyValuePool
+    ) throws -> Tensor {
+        func rows(_ heads: Tensor) throws -> Tensor {  // [rows, heads, D]
+            let selected = try singles.indices.map { try heads.selecting($0, along: 2) } ?? heads
+            return try selected.transposed(1, 2).reshaped([singles.order.count, heads.shape[1], headSize])
+        }
+        let (keys, values) = try pool.append(layer: layer, rows: singles, keys: rows(k), values: rows(v))
+        // The query heads of a group are to their key/value head what several tokens would be.
+        let grouped = try rows(q).reshaped(
+            [singles.order.count, keyValueHeadCount, headCount / keyValueHeadCount, headSize])
+        guard case .matrix(let mask) = slidingWindow == nil ? singles.masks.full : singles.masks.windowed else {
+            preconditionFailure("the masks of single tokens are matrices")
+        }
+        return try Tensor.attention(grouped, keys, values, mask: mask, causal: false)
+            .reshaped([1, singles.order.count, headCount, headSize]).transposed(1, 2)
     }
 
     /// The rows of one slice of a batch, over all keys and values of its sequence: [B, H, rows, D].
     private func attend(
-        _ q: Tensor, _ k: Tensor, _ v: Tensor, slice: DecodingSlice, masks: AttentionMasks
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, slice: DecodingSlice, masks: AttentionMasks, in pool: KeyValuePool
     ) throws -> Tensor {
         let (start, count) = (slice.rows.lowerBound, slice.rows.count)
         let queries = try q.narrowed(2, from: start, length: count)
-        var (keys, values) = try slice.cache.append(
-            layer: layer, keys: k.narrowed(2, from: start, length: count),
+        var (keys, values) = try pool.append(
+            layer: layer, slice: slice, keys: k.narrowed(2, from: start, length: count),
             values: v.narrowed(2, from: start, length: count))
         guard count == 1 else {
             return try attend(queries, keys, values, slidingWindow == nil ? masks.full : masks.windowed)
         }
         // One token sees everything in its window, so no mask is needed; and the query heads of a group are then to its
         // key/value head what several tokens would be, so that keys and values need not be repeated.
-        let seen = slice.cache.length + 1
+        let seen = slice.position + 1
         if let slidingWindow, slidingWindow < seen {
             keys = try keys.narrowed(2, from: seen - slidingWindow, length: slidingWindow)
             values = try values.narrowed(2, from: seen - slidingWindow, length: slidingWindow)
@@ -486,13 +518,16 @@ struct Attention: Sendable {
 
 /// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, or relu(x Wuᵀ) Wdᵀ where there is no gate.
 struct MLP: Sendable {
-    let gate: LinearLayer?
-    let up: LinearLayer
-    let down: LinearLayer
+    var gate: LinearLayer?
+    var up: LinearLayer
+    var down: LinearLayer
 
-    func callAsFunction(_ x: Tensor) throws -> Tensor {
-        if let gate { return try down(.swiGLU(gate: gate(x), up: up(x))) }
-        return try down(up(x).relu())
+    func callAsFunction(_ x: Tensor) throws -> Tensor { try down(activation(of: x)) }
+
+    /// What the last layer reads.
+    func activation(of x: Tensor) throws -> Tensor {
+        if let gate { return try .swiGLU(gate: gate(x), up: up(x)) }
+        return try up(x).relu()
     }
 }
 
@@ -502,25 +537,53 @@ struct MLP: Sendable {
 ///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
 struct TransformerBlock: Sendable {
     let attentionNorm: Norm
-    let attention: Attention
+    var attention: Attention
     let mlpNorm: Norm
-    let mlp: MLP
+    var mlp: MLP
     let normPlacement: DecoderStructure.NormPlacement
-    /// Places of its parameters among the model's.
-    let parameters: Range<Int>
+    /// Places of its parameters among the model's; none for a block by itself.
+    var parameters = 0..<0
 
     /// - Parameter observe: Receives queries and keys, as ``Attention`` gives them.
     func callAsFunction(
         _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
     ) throws -> Tensor {
-        let x = try add(norm: attentionNorm, to: x) { try attention($0, at: positions, observe: observe) }
-        return try add(norm: mlpNorm, to: x) { try mlp($0) }
+        let x = try sum(x, attention(input(x, attentionNorm), at: positions, observe: observe), attentionNorm)
+        return try sum(x, mlp(input(x, mlpNorm)), mlpNorm)
     }
 
-    private func add(norm: Norm, to x: Tensor, _ sublayer: (Tensor) throws -> Tensor) throws -> Tensor {
+    /// What a sublayer reads of the residual stream.
+    func input(_ x: Tensor, _ norm: Norm) throws -> Tensor {
         switch normPlacement {
-        case .beforeSublayers: try x + sublayer(norm(x))
-        case .afterSublayers: try norm(x + sublayer(x))
+        case .beforeSublayers: try norm(x)
+        case .afterSublayers: x
         }
+    }
+
+    /// The residual stream with what a sublayer gave.
+    func sum(_ x: Tensor, _ sublayer: Tensor, _ norm: Norm) throws -> Tensor {
+        switch normPlacement {
+        case .beforeSublayers: try x + sublayer
+        case .afterSublayers: try norm(x + sublayer)
+        }
+    }
+}
+
+extension TransformerBlock {
+    /// A block of its parts, which are asked for in checkpoint order.
+    init(
+        _ block: BlockDescription, of configuration: ModelConfiguration, norm: (NormDescription) throws -> Norm,
+        linear: (LinearDescription) throws -> LinearLayer
+    ) throws {
+        attentionNorm = try norm(block.attentionNorm)
+        attention = Attention(
+            layer: block.layer, headCount: configuration.attentionHeadCount,
+            keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
+            slidingWindow: block.slidingWindow, query: try linear(block.query), key: try linear(block.key),
+            value: try linear(block.value), output: try linear(block.output),
+            queryNorm: try block.queryNorm.map(norm), keyNorm: try block.keyNorm.map(norm))
+        mlpNorm = try norm(block.mlpNorm)
+        mlp = MLP(gate: try block.gate.map(linear), up: try linear(block.up), down: try linear(block.down))
+        normPlacement = configuration.structure.normPlacement
     }
 }

@@ -85,10 +85,14 @@ public final class TrainingMonitor {
     ///   - done: Those that were made before.
     ///   - identity: What the run computes.
     ///   - parameters: Of the model.
+    ///   - records: Whether anything is written: of several ranks one does, and all of them judge.
     /// - Returns: Whether the model still has to be judged as it is after the last of these: the run was stopped between step
     ///   and validation.
-    func begin(steps: Int, done: Int, identity: RunIdentity, parameters: Int) throws -> Bool {
+    func begin(
+        steps: Int, done: Int, identity: RunIdentity, parameters: Int, records: Bool = true
+    ) throws -> Bool {
         self.steps = steps
+        guard records else { return validates(at: done) && isUnjudged(after: done) }
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let description = Description(
             settings: identity.settings, execution: notes, parameters: parameters, steps: steps,
@@ -106,8 +110,12 @@ public final class TrainingMonitor {
             try FileManager.default.removeItem(at: eventDirectory)
         }
         events = try TensorBoardFile(directory: eventDirectory, firstStep: done + 1, isResumed: done > 0)
-        return validates(at: done)
-            && !past.contains { if case .validation(done, _) = $0 { true } else { false } }
+        return validates(at: done) && isUnjudged(after: done)
+    }
+
+    private func isUnjudged(after step: Int) -> Bool {
+        !MetricsLine.read(directory.appending(path: Self.logName))
+            .contains { if case .validation(step, _) = $0 { true } else { false } }
     }
 
     /// Takes note of a step.
@@ -120,8 +128,8 @@ public final class TrainingMonitor {
     /// Judges the model as it is after a step.
     ///
     /// - Parameter keep: Receives the result before it is noted down: a run that is stopped in it judges again.
-    func validate(after step: Int, model: Transformer, keep: (ValidationResult) throws -> Void) throws {
-        guard let result = try validation?.judge(step, TorchModel(model)) else { return }
+    func validate(after step: Int, model: TorchModel, keep: (ValidationResult) throws -> Void) throws {
+        guard let result = try validation?.judge(step, model) else { return }
         try keep(result)
         try append(.validation(step: step, result))
         try events?.append(.init(result), step: step)

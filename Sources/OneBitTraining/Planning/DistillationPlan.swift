@@ -15,6 +15,8 @@ public struct DistillationPlan: Sendable, Hashable, Codable {
 
     /// Host memory of all processes of one host; 0 where the CPU computes.
     public var hostBytesPerHost: Int
+    /// Whether the micro-batch is what ``Execution`` takes by itself.
+    public var isDefaultMicroBatch: Bool
 }
 
 extension DistillationPlan {
@@ -72,7 +74,9 @@ extension DistillationPlan {
         if let fixed = request.placement { placements.removeAll { $0.0 != fixed } }
         let budget = request.configuration.budget
         let sequences = max(1, (budget.batchSize + machine.processes - 1) / machine.processes)
-        let sizes = request.microBatchSize.map { [$0] } ?? microBatchSizes(budget, sequences: sequences)
+        let sizes =
+            request.microBatchSize.map { [$0] }
+            ?? microBatchSizes(budget, sequences: sequences, isAccelerated: isAccelerated)
         return placements.flatMap { placement, shardsTeacher in
             sizes.map { size in
                 plan(request, machine, placement: placement, shardsTeacher: shardsTeacher, microBatchSize: size)
@@ -80,10 +84,11 @@ extension DistillationPlan {
         }
     }
 
-    /// From about 8,192 tokens' worth on an accelerator's scale down to one sequence; the CPU's default is what
-    /// ``Execution`` takes.
-    private static func microBatchSizes(_ budget: TrainingBudget, sequences: Int) -> [Int] {
-        var size = min(sequences, max(1, 8192 / budget.sequenceLength))
+    /// From about 8,192 tokens' worth down to one sequence; on a CPU from ``Execution``'s own choice, since larger ones
+    /// are no faster there.
+    private static func microBatchSizes(_ budget: TrainingBudget, sequences: Int, isAccelerated: Bool) -> [Int] {
+        let tokens = isAccelerated ? 8192 : Execution.defaultMicroBatchTokens
+        var size = min(sequences, max(1, tokens / budget.sequenceLength))
         var sizes: [Int] = []
         while size >= 1 {
             sizes.append(size)
@@ -120,7 +125,9 @@ extension DistillationPlan {
                 Double(counts.trainedLatents) * stored.latent + Double(counts.trainedFloats) * 4
                     + Double(counts.trainedLatents + counts.trainedFloats) * 2 * stored.moment),
             hostBytesPerHost: isAccelerated
-                ? memory.hostBytes * min(machine.processes, machine.processesPerHost) : 0)
+                ? memory.hostBytes * min(machine.processes, machine.processesPerHost) : 0,
+            isDefaultMicroBatch: batches == Execution().microBatches(
+                of: configuration.budget.batchSize, sequenceLength: configuration.budget.sequenceLength))
     }
 
     /// Bytes beyond what the machine has, on the device or the host; zero or less where it fits.

@@ -17,7 +17,7 @@ public struct StepCost: Sendable, Hashable, Codable {
 ///     t(n blocks) = t_outer + n · t_block.
 ///
 /// The student has the teacher's signs: what a product costs does not depend on which signs they are.
-public struct StepProbe {
+struct StepProbe {
     private let teacher: Checkpoint
     private let configuration: DistillationConfiguration
     private let execution: Execution
@@ -30,14 +30,14 @@ public struct StepProbe {
     private static let slowestRate = 3e10
     private static let longestPass = 5.0
 
-    public init(teacher: Checkpoint, configuration: DistillationConfiguration, execution: Execution) {
+    init(teacher: Checkpoint, configuration: DistillationConfiguration, execution: Execution) {
         self.teacher = teacher
         self.configuration = configuration
         self.execution = execution
     }
 
     /// - Throws: `CancellationError`, and what reading throws.
-    public func measure() throws -> StepCost {
+    func measure() throws -> StepCost {
         let model = teacher.configuration
         let collective = Collective(threads: execution.threads, parameters: model.parameterCount)
         let small = try cost(blocks: 1, threads: collective.threadsPerWorker)
@@ -60,24 +60,31 @@ public struct StepProbe {
     }
 
     private func cost(blocks: Int, threads: Int) throws -> StepCost {
-        setOperationThreads(threads)
         let (target, student) = try models(blocks: blocks)
-        let rates = configuration.optimizer.learningRates
-        let known = student.trainedParameters(rates)
+        return try Self.cost(
+            student, objective: .distillation(teacher: target, weights: configuration.loss.weights),
+            optimizer: configuration.optimizer, signGradient: configuration.loss.signGradient,
+            length: tokenCount(target.configuration), threads: threads, device: execution.device)
+    }
+
+    /// What a step of a whole model costs, measured on one sequence.
+    static func cost(
+        _ student: Transformer, objective: TrainingObjective, optimizer settings: OptimizerSettings,
+        signGradient: SignGradient, length: Int, threads: Int, device: Device
+    ) throws -> StepCost {
+        setOperationThreads(threads)
+        let known = student.trainedParameters(settings.learningRates)
         let index = Dictionary(uniqueKeysWithValues: known.enumerated().map { ($1.place, $0) })
-        let optimizer = try ShardedOptimizer(
-            known.map(\.parameter), settings: configuration.optimizer,
-            signGradient: configuration.loss.signGradient
-        ) { parameter, rows in
-            try .full(1e-3, shape: [rows.count] + parameter.shape.dropFirst(), device: execution.device)
+        let optimizer = try ShardedOptimizer(known.map(\.parameter), settings: settings, signGradient: signGradient) {
+            try .full(1e-3, shape: [$1.count] + $0.shape.dropFirst(), device: device)
         }
         let (recorded, leaves) = try student.recordingGradients(of: Set(known.map(\.place)))
-        let schedule = BlockSchedule(objective: .distillation(teacher: target, weights: configuration.loss.weights))
-        let length = tokenCount(target.configuration)
+        let schedule = BlockSchedule(objective: objective)
         var random = SplitMix64(seed: 0)
+        let vocabulary = student.configuration.vocabularySize
         let tokens = try Tensor.integers(
-            (0..<length).map { _ in Int.random(in: 0..<target.configuration.vocabularySize, using: &random) },
-            shape: [1, length], device: execution.device)
+            (0..<length).map { _ in Int.random(in: 0..<vocabulary, using: &random) }, shape: [1, length],
+            device: device)
 
         var best = StepCost(secondsPerToken: .infinity, optimizerSeconds: .infinity)
         for step in 1...2 {  // the first warms caches and memory
@@ -122,5 +129,16 @@ public struct StepProbe {
             return group == .latent ? .signs(try SignMatrix(signsOf: tensor)) : .tensor(tensor)
         }
         return (target, student)
+    }
+}
+
+extension Distiller {
+    /// Measures, in seconds, what a step costs on this machine.
+    ///
+    /// - Throws: `CancellationError`, and what reading throws.
+    public static func measureStep(
+        teacher: Checkpoint, configuration: DistillationConfiguration, execution: Execution
+    ) throws -> StepCost {
+        try StepProbe(teacher: teacher, configuration: configuration, execution: execution).measure()
     }
 }

@@ -42,7 +42,7 @@ public struct TimeBudget: Sendable, Hashable {
     static let fewestSteps = 300
     static let shortestSequence = 256
     /// Share of the time that is planned for: rates vary, and a run that ends late misses what the budget was for.
-    static let plannedShare = 0.9
+    public static let plannedShare = 0.9
 
     public var seconds: Double
 

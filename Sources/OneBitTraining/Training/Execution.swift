@@ -6,7 +6,7 @@ import Torch
 /// A run may be resumed with another execution. With another number of threads the result is the same bit for bit as
 /// long as each operation runs on one thread (models of fewer than 100 million parameters); for larger models, and with
 /// other micro-batches, sums are taken in another order and last bits differ.
-public struct Execution: Sendable, Hashable {
+public struct Execution: Sendable {
     /// Threads in all; as many as there are cores where nil.
     public var threads: Int?
     /// Sequences of one forward and backward pass; about 1,024 tokens' worth where nil.
@@ -17,28 +17,38 @@ public struct Execution: Sendable, Hashable {
     public var device: Device
     /// Where what they do not read is kept.
     public var placement: Placement
+    /// Processes that share the work.
+    public var group: ProcessGroup
 
     public init(
         threads: Int? = nil, microBatchSize: Int? = nil, signProducts: SignProducts = .fastest, device: Device = .cpu,
-        placement: Placement = .resident
+        placement: Placement = .resident, group: ProcessGroup = .alone
     ) {
+        self.group = group
+        self.placement = placement
         self.threads = threads
         self.microBatchSize = microBatchSize
         self.signProducts = signProducts
         self.device = device
-        self.placement = placement
     }
 
-    /// Where latents, gradient sums and moments are.
-    var stateDevice: Device { placement.keepsStateOnHost ? .cpu : device }
+    static let defaultMicroBatchTokens = 1024
 
-    private static let defaultMicroBatchTokens = 1024
-
-    /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch alone:
-    /// the order in which gradients are added decides their last bits.
+    /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch and the
+    /// number of ranks alone: the order in which gradients are added decides their last bits.
     func microBatches(of batchSize: Int, sequenceLength: Int) -> [Range<Int>] {
-        let size = microBatchSize ?? max(1, Self.defaultMicroBatchTokens / sequenceLength)
+        let share = (batchSize + group.size - 1) / group.size
+        let size = microBatchSize ?? min(share, max(1, Self.defaultMicroBatchTokens / sequenceLength))
         return stride(from: 0, to: batchSize, by: size).map { $0..<min($0 + size, batchSize) }
+    }
+
+    /// This rank's micro-batches in a step, one a round: the rank of a sequence follows from its place in the batch. Nil in a
+    /// last round for which there are fewer micro-batches than ranks.
+    func rounds(of batchSize: Int, sequenceLength: Int) -> [Range<Int>?] {
+        let all = microBatches(of: batchSize, sequenceLength: sequenceLength)
+        return stride(from: 0, to: all.count, by: group.size).map { first in
+            first + group.rank < all.count ? all[first + group.rank] : nil
+        }
     }
 }
 
@@ -52,18 +62,25 @@ public struct Collective: Sendable, Hashable {
     public let workers: Int
     /// Threads inside one operation of a worker.
     public let threadsPerWorker: Int
+    /// Whether one worker computes with all threads, and gradients are handed on block by block.
+    let isAlone: Bool
 
     /// Models with fewer parameters are computed by several workers.
     static let largestShared = 100_000_000
 
     /// One worker, with all threads inside its operations.
-    public static func alone(threads: Int) -> Collective { Collective(workers: 1, threadsPerWorker: threads) }
+    public static func alone(threads: Int) -> Collective {
+        Collective(workers: 1, threadsPerWorker: threads, isAlone: true)
+    }
 
     /// Workers of one thread each.
-    public static func threads(_ count: Int) -> Collective { Collective(workers: count, threadsPerWorker: 1) }
+    public static func threads(_ count: Int) -> Collective {
+        Collective(workers: count, threadsPerWorker: 1, isAlone: false)
+    }
 
-    private init(workers: Int, threadsPerWorker: Int) {
+    private init(workers: Int, threadsPerWorker: Int, isAlone: Bool) {
         self.workers = workers
+        self.isAlone = isAlone
         self.threadsPerWorker = threadsPerWorker
     }
 

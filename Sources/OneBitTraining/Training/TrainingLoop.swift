@@ -2,6 +2,7 @@
 // Torch, LanguageModel, SignDecomposition and TensorFiles.
 
 import Foundation
+import JSON
 import LanguageModel
 import ModelDescription
 import Torch
@@ -52,8 +53,8 @@ final class TrainingLoop {
     init(
         model: Transformer, objective: TrainingObjective, signGradient: SignGradient = .hard, tokens: TrainingCorpus,
         budget: TrainingBudget, optimizer: OptimizerSettings, precision: Precision = .float32, seed: UInt64,
-        settings: some Encodable,
-        inputs: [String: ContentDigest] = [:], execution: Execution,
+        settings: some Encodable, inputs: [String: ContentDigest] = [:], execution: Execution,
+        collective: Collective? = nil,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
         steps = budget.steps(corpusTokens: tokens.count)
@@ -62,8 +63,10 @@ final class TrainingLoop {
         self.budget = budget
         self.precision = precision
         self.execution = execution
-        collective = Collective(
-            threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
+        self.collective =
+            collective
+            ?? Collective(
+                threads: execution.threads, parameters: model.configuration.parameterCount, device: execution.device)
         segments = try TokenSegments(
             tokens: tokens, length: budget.sequenceLength, seed: seed, prefetching: budget.batchSize)
         corpusTokens = tokens.count
@@ -73,12 +76,19 @@ final class TrainingLoop {
         trained = known.map(\.place)
         optimizerIndex = Dictionary(uniqueKeysWithValues: trained.enumerated().map { ($1, $0) })
         let places = Dictionary(uniqueKeysWithValues: known.map { ($0.parameter.name, $0.place) })
+        // A small model's gradients are added up on this rank before they travel, once a step.
+        let index = optimizerIndex
+        // Matrices travel block by block; vectors are summed here in float32, and travel with the rest.
+        let blocks =
+            self.collective.isAlone
+            ? model.blocks.map { $0.parameters.filter { model.parameters[$0].isDecayed }.compactMap { index[$0] } } : []
         self.optimizer = try ShardedOptimizer(
-            known.map(\.parameter), settings: optimizer, signGradient: signGradient,
-            initial: initial ?? { [stateDevice = execution.stateDevice] parameter, rows in
+            known.map(\.parameter), settings: optimizer, signGradient: signGradient, group: execution.group,
+            blocks: blocks, device: execution.device, keepsStateOnHost: execution.placement.keepsStateOnHost,
+            exchangeType: model.productType, seed: seed,
+            initial: initial ?? { parameter, rows in
                 try model.parameters[places[parameter.name] ?? 0].value.numbers()
                     .narrowed(0, from: rows.lowerBound, length: rows.count)
-                    .converted(to: .float32, device: stateDevice)
             })
         self.model = model
     }
@@ -119,9 +129,10 @@ final class TrainingLoop {
         observe: (TrainingEvent) throws -> Void,
         finish: (Transformer, [TrainingEvent]) throws -> Void = { _, _ in }
     ) throws -> [TrainingEvent] {
+        let group = execution.group
         let identity =
             policy?.keepsBest == true ? identity.adding(monitor?.selectionIdentity ?? [:]) : identity
-        let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity) }
+        let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity, group: group) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count
         func save() throws {
@@ -129,47 +140,87 @@ final class TrainingLoop {
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
         }
+        /// Keeps the checkpoint where the model, as the first rank judges it, is the best so far.
+        func keepIfBest(_ perplexity: Double?) throws {
+            let perplexity = try group.allGather([perplexity ?? 0])[0][0]
+            guard let checkpoints, policy?.keepsBest == true else { return }
+            guard perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
+            try save()
+            try checkpoints.keep(.init(step: events.count, perplexity: perplexity))
+        }
         func validate() throws {
             try phases.measure(.validation) {
-                try monitor?.validate(after: events.count, model: current()) { result in
-                    guard let checkpoints, policy?.keepsBest == true else { return }
-                    guard result.perplexity < checkpoints.best?.perplexity ?? .infinity else { return }
-                    try save()
-                    try checkpoints.keep(.init(step: events.count, perplexity: result.perplexity))
-                }
+                guard group.rank == 0 else { return try keepIfBest(nil) }
+                try monitor?.validate(
+                    after: events.count, model: TorchModel(current(), threads: execution.threads)
+                ) { try keepIfBest($0.perplexity) }
             }
         }
         do {
-            let isUnjudged = try monitor?.begin(
-                steps: steps, done: events.count, identity: identity,
-                parameters: model.configuration.parameterCount)
-            if isUnjudged == true { try validate() }
-            while events.count < steps {
-                let begin = ContinuousClock.now
-                let (event, optimized) = try step(events.count + 1, lossScale: precision.lossScale(after: events))
-                events.append(event)
-                try checkpoints?.append(event)
-                try monitor?.didStep(
-                    metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
-                try observe(event)
-                if monitor?.validates(at: event.step) == true { try validate() }
-                if let policy, event.step % policy.interval == 0, event.step < steps {
-                    try phases.measure(.checkpoint) { try save() }
+            try group.watchingForStops {
+                group.open(step: events.count + 1)
+                let isUnjudged = try monitor?.begin(
+                    steps: steps, done: events.count, identity: identity,
+                    parameters: model.configuration.parameterCount, records: group.rank == 0)
+                if try group.allGather([isUnjudged == true ? 1 : 0])[0] == [1] { try validate() }
+                while events.count < steps {
+                    let begin = ContinuousClock.now
+                    let (event, optimized) = try step(
+                        events.count + 1, lossScale: precision.lossScale(after: events))
+                    events.append(event)
+                    group.open(step: events.count + 1)
+                    try checkpoints?.append(event)
+                    try monitor?.didStep(
+                        metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
+                    try observe(event)
+                    if monitor?.validates(at: event.step) == true { try validate() }
+                    if let policy, event.step % policy.interval == 0, event.step < steps {
+                        try phases.measure(.checkpoint) { try save() }
+                    }
+                    try checkpoints?.checkSaving()
                 }
+                if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
+                    // What is saved from here on would not be the last step's state.
+                    try save()
+                    try checkpoints?.restoreBest(optimizer)
+                }
+                try checkpoints?.finishSaving()
+                model = try current()
+                try finish(model, events)
             }
-            if let best = checkpoints?.best, policy?.keepsBest == true, best.step < events.count {
-                // What is saved from here on would not be the last step's state.
-                try save()
-                try checkpoints?.restoreBest(optimizer)
-            }
-            model = try current()
-            try finish(model, events)
         } catch {
-            if saved < events.count { policy?.onStop(events.count) }
-            try save()
+            let stop = try stopTogether(before: events.count + 1, because: error)
+            if stop.savesState {
+                if saved < events.count, group.rank == 0 { policy?.onStop(events.count) }
+                try save()
+            }
+            try checkpoints?.finishSaving()
+            if error is CancellationError, let reason = stop.reason, stop.rank != group.rank {
+                throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason)
+            }
             throw error
         }
         return events
+    }
+
+    /// Agrees with the other ranks on why the run stops. All have made the same steps: a step is committed by all or by none.
+    private func stopTogether(
+        before step: Int, because error: any Error
+    ) throws -> ProcessGroup.StopRequest {
+        let group = execution.group
+        // Where ranks are lost, what they had is too; a state that cannot be written is not tried again.
+        let isLost = error is ProcessGroupError || error is FileError
+        let request = ProcessGroup.StopRequest(
+            rank: group.rank, step: step, reason: error is CancellationError ? nil : error.localizedDescription,
+            savesState: group.size == 1 || !isLost)
+        do {
+            return try group.requestStop(request)
+        } catch let lost where error is CancellationError {
+            // The rank that serves the store has ended, which is why this one was cancelled.
+            throw lost
+        } catch {
+            return request
+        }
     }
 
     /// The numbers of a parameter of the model as it stands, by its place: of latent matrices, W.
@@ -177,10 +228,10 @@ final class TrainingLoop {
         try optimizerIndex[place].map(optimizer.wholeValue) ?? model.parameters[place].value.numbers()
     }
 
-    /// The model with the optimizer's values, which are sent to its device where they are not there.
+    /// The model with the optimizer's values.
     private func current() throws -> Transformer {
         var values = model.parameters.map(\.value)
-        for (value, place) in zip(optimizer.values, trained) { values[place] = try value.sent(to: model.device) }
+        for (value, place) in zip(optimizer.values, trained) { values[place] = value }
         return try model.with(values)
     }
 
@@ -212,22 +263,21 @@ final class TrainingLoop {
         _ number: Int, lossScale: Double
     ) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
-        // The one wait for the device.
-        let parts = try gradients(of: model, step: number, scale: lossScale).floats().map(Double.init)
+        let own = try gradients(of: model, step: number, scale: lossScale)
+        let factor = rates.factor(at: number)
+        setOperationThreads(collective.threadsPerWorker)
+        let made = try phases.measure(.optimizer) {
+            try optimizer.step(number, factor: factor, gradientScale: lossScale, summing: own) {
+                try model.parameters[$0].value.numbers()
+            }
+        }
+        let parts = made.sums
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
         let named = Dictionary(uniqueKeysWithValues: zip(objective.partNames, parts))
         guard loss.isFinite else {
             let infinite = objective.partNames.filter { named[$0]?.isFinite == false }.joined(separator: ", ")
             throw TrainingError.notFinite(
                 step: number, quantity: infinite.isEmpty ? "the loss" : "the loss (\(infinite))")
-        }
-        let factor = rates.factor(at: number)
-        setOperationThreads(collective.threadsPerWorker)
-        let made = try phases.measure(.optimizer) {
-            try optimizer.step(number, factor: factor, gradientScale: lossScale) {
-                [stateDevice = execution.stateDevice] place in
-                try model.parameters[place].value.numbers().converted(to: .float32, device: stateDevice)
-            }
         }
         guard made.gradientNorm.isFinite else {
             if lossScale > 1 { return try step(number, lossScale: max(1, lossScale / 4)) }
@@ -242,8 +292,8 @@ final class TrainingLoop {
     /// Gives the optimizer the gradients of a step's batch.
     ///
     /// - Parameter scale: What they are multiplied by.
-    /// - Returns: The parts of the loss.
-    private func gradients(of model: Transformer, step number: Int, scale: Double) throws -> Tensor {
+    /// - Returns: The parts of the loss, of this rank's micro-batches.
+    private func gradients(of model: Transformer, step number: Int, scale: Double) throws -> [Double] {
         optimizer.discardGradients()
         let (student, leaves) = try model.recordingGradients(of: Set(trained))
         let schedule = BlockSchedule(
@@ -252,7 +302,7 @@ final class TrainingLoop {
                 collective.workers,
                 execution.microBatches(of: budget.batchSize, sequenceLength: budget.sequenceLength).count))
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
-        let microBatches = execution.microBatches(of: batchSize, sequenceLength: budget.sequenceLength)
+        let rounds = execution.rounds(of: batchSize, sequenceLength: budget.sequenceLength)
 
         /// - Parameter receive: Takes gradients by the optimizer's parameters.
         @Sendable func pass(_ sequences: Range<Int>, receive: BlockSchedule.Receiver) throws -> Tensor {
@@ -266,17 +316,20 @@ final class TrainingLoop {
             }
         }
 
-        let downloads =
-            execution.placement.keepsStateOnHost
-            ? try GradientDownloads(from: student.device, receive: optimizer.add) : nil
-        let add = downloads?.add ?? optimizer.add
         var parts: [Tensor] = []
-        if collective.workers == 1 {
+        if collective.isAlone {
             // Gradients are as large as the model: each block's are added when they are there.
             setOperationThreads(collective.threadsPerWorker)
-            for sequences in microBatches { parts.append(try pass(sequences, receive: add)) }
+            for sequences in rounds {
+                if let sequences {
+                    parts.append(try pass(sequences, receive: optimizer.add))
+                } else {
+                    try optimizer.addNothing()
+                }
+            }
         } else {
             // Added in the order of the micro-batches, whoever computed them: the number of workers changes no bit.
+            let microBatches = rounds.compactMap(\.self)
             for first in stride(from: 0, to: microBatches.count, by: collective.workers) {
                 let found = try collective.map(min(collective.workers, microBatches.count - first)) { worker in
                     var gradients: [(parameter: Int, gradient: Tensor)] = []
@@ -285,12 +338,13 @@ final class TrainingLoop {
                 }
                 for (losses, gradients) in found {
                     parts.append(losses)
-                    try add(gradients)
+                    try optimizer.add(gradients)
                 }
             }
         }
-        try downloads?.finish()
-        return try parts.dropFirst().reduce(parts[0]) { try $0 + $1 }
+        guard let first = parts.first else { return objective.partNames.map { _ in 0 } }
+        let sum = try parts.dropFirst().reduce(first) { try $0 + $1 }
+        return try sum.floats().map(Double.init)  // the one wait for the device
     }
 }
 

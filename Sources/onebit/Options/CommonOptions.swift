@@ -53,6 +53,13 @@ struct ProgressOptions: ParsableArguments {
     @Flag(name: [.short, .long], help: "Print no progress.")
     var quiet = false
 
+    /// One process of several speaks.
+    func ofRank(_ rank: Int) -> ProgressOptions {
+        var options = self
+        if rank > 0 { options.quiet = true }
+        return options
+    }
+
     /// A meter on standard error that keeps to `--quiet`.
     func meter(_ label: String, total: Int? = nil, done: Int = 0, unit: String) -> ProgressMeter {
         ProgressMeter(label, total: total, done: done, unit: unit, display: quiet ? nil : .standardError)

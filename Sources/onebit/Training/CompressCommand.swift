@@ -3,6 +3,7 @@ import Foundation
 import JSON
 import ModelDescription
 import OneBitEvaluation
+import OneBitRuntime
 import OneBitTraining
 import SignDecomposition
 import TensorFiles
@@ -14,7 +15,7 @@ struct CompressCommand: ParsableCommand {
         commandName: "compress",
         abstract: "All stages: from a Hugging Face checkpoint to a packed 1-bit model.",
         discussion: """
-            Start checkpoint, corpus, distillation, packing and evaluation, one after the other; one directory out, with \
+            Corpus, start checkpoint, distillation, packing and evaluation, one after the other; one directory out, with \
             a model card. Each stage's result stays in OUTPUT.work until all is done, so that a stopped run goes on with \
             --resume where it was.
 
@@ -23,13 +24,22 @@ struct CompressCommand: ParsableCommand {
               onebit compress llama-7b --output llama-7b-onebit --recipe paper --text held-out.jsonl
               onebit compress llama-7b --output llama-7b-onebit --eval-data sets --eval-limit 500
               onebit compress llama-7b --output llama-7b-onebit --resume
+              onebit compress llama-7b --output llama-7b-onebit --time-budget 2h
+              onebit compress --plan --shape llama-13b --recipe paper --devices 8 --device-memory 80G --host-memory 1T
             """
     )
 
     @Argument(help: "Directory of the teacher, in Hugging Face layout.")
-    var teacher: URL
+    var teacher: URL?
 
-    @OptionGroup var output: OutputOptions
+    @Option(name: [.short, .long], help: ArgumentHelp("Directory to write.", valueName: "directory"))
+    var output: URL?
+
+    @Flag(help: "Replace the output directory if it exists. The old one goes once the new one is whole.")
+    var overwrite = false
+
+    @Option(help: ArgumentHelp("With --plan: a published shape in place of a teacher.", valueName: "name"))
+    var shape: String?
 
     @Option(help: "Preset of the method: the paper's, or the best that we have measured.")
     var recipe = RecipeName.default
@@ -58,7 +68,16 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "What the sample texts of the models begin with.")
     var prompt = ""
 
+    @OptionGroup(title: "Plan") var plan: PlanOptions
     @OptionGroup(title: "Start") var start: StartRecipeOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Fit the start checkpoint's layers to what the teacher gives: on the corpus, on a text of its own, or off.",
+            discussion: "Where the budget is short it is done on the corpus, unless given.", valueName: "corpus|off|text"))
+    var calibrate: CalibrationChoice?
+
+    @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
     @OptionGroup(title: "Corpus") var synthesis: SynthesisOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
@@ -71,30 +90,71 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
+    @OptionGroup(title: "Several processes") var distributed: DistributedOptions
     @OptionGroup var progress: ProgressOptions
     @OptionGroup var json: JSONOption
 
     func validate() throws {
         if let evalLimit, evalLimit < 1 { throw ValidationError("--eval-limit must be 1 or more.") }
         if evalLimit != nil, evalData == nil { throw ValidationError("--eval-limit belongs to --eval-data.") }
+        guard (teacher == nil) == (shape != nil) else {
+            throw ValidationError(
+                teacher == nil ? "Give the teacher's directory." : "Give the teacher's directory or --shape, not both.")
+        }
+        if shape != nil, !plan.plan { throw ValidationError("--shape goes with --plan.") }
+        if output == nil, !plan.plan { throw ValidationError("Give --output.") }
     }
 
     func run() throws {
-        if !output.overwrite, FileManager.default.fileExists(atPath: output.output.path) {
-            throw FileError.destinationExists(path: output.output.path)
+        if let shape {
+            let model = try ModelConfiguration(shape: shape)
+            _ = try planned(
+                configuration(for: model), model: model, teacher: nil, corpusTokens: nil, heldOutTokens: nil,
+                output: output ?? URL(filePath: shape), work: nil, execution: execution.execution)
+            return
         }
+        guard let teacher else { return }
+        let output = output ?? URL(filePath: teacher.lastPathComponent + "-onebit")
+        if !overwrite, FileManager.default.fileExists(atPath: output.path) {
+            throw FileError.destinationExists(path: output.path)
+        }
+        let checkpoint = try checkpoints.open(teacher)
+        try distributed.run(execution.execution, isPlan: plan.plan) {
+            try compress(checkpoint, to: output, with: $0)
+        }
+    }
+
+    /// Plans the run; nil where only the plan was asked for.
+    private func planned(
+        _ configuration: DistillationConfiguration, model: ModelConfiguration, teacher: Checkpoint?,
+        corpusTokens: Int?, heldOutTokens: Int?, output: URL, work: URL?, execution: Execution
+    ) throws -> RunPlanner.Choice? {
+        let planner = RunPlanner(
+            model: model, teacher: teacher, options: plan, execution: execution, output: output,
+            progress: progress.ofRank(execution.group.rank))
+        var fixed = budget.fixed
+        (fixed.samples, fixed.sampleLength) = (synthesis.samples != nil, synthesis.maxLength != nil)
+        return try planner.begin(
+            RunPlanner.Work(
+                configuration: configuration, corpusTokens: corpusTokens, heldOutTokens: heldOutTokens, isWhole: true,
+                fixed: fixed, synthesisLimits: synthesis.limits,
+                processes: plan.plan ? distributed.plannedProcesses : execution.group.size),
+            directory: work ?? output, resumes: resumption.resume || execution.group.rank > 0, json: json.json)
+    }
+
+    private func compress(_ teacher: Checkpoint, to output: URL, with execution: Execution) throws {
         let begin = ContinuousClock.now
-        let device = try execution.device.select()
-        let teacher = try checkpoints.open(teacher)
+        let group = execution.group
+        let isFirst = group.rank == 0
+        let progress = progress.ofRank(group.rank)
         try teacher.require(.dense)
-        try teacher.validateOutput(output.output)
+        try teacher.validateOutput(output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
         // Read now, so that hours of training do not end in a missing file.
         let tasks = try evalData.map {
             try LoadedTask.all(
                 KnownTasks.paper, from: TaskDataSource(directory: $0, limit: evalLimit, skipsMalformed: false))
         }
-        let configuration = configuration(for: teacher.configuration)
         let vocabulary = teacher.configuration.vocabularySize
         let heldOut = try text.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
@@ -102,30 +162,51 @@ struct CompressCommand: ParsableCommand {
         let validation = try monitoring.validation.map {
             try CompressionText.heldOut($0, tokenizer: tokenizer, vocabularySize: vocabulary)
         }
-        let work = try CompressionWork(
-            beside: output.output,
-            identity: try configuration.identity(teacher: teacher, corpus: corpus)
-                .adding(monitoring.identity(file: monitoring.validation ?? text)),
-            resumes: resumption.resume)
+        // The first rank plans, begins and makes what the others then find: start checkpoint, corpus and its tokens.
+        let begun = try group.firstRankFirst("plan") { () -> (RunPlanner.Choice, CompressionWork)? in
+            let planned = try self.planned(
+                self.configuration(for: teacher.configuration), model: teacher.configuration, teacher: teacher,
+                corpusTokens: corpus.isEmpty ? nil : CorpusSource.estimatedTokens(corpus),
+                heldOutTokens: heldOut?.tokens.count, output: output, work: CompressionWork.directory(beside: output),
+                execution: execution)
+            guard let planned else { return nil }
+            let window = planned.configuration.budget.sequenceLength
+            for text in [heldOut, validation] { try text?.requireWindow(of: window) }
+            let kept = try CompressionWork(
+                beside: output,
+                identity: try calibrated(planned.configuration, for: teacher.configuration)
+                    .identity(teacher: teacher, corpus: corpus)
+                    .adding(monitoring.identity(file: monitoring.validation ?? text))
+                    .adding(try calibrationText.map { ["calibration_text": "\(try ContentDigest(of: $0))"] } ?? [:]),
+                choice: planned, resumes: resumption.resume || !isFirst)
+            return (planned, kept)
+        }
+        guard let begun else { return }
+        let (choice, work) = begun
+        let configuration = calibrated(choice.configuration, for: teacher.configuration)
 
         let report: CompressionReport
         do {
-            func text(of corpus: [CorpusSource]) throws -> CompressionText {
+            func read(_ corpus: [CorpusSource]) throws -> CompressionText {
                 try CompressionText(
                     corpus: corpus, heldOut: heldOut, tokenizer: tokenizer, teacher: teacher, work: work,
                     progress: progress)
             }
-            let givenText = corpus.isEmpty ? nil : try text(of: corpus)
-            try initialize(teacher, configuration, work)
-            if corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
-            let text = try givenText ?? text(of: [CorpusSource(file: work.corpus)])
-            try distill(teacher, configuration, text, validation ?? text.heldOut, tokenizer, work)
+            let text = try group.firstRankFirst("corpus") {
+                let givenText = corpus.isEmpty ? nil : try read(corpus)
+                if isFirst, corpus.isEmpty { try synthesize(teacher, configuration, tokenizer, work) }
+                let text = try givenText ?? read([CorpusSource(file: work.corpus)])
+                if isFirst { try initialize(teacher, configuration, text.training, tokenizer, work) }
+                return text
+            }
+            try distill(teacher, choice, text, validation ?? text.heldOut, tokenizer, work, execution)
+            guard isFirst else { return }
             try pack(work)
             report = try evaluate(
-                teacher, configuration, text, tokenizer, tasks ?? [], work, device: device,
+                teacher, configuration, text, tokenizer, tasks ?? [], work, output: output, device: execution.device,
                 elapsed: ContinuousClock.now - begin)
         } catch {
-            work.removeUnlessBegun(after: error)
+            if isFirst { work.removeUnlessBegun(after: error) }
             throw error
         }
         if json.json {
@@ -145,12 +226,48 @@ struct CompressCommand: ParsableCommand {
         return configuration
     }
 
+    /// The configuration with the calibration that was asked for, or that its budget wants.
+    private func calibrated(
+        _ configuration: DistillationConfiguration, for teacher: ModelConfiguration
+    ) -> DistillationConfiguration {
+        var configuration = configuration
+        let longest = configuration.budget.sequenceLength
+        configuration.calibration =
+            switch calibrate {
+            case .off: nil
+            case .corpus, .text: CalibrationSettings(for: teacher, longestSequence: longest)
+            case nil: CalibrationPolicy.settings(for: configuration, teacher: teacher)
+            }
+        configuration.calibration = configuration.calibration.map(calibration.apply)
+        return configuration
+    }
+
+    /// The text to calibrate on, where it is not the corpus.
+    private var calibrationText: URL? {
+        if case .text(let file) = calibrate { file } else { nil }
+    }
+
     // MARK: Stages, each skipped where an earlier run has finished it
 
     private func initialize(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ work: CompressionWork
+        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ corpus: TrainingCorpus,
+        _ tokenizer: any Tokenizer, _ work: CompressionWork
     ) throws {
         guard !work.has(work.start) else { return }
+        if let settings = configuration.calibration {
+            let own = try calibrationText.map {
+                TrainingCorpus(
+                    try Corpus.tokens(
+                        of: $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize))
+            }
+            _ = try onebit.calibrate(
+                teacher: teacher, text: own ?? corpus,
+                initializer: CalibratedInitializer(
+                    recipe: configuration.start, settings: settings, seed: seed.seed,
+                    execution: Execution(threads: execution.threads.threads)),
+                destination: work.start, overwrite: false, progress: progress)
+            return
+        }
         let meter = progress.meter("init", total: teacher.configuration.parameterCount, unit: "parameters")
         try StudentInitializer(recipe: configuration.start, seed: seed.seed)
             .run(teacher: teacher, destination: work.start) { done, _ in
@@ -166,20 +283,24 @@ struct CompressCommand: ParsableCommand {
     ) throws {
         guard !work.has(work.corpus) else { return }
         try writeCorpus(
-            of: teacher, tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits,
-            threads: execution.threads.threads, to: work.corpus, overwrite: false, resumes: true, progress: progress)
+            of: teacher,
+            by: try CorpusWriter(teacher, threads: execution.threads.threads, device: execution.device.select()),
+            tokenizer: tokenizer, settings: configuration.synthesis, limits: synthesis.limits, to: work.corpus,
+            overwrite: false, resumes: true, progress: progress)
     }
 
     private func distill(
-        _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork
+        _ teacher: Checkpoint, _ choice: RunPlanner.Choice, _ text: CompressionText,
+        _ validation: CompressionText.HeldOut, _ tokenizer: any Tokenizer, _ work: CompressionWork,
+        _ execution: Execution
     ) throws {
         guard !work.has(work.student) else { return }
         var resumption = resumption
         resumption.resume = true  // the identities were compared: what stands there is this run's
         try onebit.distill(
             teacher: teacher, start: try checkpoints.reopen(work.start), corpus: text.training,
-            configuration: configuration, execution: execution.execution, output: work.student, overwrite: false,
+            configuration: choice.configuration, execution: choice.applied(to: execution),
+            output: work.student, overwrite: false,
             resumption: resumption, monitoring: monitoring, heldOut: validation, tokenizer: tokenizer, prompt: prompt,
             progress: progress)
     }
@@ -198,7 +319,8 @@ struct CompressCommand: ParsableCommand {
     /// Measures teacher, start and packed model, and puts the latter in its place with report and card.
     private func evaluate(
         _ teacher: Checkpoint, _ configuration: DistillationConfiguration, _ text: CompressionText,
-        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, device: Device, elapsed: Duration
+        _ tokenizer: any Tokenizer, _ tasks: [LoadedTask], _ work: CompressionWork, output: URL, device: Device,
+        elapsed: Duration
     ) throws -> CompressionReport {
         let report = try CompressionReport.measure(
             teacher: teacher, start: checkpoints.reopen(work.start), packed: checkpoints.reopen(work.packed),
@@ -213,8 +335,8 @@ struct CompressCommand: ParsableCommand {
         try work.finish(
             report: report,
             card: modelCard(
-                teacher: teacher.directory, output: output.output, report: report, heldOut: text.heldOut.loader),
-            output: output.output, overwrite: output.overwrite, keepsWork: keepWork)
+                teacher: teacher.directory, output: output, report: report, heldOut: text.heldOut.loader),
+            output: output, overwrite: overwrite, keepsWork: keepWork)
         return report
     }
 }

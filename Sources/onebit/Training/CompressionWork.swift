@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -16,12 +17,22 @@ struct CompressionWork {
 
     private static let settingsName = "settings.json"
 
+    /// Where the work for an output is kept.
+    static func directory(beside output: URL) -> URL {
+        output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".work")
+    }
+
     /// Makes the directory, or finds it where the compression resumes one.
     ///
+    /// - Parameters:
+    ///   - output: Where the packed model goes.
+    ///   - identity: What is computed.
+    ///   - choice: What was planned; kept for a resumption.
+    ///   - resumes: Whether to go on with what stands there.
     /// - Throws: `TrainingError.workExists(directory:)`, and
     ///   `TrainingError.settingsChanged(directory:key:saved:given:)` where it was started differently.
-    init(beside output: URL, identity: RunIdentity, resumes: Bool) throws {
-        directory = output.deletingLastPathComponent().appending(path: output.lastPathComponent + ".work")
+    init(beside output: URL, identity: RunIdentity, choice: RunPlanner.Choice, resumes: Bool) throws {
+        directory = Self.directory(beside: output)
         let file = directory.appending(path: Self.settingsName)
         let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
         if let contents, !contents.isEmpty {
@@ -40,6 +51,7 @@ struct CompressionWork {
             try StagedDirectory.write(to: directory, overwrite: contents != nil) { staged in
                 try writeAtomically(
                     try JSONEncoder().encode(identity), to: staged.appending(path: Self.settingsName))
+                try RunPlanner.keep(choice, in: staged)
             }
         }
     }
@@ -49,7 +61,7 @@ struct CompressionWork {
 
     /// Removes the directory where a run that ended with `error` has left nothing in it that a resumption could use.
     func removeUnlessBegun(after error: any Error) {
-        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName])
+        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName, RunPlanner.choiceName])
     }
 
     /// Optimizer steps that made the student.
@@ -87,6 +99,17 @@ struct CompressionText {
         let loader: Loader
         /// Nil for documents held out of the corpus.
         let file: URL?
+
+        var text: TokenizedText { TokenizedText(name: name, sequences: [tokens]) }
+
+        /// Hours of training must not end in a text that no model can be judged on.
+        ///
+        /// - Throws: `WindowError`.
+        func requireWindow(of length: Int) throws {
+            guard try WindowPlan(length: length).windowCount(of: text) > 0 else {
+                throw WindowError.textTooShort(text: name, tokens: tokens.count, window: length)
+            }
+        }
     }
 
     /// What the `datasets` library calls the reader of a file; the Hub's cards name data of one's own by it.

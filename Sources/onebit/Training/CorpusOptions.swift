@@ -23,6 +23,15 @@ extension CorpusSource: ExpressibleByArgument, CustomStringConvertible {
 
     public static var defaultCompletionKind: CompletionKind { .file() }
 
+    /// About how many tokens files hold, for a plan before they are read: four bytes of text each, three times as
+    /// many where they are compressed.
+    static func estimatedTokens(_ sources: [CorpusSource]) -> Int {
+        sources.reduce(0) { sum, source in
+            let bytes = (try? source.file.resourceValues(forKeys: [.fileSizeKey]).fileSize) ?? 0
+            return sum + bytes * (source.file.pathExtension == "gz" ? 3 : 1) / 4
+        }
+    }
+
     /// The file's name, and its weight where it has one.
     public var description: String {
         file.lastPathComponent + (weight.map { $0 == $0.rounded() ? "=\(Int($0))" : "=\($0)" } ?? "")

@@ -16,7 +16,8 @@ struct DeviceOptions: ParsableArguments {
     /// The device; to be asked for before any tensor is made. Why `auto` did without an installed driver's devices goes
     /// to standard error.
     func select() throws -> Device {
-        let localRank = ProcessInfo.processInfo.environment["LOCAL_RANK"].flatMap { Int($0) } ?? 0
+        let environment = ProcessInfo.processInfo.environment
+        let localRank = (environment["LOCAL_RANK"] ?? environment["SLURM_LOCALID"]).flatMap { Int($0) } ?? 0
         return try device.select(localRank: localRank) { error in
             StandardStreams.writeError("warning: computing on the CPU. \(error.localizedDescription)\n")
         }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
-import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -20,7 +19,12 @@ struct DistillCommand: ParsableCommand {
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --recipe paper --epochs 50
               onebit distill llama-7b --start start --corpus stories.jsonl=2 --corpus wiki.txt.gz=1 --output student
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --time-budget 2h
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --plan
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
+              onebit distill llama-7b --start start --corpus corpus.jsonl --output student --processes 4
+              torchrun --no-python --nproc-per-node 8 onebit distill llama-7b --start start --corpus corpus.jsonl \
+                --output student
             """
     )
 
@@ -40,6 +44,7 @@ struct DistillCommand: ParsableCommand {
     var recipe = RecipeName.default
 
     @OptionGroup var output: OutputOptions
+    @OptionGroup(title: "Plan") var plan: PlanOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
@@ -51,6 +56,7 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var execution: ExecutionOptions
+    @OptionGroup(title: "Several processes") var distributed: DistributedOptions
     @OptionGroup var progress: ProgressOptions
 
     func validate() throws {
@@ -60,6 +66,11 @@ struct DistillCommand: ParsableCommand {
     }
 
     func run() throws {
+        try distributed.run(execution.execution, isPlan: plan.plan) { try run(with: $0) }
+    }
+
+    private func run(with execution: Execution) throws {
+        let isFirst = execution.group.rank == 0
         let teacher = try checkpoints.open(teacher)
         let start = try checkpoints.reopen(start)
         var configuration = recipe.configuration(for: teacher.configuration, seed: seed.seed)
@@ -71,20 +82,35 @@ struct DistillCommand: ParsableCommand {
             try CompressionText.heldOut(
                 $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize)
         }
+        let progress = progress.ofRank(execution.group.rank)
         do {
-            let tokens = try TokenizedCorpus.open(
-                corpus,
-                encoding: CorpusEncoding(
-                    tokenizer: tokenizer, directory: teacher.directory,
-                    vocabularySize: teacher.configuration.vocabularySize),
-                in: work, progress: progress)
+            // The first rank tokenizes and plans; the others find tokens and plan.
+            let found = try execution.group.firstRankFirst("plan") { () -> (TrainingCorpus, RunPlanner.Choice)? in
+                let tokens = try TokenizedCorpus.open(
+                    corpus,
+                    encoding: CorpusEncoding(
+                        tokenizer: tokenizer, directory: teacher.directory,
+                        vocabularySize: teacher.configuration.vocabularySize),
+                    in: work, progress: progress)
+                var planned = RunPlanner.Work(
+                    configuration: configuration, corpusTokens: tokens.count, isWhole: false, fixed: budget.fixed)
+                planned.processes = plan.plan ? distributed.plannedProcesses : execution.group.size
+                let choice = try RunPlanner(
+                    model: teacher.configuration, teacher: teacher, options: plan, execution: execution,
+                    output: output.output, progress: progress
+                ).begin(planned, directory: work, resumes: resumption.resume || !isFirst)
+                guard let choice else { return nil }
+                if isFirst { try RunPlanner.keep(choice, in: work) }
+                return (tokens, choice)
+            }
+            guard let (tokens, choice) = found else { return }
             try distill(
-                teacher: teacher, start: start, corpus: tokens, configuration: configuration,
-                execution: execution.execution, output: output.output, overwrite: output.overwrite,
+                teacher: teacher, start: start, corpus: tokens, configuration: choice.configuration,
+                execution: choice.applied(to: execution), output: output.output, overwrite: output.overwrite,
                 resumption: resumption, monitoring: monitoring, heldOut: heldOut, tokenizer: tokenizer, prompt: prompt,
                 progress: progress)
         } catch {
-            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            if isFirst { TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [RunPlanner.choiceName]) }
             throw error
         }
     }
@@ -102,13 +128,15 @@ func distill(
     heldOut: CompressionText.HeldOut?, tokenizer: any Tokenizer, prompt: String, progress: ProgressOptions
 ) throws {
     let work = trainingDirectory(of: output)
+    // One process of several speaks, and cleans up.
+    let isFirst = execution.group.rank == 0
+    let progress = progress.ofRank(execution.group.rank)
     let distiller = try Distiller(teacher: teacher, start: start, configuration: configuration, execution: execution)
     let budget = configuration.budget
-    if !progress.quiet { StandardStreams.writeError(distiller.cost(of: budget, corpusTokens: corpus.count)) }
     let validation = try heldOut.flatMap {
         try monitoring.validation(
-            on: TokenizedText(name: $0.name, sequences: [$0.tokens]), file: $0.file, window: budget.sequenceLength,
-            teacher: distiller.evaluatedTeacher, tokenizer: tokenizer, prompt: prompt, progress: progress)
+            on: $0, window: budget.sequenceLength, teacher: distiller.evaluatedTeacher, tokenizer: tokenizer,
+            prompt: prompt, progress: progress)
     }
     let total = budget.steps(corpusTokens: corpus.count) * budget.tokensPerStep
     let meter = progress.meter("distill", total: total, unit: "tokens")
@@ -122,22 +150,7 @@ func distill(
         meter.update(done: event.step * budget.tokensPerStep, note: event.summary)
     }
     meter.finish()
-    if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
-}
-
-extension Distiller {
-    /// What a run will take, printed before it begins.
-    func cost(of budget: TrainingBudget, corpusTokens: Int) -> String {
-        let steps = budget.steps(corpusTokens: corpusTokens)
-        let passes = Double(steps * budget.tokensPerStep) / Double(max(1, corpusTokens))
-        return """
-            distill: \(Quantity.grouped(steps)) steps of \(budget.batchSize) × \(budget.sequenceLength) tokens, \
-            \(Quantity.fixed(passes, digits: 1)) passes over \(Quantity.count(corpusTokens)) tokens; \
-            memory for weights, gradients and moments \(Quantity.bytes(stateBytes)), \
-            each training checkpoint \(Quantity.bytes(checkpointBytes))
-
-            """
-    }
+    if isFirst, FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
 }
 
 extension TrainingEvent {

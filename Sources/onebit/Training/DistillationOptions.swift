@@ -84,6 +84,12 @@ struct BudgetOptions: ParsableArguments {
         if let sequenceLength, sequenceLength < 2 { throw ValidationError("--sequence-length must be 2 or more.") }
     }
 
+    /// Which of them were made.
+    var fixed: TimeBudget.Fixed {
+        TimeBudget.Fixed(
+            steps: steps != nil || epochs != nil, batchSize: batchSize != nil, sequenceLength: sequenceLength != nil)
+    }
+
     /// Puts these choices in place of a preset's.
     func apply(to budget: inout TrainingBudget, of recipe: RecipeName) {
         if let steps { budget.length = .steps(steps) }
@@ -264,7 +270,9 @@ extension TrainingError: CommandLineAdvice {
         case .settingsChanged:
             "Give --resume the options of the first run; to start over with others, delete what it left there."
         case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting: nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting,
+            .ranksDisagree, .directoryNotShared:
+            nil
         }
     }
 }

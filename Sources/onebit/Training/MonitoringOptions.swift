@@ -69,23 +69,24 @@ struct MonitoringOptions: ParsableArguments {
     /// Judges a model on the front of a text; nil where that was not asked for.
     ///
     /// - Parameters:
-    ///   - text: Its tokens.
-    ///   - file: The file that they are from; nil for documents held out of the corpus.
+    ///   - heldOut: The text.
     ///   - window: Tokens per window.
     ///   - teacher: What a student is held against.
     ///   - tokenizer: Makes text of the sample.
     ///   - prompt: What the sample begins with.
     /// - Throws: `WindowError` for a text without one window.
     func validation(
-        on text: TokenizedText, file: URL?, window: Int, teacher: TorchModel?, tokenizer: any Tokenizer, prompt: String,
+        on heldOut: CompressionText.HeldOut, window: Int, teacher: TorchModel?, tokenizer: any Tokenizer,
+        prompt: String,
         progress: ProgressOptions
     ) throws -> TrainingMonitor.Validation? {
         guard let validateEvery else { return nil }
+        try heldOut.requireWindow(of: window)
         let plan = try WindowPlan(length: window, limit: max(1, validationTokens / window))
-        guard plan.windowCount(of: text) > 0 else {
-            throw WindowError.textTooShort(text: text.name, tokens: text.tokenCount, window: window)
-        }
-        return TrainingMonitor.Validation(interval: validateEvery, identity: try identity(file: file)) { step, model in
+        let text = heldOut.text
+        return TrainingMonitor.Validation(
+            interval: validateEvery, identity: try identity(file: heldOut.file)
+        ) { step, model in
             let begin = ContinuousClock.now
             var result =
                 try teacher.map { try Self.compare(model, with: $0, plan, text) } ?? Self.score(model, plan, text)

@@ -3,6 +3,7 @@ import Foundation
 import LanguageModel
 import ModelDescription
 import OneBitTraining
+import Torch
 
 extension Placement: ExpressibleByArgument {}
 
@@ -23,13 +24,13 @@ struct PlanOptions: ParsableArguments {
     var placement: Placement?
 
     @Option(help: ArgumentHelp("With --plan: memory of each accelerator, such as 80GB.", valueName: "bytes"))
-    var deviceMemory: ByteAmount?
+    var deviceMemory: ByteSize?
 
     @Option(help: ArgumentHelp("With --plan: accelerators, of one machine.", valueName: "n"))
     var devices: Int?
 
     @Option(help: ArgumentHelp("With --plan: memory of the machine, such as 256GB.", valueName: "bytes"))
-    var hostMemory: ByteAmount?
+    var hostMemory: ByteSize?
 
     func validate() throws {
         if !plan, deviceMemory != nil || devices != nil || hostMemory != nil {
@@ -40,10 +41,15 @@ struct PlanOptions: ParsableArguments {
         if devices != nil, deviceMemory == nil { throw ValidationError("--devices goes with --device-memory.") }
     }
 
+    /// Whether the machine that is planned for is this one.
+    var isForThisMachine: Bool { deviceMemory == nil && hostMemory == nil }
+
     /// The machine that is planned for: this one, unless another is described.
-    func machine(processes: Int = 1) -> Machine {
+    ///
+    /// - Parameter device: What computes on this one.
+    func machine(processes: Int = 1, device: Device) throws -> Machine {
         Machine(
-            processes: devices ?? processes, deviceBytes: deviceMemory?.bytes,
+            processes: devices ?? processes, deviceBytes: try deviceMemory?.bytes ?? device.memory()?.free,
             hostBytes: hostMemory?.bytes ?? AvailableMemory.bytesAvailable
                 ?? Int(ProcessInfo.processInfo.physicalMemory))
     }
@@ -72,23 +78,6 @@ struct TimeAmount: ExpressibleByArgument {
         }
         guard seconds > 0, seconds.isFinite else { return nil }
         self.seconds = seconds
-    }
-}
-
-/// A number of bytes on the command line: 80GB, 24GiB, 512MB.
-struct ByteAmount: ExpressibleByArgument {
-    let bytes: Int
-
-    init?(argument: String) {
-        guard let match = argument.lowercased().wholeMatch(of: /(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb|kib|mib|gib|tib)/),
-            let number = Double(match.1)
-        else { return nil }
-        let units: [Substring: Double] = [
-            "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 0x1p10, "mib": 0x1p20, "gib": 0x1p30,
-            "tib": 0x1p40,
-        ]
-        guard let unit = units[match.2], number > 0, number * unit < 0x1p62 else { return nil }
-        bytes = Int(number * unit)
     }
 }
 

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
-import OneBitEvaluation
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -116,8 +115,8 @@ struct PretrainCommand: ParsableCommand {
                 let heldOut = try CompressionText.heldOut(
                     $0, tokenizer: source, vocabularySize: configuration.vocabularySize)
                 return try monitoring.validation(
-                    on: TokenizedText(name: heldOut.name, sequences: [heldOut.tokens]), file: $0,
-                    window: budget.sequenceLength, teacher: nil, tokenizer: source, prompt: prompt, progress: progress)
+                    on: heldOut, window: budget.sequenceLength, teacher: nil, tokenizer: source, prompt: prompt,
+                    progress: progress)
             }
             let meter = progress.meter("pretrain", total: steps * budget.tokensPerStep, unit: "tokens")
             try pretrainer.run(

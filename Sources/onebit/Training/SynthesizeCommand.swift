@@ -6,6 +6,7 @@ import OneBitRuntime
 import OneBitTraining
 import TensorFiles
 import Tokenization
+import Torch
 
 struct SynthesizeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -36,12 +37,21 @@ struct SynthesizeCommand: ParsableCommand {
 
     @OptionGroup var synthesis: SynthesisOptions
 
+    @Flag(help: "Measure, print what the run would take, and stop.")
+    var plan = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Time for everything, such as 90m or 2h: the number of samples is chosen to fit.", valueName: "time"))
+    var timeBudget: TimeAmount?
+
     @Flag(help: "Go on where a stopped run left off.")
     var resume = false
 
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var device: DeviceOptions
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
@@ -52,25 +62,70 @@ struct SynthesizeCommand: ParsableCommand {
         try checkpoint.require(.dense)
         var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)
+        let writer = try CorpusWriter(checkpoint, threads: threads.threads, device: device.select())
+        let tokenizer = try loadTokenizer(from: teacher)
+        // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
+        let choice = output.appendingPathExtension("plan.json")
+        if resume, !plan, FileManager.default.fileExists(atPath: choice.path) {
+            settings = try JSONDecoder().decode(SynthesisSettings.self, from: Data(contentsOf: choice))
+        } else if plan || timeBudget != nil {
+            let rate = try CorpusSynthesizer(
+                model: writer.model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits
+            ).measureRate().tokensPerSecond(maximumLength: settings.maximumLength)
+            if let timeBudget {
+                let tokens = timeBudget.seconds * TimeBudget.plannedShare * rate
+                settings.samples = max(1, min(settings.samples, Int(tokens) / settings.maximumLength))
+            }
+            if plan {
+                let expected = settings.samples * settings.maximumLength
+                let stages = StagePlan(
+                    stages: [
+                        StagePlan.Stage(
+                            name: "synthesize", tokens: expected, seconds: Double(expected) / rate,
+                            deviceBytes: RunPlanner.synthesisBytes(checkpoint.configuration),
+                            diskBytes: expected * RunPlanner.corpusBytesPerToken)
+                    ], isAccelerated: false)
+                try StandardStreams.write(stages.text)
+                return
+            }
+            try writeAtomically(JSONEncoder().encode(settings), to: choice)
+        }
         try writeCorpus(
-            of: checkpoint, tokenizer: try loadTokenizer(from: teacher), settings: settings, limits: synthesis.limits,
-            threads: threads.threads, to: output, overwrite: overwrite, resumes: resume, progress: progress)
+            of: checkpoint, by: writer, tokenizer: tokenizer, settings: settings, limits: synthesis.limits,
+            to: output, overwrite: overwrite, resumes: resume, progress: progress)
+        try? FileManager.default.removeItem(at: choice)
+    }
+}
+
+/// The teacher as it writes a corpus: on the CPU by the runtime's decoder, on another device by libtorch.
+struct CorpusWriter {
+    let model: any CausalLanguageModel
+    /// What it computes in, which decides what it writes.
+    let arithmetic: String
+
+    init(_ teacher: Checkpoint, threads: Int?, device: Device) throws {
+        if device == .cpu {
+            let model = try DenseModel(checkpoint: teacher, threads: threads)
+            (self.model, arithmetic) = (model, model.arithmetic.rawValue)
+        } else {
+            model = try TorchModel(checkpoint: teacher, threads: threads, device: device, computeType: .bfloat16)
+            arithmetic = "bfloat16 on \(device.kind.rawValue)"
+        }
     }
 }
 
 /// Writes a corpus with progress; a cancelled run leaves what it has for `--resume`.
 func writeCorpus(
-    of teacher: Checkpoint, tokenizer: any Tokenizer, settings: SynthesisSettings, limits: SynthesisLimits,
-    threads: Int?, to output: URL, overwrite: Bool, resumes: Bool, progress: ProgressOptions
+    of teacher: Checkpoint, by writer: CorpusWriter, tokenizer: any Tokenizer, settings: SynthesisSettings,
+    limits: SynthesisLimits, to output: URL, overwrite: Bool, resumes: Bool, progress: ProgressOptions
 ) throws {
-    let model = try DenseModel(checkpoint: teacher, threads: threads)
     let synthesizer = try CorpusSynthesizer(
-        model: model, tokenizer: tokenizer, settings: settings, teacher: try ContentDigest(of: teacher),
-        arithmetic: model.arithmetic.rawValue, limits: limits)
+        model: writer.model, tokenizer: tokenizer, settings: settings, teacher: try ContentDigest(of: teacher),
+        arithmetic: writer.arithmetic, limits: limits)
     if !progress.quiet {
-        let cache = synthesizer.rows * model.cacheByteCount(positions: settings.maximumLength + 1)
+        let cache = synthesizer.rows * writer.model.cacheByteCount(positions: settings.maximumLength + 1)
         StandardStreams.writeError(
-            "synthesize: \(synthesizer.rows) samples side by side in \(model.arithmetic.rawValue), keys and values of "
+            "synthesize: \(synthesizer.rows) samples side by side in \(writer.arithmetic), keys and values of "
                 + "up to \(Quantity.bytes(cache))\n")
     }
     let meter = progress.meter("synthesize", total: settings.samples * settings.maximumLength, unit: "tokens")

@@ -34,10 +34,8 @@ struct OneBitLayerConformanceTests {
         let upstream = try Tensor.floats(
             try reference.floats("\(matrix).grad_y"), shape: try reference.shape("\(matrix).grad_y"))
         var gradients = try y.gradients(by: [x, product, outputScale, inputScale], upstream: upstream)
-        let latentGradient = try TensorBuffer(copying: #require(gradients[1]))
-        try latentGradient.formLatentGradient(
-            of: latent, inputScale: inputScale, outputScale: outputScale, signGradient: .tanh)
-        gradients[1] = latentGradient.tensor
+        gradients[1] = try formedLatentGradient(
+            of: latent, product: #require(gradients[1]), inputScale: inputScale, outputScale: outputScale, .tanh)
 
         func expectEqual(_ found: Tensor?, _ name: String) throws {
             let found = try #require(found).floats()
@@ -70,4 +68,18 @@ struct OneBitLayerConformanceTests {
             )
         #expect(try relativeError(y.floats(), reference.floats("\(matrix).latent.y_packed")) < 1e-4)
     }
+}
+
+/// dW of a latent matrix as the optimizer forms it of P: the first moment after a step with β₁ = 0.
+func formedLatentGradient(
+    of latent: Tensor, product: Tensor, inputScale: Tensor, outputScale: Tensor, _ signGradient: SignGradient
+) throws -> Tensor {
+    let rows = try AdamWRows(latent)
+    try rows.step(
+        gradient: product,
+        latent: LatentScales(outputScale: outputScale, inputScale: inputScale, signGradient: signGradient),
+        settings: AdamWSettings(
+            step: 1, learningRate: 0, beta1: 0, beta2: 0.98, epsilon: 1e-8, weightDecay: 0, gradientFactor: 1, seed: 0),
+        firstElement: 0)
+    return rows.state[1].tensor
 }

@@ -140,6 +140,76 @@ struct CompressionTests {
         #expect(!contents(".").contains("broken.training"))
     }
 
+    @Test("distill on a mixture, killed at any moment, ends in the best model of an unbroken run, and report shows it")
+    func watched() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        // A file's name may end as a weight does.
+        try Data(String(repeating: "the owl ran home and the cat saw the fox.\n", count: 20).utf8)
+            .write(to: folder.appending(path: "more=1"))
+        func command(to output: String, weight: Int = 2) -> [String] {
+            [
+                "distill", path("teacher"), "--start", path("start"), "--corpus", path("text.jsonl") + "=\(weight)",
+                "--corpus", path("more=1") + "=1", "--output", path(output), "--steps", "30", "--batch-size", "2",
+                "--sequence-length", "16", "--checkpoint-every", "3", "--threads", "1", "--learning-rate", "0.05",
+                "--validate-every", "5", "--validation", path("text.jsonl"), "--validation-tokens", "64", "--keep-best",
+                "--prompt", "the <b>",
+            ]
+        }
+        try await run(["init", path("teacher"), "--output", path("start")])
+        try await run(command(to: "unbroken"))
+        for killedAfter in ["corpus-1.tokens", "step-6", "step-21"] {
+            let saved = path("broken.training/\(killedAfter)")
+            let outcome = try await BuiltCommand.interrupt(command(to: "broken") + ["--resume"], signal: SIGKILL) {
+                FileManager.default.fileExists(atPath: saved)
+            }
+            #expect(outcome.wasKilled)
+        }
+        let other = try await BuiltCommand.run(command(to: "broken", weight: 3) + ["--resume"])
+        #expect(other.exitCode == 1)
+        #expect(other.errors.contains("corpus.1.weight = 2.0, now given 3.0"), "\(other.errors)")
+        try await run(command(to: "broken") + ["--resume"])
+        for file in ["model.safetensors", "training_log.jsonl"] {
+            #expect(
+                try Data(contentsOf: folder.appending(path: "broken/\(file)"))
+                    == Data(contentsOf: folder.appending(path: "unbroken/\(file)")))
+        }
+        #expect(!contents(".").contains("broken.training"))
+        #expect(Set(contents("broken")).isSuperset(of: ["metrics.jsonl", "run.json", "tensorboard"]))
+        #expect(contents("broken/tensorboard").count > 1 && contents("unbroken/tensorboard").count == 1)
+
+        try await run(["report", path("unbroken"), path("broken"), "--output", path("report.html")])
+        let page = try String(contentsOf: folder.appending(path: "report.html"), encoding: .utf8)
+        #expect(page.contains("Validation perplexity") && page.contains("the &lt;b&gt;") && !page.contains("<b>"))
+        let again = try await BuiltCommand.run(["report", path("unbroken"), "--output", path("report.html")])
+        #expect(again.exitCode == 1 && again.errors.contains("--overwrite"))
+        let none = try await BuiltCommand.run(["report", path("none"), "--output", path("other.html")])
+        #expect(none.exitCode == 1 && none.errors.contains("none"))
+        #expect(!contents(".").contains("other.html"))
+    }
+
+    @Test(
+        "compress keeps the metrics beside the packed model; a validation that cannot be made is refused before it is due"
+    )
+    func compressWatched() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func command(_ more: [String]) -> [String] {
+            [
+                "compress", path("teacher"), "--output", path("packed"), "--corpus", path("text.jsonl"), "--steps", "4",
+                "--batch-size", "2", "--sequence-length", "16",
+            ] + more
+        }
+        try Data("{\"text\":\"the\"}\n".utf8).write(to: folder.appending(path: "short.jsonl"))
+        let short = try await BuiltCommand.run(
+            command(["--validate-every", "2", "--validation", path("short.jsonl")]))
+        #expect(short.exitCode == 1 && short.errors.contains("short.jsonl has"), "\(short.errors)")
+        #expect(!contents(".").contains("packed.work"))
+        let alone = try await BuiltCommand.run(command(["--keep-best"]))
+        #expect(alone.exitCode == 64)
+        try await run(command(["--validate-every", "2", "--validation-tokens", "32", "--keep-best"]))
+        #expect(Set(contents("packed")).isSuperset(of: ["metrics.jsonl", "run.json", "tensorboard"]))
+        try await run(["report", path("packed"), "--output", path("report.html")])
+    }
+
     @Test("compress killed in the middle of distillation and resumed packs the bytes of an unbroken run")
     func compressResumed() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }

@@ -48,6 +48,10 @@ public struct OptimizerSettings: Sendable, Hashable, Codable {
     public var weightDecay = 0.01
     /// Largest joint 2-norm of the gradients.
     public var gradientClip = 1.0
+    /// How latent matrices are kept between steps.
+    public var latentStorage = ValueStorage.float32
+    /// How the moments of matrices are kept between steps; those of vectors are float32.
+    public var momentStorage = MomentStorage.float32
 
     public init(learningRates: LearningRates, warmupSteps: Int = 500) {
         self.learningRates = learningRates

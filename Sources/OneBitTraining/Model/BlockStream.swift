@@ -1,6 +1,6 @@
 import Torch
 
-/// A teacher's blocks in their order, for a forward pass on its device.
+/// A model's blocks in their order, for a forward pass on its device.
 ///
 /// Blocks that are kept in host memory come to the device as the pass reaches them: while it computes with one, the next
 /// is copied in a stream of its own. Two of them are on the device at a time.
@@ -23,7 +23,7 @@ final class BlockStream {
         blocks = model.blocks
         device = model.device
         isStreamed = model.streamsBlocks
-        copies = isStreamed ? try .beside(device) : try .current(of: device)
+        copies = isStreamed ? try .copies(of: device) : try .current(of: device)
     }
 
     /// What leaves the next block, of what enters it.

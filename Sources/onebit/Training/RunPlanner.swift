@@ -1,0 +1,222 @@
+import Foundation
+import LanguageModel
+import ModelDescription
+import OneBitRuntime
+import OneBitTraining
+import TensorFiles
+import Tokenization
+
+/// Chooses how a compression or one of its stages runs, and says what it takes before it begins.
+struct RunPlanner {
+    let model: ModelConfiguration
+    /// Nil where a published shape is planned for: then nothing can be measured.
+    let teacher: Checkpoint?
+    let options: PlanOptions
+    let execution: Execution
+    /// Where the run writes; its disk must have room.
+    let output: URL
+    let progress: ProgressOptions
+
+    /// What is to be run.
+    struct Work {
+        var configuration: DistillationConfiguration
+        /// Tokens of a given corpus; nil where the teacher writes it.
+        var corpusTokens: Int?
+        /// Tokens that models are evaluated on; nil without an evaluation.
+        var heldOutTokens: Int?
+        /// Whether the start is made and the student packed too.
+        var isWhole: Bool
+        /// What the user has chosen.
+        var fixed = TimeBudget.Fixed()
+        var synthesisLimits = SynthesisLimits()
+        var processes = 1
+    }
+
+    /// What a run is begun with. Kept beside its work, so that a resumed one computes the same though the machine has
+    /// become faster or slower.
+    struct Choice: Codable {
+        /// What was asked for.
+        var requested: RunIdentity
+        var configuration: DistillationConfiguration
+        var microBatchSize: Int?
+        var placement: Placement
+
+        func applied(to execution: Execution) -> Execution {
+            var execution = execution
+            execution.microBatchSize = microBatchSize
+            execution.placement = placement
+            return execution
+        }
+    }
+
+    static let choiceName = "plan.json"
+
+    /// Plans, and prints what it takes.
+    ///
+    /// - Parameters:
+    ///   - directory: Of the run's work, where the choice of an earlier run is.
+    ///   - resumes: Whether that choice holds.
+    /// - Returns: What to run with; nil where only the plan was asked for, which is printed then.
+    func begin(_ work: Work, directory: URL, resumes: Bool, json: Bool = false) throws -> Choice? {
+        let requested = try RunIdentity(
+            Request(configuration: work.configuration, timeBudget: options.timeBudget?.seconds), inputs: [:])
+        if resumes, !options.plan, let saved = try savedChoice(in: directory) {
+            try requested.requireSame(as: saved.requested, in: directory)
+            return saved
+        }
+        let rates = try measure(work)
+        var work = work
+        if let budget = options.timeBudget, let rates {
+            work.configuration = try TimeBudget(seconds: budget.seconds).fit(
+                work.configuration, model: model, rates: rates, corpusTokens: work.corpusTokens, fixed: work.fixed)
+        }
+        let machine = try options.machine(processes: work.processes, device: execution.device)
+        let request = DistillationPlan.Request(
+            model: model, configuration: work.configuration, teacherElementBytes: teacherElementBytes,
+            placement: options.placement, microBatchSize: execution.microBatchSize, threads: execution.threads)
+        let best = try DistillationPlan.best(request, on: machine)
+        let plan = stages(work, best, rates)
+        if options.plan {
+            try json ? writeJSON(plan) : StandardStreams.write(plan.text)
+            return nil
+        }
+        try requireDisk(plan.diskBytes)
+        if !progress.quiet { StandardStreams.writeError(plan.text + "\n") }
+        return Choice(
+            requested: requested, configuration: work.configuration,
+            microBatchSize: best.isDefaultMicroBatch ? execution.microBatchSize : best.microBatchSize,
+            placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement))
+    }
+
+    private struct Request: Encodable {
+        let configuration: DistillationConfiguration
+        let timeBudget: Double?
+    }
+
+    /// Keeps the choice for a resumption.
+    static func keep(_ choice: Choice, in directory: URL) throws {
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+        try writeAtomically(encoder.encode(choice), to: directory.appending(path: choiceName))
+    }
+
+    private func savedChoice(in directory: URL) throws -> Choice? {
+        let file = directory.appending(path: Self.choiceName)
+        guard FileManager.default.fileExists(atPath: file.path) else { return nil }
+        do {
+            return try JSONDecoder().decode(Choice.self, from: Data(contentsOf: file))
+        } catch {
+            throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "\(Self.choiceName): \(error)")
+        }
+    }
+
+    // MARK: What it takes
+
+    /// What this machine does; nil where another one, or a shape without weights, is planned for.
+    private func measure(_ work: Work) throws -> StageRates? {
+        guard let teacher, options.isForThisMachine else { return nil }
+        let meter = progress.meter("measure", total: work.corpusTokens == nil ? 2 : 1, unit: "stages")
+        let step = try Distiller.measureStep(
+            teacher: teacher, configuration: work.configuration, execution: execution)
+        meter.advance(note: "\(Quantity.rate(1 / step.secondsPerToken)) tokens/s trained")
+        var written: Double?
+        if work.corpusTokens == nil {
+            let writer = try CorpusWriter(teacher, threads: execution.threads, device: execution.device)
+            let synthesizer = try CorpusSynthesizer(
+                model: writer.model, tokenizer: try loadTokenizer(from: teacher.directory),
+                settings: work.configuration.synthesis, limits: work.synthesisLimits)
+            let length = options.timeBudget == nil ? work.configuration.synthesis.maximumLength : 512
+            written = try synthesizer.measureRate().tokensPerSecond(
+                maximumLength: min(length, work.configuration.synthesis.maximumLength))
+            meter.advance(note: "\(Quantity.rate(written ?? 0)) tokens/s written")
+        }
+        meter.finish()
+        // Reading a text takes about a fifth of what training on it takes (2 N of 10 N operations a token); teacher, start
+        // and packed model do it.
+        let evaluation = Double(work.heldOutTokens ?? 0) * step.secondsPerToken * 0.2 * 3
+        let parameters = Double(model.parameterCount)
+        return StageRates(
+            synthesizedTokens: written, trainedTokens: 1 / step.secondsPerToken,
+            optimizerSeconds: step.optimizerSeconds,
+            otherSeconds: evaluation + (work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0)
+        )
+    }
+
+    /// Seconds a parameter, on one slow core.
+    private static let secondsToInitialize = 1e-7
+    private static let secondsToPack = 2e-8
+    /// Bytes that a token takes in a corpus of JSON lines: its text and its id.
+    static let corpusBytesPerToken = 11
+    /// Training checkpoints that are there at a time: two that are kept and one that is being written.
+    private static let checkpointsKept = 3
+
+    private func stages(_ work: Work, _ plan: DistillationPlan, _ rates: StageRates?) -> StagePlan {
+        let configuration = work.configuration
+        let parameters = model.parameterCount
+        let isAccelerated = options.deviceMemory != nil || execution.device.kind == .cuda
+        var stages: [StagePlan.Stage] = []
+        let startBytes = 4 * model.linearWeightCount + teacherElementBytes * (parameters - model.linearWeightCount)
+        if work.isWhole {
+            stages.append(
+                StagePlan.Stage(
+                    name: "init", seconds: rates.map { _ in Double(parameters) * Self.secondsToInitialize },
+                    diskBytes: startBytes))
+        }
+        var corpusTokens = work.corpusTokens
+        if corpusTokens == nil, work.isWhole {
+            let tokens = configuration.synthesis.samples * configuration.synthesis.maximumLength
+            corpusTokens = tokens
+            stages.append(
+                StagePlan.Stage(
+                    name: "synthesize", tokens: tokens,
+                    seconds: rates?.synthesizedTokens.map { Double(tokens) / $0 },
+                    deviceBytes: Self.synthesisBytes(model), diskBytes: tokens * Self.corpusBytesPerToken))
+        }
+        let steps = configuration.budget.steps(corpusTokens: corpusTokens ?? 0)
+        stages.append(
+            StagePlan.Stage(
+                name: "distill", tokens: steps * configuration.budget.tokensPerStep,
+                seconds: rates?.trainingSeconds(configuration.budget, steps: steps),
+                deviceBytes: plan.memory.deviceBytes, hostBytes: plan.hostBytesPerHost,
+                diskBytes: Self.checkpointsKept * plan.checkpointBytes + startBytes))
+        if work.isWhole {
+            let packed = model.linearWeightCount / 8 + 2 * (parameters - model.linearWeightCount)
+            stages.append(
+                StagePlan.Stage(
+                    name: "pack", seconds: rates.map { _ in Double(parameters) * Self.secondsToPack },
+                    diskBytes: 2 * packed))
+            if let tokens = work.heldOutTokens {
+                stages.append(
+                    StagePlan.Stage(
+                        name: "evaluate", tokens: 3 * tokens,
+                        seconds: rates.map { Double(3 * tokens) * 0.2 / $0.trainedTokens }))
+            }
+        }
+        return StagePlan(
+            stages: stages, memory: plan.memory, placement: plan.placement, processes: plan.processes,
+            microBatchSize: plan.microBatchSize, steps: steps, batchSize: configuration.budget.batchSize,
+            sequenceLength: configuration.budget.sequenceLength, isAccelerated: isAccelerated)
+    }
+
+    /// Weights in 16 bits, keys and values of the samples under way, and the rest of the process.
+    static func synthesisBytes(_ model: ModelConfiguration) -> Int {
+        2 * model.parameterCount + max(1 << 30, model.parameterCount) + (128 << 20)
+    }
+
+    private var teacherElementBytes: Int {
+        guard let teacher else { return 2 }
+        let bytes = teacher.tensors.values.map(\.elementType.byteWidth).max() ?? 4
+        return min(4, max(2, bytes))
+    }
+
+    private func requireDisk(_ needed: Int) throws {
+        let parent = output.deletingLastPathComponent()
+        var statistics = statvfs()
+        guard statvfs(parent.path, &statistics) == 0 else { return }
+        let available = Int(clamping: UInt64(statistics.f_bavail) &* UInt64(statistics.f_frsize))
+        guard needed <= available else {
+            throw PlanError.notEnoughDisk(needed: needed, available: available, directory: parent.path)
+        }
+    }
+}
