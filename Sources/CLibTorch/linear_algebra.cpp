@@ -35,6 +35,14 @@ void add_product(at::Tensor sum, const at::Tensor &a, const at::Tensor &b) {
 
 }  // namespace
 
+int lt_square_sum(const lt_tensor *tensor, double *sum) {
+    return guarded_effect([&] {
+        c10::NoGradGuard unrecorded;
+        double norm = at::linalg_vector_norm(tensor->value.to(at::kFloat)).item().toDouble();
+        *sum = norm * norm;
+    });
+}
+
 int lt_add_product(lt_tensor *sum, const lt_tensor *a, const lt_tensor *b) {
     return guarded_effect([&] {
         c10::NoGradGuard unrecorded;

@@ -145,7 +145,8 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
             if (context->needs_input_grad(1)) result[1] = (rows_of_x * u).sum(0, false, at::kFloat);
         }
         if (context->needs_input_grad(2)) result[2] = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
-        if (wants_product) result[3] = onebit::product(rows_of_dy.to(type).t(), rows_of_x);  // becomes of the leaf's type
+        // Becomes of the leaf's type.
+        if (wants_product) result[3] = onebit::product(rows_of_dy.to(type).t(), rows_of_x);
         return result;
     }
 

@@ -13,6 +13,13 @@ extension TensorBuffer {
 }
 
 extension Tensor {
+    /// Σ x² of all elements.
+    public func squareSum() throws -> Double {
+        var sum = 0.0
+        try Self.withHandles([self]) { try check(lt_square_sum($0[0], &sum), "a sum of squares") }
+        return sum
+    }
+
     /// The symmetric matrix that has the lower triangle of this one, with more on its diagonal.
     ///
     /// - Parameter damping: What is added, as a part of the diagonal's mean; where that is 0, 1 is added.

@@ -231,7 +231,7 @@ struct BlockScheduleTests {
         for (place, gradient) in expected.gradients where student.parameters[place].group == .latent {
             let half = try #require(found.gradients[place]).tensor
             #expect(half.dtype == .float32)
-            let difference = try Tensor.jointNorm([try half - gradient.tensor]) / Tensor.jointNorm([gradient.tensor])
+            let difference = try jointNorm([try half - gradient.tensor]) / jointNorm([gradient.tensor])
             #expect(difference < 0.1, "\(student.parameters[place].name): \(difference)")
         }
     }

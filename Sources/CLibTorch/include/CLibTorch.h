@@ -268,6 +268,8 @@ lt_tensor *lt_argmax(const lt_tensor *logits);
 
 // MARK: Linear algebra, float32
 
+/// Σ x² of all elements.
+int lt_square_sum(const lt_tensor *tensor, double *sum);
 /// Adds aᵀ b of a [rows, m] and b [rows, n] to `sum` [m, n].
 int lt_add_product(lt_tensor *sum, const lt_tensor *a, const lt_tensor *b);
 /// Adds the lower triangle of xᵀ x of x [rows, n] to `gram` [n, n]; what lies above it becomes anything.

@@ -424,17 +424,15 @@ struct Attention: Sendable {
     let queryNorm: Norm?
     let keyNorm: Norm?
 
-    /// - Parameter observe: Receives queries [B, H, T, D] and keys [B, K, T, D] as they meet.
-    func callAsFunction(
-        _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
-    ) throws -> Tensor {
+    /// Receives queries [B, H, T, D] and keys [B, K, T, D] as they meet.
+    typealias Observer = (_ queries: Tensor, _ keys: Tensor) -> Void
+
+    func callAsFunction(_ x: Tensor, at positions: TokenPositions, observe: Observer? = nil) throws -> Tensor {
         try output(context(of: x, at: positions, observe: observe))
     }
 
     /// What the output layer reads: the values that each head sees, weighted, [B, T, H·D].
-    func context(
-        of x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
-    ) throws -> Tensor {
+    func context(of x: Tensor, at positions: TokenPositions, observe: Observer? = nil) throws -> Tensor {
         let shape = x.shape
         func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
             try projected.reshaped([shape[0], shape[1], count, headSize])
@@ -544,9 +542,8 @@ struct TransformerBlock: Sendable {
     /// Places of its parameters among the model's; none for a block by itself.
     var parameters = 0..<0
 
-    /// - Parameter observe: Receives queries and keys, as ``Attention`` gives them.
     func callAsFunction(
-        _ x: Tensor, at positions: TokenPositions, observe: ((_ queries: Tensor, _ keys: Tensor) -> Void)? = nil
+        _ x: Tensor, at positions: TokenPositions, observe: Attention.Observer? = nil
     ) throws -> Tensor {
         let x = try sum(x, attention(input(x, attentionNorm), at: positions, observe: observe), attentionNorm)
         return try sum(x, mlp(input(x, mlpNorm)), mlpNorm)

@@ -127,7 +127,7 @@ struct SmolLM2ConformanceTests {
         let expected = reference.wikitext2
         let text = try EvaluationText(file: SharedData.url(expected.file), format: .wikitext)
         let tokens = try text.joined(tokenizer: tokenizer, beginOfSequence: nil, placement: .front)
-        let plan = WindowPlan(length: expected.window, limit: expected.meanNllPerWindow.count)
+        let plan = try WindowPlan(length: expected.window, limit: expected.meanNllPerWindow.count)
         let found = try Perplexity(plan).evaluate(model, text: tokens)
         #expect(abs(found.perplexity / expected.perplexity - 1) < 1e-4)
     }
