@@ -374,7 +374,7 @@ struct CompressionTests {
 }
 
 /// A teacher that is pretrained once for the suite.
-private actor Teacher {
+actor Teacher {
     static let shared = Teacher()
     private var made: Task<URL, any Error>?
 
