@@ -124,7 +124,7 @@ final class KeyValuePool {
             let new = try TensorBuffer(
                 [sequences.count, configuration.keyValueHeadCount, larger, configuration.headSize],
                 dtype: model.computeType, device: model.device)
-            // What is masked must be finite: nothing times NaN is no nothing.
+            // A masked position has the weight 0, and 0 · NaN is NaN: memory of any value will not do.
             try new.write(
                 .zeros(
                     [sequences.count, configuration.keyValueHeadCount, larger - kept, configuration.headSize],
@@ -133,13 +133,13 @@ final class KeyValuePool {
             return new
         }
         for layer in 0..<configuration.layerCount {
-            let newKeys = try buffer(keys.isEmpty ? nil : keys[layer])
-            let newValues = try buffer(values.isEmpty ? nil : values[layer])
-            if keys.count <= layer {
+            let newKeys = try buffer(layer < keys.count ? keys[layer] : nil)
+            let newValues = try buffer(layer < values.count ? values[layer] : nil)
+            if layer < keys.count {
+                (keys[layer], values[layer]) = (newKeys, newValues)
+            } else {
                 keys.append(newKeys)
                 values.append(newValues)
-            } else {
-                (keys[layer], values[layer]) = (newKeys, newValues)
             }
         }
         allocated = larger
