@@ -28,8 +28,7 @@ struct LayerStatistics {
         for (index, output) in outputs.enumerated() {
             try checkCancellation()
             try cross[index].addProduct(output, inputs)
-            let norm = try Tensor.jointNorm([output])
-            energies[index] += norm * norm
+            energies[index] += try (output * output).sum().item()
         }
     }
 
@@ -53,11 +52,9 @@ struct LayerStatistics {
             }
             guard let factor = try gram.upperFactor() else { continue }
             return try zip(weights, zip(cross, energies)).map { weight, sums in
-                let norm = try Tensor.jointNorm([weight])
-                let cross = try sums.0.tensor + weight * lambda
-                return LayerFit(
-                    gram: gram, factor: factor, cross: cross, teacherWeight: weight,
-                    energy: sums.1 + lambda * norm * norm)
+                LayerFit(
+                    gram: gram, factor: factor, cross: try sums.0.tensor + weight * lambda, teacherWeight: weight,
+                    energy: sums.1 + lambda * (try (weight * weight).sum().item()))
             }
         }
         throw CalibrationError.singular(directory: group.directory, layer: group.layers[0].name)
