@@ -44,10 +44,6 @@ public struct Distiller {
     /// The teacher, to be compared with; its weights are in memory once.
     public var evaluatedTeacher: TorchModel { TorchModel(teacher, threads: execution.threads) }
 
-    /// Bytes of teacher, student, gradients and AdamW's moments, all float32. Activations come on top, and another copy of
-    /// the gradients for each further worker of a small model.
-    public var stateBytes: Int { 4 * (teacher.parameterCount + 4 * student.parameterCount) }
-
     /// Bytes of one training checkpoint: trained weights and both moments.
     public var checkpointBytes: Int {
         let trained = student.parameters.filter { configuration.optimizer.learningRates[$0.group] > 0 }
