@@ -179,6 +179,10 @@ onebit_nccl_backend_function *onebit::find_nccl_backend() {
     return found<onebit_nccl_backend_function>(library, ONEBIT_NCCL_BACKEND);
 }
 
+int lt_find_nccl(void) {
+    return guarded_effect([] { onebit::find_nccl_backend(); });
+}
+
 // MARK: Memory
 
 int lt_device_memory(lt_device device, lt_memory *memory) {

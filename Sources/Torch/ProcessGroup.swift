@@ -50,13 +50,16 @@ public final class ProcessGroup: Sendable {
         precondition(0..<size ~= rank, "rank \(rank) of \(size)")
         (self.rank, self.size, self.limit, self.store) = (rank, size, limit, store)
         self.prefix = "onebit/\(prefix)/"
+        let needsNCCL = device.kind == .cuda && size > 1
+        // Before the ranks meet, so that each of them says it.
+        if needsNCCL, lt_find_nccl() != 0 { throw ProcessGroupError.nccl(reason: String(cString: lt_last_error())) }
         try Self.meet(
             store: store, prefix: self.prefix, rank: rank, size: size, limit: limit, whileMeeting: whileMeeting)
         let interface = ProcessInfo.processInfo.environment["GLOO_SOCKET_IFNAME"]
         handle = lt_group_gloo(
             store.handle, self.prefix + "gloo", host, interface, Int32(rank), Int32(size), limit.milliseconds)
         guard let handle else { throw ProcessGroupError.last(in: "connecting the ranks") }
-        guard device.kind == .cuda, size > 1 else { return }
+        guard needsNCCL else { return }
         guard
             lt_group_add_nccl(
                 handle, store.handle, self.prefix + "nccl", Int32(rank), Int32(size), limit.milliseconds) == 0

@@ -390,9 +390,11 @@ int lt_reach(const char *host, int port, int milliseconds);
 /// both may be NULL. `milliseconds` is the limit of the joining and of each collective.
 lt_group *lt_group_gloo(const lt_store *store, const char *prefix, const char *host, const char *interface, int rank,
                         int size, int milliseconds);
-/// Waits for the collectives under way.
+/// Whether the library of NCCL's part of a group is there and fits.
+int lt_find_nccl(void);
 /// Gives the group NCCL for tensors of CUDA devices, at the same store. After `lt_use_cuda_device`.
 int lt_group_add_nccl(lt_group *group, const lt_store *store, const char *prefix, int rank, int size, int milliseconds);
+/// Waits for the collectives under way.
 void lt_group_release(lt_group *group);
 /// Σ over the ranks, in place.
 lt_work *lt_start_all_reduce(const lt_group *group, lt_tensor *tensor);
