@@ -23,7 +23,7 @@ struct HeadSums {
     at::Tensor divergence, cross_entropy;
 };
 
-/// Replaces the student's logits s of some rows by the loss's gradient:
+/// The loss's gradient by the student's logits s of some rows:
 ///   a KL(p_t ‖ p_s) − b log p_s[target]        gradient by s:  a (p_s − p_t) + b (p_s − onehot(target))
 /// with a = settings.divergence_weight and b = settings.cross_entropy_weight; rows without a target (−1) have no second
 /// term. `teacher` is undefined where there is no first.
@@ -51,19 +51,7 @@ at::Tensor loss_gradient(const at::Tensor &student, const at::Tensor &teacher, c
     return gradient.add_(log_s.exp_(), weight_s);
 }
 
-/// A few rows at a time, so that what lies between stays small.
-at::Tensor by_tensors(const at::Tensor &student, const at::Tensor &teacher, const at::Tensor &targets,
-                      lt_head_loss_settings settings, HeadSums &sums) {
-    int64_t few = std::max<int64_t>(1, (1 << 20) / student.size(1));
-    for (int64_t first = 0; first < student.size(0); first += few) {
-        int64_t some = std::min(few, student.size(0) - first);
-        auto part = [&](const at::Tensor &whole) { return whole.defined() ? whole.narrow(0, first, some) : whole; };
-        part(student).copy_(loss_gradient(part(student), part(teacher), part(targets), settings, sums));
-    }
-    return student;
-}
-
-/// The same on the CPU.
+/// The same of CPU tensors.
 at::Tensor by_rows(const at::Tensor &student, const at::Tensor &teacher, const at::Tensor &targets,
                    lt_head_loss_settings settings, HeadSums &sums) {
     at::Tensor s = onebit::plain_floats(student), t, tokens;
@@ -120,7 +108,8 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
             }
             at::Tensor own_targets = targets ? targets->value.narrow(0, row, count) : at::Tensor();
             at::Tensor gradient = student.is_cpu() ? by_rows(student, teacher, own_targets, settings, sums)
-                                                   : by_tensors(student, teacher, own_targets, settings, sums);
+                                                   : loss_gradient(student, teacher, own_targets, settings, sums);
+            gradient = gradient.to(type);
             input_gradient.narrow(0, row, count).copy_(onebit::product(gradient, weight));
             if (settings.wants_head_gradient) {
                 at::Tensor added = onebit::product(gradient.t(), part);

@@ -14,6 +14,10 @@ std::optional<c10::OperatorHandle> find_onednn_product() {
 }  // namespace
 
 at::Tensor onebit::product_transposed(const at::Tensor &a, const at::Tensor &b) {
+    // A CPU multiplies 16-bit floats of this type one by one.
+    if (a.is_cpu() && a.scalar_type() == at::kHalf) {
+        return product_transposed(a.to(at::kFloat), b.to(at::kFloat)).to(at::kHalf);
+    }
     static const std::optional<c10::OperatorHandle> onednn = find_onednn_product();
     // A few rows are the reading of a matrix, which oneDNN would copy first.
     constexpr int64_t few_rows = 32;

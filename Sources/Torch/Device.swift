@@ -14,7 +14,7 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
 
     public static let cpu = Device(kind: .cpu, index: 0)
     public static let meta = Device(kind: .meta, index: 0)
-    /// A CUDA device; one that ``DeviceRequest/select(localRank:)`` has given.
+    /// A CUDA device; one that ``DeviceRequest/select(localRank:explain:)`` has given.
     public static func cuda(_ index: Int) -> Device { Device(kind: .cuda, index: index) }
 
     public var description: String { kind == .cuda ? "cuda:\(index)" : kind.rawValue }

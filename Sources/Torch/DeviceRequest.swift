@@ -140,9 +140,9 @@ public enum CUDALibrary {
     /// The libraries of the PyTorch that `python3` would import, without importing it.
     private static func installedPyTorch(environment: [String: String]) -> URL? {
         let script = """
-            import importlib.util, os
-            found = importlib.util.find_spec("torch")
-            print(os.path.join(os.path.dirname(found.origin), "lib") if found and found.origin else "")
+            from importlib.util import find_spec
+            found = find_spec("torch")
+            print(found.origin or "" if found else "")
             """
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
@@ -156,7 +156,8 @@ public enum CUDALibrary {
         let data = output.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()
         let path = String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
-        return process.terminationStatus == 0 && path.hasPrefix("/") ? URL(filePath: path) : nil
+        guard process.terminationStatus == 0, path.hasPrefix("/") else { return nil }
+        return URL(filePath: path).deletingLastPathComponent().appending(path: "lib")
     }
 
     /// The version of the libtorch that a library is part of, as the files beside it say: `version.py` in an installed

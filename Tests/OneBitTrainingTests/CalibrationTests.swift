@@ -10,7 +10,7 @@ import Torch
 
 @Suite("A calibrated start")
 struct CalibrationTests {
-    private static let text = TrainingCorpus(TinyModels.tokens)
+    private static let text = TrainingCorpus(TinyModels.ids)
 
     private static func initializer(
         _ teacher: ModelConfiguration, recipe: StartRecipe = .standard,
@@ -32,7 +32,7 @@ struct CalibrationTests {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             try configuration.jsonData(quantization: nil).write(to: directory.appending(path: "config.json"))
             try Pretrainer(configuration: configuration, elementType: .float32, seed: 5).run(
-                tokens: TrainingCorpus(TinyModels.tokens), configuration: TinyModels.pretraining(steps: 60),
+                tokens: TrainingCorpus(TinyModels.ids), configuration: TinyModels.pretraining(steps: 60),
                 into: directory, checkpoints: nil, observe: { _ in })
             teacher = try Checkpoint(directory: directory)
         }
@@ -144,7 +144,7 @@ struct CalibrationTests {
     func fewTokens() throws {
         let work = try Work(TinyModels.configuration())
         let reports = try Self.initializer(work.teacher.configuration) { $0.tokens = 8 }.run(
-            teacher: work.teacher, text: TrainingCorpus(Array(TinyModels.tokens.prefix(8))),
+            teacher: work.teacher, text: TrainingCorpus(Array(TinyModels.ids.prefix(8))),
             destination: work.url("start"))
         #expect(reports.allSatisfy { $0.relativeError.isFinite })
     }
@@ -166,7 +166,7 @@ struct CalibrationTests {
         refused(CalibrationError.unitScales, Self.initializer(teacher, recipe: copy))
         refused(
             TrainingError.corpusTooShort(tokens: 7, segment: 8), Self.initializer(teacher),
-            text: TrainingCorpus(Array(TinyModels.tokens.prefix(7))))
+            text: TrainingCorpus(Array(TinyModels.ids.prefix(7))))
         refused(
             TrainingError.invalidSetting(
                 name: "sequence length", value: "33", expected: "2 to the model's 32 positions"),

@@ -127,22 +127,4 @@ struct DevicePassTests {
     func llama7B(computeType: DType) throws {
         try expectPass(ModelConfiguration(shape: "llama-7b"), batch: 4, length: 2048, computeType: computeType)
     }
-
-    @Test("A decoding step makes all of its tensors on the model's device", arguments: FamilyDistillationTests.families)
-    func decoding(family: FamilyDistillationTests.Family) throws {
-        let model = try model(family.configuration(), oneBit: nil, computeType: .bfloat16)
-        try withoutGradient {
-            let cache = try model.makeCache(capacity: 16)
-            for length in [8, 1] {
-                let tokens = try Tensor.integers(
-                    [Int](repeating: 1, count: length), shape: [1, length], device: .meta)
-                let slice = DecodingSlice(cache: cache, rows: 0..<length, sequenceLength: cache.length + length)
-                let x = try model.residual(tokens, at: model.positions(of: [slice]))
-                let logits = try model.logits(of: model.headInput(x))
-                cache.advance(by: length)
-                #expect(logits.device == .meta)
-                #expect(logits.shape == [1, length, model.configuration.vocabularySize])
-            }
-        }
-    }
 }

@@ -53,9 +53,9 @@ struct LayerStatistics {
             guard let factor = try gram.upperFactor() else { continue }
             return try zip(weights, zip(cross, energies)).map { weight, sums in
                 let cross = try sums.0.tensor + weight * lambda
-                return LayerFit(
+                return try LayerFit(
                     gram: gram, factor: factor, cross: cross, teacherWeight: weight,
-                    energy: sums.1 + lambda * weight.squareSum())
+                    energy: sums.1 + lambda * (try weight.squareSum()))
             }
         }
         throw CalibrationError.singular(directory: group.directory, layer: group.layers[0].name)

@@ -16,9 +16,7 @@ struct DeviceOptionTests {
 
     /// The folder `torch` of an installed PyTorch with CUDA's libraries.
     private static let installedTorch: String? = {
-        let candidates = [
-            ProcessInfo.processInfo.environment["ONEBIT_TEST_CUDA_TORCH"], "../deps-cuda/torch", ".deps/torch",
-        ]
+        let candidates = [ProcessInfo.processInfo.environment["ONEBIT_TEST_CUDA_TORCH"], ".deps/torch"]
         return candidates.compactMap(\.self).first {
             FileManager.default.fileExists(atPath: $0 + "/lib/libtorch_cuda.so")
         }
