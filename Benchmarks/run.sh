@@ -18,7 +18,7 @@ for round in 1 2 3; do
         --sequence-length 256 --threads 2 2>&1 | grep -E 'peak|distill: [0-9,]+ tokens' | sed 's/^distill/  onebit distill/'
     if [ -n "${PYTHON:-}" ]; then
         printf '  PyTorch, default recipe: '
-        "$PYTHON" Benchmarks/peers/distill_pytorch.py "$teacher" --steps 20 --no-layer-norm --train-everything 2>/dev/null
+        "$PYTHON" Benchmarks/peers/distill_pytorch.py "$teacher" --steps 20 --recipe default 2>/dev/null
         printf '  PyTorch, paper recipe: '
         "$PYTHON" Benchmarks/peers/distill_pytorch.py "$teacher" --steps 20 2>/dev/null
     fi

@@ -22,7 +22,7 @@ struct CalibrationTests {
     }
 
     /// A folder with a teacher that knows a little.
-    private struct Work: ~Copyable {
+    private final class Work {
         let folder: URL
         let teacher: Checkpoint
 

@@ -131,7 +131,9 @@ public final class Transformer: Sendable {
     func with(_ values: [ParameterValue]) throws -> Transformer {
         precondition(values.count == parameters.count, "\(values.count) values for \(parameters.count) parameters")
         var index = 0
-        return try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) { _, _ in
+        return try Transformer(
+            configuration: configuration, oneBit: oneBit, positionTables: positionTables, streamsBlocks: streamsBlocks
+        ) { _, _ in
             defer { index += 1 }
             return (values[index], nil)
         }
@@ -143,8 +145,9 @@ public final class Transformer: Sendable {
     /// - Returns: The model, and by parameter its leaf: of a sign matrix, one whose gradient is P = dYᵀ X.
     func recordingGradients(of trained: Set<Int>) throws -> (model: Transformer, leaves: [Tensor?]) {
         var leaves: [Tensor?] = []
-        let model = try Transformer(configuration: configuration, oneBit: oneBit, positionTables: positionTables) {
-            [parameters, productType] _, _ in
+        let model = try Transformer(
+            configuration: configuration, oneBit: oneBit, positionTables: positionTables, streamsBlocks: streamsBlocks
+        ) { [parameters, productType] _, _ in
             let value = parameters[leaves.count].value
             let leaf = trained.contains(leaves.count) ? try value.leaf(productType: productType) : nil
             leaves.append(leaf)

@@ -116,6 +116,21 @@ struct CompressionTests {
         #expect(report.contains("\"hellaswag\"") && report.contains("\"acc_norm\""))
     }
 
+    @Test("init --calibrate says what it takes and how well the layers fit; a LayerNorm behind them is refused")
+    func calibrate() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let calibration = ["--calibrate", path("text.jsonl"), "--calibration-sequence-length", "16", "--block-wise", "2"]
+        let outcome = try await BuiltCommand.run(
+            ["init", path("teacher"), "--output", path("start"), "--threads", "1"] + calibration)
+        #expect(outcome.exitCode == 0, "\(outcome.errors)")
+        #expect(outcome.output.contains("14 one-bit layers; error on the text"))
+        #expect(outcome.errors.contains("calibrate: ") && outcome.errors.contains("memory"))
+        let refused = try await BuiltCommand.run(
+            ["init", path("teacher"), "--output", path("paper"), "--recipe", "paper"] + calibration)
+        #expect(refused.exitCode == 1 && refused.errors.contains("--post-layernorm off"), "\(refused.errors)")
+        #expect(!contents(".").contains { $0.contains("paper") })
+    }
+
     @Test("distill killed with SIGKILL at any moment and resumed ends in the bytes of an unbroken run")
     func killAndResume() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -374,7 +389,7 @@ struct CompressionTests {
 }
 
 /// A teacher that is pretrained once for the suite.
-private actor Teacher {
+actor Teacher {
     static let shared = Teacher()
     private var made: Task<URL, any Error>?
 
