@@ -7,14 +7,13 @@ import Torch
 struct ShardFile: Sendable {
     private let name: String
     private let metadata: [String: String]
-    /// Copies: the optimizer goes on.
+    /// The optimizer's own storage, which it must not change before it is read.
     private let tensors: [(description: TensorDescription, tensor: Tensor)]
 
-    /// Copies the state.
-    init(rank: Int, of size: Int, parameters: [TrainedParameter], state: [ShardedOptimizer.StateRows]) throws {
+    init(rank: Int, of size: Int, parameters: [TrainedParameter], state: [ShardedOptimizer.StateRows]) {
         name = Self.name(rank, of: size)
         var metadata: [String: String] = [:]
-        tensors = try state.filter { $0.tensor.elementCount > 0 }.map { part in
+        tensors = state.filter { $0.tensor.elementCount > 0 }.map { part in
             let parameter = parameters[part.parameter]
             metadata[parameter.name] = String(part.rows.lowerBound)
             let dtype = part.tensor.dtype
@@ -30,12 +29,14 @@ struct ShardFile: Sendable {
         return "rank-\(fiveDigits(rank))-of-\(fiveDigits(size)).safetensors"
     }
 
+    /// - Parameter didRead: Called once the state may change again.
     /// - Throws: `FileError`.
-    func write(to directory: URL) throws {
+    func write(to directory: URL, didRead: () -> Void) throws {
         try SafetensorsFile.write(
             to: directory.appending(path: name), tensors: tensors.map(\.description), metadata: metadata
         ) { index, body in
             try tensors[index].tensor.withUnsafeBytes(body)
+            if index == tensors.count - 1 { didRead() }
         }
     }
 }

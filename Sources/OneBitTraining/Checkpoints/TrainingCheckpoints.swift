@@ -137,19 +137,19 @@ final class TrainingCheckpoints {
 
     /// Starts to save the state after `step`, also where the task is cancelled: that is when it is needed.
     ///
-    /// The state is copied before this returns, and written while the next steps are made. A save that is still under way is
-    /// waited for first.
+    /// The state is written while the next step's gradients are computed, and not copied: before the optimizer moves,
+    /// ``finishReading()`` waits until it is read. A save that is still under way is waited for first.
     ///
     /// - Throws: What the save before threw.
     func save(step: Int, optimizer: ShardedOptimizer) throws {
         try finishSaving()
-        let file = try ShardFile(
-            rank: group.rank, of: group.size, parameters: optimizer.parameters, state: optimizer.state())
+        let file = ShardFile(
+            rank: group.rank, of: group.size, parameters: optimizer.parameters, state: try optimizer.state())
         let state = try JSONEncoder.sorted.encode(State(identity: identity, step: step, files: group.size))
         let (destination, directory, group, best) = (url(of: step), directory, group, best?.step)
         try events?.synchronize()
-        writing = BackgroundWork {
-            try Self.write(file, state: state, to: destination, group)
+        writing = BackgroundWork { didRead in
+            try Self.write(file, state: state, to: destination, group, didRead: didRead)
             guard group.rank == 0 else { return }
             try Self.removeOld(in: directory, besides: best)
         }
@@ -183,6 +183,9 @@ final class TrainingCheckpoints {
         }
     }
 
+    /// Waits until the save that is under way has read the state.
+    func finishReading() { writing?.waitUntilRead() }
+
     /// Throws what a save that has ended threw; does not wait.
     func checkSaving() throws { if let writing, writing.isFinished { try finishSaving() } }
 
@@ -194,18 +197,20 @@ final class TrainingCheckpoints {
     }
 
     /// The first rank makes the directory, all write into it, and the first gives it its name.
-    private static func write(_ file: ShardFile, state: Data, to destination: URL, _ group: ProcessGroup) throws {
+    private static func write(
+        _ file: ShardFile, state: Data, to destination: URL, _ group: ProcessGroup, didRead: () -> Void
+    ) throws {
         let name = "checkpoint/\(destination.lastPathComponent)"
         do {
             guard group.rank == 0 else {
                 let staged = destination.deletingLastPathComponent()
                     .appending(path: try group.receive("\(name)/directory"))
-                try file.write(to: staged)
+                try file.write(to: staged, didRead: didRead)
                 return try group.barrier(name)
             }
             try StagedDirectory.write(to: destination, overwrite: true) { staged in
                 try group.send(staged.lastPathComponent, as: "\(name)/directory")
-                try file.write(to: staged)
+                try file.write(to: staged, didRead: didRead)
                 try writeAtomically(state, to: staged.appending(path: "state.json"))
                 try group.barrier(name)
             }
@@ -239,13 +244,22 @@ final class TrainingCheckpoints {
 private final class BackgroundWork: @unchecked Sendable {
     // Proof of Sendable: the result is written before the semaphore is signalled and read after it was waited for.
     private var result = Result<Void, any Error>.success(())
+    private let read = DispatchSemaphore(value: 0)
     private let done = DispatchSemaphore(value: 0)
 
-    init(_ body: @escaping @Sendable () throws -> Void) {
+    /// - Parameter body: Takes what to call once it has read what others want to change.
+    init(_ body: @escaping @Sendable (_ didRead: () -> Void) throws -> Void) {
         Thread.detachNewThread {
-            self.result = Result { try body() }
+            self.result = Result { try body { self.read.signal() } }
+            // Also where it failed before.
+            self.read.signal()
             self.done.signal()
         }
+    }
+
+    func waitUntilRead() {
+        read.wait()
+        read.signal()
     }
 
     var isFinished: Bool {

@@ -163,6 +163,18 @@ struct ParameterCounts {
 }
 
 extension DistillationConfiguration {
-    var storageBytes: DistillationMemory.StorageBytes { .init(latent: 4, moment: 4, gradient: 4) }
-    mutating func useSmallestStorage() {}
+    /// Sums of gradients are float32 whatever the rest is.
+    var storageBytes: DistillationMemory.StorageBytes {
+        func bytes(_ dtype: DType) -> Double { Double(dtype.byteWidth) }
+        // A scale of four bytes for each block of 8-bit moments.
+        let scale = optimizer.momentStorage == .blocks ? 4 / Double(MomentStorage.blockSize) : 0
+        return .init(
+            latent: bytes(optimizer.latentStorage.dtype), moment: bytes(optimizer.momentStorage.dtype) + scale,
+            gradient: 4)
+    }
+
+    mutating func useSmallestStorage() {
+        optimizer.latentStorage = .bfloat16
+        optimizer.momentStorage = .blocks
+    }
 }

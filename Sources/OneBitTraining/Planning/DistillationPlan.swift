@@ -126,8 +126,9 @@ extension DistillationPlan {
                     + Double(counts.trainedLatents + counts.trainedFloats) * 2 * stored.moment),
             hostBytesPerHost: isAccelerated
                 ? memory.hostBytes * min(machine.processes, machine.processesPerHost) : 0,
-            isDefaultMicroBatch: batches == Execution().microBatches(
-                of: configuration.budget.batchSize, sequenceLength: configuration.budget.sequenceLength))
+            isDefaultMicroBatch: batches
+                == Execution().microBatches(
+                    of: configuration.budget.batchSize, sequenceLength: configuration.budget.sequenceLength))
     }
 
     /// Bytes beyond what the machine has, on the device or the host; zero or less where it fits.

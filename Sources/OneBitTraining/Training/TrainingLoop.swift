@@ -166,7 +166,8 @@ final class TrainingLoop {
                 while events.count < steps {
                     let begin = ContinuousClock.now
                     let (event, optimized) = try step(
-                        events.count + 1, lossScale: precision.lossScale(after: events))
+                        events.count + 1, lossScale: precision.lossScale(after: events),
+                        beforeMoving: { checkpoints?.finishReading() })
                     events.append(event)
                     group.open(step: events.count + 1)
                     try checkpoints?.append(event)
@@ -259,13 +260,16 @@ final class TrainingLoop {
     }
 
     /// Makes a step. Where a gradient overflows float16, the step is tried again with a smaller loss scale.
+    ///
+    /// - Parameter beforeMoving: Waits until nobody reads the optimizer's state.
     private func step(
-        _ number: Int, lossScale: Double
+        _ number: Int, lossScale: Double, beforeMoving: () -> Void
     ) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
         let own = try gradients(of: model, step: number, scale: lossScale)
         let factor = rates.factor(at: number)
         setOperationThreads(collective.threadsPerWorker)
+        phases.measure(.checkpoint, beforeMoving)
         let made = try phases.measure(.optimizer) {
             try optimizer.step(number, factor: factor, gradientScale: lossScale, summing: own) {
                 try model.parameters[$0].value.numbers()
@@ -280,7 +284,10 @@ final class TrainingLoop {
                 step: number, quantity: infinite.isEmpty ? "the loss" : "the loss (\(infinite))")
         }
         guard made.gradientNorm.isFinite else {
-            if lossScale > 1 { return try step(number, lossScale: max(1, lossScale / 4)) }
+            if lossScale > 1 {
+                execution.group.open(step: number)
+                return try step(number, lossScale: max(1, lossScale / 4), beforeMoving: beforeMoving)
+            }
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }
         let event = TrainingEvent(

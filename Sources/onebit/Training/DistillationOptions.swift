@@ -6,6 +6,8 @@ import SignDecomposition
 import Torch
 
 extension SignGradient: ExpressibleByArgument {}
+extension ValueStorage: ExpressibleByArgument {}
+extension MomentStorage: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
 extension SignProducts: ExpressibleByArgument {}
 extension SynthesisSettings.FirstToken: ExpressibleByArgument {}
@@ -168,6 +170,19 @@ struct MethodOptions: ParsableArguments {
     @Option(help: "Largest norm of the gradients.")
     var gradientClip: Double?
 
+    @Option(
+        help: ArgumentHelp(
+            "How latent matrices are kept between steps.",
+            discussion: "bfloat16 is rounded up or down at random, so that the mean is right.", valueName: "form"))
+    var latentStorage: ValueStorage?
+
+    @Option(
+        help: ArgumentHelp(
+            "How AdamW's moments are kept between steps.",
+            discussion: "blocks is 8 bits an element and a scale for 256; both it and bfloat16 are rounded at random.",
+            valueName: "form"))
+    var momentStorage: MomentStorage?
+
     /// Puts these choices in place of a preset's.
     func apply(to configuration: inout DistillationConfiguration) {
         func set<Value>(_ path: WritableKeyPath<DistillationConfiguration, Value>, _ value: Value?) {
@@ -185,6 +200,8 @@ struct MethodOptions: ParsableArguments {
         set(\.optimizer.beta2, beta2)
         set(\.optimizer.weightDecay, weightDecay)
         set(\.optimizer.gradientClip, gradientClip)
+        set(\.optimizer.latentStorage, latentStorage)
+        set(\.optimizer.momentStorage, momentStorage)
     }
 
     private func applyLearningRates(to rates: inout LearningRates) {

@@ -49,7 +49,8 @@ struct DistributedTests {
         #expect(!contents(".").contains { $0.contains("training") || $0.hasPrefix(".") })
     }
 
-    @Test("A process that is killed ends all with a message that names it; the run is resumed by another number of them")
+    @Test(
+        "A process that is killed ends all with a message that names it; the run is resumed by another number of them")
     func killed() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
         try await start()
@@ -60,7 +61,8 @@ struct DistributedTests {
                 FileManager.default.fileExists(atPath: path("broken.training/step-6/state.json"))
             }
             let children = try String(
-                contentsOfFile: "/proc/\(running.process.processIdentifier)/task/\(running.process.processIdentifier)/children",
+                contentsOfFile:
+                    "/proc/\(running.process.processIdentifier)/task/\(running.process.processIdentifier)/children",
                 encoding: .utf8
             ).split(separator: " ").compactMap { Int32($0) }
             #expect(children.count == 2)
@@ -105,7 +107,9 @@ struct DistributedTests {
         ) async throws {
             let outcome = try await BuiltCommand.shell("\(environment) onebit \(call) --overwrite \(arguments)")
             #expect(outcome.exitCode == 1, sourceLocation: sourceLocation)
-            for word in words { #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: sourceLocation) }
+            for word in words {
+                #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: sourceLocation)
+            }
         }
         try await expectRefusal("RANK=0 WORLD_SIZE=2", "", ["MASTER_ADDR"])
         try await expectRefusal("RANK=0 WORLD_SIZE=2", "--processes 3", ["WORLD_SIZE is 2", "--processes"])
