@@ -82,7 +82,8 @@ struct InitCommand: ParsableCommand {
                         of: text, tokenizer: loadTokenizer(from: teacher.directory),
                         vocabularySize: teacher.configuration.vocabularySize)),
                 initializer: CalibratedInitializer(
-                    recipe: recipe, settings: calibration.apply(to: CalibrationSettings(for: teacher.configuration)), seed: seed.seed,
+                    recipe: recipe, settings: calibration.apply(to: CalibrationSettings(for: teacher.configuration)),
+                    seed: seed.seed,
                     execution: Execution(threads: threads.threads)),
                 destination: output.output, overwrite: output.overwrite, progress: progress)
             try printErrors(

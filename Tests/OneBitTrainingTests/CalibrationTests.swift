@@ -49,7 +49,9 @@ struct CalibrationTests {
         func divergence(of student: URL) throws -> Double {
             let tokens = (0..<24).map { ($0 * 11) % 29 + 3 }
             let student = try TorchModel(checkpoint: Checkpoint(directory: student), threads: 1)
-            let (p, q) = try (TorchModel(checkpoint: teacher, threads: 1).logits(of: tokens), student.logits(of: tokens))
+            let (p, q) = try (
+                TorchModel(checkpoint: teacher, threads: 1).logits(of: tokens), student.logits(of: tokens)
+            )
             let vocabulary = p.count / tokens.count
             func logarithms(_ logits: ArraySlice<Float>) -> [Double] {
                 let largest = Double(logits.max() ?? 0)
@@ -63,7 +65,9 @@ struct CalibrationTests {
         }
     }
 
-    @Test("It says more of what the teacher says than a start from the weights alone", arguments: FamilyDistillationTests.families)
+    @Test(
+        "It says more of what the teacher says than a start from the weights alone",
+        arguments: FamilyDistillationTests.families)
     func better(family: FamilyDistillationTests.Family) throws {
         let work = try Work(family.configuration())
         try StudentInitializer(recipe: .standard).run(teacher: work.teacher, destination: work.url("plain"))
@@ -206,7 +210,8 @@ struct CalibrationTests {
         }
         try writer.finish()
         let large = try Checkpoint(directory: directory)
-        #expect(throws: CalibrationError.notFinite(directory: directory, layer: teacher.configuration.linears[1].name)) {
+        #expect(throws: CalibrationError.notFinite(directory: directory, layer: teacher.configuration.linears[1].name))
+        {
             try Self.initializer(large.configuration).run(
                 teacher: large, text: Self.text, destination: work.url("start"))
         }
@@ -216,7 +221,8 @@ struct CalibrationTests {
     func policy() throws {
         let teacher = try TinyModels.configuration()
         func settings(steps: Int, rate: Double, paper: Bool = false) -> CalibrationSettings? {
-            var configuration = TinyModels.distillation(paper ? .paper(for: teacher) : .default(for: teacher), steps: steps)
+            var configuration = TinyModels.distillation(
+                paper ? .paper(for: teacher) : .default(for: teacher), steps: steps)
             configuration.optimizer.learningRates = LearningRates(all: rate)
             return CalibrationPolicy.settings(for: configuration, teacher: teacher)
         }

@@ -36,7 +36,8 @@ struct LinearAlgebraTests {
 
         /// tr(Ŵ A Ŵᵀ) − 2 tr(Ŵ Cᵀ)
         func error(of signs: ColumnSigns) throws -> Double {
-            let g = try signs.inputScale.floats(), h = try signs.outputScale.floats()
+            let g = try signs.inputScale.floats()
+            let h = try signs.outputScale.floats()
             let targets = try signs.targets.floats()
             let dense = try Tensor.floats(
                 targets.indices.map { index in
@@ -91,9 +92,12 @@ struct LinearAlgebraTests {
     func factor() throws {
         let problem = try Problem()
         let factor = try problem.factor.floats()
-        for row in 1..<Self.columns { #expect(factor[row * Self.columns..<row * Self.columns + row].allSatisfy { $0 == 0 }) }
+        for row in 1..<Self.columns {
+            #expect(factor[row * Self.columns..<row * Self.columns + row].allSatisfy { $0 == 0 })
+        }
         Self.expectClose(
-            try problem.factor.linear(problem.factor).floats(), try problem.gram.floats().map(Double.init), within: 1e-5)
+            try problem.factor.linear(problem.factor).floats(), try problem.gram.floats().map(Double.init), within: 1e-5
+        )
         Self.expectClose(
             try problem.cross.solvingRows(factor: problem.factor).floats(),
             try problem.weight.floats().map(Double.init), within: 2e-3)

@@ -67,7 +67,9 @@ struct BlockTraining {
             let gradients = try output.gradients(by: leaves, upstream: upstream)
             try optimizer.add(
                 gradients.enumerated().compactMap { index, gradient in gradient.map { (index, $0) } })
-            let made = try optimizer.step(step, factor: schedule.factor(at: step)) { try optimizer.values[$0].numbers() }
+            let made = try optimizer.step(step, factor: schedule.factor(at: step)) {
+                try optimizer.values[$0].numbers()
+            }
             guard made.gradientNorm.isFinite else {
                 throw TrainingError.notFinite(step: step, quantity: "the gradient of block \(description.layer)")
             }

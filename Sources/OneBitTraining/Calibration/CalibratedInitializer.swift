@@ -21,7 +21,9 @@ public struct CalibratedInitializer: Sendable {
     /// Threads, device.
     public var execution: Execution
 
-    public init(recipe: StartRecipe, settings: CalibrationSettings, seed: UInt64 = 0, execution: Execution = Execution()) {
+    public init(
+        recipe: StartRecipe, settings: CalibrationSettings, seed: UInt64 = 0, execution: Execution = Execution()
+    ) {
         self.recipe = recipe
         self.settings = settings
         self.seed = seed
@@ -130,7 +132,9 @@ public struct CalibratedInitializer: Sendable {
     public func cost(for teacher: ModelConfiguration, textTokens: Int) -> Cost {
         let length = settings.sequenceLength
         let tokens = min(textTokens / length, settings.tokens / length) * length
-        let streams = tokens * ((settings.blockSteps > 0 ? 3 : 2) * teacher.hiddenSize + teacher.attentionHeadCount * teacher.headSize)
+        let streams =
+            tokens
+            * ((settings.blockSteps > 0 ? 3 : 2) * teacher.hiddenSize + teacher.attentionHeadCount * teacher.headSize)
         let linears = teacher.blockLinears(layer: 0)
         let block = linears.reduce(0) { $0 + $1.weightCount }
         let largestInput = linears.map(\.inputs).max() ?? 0
@@ -139,10 +143,13 @@ public struct CalibratedInitializer: Sendable {
         let problem = 3 * largestInput * largestInput + 8 * largestLayer
         let chunk = Self.chunkTokens(sequenceLength: length) * 6 * max(teacher.intermediateSize, teacher.hiddenSize)
         // Forward twice through most of either block, sums of products, then the layers' equations.
-        let perToken = linears.reduce(0.0) { $0 + 4.5 * Double($1.weightCount) }
+        let perToken =
+            linears.reduce(0.0) { $0 + 4.5 * Double($1.weightCount) }
             + [linears[0].inputs, linears[3].inputs, teacher.hiddenSize, teacher.intermediateSize]
             .reduce(0.0) { $0 + Double($1 * $1) * 0.6 }
-        let perBlock = linears.reduce(0.0) { $0 + Double($1.weightCount) * Double($1.inputs) * Double(4 + 2 * settings.sweeps) }
+        let perBlock = linears.reduce(0.0) {
+            $0 + Double($1.weightCount) * Double($1.inputs) * Double(4 + 2 * settings.sweeps)
+        }
         let trainedTokens = settings.blockSteps * BlockTraining.stepTokens(sequenceLength: length)
         let training = 4 * Double(block) * Double(trainedTokens)
         // Latent weights, gradients and both moments; a step's activations.
@@ -290,7 +297,8 @@ private final class CalibrationRun {
                 if let inputs {
                     sum = try block(slices(inputs, like: chunk), at: positions)
                 } else {
-                    sum = try block.sum(chunk.student, block.mlp(block.input(chunk.student, block.mlpNorm)), block.mlpNorm)
+                    sum = try block.sum(
+                        chunk.student, block.mlp(block.input(chunk.student, block.mlpNorm)), block.mlpNorm)
                 }
                 try studentStream.write(sum, along: 0, from: chunk.first)
             }
@@ -306,7 +314,8 @@ private final class CalibrationRun {
 
     /// Fits the layers of a block in their order. The teacher's stream then is what leaves the block, the student's what
     /// enters its MLP.
-    private func fitted(_ description: BlockDescription) throws -> (layers: [CalibratedLayer], block: TransformerBlock) {
+    private func fitted(_ description: BlockDescription) throws -> (layers: [CalibratedLayer], block: TransformerBlock)
+    {
         let tokenPositions = try tokenPositions()
         var floats: [String: Tensor] = [:]
         for tensor in description.floatTensors { floats[tensor.name] = try copy(tensor) }

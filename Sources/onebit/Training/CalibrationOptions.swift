@@ -42,7 +42,8 @@ struct CalibrationOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Peak learning rate of these steps; 0.001.", valueName: "x"))
     var blockWiseLearningRate: Double?
 
-    @Option(help: ArgumentHelp("What activations are kept in: float32, or float16 in half the memory.", valueName: "type"))
+    @Option(
+        help: ArgumentHelp("What activations are kept in: float32, or float16 in half the memory.", valueName: "type"))
     var calibrationStorage: CalibrationSettings.StreamStorage?
 
     /// Puts these choices in place of the defaults.

@@ -119,7 +119,9 @@ struct CompressionTests {
     @Test("init --calibrate says what it takes and how well the layers fit; a LayerNorm behind them is refused")
     func calibrate() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
-        let calibration = ["--calibrate", path("text.jsonl"), "--calibration-sequence-length", "16", "--block-wise", "2"]
+        let calibration = [
+            "--calibrate", path("text.jsonl"), "--calibration-sequence-length", "16", "--block-wise", "2",
+        ]
         let outcome = try await BuiltCommand.run(
             ["init", path("teacher"), "--output", path("start"), "--threads", "1"] + calibration)
         #expect(outcome.exitCode == 0, "\(outcome.errors)")
