@@ -16,10 +16,10 @@ struct ShardFile: Sendable {
         tensors = state.filter { $0.tensor.elementCount > 0 }.map { part in
             let parameter = parameters[part.parameter]
             metadata[parameter.name] = String(part.rows.lowerBound)
-            let dtype = part.tensor.dtype
             let description = TensorDescription(
-                name: "\(parameter.name)/\(part.name)", elementType: dtype.elementType, shape: part.tensor.shape)
-            return (description, try TensorBuffer(copying: part.tensor, dtype: dtype, device: .cpu).tensor)
+                name: "\(parameter.name)/\(part.name)", elementType: part.tensor.dtype.elementType,
+                shape: part.tensor.shape)
+            return (description, part.tensor)
         }
         self.metadata = metadata
     }
@@ -35,7 +35,8 @@ struct ShardFile: Sendable {
         try SafetensorsFile.write(
             to: directory.appending(path: name), tensors: tensors.map(\.description), metadata: metadata
         ) { index, body in
-            try tensors[index].tensor.withUnsafeBytes(body)
+            let tensor = tensors[index].tensor
+            try tensor.converted(to: tensor.dtype, device: .cpu).withUnsafeBytes(body)
             if index == tensors.count - 1 { didRead() }
         }
     }
