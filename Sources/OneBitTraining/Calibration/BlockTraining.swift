@@ -4,8 +4,8 @@ import Torch
 
 /// Trains the one-bit layers of one block so that, on what the student gives it, the block gives what the teacher's gives.
 ///
-/// The loss is the distillation's own on hidden states, the mean over tokens of ‖t/‖t‖ − s/‖s‖‖², at the block's output; the
-/// gradient passes through the signs where |w| < 1. Norms and biases stay as they are.
+/// The loss is Σ ‖s − t‖² / Σ ‖t‖² over a step's tokens at the block's output, as in BRECQ (Li et al. 2021): the blocks behind
+/// read lengths as well as directions. The gradient passes through the signs where |w| < 1. Norms and biases stay as they are.
 struct BlockTraining {
     let description: BlockDescription
     let configuration: ModelConfiguration
@@ -63,7 +63,8 @@ struct BlockTraining {
             }
             let (student, leaves) = try recorded(block, optimizer.values)
             let output = try student(sequences(inputs), at: positions)
-            let upstream = try output.detached().directionLoss(fromTeacher: sequences(targets), weight: 1).gradient
+            let target = try sequences(targets)
+            let upstream = try (output.detached() - target) * (2 / max(target.squareSum(), .leastNormalMagnitude))
             let gradients = try output.gradients(by: leaves, upstream: upstream)
             try optimizer.add(
                 gradients.enumerated().compactMap { index, gradient in gradient.map { (index, $0) } })

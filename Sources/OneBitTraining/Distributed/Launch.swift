@@ -55,20 +55,14 @@ public struct Launch: Sendable, Hashable {
     ) throws -> Launch? {
         let variables = Variables(environment)
         if environment["RANK"] != nil || environment["WORLD_SIZE"] != nil {
-            let launch = try torchrun(variables, rendezvous: rendezvous)
-            if let processes, processes != launch.size {
-                throw LaunchError.contradiction(variable: "WORLD_SIZE", value: launch.size, processes: processes)
-            }
-            return launch
+            try variables.require("WORLD_SIZE", processes)
+            return try torchrun(variables, rendezvous: rendezvous)
         } else if let tasks = environment["SLURM_NTASKS"], environment["SLURM_PROCID"] != nil, tasks != "1",
             // A batch script is no task of a step: Slurm describes its job to it, and `srun` starts the tasks.
             environment["SLURM_JOB_ID"] == nil || environment["SLURM_STEP_ID"] != nil
         {
-            let launch = try slurm(variables, rendezvous: rendezvous)
-            if let processes, processes != launch.size {
-                throw LaunchError.contradiction(variable: "SLURM_NTASKS", value: launch.size, processes: processes)
-            }
-            return launch
+            try variables.require("SLURM_NTASKS", processes)
+            return try slurm(variables, rendezvous: rendezvous)
         }
         return nil
     }
@@ -169,6 +163,15 @@ public struct Launch: Sendable, Hashable {
         func has(_ name: String) -> Bool { environment[name] != nil }
 
         func text(_ name: String) -> String? { environment[name] }
+
+        /// Checks that a number of processes is what the user asked for, if anything.
+        ///
+        /// - Throws: ``LaunchError/contradiction(variable:value:processes:)``, ``LaunchError/invalidVariable(name:value:expected:)``.
+        func require(_ name: String, _ processes: Int?) throws {
+            guard let processes else { return }
+            let size = try number(name, in: 1...99_999)
+            if size != processes { throw LaunchError.contradiction(variable: name, value: size, processes: processes) }
+        }
 
         func required(_ name: String) throws -> String {
             guard let value = environment[name], !value.isEmpty else { throw LaunchError.missingVariable(name) }

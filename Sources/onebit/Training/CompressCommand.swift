@@ -74,7 +74,8 @@ struct CompressCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Fit the start checkpoint's layers to what the teacher gives: on the corpus, on a text of its own, or off.",
-            discussion: "Where the budget is short it is done on the corpus, unless given.", valueName: "corpus|off|text"))
+            discussion: "Where the budget is short it is done on the corpus, unless given.",
+            valueName: "corpus|off|text"))
     var calibrate: CalibrationChoice?
 
     @OptionGroup(title: "Calibration") var calibration: CalibrationOptions

@@ -58,8 +58,8 @@ struct RunPlanner {
     ///   - resumes: Whether that choice holds.
     /// - Returns: What to run with; nil where only the plan was asked for, which is printed then.
     func begin(_ work: Work, directory: URL, resumes: Bool, json: Bool = false) throws -> Choice? {
-        let requested = try RunIdentity(
-            Request(configuration: work.configuration, timeBudget: options.timeBudget?.seconds), inputs: [:])
+        let requested = try RunIdentity(work.configuration, inputs: [:])
+            .adding(options.timeBudget.map { ["time_budget": "\($0.seconds) s"] } ?? [:])
         if resumes, !options.plan, let saved = try savedChoice(in: directory) {
             try requested.requireSame(as: saved.requested, in: directory)
             return saved
@@ -86,11 +86,6 @@ struct RunPlanner {
             requested: requested, configuration: work.configuration,
             microBatchSize: best.isDefaultMicroBatch ? execution.microBatchSize : best.microBatchSize,
             placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement))
-    }
-
-    private struct Request: Encodable {
-        let configuration: DistillationConfiguration
-        let timeBudget: Double?
     }
 
     /// Keeps the choice for a resumption.

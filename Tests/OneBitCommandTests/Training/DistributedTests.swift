@@ -60,11 +60,12 @@ struct DistributedTests {
             try await running.wait {
                 FileManager.default.fileExists(atPath: path("broken.training/step-6/state.json"))
             }
-            let children = try String(
-                contentsOfFile:
-                    "/proc/\(running.process.processIdentifier)/task/\(running.process.processIdentifier)/children",
-                encoding: .utf8
-            ).split(separator: " ").compactMap { Int32($0) }
+            // Any thread of the process may have started them.
+            let tasks = URL(filePath: "/proc/\(running.process.processIdentifier)/task")
+            let children = try FileManager.default.contentsOfDirectory(atPath: tasks.path).flatMap { task in
+                try String(contentsOf: tasks.appending(path: "\(task)/children"), encoding: .utf8)
+                    .split(separator: " ").compactMap { Int32($0) }
+            }
             #expect(children.count == 2)
             if let child = children.last { kill(child, SIGKILL) }
         }
@@ -80,7 +81,6 @@ struct DistributedTests {
             distillation(to: "broken", steps: 4000) + ["--processes", "2", "--resume"]
         ) { contents("broken.training").contains { name in !saved.contains(name) && name.hasPrefix("step-") } }
         #expect(resumed.exitCode == 130, "\(resumed.errors)")
-        #expect(resumed.errors.contains("saving the state after step"))
         let newest = try #require(
             contents("broken.training").compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.max())
         #expect(contents("broken.training/step-\(newest)").filter { $0.hasSuffix(".safetensors") }.count == 2)
