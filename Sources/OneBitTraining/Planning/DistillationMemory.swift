@@ -118,7 +118,8 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
                 device: (counts.trainedLatents + counts.trainedFloats) * 4 * layout.workers)
         }
         // Head: logits of teacher and student, probabilities, and the gradient, float32, of one chunk of tokens.
-        add("logits of one chunk", device: subject.chunkRows * model.vocabularySize * 4 * 4 * layout.workers)
+        let rows = min(subject.chunkRows, tokens)
+        add("logits of one chunk", device: rows * model.vocabularySize * 4 * 4 * layout.workers)
         if subject.rates.embedding > 0 {
             add("gradient of head and embedding", device: 2 * model.vocabularySize * model.embeddingSize * 4)
         }
