@@ -3,8 +3,8 @@ import Torch
 
 /// Bytes that one process of a distillation takes, piece by piece.
 ///
-/// Each formula stands beside its piece. Nothing is measured here; `DistillationMemoryTests` and the README hold the sums
-/// against measured peaks.
+/// Each formula stands beside its piece. Nothing is measured here; `dev/LOG.md` holds the sums against measured
+/// peaks.
 public struct DistillationMemory: Sendable, Hashable, Codable {
     /// One piece, and where it lies.
     public struct Piece: Sendable, Hashable, Codable {
@@ -61,7 +61,8 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
     init(_ subject: Subject, layout: Layout) {
         let (model, storage) = (subject.model, subject.storage)
         let counts = ParameterCounts(model, rates: subject.rates)
-        let shards = layout.placement == .sharded ? layout.processes : 1
+        // Rows are divided over the group wherever they are kept.
+        let shards = layout.processes
         func share(_ count: Int, _ bytes: Double) -> Int { Int((Double(count) * bytes / Double(shards)).rounded(.up)) }
         let statesOnHost = layout.placement == .host || layout.placement == .streamed
 

@@ -69,7 +69,8 @@ public struct TimeBudget: Sendable, Hashable {
         // Time per trained token, its share of the corpus included.
         var perToken = 1 / rates.trainedTokens
         if corpusTokens == nil, let written = rates.synthesizedTokens { perToken += 1 / (Self.passes * written) }
-        let wantedSteps = configuration.budget.steps(corpusTokens: corpusTokens ?? Int.max / 4)
+        let wantedSteps = configuration.budget.steps(
+            corpusTokens: corpusTokens ?? configuration.synthesis.samples * configuration.synthesis.maximumLength)
 
         if !fixed.sequenceLength {
             let longest = configuration.budget.sequenceLength
@@ -88,7 +89,7 @@ public struct TimeBudget: Sendable, Hashable {
         }
         let perStep = Double(result.budget.tokensPerStep)
         let possible = Int(available / (perStep * perToken + rates.optimizerSeconds))
-        guard possible >= 10 else {
+        guard fixed.steps || possible >= 10 else {
             throw PlanError.notEnoughTime(
                 budget: seconds,
                 needed: (rates.otherSeconds + 10 * (perStep * perToken + rates.optimizerSeconds)) / Self.plannedShare,
@@ -100,7 +101,7 @@ public struct TimeBudget: Sendable, Hashable {
             result.budget.length = .steps(max(1, min(possible, Int((wantedTokens / perStep).rounded(.up)))))
         }
         if corpusTokens == nil {
-            let trained = Double(result.budget.steps(corpusTokens: 0)) * perStep
+            let trained = Double(fixed.steps ? wantedSteps : result.budget.steps(corpusTokens: 0)) * perStep
             let corpus = max(Double(4 * length), trained / Self.passes)
             if !fixed.sampleLength { result.synthesis.maximumLength = min(result.synthesis.maximumLength, length) }
             if !fixed.samples {
@@ -142,14 +143,18 @@ public struct TimeBudget: Sendable, Hashable {
         return Int(available / (Double(batch * length) * perToken + rates.optimizerSeconds))
     }
 
-    /// The largest power of two of sequences that leaves ``fewestSteps`` steps, between about 2,048 tokens and `limit`.
+    /// The preset's sequences, `limit` tokens of them, where that leaves four times ``fewestSteps`` steps; else the largest
+    /// batch that does, doubled from about 2,048 tokens.
     private func batchSize(
         _ length: Int, _ available: Double, _ perToken: Double, _ rates: StageRates, limit: Int
     ) -> Int {
+        func leavesSteps(_ size: Int) -> Bool {
+            available / (Double(size * length) * perToken + rates.optimizerSeconds) >= Double(4 * Self.fewestSteps)
+        }
         var size = DistillationConfiguration.defaultBatchSize(sequenceLength: length)
-        while 2 * size * length <= limit,
-            available / (Double(2 * size * length) * perToken + rates.optimizerSeconds) >= Double(4 * Self.fewestSteps)
-        { size *= 2 }
+        let preset = max(size, limit / length)
+        if leavesSteps(preset) { return preset }
+        while 2 * size <= preset, leavesSteps(2 * size) { size *= 2 }
         return size
     }
 }

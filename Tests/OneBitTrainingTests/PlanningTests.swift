@@ -1,0 +1,167 @@
+import ModelDescription
+import OneBitTraining
+import Testing
+
+/// Plans: what fits where, and what fits into a time.
+@Suite("Plans") struct PlanningTests {
+    private static let gigabyte = 1 << 30
+
+    private func plan(
+        _ shape: String, devices: Int = 1, deviceGigabytes: Int, hostGigabytes: Int = 1024,
+        _ change: (inout DistillationPlan.Request) -> Void = { _ in }
+    ) throws -> DistillationPlan {
+        let model = try ModelConfiguration(shape: shape)
+        var request = DistillationPlan.Request(model: model, configuration: .paper(for: model))
+        change(&request)
+        return try .best(
+            request,
+            on: Machine(
+                processes: devices, deviceBytes: deviceGigabytes * Self.gigabyte,
+                hostBytes: hostGigabytes * Self.gigabyte))
+    }
+
+    @Test(
+        "What is on the device moves to the host, and then the teacher's blocks too, as devices get smaller",
+        arguments: [
+            ("llama-7b", 1, 160, Placement.resident), ("llama-7b", 1, 80, .host), ("llama-7b", 1, 24, .host),
+            ("llama-13b", 1, 80, .host), ("llama-13b", 1, 24, .streamed), ("llama-7b", 8, 80, .sharded),
+            ("llama-13b", 8, 80, .sharded),
+        ])
+    func placements(shape: String, devices: Int, gigabytes: Int, expected: Placement) throws {
+        let plan = try plan(shape, devices: devices, deviceGigabytes: gigabytes)
+        #expect(plan.placement == expected)
+        #expect(plan.memory.deviceBytes <= gigabytes * Self.gigabyte)
+        #expect(plan.processes == devices)
+    }
+
+    @Test("A process of a group keeps its share of latents and moments, wherever these are")
+    func shares() throws {
+        func state(_ plan: DistillationPlan) -> Int {
+            plan.memory.pieces.filter { ["latent matrices", "moments"].contains($0.name) }
+                .reduce(0) { $0 + $1.deviceBytes + $1.hostBytes }
+        }
+        let alone = state(try plan("llama-7b", deviceGigabytes: 80))
+        for placement in [Placement.sharded, .host] {
+            let one = state(try plan("llama-7b", devices: 8, deviceGigabytes: 80) { $0.placement = placement })
+            #expect(abs(8 * one - alone) < alone / 20)
+        }
+        // 4 bytes of each of the blocks' weights, and two moments of as many.
+        let model = try ModelConfiguration(shape: "llama-7b")
+        #expect(abs(alone - 12 * model.linearWeightCount) < alone / 50)
+    }
+
+    @Test("What fits nowhere is refused, with the nearest plan that does")
+    func refusal() {
+        #expect {
+            try plan("llama-13b", deviceGigabytes: 24, hostGigabytes: 128)
+        } throws: { error in
+            guard case PlanError.doesNotFit(let needed, let available, let location, let nearest) = error else {
+                return false
+            }
+            return needed > available && !location.isEmpty && nearest?.contains("bfloat16") == true
+        }
+        #expect {
+            try plan("llama-65b", deviceGigabytes: 8, hostGigabytes: 16)
+        } throws: { error in
+            guard case PlanError.doesNotFit(_, _, _, nil) = error else { return false }
+            return error.localizedDescription.contains("GB")
+        }
+    }
+
+    // MARK: Time
+
+    private func fitted(
+        hours: Double, corpusTokens: Int? = nil, fixed: TimeBudget.Fixed = .init(), trained: Double = 200
+    ) throws -> DistillationConfiguration {
+        let model = try ModelConfiguration(shape: "opt-125m")
+        return try TimeBudget(seconds: hours * 3600).fit(
+            .default(for: model), model: model,
+            rates: StageRates(
+                synthesizedTokens: 1000, trainedTokens: trained, optimizerSeconds: 1, otherSeconds: 300),
+            corpusTokens: corpusTokens, fixed: fixed)
+    }
+
+    /// Seconds of a configuration at the rates above.
+    private func seconds(_ configuration: DistillationConfiguration, trained: Double = 200) -> Double {
+        let steps = configuration.budget.steps(corpusTokens: 0)
+        return 300 + Double(configuration.synthesis.samples * configuration.synthesis.maximumLength) / 1000
+            + Double(steps) * (Double(configuration.budget.tokensPerStep) / trained + 1)
+    }
+
+    @Test("The work fills its time, and no more", arguments: [0.5, 1, 4, 24])
+    func fits(hours: Double) throws {
+        let configuration = try fitted(hours: hours)
+        let taken = seconds(configuration)
+        #expect(taken <= hours * 3600)
+        #expect(taken >= hours * 3600 * 0.75)
+    }
+
+    @Test("Longer times give longer sequences and more steps")
+    func growth() throws {
+        let (short, long) = (try fitted(hours: 0.5), try fitted(hours: 48))
+        #expect(short.budget.sequenceLength < long.budget.sequenceLength)
+        #expect(
+            short.budget.steps(corpusTokens: 0) * short.budget.tokensPerStep
+                < long.budget.steps(corpusTokens: 0) * long.budget.tokensPerStep)
+        #expect(short.synthesis.maximumLength <= short.budget.sequenceLength)
+    }
+
+    @Test("What the user has chosen stays")
+    func fixed() throws {
+        let chosen = try fitted(
+            hours: 1,
+            fixed: .init(steps: true, batchSize: true, sequenceLength: true, samples: true, sampleLength: true))
+        let model = try ModelConfiguration(shape: "opt-125m")
+        let preset = DistillationConfiguration.default(for: model)
+        #expect(chosen == preset)
+    }
+
+    @Test("A budget that is never used up leaves the preset's work as it is")
+    func abundance() throws {
+        let model = try ModelConfiguration(shape: "opt-125m")
+        let preset = DistillationConfiguration.default(for: model)
+        let chosen = try fitted(hours: 1e7)
+        #expect(chosen.budget == preset.budget)
+        #expect(chosen.synthesis.samples == preset.synthesis.samples)
+    }
+
+    @Test("Passes over a corpus that is still to be written are steps in the end")
+    func epochs() throws {
+        let model = try ModelConfiguration(shape: "opt-125m")
+        let chosen = try TimeBudget(seconds: 3600).fit(
+            .paper(for: model), model: model,
+            rates: StageRates(synthesizedTokens: 1000, trainedTokens: 200, optimizerSeconds: 1, otherSeconds: 300),
+            corpusTokens: nil)
+        guard case .steps(let steps) = chosen.budget.length else {
+            Issue.record("\(chosen.budget.length)")
+            return
+        }
+        #expect((10...2000).contains(steps))
+    }
+
+    @Test("A time in which nothing can be done is refused, with what it would take")
+    func tooShort() {
+        for hours in [0.01, 0.09] {
+            #expect {
+                try fitted(hours: hours, trained: 2)
+            } throws: { error in
+                guard case PlanError.notEnoughTime(let budget, let needed, _) = error else { return false }
+                return needed > budget * 0.9
+            }
+        }
+    }
+
+    @Test("The default preset's work grows with the model, and its rate falls")
+    func defaults() throws {
+        let presets = try ["opt-125m", "tinyllama-1.1b", "llama-7b"].map {
+            DistillationConfiguration.default(for: try ModelConfiguration(shape: $0))
+        }
+        for (smaller, larger) in zip(presets, presets.dropFirst()) {
+            #expect(smaller.budget.tokensPerStep < larger.budget.tokensPerStep)
+            #expect(
+                smaller.budget.steps(corpusTokens: 0) * smaller.budget.tokensPerStep
+                    < larger.budget.steps(corpusTokens: 0) * larger.budget.tokensPerStep)
+            #expect(smaller.optimizer.learningRates.latent > larger.optimizer.learningRates.latent)
+        }
+    }
+}
