@@ -70,6 +70,7 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
             try Task.checkCancellation()
             update(Data("\(name) \(tensor.elementType) \(tensor.shape)".utf8))
             try checkpoint.withUnsafeBytes(of: name) { pieces.append(xxHash64($0)) }
+            try checkpoint.releasePages(of: name)
         }
     }
 
