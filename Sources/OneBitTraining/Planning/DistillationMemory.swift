@@ -48,8 +48,6 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
     /// How a process computes.
     struct Layout: Hashable {
         var placement: Placement
-        /// The teacher's blocks divided over the group, each gathered as the pass reaches it.
-        var shardsTeacher = false
         var processes = 1
         var microBatchSize: Int
         /// Micro-batches that threads of a small model compute at once.
@@ -74,11 +72,9 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
             // Two blocks on the device: the one that computes and the one that comes.
             add("teacher's blocks", device: 2 * block * subject.computeBytes, host: teacherBlocks)
         default:
-            let divided = layout.shardsTeacher ? teacherBlocks / layout.processes : teacherBlocks
-            let live = layout.shardsTeacher ? 2 * block * subject.computeBytes : 0
-            add("teacher's blocks", device: divided + live)
+            add("teacher's blocks", device: teacherBlocks)
         }
-        if subject.teacherElementBytes != subject.computeBytes, layout.placement != .streamed, !layout.shardsTeacher {
+        if subject.teacherElementBytes != subject.computeBytes, layout.placement != .streamed {
             add("a teacher block in the compute type", device: block * subject.computeBytes)
         }
         add("teacher's embeddings, head and norms", device: counts.floats * subject.teacherElementBytes)

@@ -4,8 +4,6 @@ import ModelDescription
 /// How a distillation would run on a machine: placement, micro-batch, and the bytes of one process.
 public struct DistillationPlan: Sendable, Hashable, Codable {
     public var placement: Placement
-    /// Whether the teacher's blocks are divided over the group too.
-    public var shardsTeacher: Bool
     public var processes: Int
     /// Sequences of one forward and backward pass.
     public var microBatchSize: Int
@@ -68,19 +66,16 @@ extension DistillationPlan {
     /// Every plan that is worth trying, fastest first.
     static func candidates(_ request: Request, on machine: Machine) -> [DistillationPlan] {
         let isAccelerated = machine.deviceBytes != nil
-        var placements: [(Placement, shardsTeacher: Bool)] =
-            machine.processes > 1 ? [(.sharded, false), (.sharded, true)] : [(.resident, false)]
-        if isAccelerated { placements += [(.host, false), (.streamed, false)] }
-        if let fixed = request.placement { placements.removeAll { $0.0 != fixed } }
+        var placements: [Placement] = machine.processes > 1 ? [.sharded] : [.resident]
+        if isAccelerated { placements += [.host, .streamed] }
+        if let fixed = request.placement { placements.removeAll { $0 != fixed } }
         let budget = request.configuration.budget
         let sequences = max(1, (budget.batchSize + machine.processes - 1) / machine.processes)
         let sizes =
             request.microBatchSize.map { [$0] }
             ?? microBatchSizes(budget, sequences: sequences, isAccelerated: isAccelerated)
-        return placements.flatMap { placement, shardsTeacher in
-            sizes.map { size in
-                plan(request, machine, placement: placement, shardsTeacher: shardsTeacher, microBatchSize: size)
-            }
+        return placements.flatMap { placement in
+            sizes.map { plan(request, machine, placement: placement, microBatchSize: $0) }
         }
     }
 
@@ -98,7 +93,7 @@ extension DistillationPlan {
     }
 
     private static func plan(
-        _ request: Request, _ machine: Machine, placement: Placement, shardsTeacher: Bool, microBatchSize: Int
+        _ request: Request, _ machine: Machine, placement: Placement, microBatchSize: Int
     ) -> DistillationPlan {
         let (model, configuration) = (request.model, request.configuration)
         let isAccelerated = machine.deviceBytes != nil
@@ -112,14 +107,14 @@ extension DistillationPlan {
             rates: configuration.optimizer.learningRates, sequenceLength: configuration.budget.sequenceLength,
             chunkRows: max(1, BlockSchedule.logitsAtATime / model.vocabularySize))
         let layout = DistillationMemory.Layout(
-            placement: placement, shardsTeacher: shardsTeacher, processes: machine.processes,
+            placement: placement, processes: machine.processes,
             microBatchSize: microBatchSize, workers: isAccelerated ? 1 : min(collective.workers, batches.count),
             isAccelerated: isAccelerated)
         let memory = DistillationMemory(subject, layout: layout)
         let counts = ParameterCounts(model, rates: configuration.optimizer.learningRates)
         let stored = configuration.storageBytes
         return DistillationPlan(
-            placement: placement, shardsTeacher: shardsTeacher, processes: machine.processes,
+            placement: placement, processes: machine.processes,
             microBatchSize: microBatchSize, memory: memory,
             checkpointBytes: Int(
                 Double(counts.trainedLatents) * stored.latent + Double(counts.trainedFloats) * 4
