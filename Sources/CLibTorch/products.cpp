@@ -11,6 +11,12 @@ std::optional<c10::OperatorHandle> find_onednn_product() {
     return c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
 }
 
+/// The matrix with nothing between its rows or columns: of other views oneDNN knows only its reference loop, a hundred times
+/// as slow.
+at::Tensor plain(const at::Tensor &matrix) {
+    return matrix.is_contiguous() || matrix.t().is_contiguous() ? matrix : matrix.contiguous();
+}
+
 }  // namespace
 
 at::Tensor onebit::product_transposed(const at::Tensor &a, const at::Tensor &b) {
@@ -23,7 +29,7 @@ at::Tensor onebit::product_transposed(const at::Tensor &a, const at::Tensor &b) 
     constexpr int64_t few_rows = 32;
     if (!onednn || !a.is_cpu() || a.scalar_type() != at::kFloat || a.size(0) < few_rows) return at::mm(a, b.t());
     c10::List<std::optional<at::Scalar>> scalars;
-    torch::jit::Stack stack{a, b, c10::IValue(), "none", scalars, ""};
+    torch::jit::Stack stack{plain(a), plain(b), c10::IValue(), "none", scalars, ""};
     onednn->callBoxed(&stack);
     return stack[0].toTensor();
 }
