@@ -70,9 +70,6 @@ public enum CalibrationPolicy {
     /// Steps times the latent weights' peak rate, from which on nothing is left of a calibrated start: the further latent
     /// weights can move, the less it matters where they begin (dev/LOG.md).
     static let longestPath = 0.5
-    /// Larger models are calibrated only where that is asked for: one of 134 million parameters took more than a minute a block
-    /// on two cores, which a short run cannot spare.
-    static let mostParameters = 20_000_000
 
     /// The settings for a run of this length and rate; nil where it does as well without, and where its recipe cannot be
     /// calibrated.
@@ -81,8 +78,7 @@ public enum CalibrationPolicy {
     ) -> CalibrationSettings? {
         let start = configuration.start
         guard !start.postLayerNorm, start.method != .copy, case .steps(let steps) = configuration.budget.length,
-            Double(steps) * configuration.optimizer.learningRates.latent < longestPath,
-            teacher.parameterCount <= mostParameters
+            Double(steps) * configuration.optimizer.learningRates.latent < longestPath
         else { return nil }
         return CalibrationSettings(for: teacher, longestSequence: configuration.budget.sequenceLength)
     }

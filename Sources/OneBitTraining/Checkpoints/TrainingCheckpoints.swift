@@ -28,6 +28,15 @@ public struct CheckpointPolicy: Sendable {
         self.keepsBest = keepsBest
         self.onStop = onStop
     }
+
+    /// What a run checks before it plans: that it does not write over another one's work.
+    ///
+    /// - Throws: ``TrainingError/workExists(directory:)`` where a run that is not to be resumed has saved something.
+    public func requireFreshUnlessResumed() throws {
+        if !resumes, try !TrainingCheckpoints.savedSteps(in: directory).isEmpty {
+            throw TrainingError.workExists(directory: directory)
+        }
+    }
 }
 
 /// The training checkpoints of one run: everything that a killed run needs to go on as if nothing had happened.
@@ -79,7 +88,7 @@ final class TrainingCheckpoints {
     /// Numbers of the steps that were saved, oldest first.
     func savedSteps() throws -> [Int] { try Self.savedSteps(in: directory) }
 
-    private static func savedSteps(in directory: URL) throws -> [Int] {
+    fileprivate static func savedSteps(in directory: URL) throws -> [Int] {
         guard FileManager.default.fileExists(atPath: directory.path) else { return [] }
         return try FileManager.default.contentsOfDirectory(atPath: directory.path)
             .compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }

@@ -139,7 +139,8 @@ struct CompressCommand: ParsableCommand {
             RunPlanner.Work(
                 configuration: configuration, corpusTokens: corpusTokens, heldOutTokens: heldOutTokens, isWhole: true,
                 fixed: fixed, synthesisLimits: synthesis.limits,
-                processes: plan.plan ? distributed.plannedProcesses : execution.group.size),
+                processes: plan.plan ? distributed.plannedProcesses : execution.group.size,
+                calibration: { calibrated($0, for: model).calibration }),
             directory: work ?? output, resumes: resumption.resume || execution.group.rank > 0, json: json.json)
     }
 

@@ -63,11 +63,11 @@ enum TokenizedCorpus {
             })
     }
 
-    /// Removes a run's directory where the run ended with `error` before there was anything else in it. A cancelled run is
-    /// expected to go on, and keeps the tokens.
+    /// Removes a run's directory where the run ended with `error`, or was only planned, before there was anything else in it.
+    /// A cancelled run is expected to go on, and keeps the tokens.
     ///
     /// - Parameter others: Names of files that nothing is lost with either.
-    static func removeUnlessBegun(_ directory: URL, after error: any Error, besides others: Set<String> = []) {
+    static func removeUnlessBegun(_ directory: URL, after error: (any Error)? = nil, besides others: Set<String> = []) {
         guard let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path) else { return }
         let isCancelled = error is CancellationError
         if contents.allSatisfy({ others.contains($0) || !isCancelled && $0.hasSuffix(suffix) }) {

@@ -84,6 +84,7 @@ struct DistillCommand: ParsableCommand {
         }
         let progress = progress.ofRank(execution.group.rank)
         do {
+            if !plan.plan { try resumption.policy(in: work).requireFreshUnlessResumed() }
             // The first rank tokenizes and plans; the others find tokens and plan.
             let found = try execution.group.firstRankFirst("plan") { () -> (TrainingCorpus, RunPlanner.Choice)? in
                 let tokens = try TokenizedCorpus.open(
@@ -103,7 +104,10 @@ struct DistillCommand: ParsableCommand {
                 if isFirst { try RunPlanner.keep(choice, in: work) }
                 return (tokens, choice)
             }
-            guard let (tokens, choice) = found else { return }
+            guard let (tokens, choice) = found else {
+                if isFirst { TokenizedCorpus.removeUnlessBegun(work, besides: [RunPlanner.choiceName]) }
+                return
+            }
             try distill(
                 teacher: teacher, start: start, corpus: tokens, configuration: choice.configuration,
                 execution: choice.applied(to: execution), output: output.output, overwrite: output.overwrite,

@@ -30,6 +30,8 @@ struct RunPlanner {
         var fixed = TimeBudget.Fixed()
         var synthesisLimits = SynthesisLimits()
         var processes = 1
+        /// How the start of a run with a configuration is calibrated, if it is.
+        var calibration: (DistillationConfiguration) -> CalibrationSettings? = { _ in nil }
     }
 
     /// What a run is begun with. Kept beside its work, so that a resumed one computes the same though the machine has
@@ -64,18 +66,23 @@ struct RunPlanner {
             try requested.requireSame(as: saved.requested, in: directory)
             return saved
         }
-        let rates = try measure(work)
+        var rates = try measure(work)
         var work = work
-        if let budget = options.timeBudget, let rates {
-            work.configuration = try TimeBudget(seconds: budget.seconds).fit(
-                work.configuration, model: model, rates: rates, corpusTokens: work.corpusTokens, fixed: work.fixed)
+        if let budget = options.timeBudget, let measured = rates {
+            func fitted(_ rates: StageRates) throws -> DistillationConfiguration {
+                try TimeBudget(seconds: budget.seconds).fit(
+                    work.configuration, model: model, rates: rates, corpusTokens: work.corpusTokens, fixed: work.fixed)
+            }
+            // Whether the start is calibrated follows from the run's length, and takes of its time.
+            rates?.otherSeconds += try calibrationSeconds(work, fitted(measured))
+            work.configuration = try fitted(rates ?? measured)
         }
         let machine = try options.machine(processes: work.processes, device: execution.device)
         let request = DistillationPlan.Request(
             model: model, configuration: work.configuration, teacherElementBytes: teacherElementBytes,
             placement: options.placement, microBatchSize: execution.microBatchSize, threads: execution.threads)
         let best = try DistillationPlan.best(request, on: machine)
-        let plan = stages(work, best, rates)
+        let plan = try stages(work, best, rates)
         if options.plan {
             try json ? writeJSON(plan) : StandardStreams.write(plan.text)
             return nil
@@ -138,26 +145,27 @@ struct RunPlanner {
         )
     }
 
-    /// Seconds a parameter, on one slow core.
-    private static let secondsToInitialize = 1e-7
+    /// Seconds a parameter, as SmolLM2-135M takes on two cores (dev/LOG.md).
+    private static let secondsToInitialize = 1.5e-8
     private static let secondsToPack = 2e-8
     /// Bytes that a token takes in a corpus of JSON lines: its text and its id.
     static let corpusBytesPerToken = 11
     /// Training checkpoints that are there at a time: two that are kept and one that is being written.
     private static let checkpointsKept = 3
 
-    private func stages(_ work: Work, _ plan: DistillationPlan, _ rates: StageRates?) -> StagePlan {
+    /// What calibrating the start takes; 0 where it is not calibrated.
+    private func calibrationSeconds(_ work: Work, _ configuration: DistillationConfiguration) throws -> Double {
+        guard let settings = work.calibration(configuration) else { return 0 }
+        return try CalibratedInitializer(recipe: configuration.start, settings: settings, execution: execution)
+            .cost(for: model, textTokens: settings.tokens).seconds()
+    }
+
+    private func stages(_ work: Work, _ plan: DistillationPlan, _ rates: StageRates?) throws -> StagePlan {
         let configuration = work.configuration
         let parameters = model.parameterCount
         let isAccelerated = options.deviceMemory != nil || execution.device.kind == .cuda
         var stages: [StagePlan.Stage] = []
         let startBytes = 4 * model.linearWeightCount + teacherElementBytes * (parameters - model.linearWeightCount)
-        if work.isWhole {
-            stages.append(
-                StagePlan.Stage(
-                    name: "init", seconds: rates.map { _ in Double(parameters) * Self.secondsToInitialize },
-                    diskBytes: startBytes))
-        }
         var corpusTokens = work.corpusTokens
         if corpusTokens == nil, work.isWhole {
             let tokens = configuration.synthesis.samples * configuration.synthesis.maximumLength
@@ -167,6 +175,14 @@ struct RunPlanner {
                     name: "synthesize", tokens: tokens,
                     seconds: rates?.synthesizedTokens.map { Double(tokens) / $0 },
                     deviceBytes: Self.synthesisBytes(model), diskBytes: tokens * Self.corpusBytesPerToken))
+        }
+        if work.isWhole {
+            let calibration = rates == nil ? 0 : try calibrationSeconds(work, configuration)
+            stages.append(
+                StagePlan.Stage(
+                    name: calibration > 0 ? "calibrate" : "init",
+                    seconds: rates.map { _ in calibration + Double(parameters) * Self.secondsToInitialize },
+                    diskBytes: startBytes))
         }
         let steps = configuration.budget.steps(corpusTokens: corpusTokens ?? 0)
         stages.append(
