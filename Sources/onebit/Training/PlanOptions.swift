@@ -76,7 +76,7 @@ struct TimeAmount: ExpressibleByArgument {
             seconds += number * unit
             rest = rest[match.range.upperBound...].drop(while: \.isWhitespace)
         }
-        guard seconds > 0, seconds.isFinite else { return nil }
+        guard seconds > 0, seconds <= 1e10 else { return nil }  // three centuries
         self.seconds = seconds
     }
 }

@@ -174,7 +174,8 @@ struct RunPlanner {
                 StagePlan.Stage(
                     name: "synthesize", tokens: tokens,
                     seconds: rates?.synthesizedTokens.map { Double(tokens) / $0 },
-                    deviceBytes: Self.synthesisBytes(model), diskBytes: tokens * Self.corpusBytesPerToken))
+                    deviceBytes: Self.synthesisBytes(model, configuration.synthesis),
+                    diskBytes: tokens * Self.corpusBytesPerToken))
         }
         if work.isWhole {
             let calibration = rates == nil ? 0 : try calibrationSeconds(work, configuration)
@@ -210,9 +211,12 @@ struct RunPlanner {
             sequenceLength: configuration.budget.sequenceLength, isAccelerated: isAccelerated)
     }
 
-    /// Weights in 16 bits, keys and values of the samples under way, and the rest of the process.
-    static func synthesisBytes(_ model: ModelConfiguration) -> Int {
-        2 * model.parameterCount + max(1 << 30, model.parameterCount) + (128 << 20)
+    /// Weights in 16 bits, keys and values of the samples under way (as ``SynthesisLimits`` chooses them), and the rest of
+    /// the process.
+    static func synthesisBytes(_ model: ModelConfiguration, _ settings: SynthesisSettings) -> Int {
+        let row = 4 * model.layerCount * model.keyValueHeadCount * model.headSize * (settings.maximumLength + 1)
+        let cache = min(max(1 << 30, model.parameterCount), min(64, settings.samples) * row)
+        return 2 * model.parameterCount + max(row, cache) + (128 << 20)
     }
 
     private var teacherElementBytes: Int {

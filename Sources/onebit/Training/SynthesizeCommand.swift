@@ -54,6 +54,11 @@ struct SynthesizeCommand: ParsableCommand {
     @OptionGroup var device: DeviceOptions
     @OptionGroup var progress: ProgressOptions
 
+    /// What a time was fitted with, kept beside the corpus until it stands.
+    private struct PlannedSamples: Codable {
+        var samples: Int
+    }
+
     func run() throws {
         if FileManager.default.fileExists(atPath: output.path), !overwrite {
             throw FileError.destinationExists(path: output.path)
@@ -66,15 +71,23 @@ struct SynthesizeCommand: ParsableCommand {
         let tokenizer = try loadTokenizer(from: teacher)
         // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
         let choice = output.appendingPathExtension("plan.json")
+        let partial = output.appendingPathExtension("partial")
+        if !resume, !plan, FileManager.default.fileExists(atPath: partial.path) {
+            throw TrainingError.workExists(directory: partial)
+        }
         if resume, !plan, FileManager.default.fileExists(atPath: choice.path) {
-            settings = try JSONDecoder().decode(SynthesisSettings.self, from: Data(contentsOf: choice))
+            do {
+                settings.samples = try JSONDecoder().decode(PlannedSamples.self, from: Data(contentsOf: choice)).samples
+            } catch {
+                throw TrainingError.damagedTrainingCheckpoint(directory: choice, reason: "\(error)")
+            }
         } else if plan || timeBudget != nil {
             let rate = try CorpusSynthesizer(
                 model: writer.model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits
             ).measureRate().tokensPerSecond(maximumLength: settings.maximumLength)
             if let timeBudget {
-                let tokens = timeBudget.seconds * TimeBudget.plannedShare * rate
-                settings.samples = max(1, min(settings.samples, Int(tokens) / settings.maximumLength))
+                let possible = timeBudget.seconds * TimeBudget.plannedShare * rate / Double(settings.maximumLength)
+                settings.samples = max(1, Int(min(Double(settings.samples), possible)))
             }
             if plan {
                 let expected = settings.samples * settings.maximumLength
@@ -82,13 +95,13 @@ struct SynthesizeCommand: ParsableCommand {
                     stages: [
                         StagePlan.Stage(
                             name: "synthesize", tokens: expected, seconds: Double(expected) / rate,
-                            deviceBytes: RunPlanner.synthesisBytes(checkpoint.configuration),
+                            deviceBytes: RunPlanner.synthesisBytes(checkpoint.configuration, settings),
                             diskBytes: expected * RunPlanner.corpusBytesPerToken)
                     ], isAccelerated: false)
                 try StandardStreams.write(stages.text)
                 return
             }
-            try writeAtomically(JSONEncoder().encode(settings), to: choice)
+            try writeAtomically(JSONEncoder().encode(PlannedSamples(samples: settings.samples)), to: choice)
         }
         try writeCorpus(
             of: checkpoint, by: writer, tokenizer: tokenizer, settings: settings, limits: synthesis.limits,

@@ -102,4 +102,27 @@ struct PlanTests {
         #expect(again.exitCode == 1 && again.errors.contains("--resume"), "\(again.errors)")
         #expect(try Data(contentsOf: folder.appending(path: "y.training/plan.json")) == plan)
     }
+
+    @Test("A synthesis that a time was fitted to is resumed with its samples, and with its other settings alone")
+    func synthesis() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func call(_ rest: [String]) -> [String] {
+            ["synthesize", path("teacher"), "--output", path("corpus.jsonl"), "--max-length", "40", "--threads", "1"]
+                + rest
+        }
+        let planned = try await BuiltCommand.run(call(["--plan", "--time-budget", "5s"]))
+        #expect(planned.exitCode == 0 && planned.output.contains("synthesize"), "\(planned.errors)")
+        #expect(contents == ["teacher", "text.jsonl"])
+        let stopped = try await BuiltCommand.interrupt(call(["--time-budget", "30s", "--samples", "100000"])) {
+            (try? Data(contentsOf: folder.appending(path: "corpus.jsonl.partial")).count) ?? 0 > 200
+        }
+        #expect(stopped.exitCode == 130, "\(stopped.errors)")
+        let choice = folder.appending(path: "corpus.jsonl.plan.json")
+        let plan = try Data(contentsOf: choice)
+        let again = try await BuiltCommand.run(call(["--time-budget", "1s"]))
+        #expect(again.exitCode == 1 && again.errors.contains("--resume"), "\(again.errors)")
+        #expect(try Data(contentsOf: choice) == plan)
+        let other = try await BuiltCommand.run(call(["--resume", "--seed", "9"]))
+        #expect(other.exitCode == 1 && other.errors.contains("seed = 0, now given 9"), "\(other.errors)")
+    }
 }
