@@ -25,12 +25,12 @@
 // The result is T = (t_j), whose signs are S and whose magnitudes say how certain they are.
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 
 #include "handle.h"
+#include "parallel.h"
 #include "products.h"
 
 using onebit::guarded_tensor;
@@ -56,7 +56,7 @@ void choose_block(at::Tensor &targets, at::Tensor &values, const at::Tensor &lin
     auto *u = static_cast<const float *>(links.const_data_ptr()),
          *g = static_cast<const float *>(input_scale.const_data_ptr()),
          *h = static_cast<const float *>(output_scale.const_data_ptr());
-    at::parallel_for(0, targets.size(0), 16, [&](int64_t begin, int64_t end) {
+    onebit::parallel_for(0, targets.size(0), 16, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
             float *target = t + row * width, *value = w + row * width;
             for (int64_t j = 0; j < width; ++j) {

@@ -1,13 +1,13 @@
 // The layers of a transformer as fused autograd functions: each saves the least that its backward pass needs.
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "handle.h"
+#include "parallel.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -116,7 +116,7 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
     /// Calls `body` with blocks of the elements of CPU floats: first element and count.
     static void for_elements(int64_t count, c10::function_ref<void(int64_t first, int64_t count)> body) {
         constexpr int64_t grain = 1 << 14;
-        at::parallel_for(0, (count + grain - 1) / grain, 1, [&](int64_t begin, int64_t end) {
+        onebit::parallel_for(0, (count + grain - 1) / grain, 1, [&](int64_t begin, int64_t end) {
             body(begin * grain, std::min(end * grain, count) - begin * grain);
         });
     }

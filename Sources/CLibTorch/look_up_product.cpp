@@ -1,11 +1,11 @@
 #include "look_up_product.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <string_view>
 
+#include "parallel.h"
 #include "row_kernels.h"
 
 namespace {
@@ -64,7 +64,7 @@ onebit::LookUpMatrix onebit::look_up_matrix(const at::Tensor &bits, int64_t colu
                                         static_cast<size_t>(bits.size(1)), static_cast<size_t>(rows),
                                         static_cast<size_t>(columns)};
     uint8_t *packed = bytes.mutable_data_ptr<uint8_t>();
-    at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) { layout.pack(matrix, begin, end, packed); });
+    onebit::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) { layout.pack(matrix, begin, end, packed); });
     return {bytes, rows, columns};
 }
 
@@ -73,7 +73,7 @@ at::Tensor onebit::transposed_bits(const at::Tensor &bits, int64_t columns) {
     at::Tensor result = at::empty({columns, out_bytes}, bits.options());
     const auto *in = static_cast<const uint8_t *>(bits.const_data_ptr());
     uint8_t *out = result.mutable_data_ptr<uint8_t>();
-    at::parallel_for(0, out_bytes, 8, [&](int64_t begin, int64_t end) {
+    onebit::parallel_for(0, out_bytes, 8, [&](int64_t begin, int64_t end) {
         for (int64_t group = begin; group < end; ++group) {
             int64_t first = 8 * group, count = std::min<int64_t>(8, rows - first);
             for (int64_t byte = 0; byte < row_bytes; ++byte) {

@@ -2,7 +2,6 @@
 // clips, steps, rounds to the storage forms, packs signs and counts those that turned.
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
@@ -16,6 +15,7 @@
 
 #include "handle.h"
 #include "optimizer.h"
+#include "parallel.h"
 
 using onebit::guarded_effect;
 
@@ -302,7 +302,7 @@ int lt_gradient_square_sum(lt_adamw_rows given, const lt_tensor *gradient, const
         PreparedGradient prepared(rows, gradient, latent);
         // Row by row, so that the order of the sum is the same for any number of threads.
         std::vector<double> sums(rows.rows);
-        at::parallel_for(0, rows.rows, rows.grain(), [&](int64_t begin, int64_t end) {
+        onebit::parallel_for(0, rows.rows, rows.grain(), [&](int64_t begin, int64_t end) {
             float w[block], d[block];
             for (int64_t row = begin; row < end; ++row) {
                 double sum = 0;
@@ -352,7 +352,7 @@ int lt_adamw_step(lt_adamw_rows given, const lt_tensor *gradient, const lt_laten
         float factor = static_cast<float>(settings.gradient_factor);
 
         std::vector<int64_t> turns(rows.rows);
-        at::parallel_for(0, rows.rows, rows.grain(), [&](int64_t begin, int64_t end) {
+        onebit::parallel_for(0, rows.rows, rows.grain(), [&](int64_t begin, int64_t end) {
             float w[block], d[block], m[block], v[block];
             uint8_t was_negative[block];
             uint64_t random[block];

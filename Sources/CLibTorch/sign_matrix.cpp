@@ -3,7 +3,6 @@
 #include "sign_matrix.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "handle.h"
+#include "parallel.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -207,7 +207,7 @@ at::Tensor onebit::packed_signs(const at::Tensor &latent) {
     at::Tensor bits = at::empty({rows, bytes}, latent.options().dtype(at::kByte));
     const float *weights = static_cast<const float *>(source.const_data_ptr());
     uint8_t *out = bits.mutable_data_ptr<uint8_t>();
-    at::parallel_for(0, rows, 1 + (1 << 16) / std::max<int64_t>(1, columns), [&](int64_t begin, int64_t end) {
+    onebit::parallel_for(0, rows, 1 + (1 << 16) / std::max<int64_t>(1, columns), [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
             const float *w = weights + row * columns;
             uint8_t *bytes_of_row = out + row * bytes;
@@ -232,7 +232,7 @@ at::Tensor SignMatrix::unpacked(at::ScalarType type) const {
         const auto *bytes = static_cast<const uint8_t *>(bits.const_data_ptr());
         int64_t row_bytes = bits.size(1);
         float *out = result.mutable_data_ptr<float>();
-        at::parallel_for(0, rows(), 1 + (1 << 16) / columns, [&](int64_t begin, int64_t end) {
+        onebit::parallel_for(0, rows(), 1 + (1 << 16) / columns, [&](int64_t begin, int64_t end) {
             for (int64_t row = begin; row < end; ++row) {
                 const uint8_t *in = bytes + row * row_bytes;
                 float *to = out + row * columns;
