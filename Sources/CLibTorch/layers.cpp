@@ -213,11 +213,3 @@ lt_tensor *lt_swiglu(const lt_tensor *gate, const lt_tensor *up) {
 lt_tensor *lt_rotary(const lt_tensor *x, const lt_tensor *cosines, const lt_tensor *sines) {
     return guarded_tensor([&] { return Rotary::apply(x->value, cosines->value, sines->value); });
 }
-
-lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal) {
-    return guarded_tensor([&] {
-        std::optional<at::Tensor> bias;
-        if (mask) bias = mask->value;
-        return at::scaled_dot_product_attention(q->value, k->value, v->value, bias, 0.0, causal);
-    });
-}

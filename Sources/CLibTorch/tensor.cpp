@@ -243,10 +243,6 @@ lt_tensor *lt_index_select(const lt_tensor *tensor, int dimension, const lt_tens
     return guarded_tensor([&] { return tensor->value.index_select(dimension, indices->value); });
 }
 
-lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dimension) {
-    return guarded_tensor([&] { return tensor->value.repeat_interleave(times, dimension); });
-}
-
 lt_tensor *lt_concatenate(lt_tensor *const *tensors, int count, int dimension) {
     return guarded_tensor([&] { return at::cat(values(tensors, count), dimension); });
 }

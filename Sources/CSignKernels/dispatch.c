@@ -17,9 +17,10 @@ static uint64_t saved_register_state(void) {
     return (uint64_t)high << 32 | low;
 }
 
-// Whether leaf 1 has AVX and F16C, the system saves `state`, and leaf 7 has all of `ebx` and `ecx`.
+// Whether leaf 1 has AVX, F16C and FMA, the system saves `state`, and leaf 7 has all of `ebx` and `ecx`.
 static bool has(uint64_t state, uint32_t ebx, uint32_t ecx) {
-    const uint32_t osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29, needed = osxsave | avx | f16c;
+    const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
+    const uint32_t needed = fma | osxsave | avx | f16c;
     uint32_t a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) return false;
     if ((saved_register_state() & state) != state) return false;
@@ -42,12 +43,6 @@ enum {
 static bool has_avx2(void) { return has(ymm_state, avx2, 0); }
 static bool has_avx512bw(void) { return has(zmm_state, AVX512, 0); }
 static bool has_avx512vbmi(void) { return has(zmm_state, AVX512, avx512vbmi); }
-
-static bool has_avx2_and_fma(void) {
-    const uint32_t fma = 1u << 12;
-    uint32_t a, b, c, d;
-    return has_avx2() && __get_cpuid(1, &a, &b, &c, &d) && (c & fma) != 0;
-}
 static bool has_avx512bf16(void) {
     const uint32_t avx512bf16 = 1u << 5;
     uint32_t a, b, c, d;
@@ -97,7 +92,7 @@ static const dense_version dense_versions[] = {
 #if defined(__x86_64__)
     {&sign_kernels_dense_avx512bf16, has_avx512bf16},
     {&sign_kernels_dense_avx512, has_avx512bw},
-    {&sign_kernels_dense_avx2, has_avx2_and_fma},
+    {&sign_kernels_dense_avx2, has_avx2},
 #elif defined(__aarch64__)
     {&sign_kernels_dense_neon, has_everything},
 #endif

@@ -57,6 +57,8 @@ DECLARE_SIGN_PRODUCT(neon)
         .swiglu = KERNEL(swiglu),                                                                                      \
         .rotate_half = KERNEL(rotate_half),                                                                            \
         .attention = KERNEL(attention),                                                                                \
+        .causal_attention = KERNEL(causal_attention),                                                                  \
+        .causal_attention_gradient = KERNEL(causal_attention_gradient),                                                \
         .add_product = KERNEL(add_product),                                                                            \
         .layer_norm_gradient = KERNEL(layer_norm_gradient),                                                            \
         .rms_norm_gradient = KERNEL(rms_norm_gradient),                                                                \

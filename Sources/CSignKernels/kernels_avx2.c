@@ -1,4 +1,4 @@
-// AVX2 and F16C (every CPU with AVX2 has F16C; the dispatcher asks all the same).
+// AVX2, F16C and FMA (every CPU with AVX2 has both; the dispatcher asks all the same).
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -36,9 +36,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "training_kernels.h"
 #include "reading.h"
 
+#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
+#define TILE_ROWS 6
+#define TILE_VECTORS 1
+#include "causal_attention.h"
+
 #define DENSE(name) name##_avx2
 #define TILE_TOKENS 3
-#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
 #include "dense_product_float32.h"
 
 #pragma clang attribute pop

@@ -25,9 +25,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "training_kernels.h"
 #include "reading.h"
 
+#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
+#define TILE_ROWS 12
+#define TILE_VECTORS 2
+#include "causal_attention.h"
+
 #define DENSE(name) name##_avx512
 #define TILE_TOKENS 12
-#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
 #include "dense_product_float32.h"
 
 #pragma clang attribute pop

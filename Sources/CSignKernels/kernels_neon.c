@@ -35,9 +35,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "training_kernels.h"
 #include "reading.h"
 
+#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
+#define TILE_ROWS 6
+#define TILE_VECTORS 1
+#include "causal_attention.h"
+
 #define DENSE(name) name##_neon
 #define TILE_TOKENS 3
-#define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
 #include "dense_product_float32.h"
 
 DEFINE_KERNEL_TABLE(neon, sign_kernels_layout_nibbles64)

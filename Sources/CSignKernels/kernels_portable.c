@@ -47,9 +47,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "training_kernels.h"
 #include "reading.h"
 
+#define MULTIPLY_ADD(a, b, c) (c) += (a) * (b)
+#define TILE_ROWS 4
+#define TILE_VECTORS 1
+#include "causal_attention.h"
+
 #define DENSE(name) name##_portable
 #define TILE_TOKENS 3
-#define MULTIPLY_ADD(a, b, c) (c) += (a) * (b)
 #include "dense_product_float32.h"
 
 DEFINE_KERNEL_TABLE(portable, sign_kernels_layout_nibbles64)

@@ -21,11 +21,6 @@ extension Tensor {
         try .compute("index select", self, indices) { lt_index_select($0[0], Int32(dimension), $0[1]) }
     }
 
-    /// Each slice along `dimension` repeated in place: a, a, b, b, …
-    public func repeatingEach(_ times: Int, along dimension: Int) throws -> Tensor {
-        try .compute("repeat", self) { lt_repeat_interleave($0[0], Int64(times), Int32(dimension)) }
-    }
-
     /// Tensors one behind the other along a dimension that they have.
     public static func concatenated(_ tensors: [Tensor], along dimension: Int) throws -> Tensor {
         if tensors.count == 1 { return tensors[0] }
@@ -96,7 +91,8 @@ extension Tensor {
         try .compute("rotary embedding", self, cosines, sines) { lt_rotary($0[0], $0[1], $0[2]) }
     }
 
-    /// softmax(q kᵀ / √size + mask) v over [batch, heads, length, size].
+    /// softmax(q kᵀ / √size + mask) v over [batch, heads, length, size]. Keys and values may have fewer heads, each of which
+    /// then serves as many query heads in a row.
     public static func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, mask: Tensor?, causal: Bool) throws -> Tensor {
         try compute("attention", q, k, v, mask) { lt_attention($0[0], $0[1], $0[2], $0[3], causal) }
     }

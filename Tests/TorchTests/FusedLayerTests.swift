@@ -93,6 +93,37 @@ struct LayerGradientTests {
         let sines = try Tensor.floats(angles.map { sinf($0) }, shape: [3, 2])
         try expectGradients(of: [("x", random([2, 3, 2, 4]))]) { try $0[0].rotary(cosines: cosines, sines: sines) }
     }
+
+    @Test(
+        "Causal attention and its gradients are those of libtorch's attention with a mask, also where heads are shared",
+        arguments: [(heads: 4, shared: 4), (heads: 6, shared: 2), (heads: 3, shared: 1)])
+    func causalAttention(heads: Int, shared: Int) throws {
+        let (batch, length, size) = (2, 29, 12)
+        func rows(_ heads: Int) throws -> Tensor {  // as projections leave them: heads beside one another
+            try random([batch, length, heads, size]).transposed(1, 2)
+        }
+        let inputs = try [rows(heads), rows(shared), rows(shared)]
+        let upstream = try random([batch, heads, length, size])
+        let mask = try Tensor.floats(
+            (0..<length * length).map { $0 % length <= $0 / length ? 0 : -.infinity }, shape: [1, 1, length, length])
+        func results(mask: Tensor?) throws -> [[Float]] {
+            let leaves = try inputs.map { try $0.requiringGradient() }
+            let y = try Tensor.attention(leaves[0], leaves[1], leaves[2], mask: mask, causal: mask == nil)
+            return try [y.detached().floats()]
+                + y.gradients(by: leaves, upstream: upstream).map { try #require($0).floats() }
+        }
+        for (found, expected) in zip(try results(mask: nil), try results(mask: mask)) {
+            let worst = zip(found, expected).map { abs($0 - $1) }.max() ?? .infinity
+            #expect(found.count == expected.count && worst < 2e-5)
+        }
+        let unrecorded = try withoutGradient {
+            try Tensor.attention(inputs[0], inputs[1], inputs[2], mask: nil, causal: true).floats()
+        }
+        #expect(try unrecorded == results(mask: nil)[0])
+        #expect(throws: TorchError.self) {
+            try Tensor.attention(inputs[0], random([batch, heads + 1, length, size]), inputs[2], mask: nil, causal: true)
+        }
+    }
 }
 
 /// dW of a latent matrix as the optimizer forms it of P: the first moment after a step with β₁ = 0.

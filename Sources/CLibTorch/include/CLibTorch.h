@@ -166,8 +166,6 @@ lt_tensor *lt_reshape(const lt_tensor *tensor, const int64_t *shape, int rank);
 lt_tensor *lt_transpose(const lt_tensor *tensor, int first, int second);
 lt_tensor *lt_narrow(const lt_tensor *tensor, int dimension, int64_t start, int64_t length);
 lt_tensor *lt_index_select(const lt_tensor *tensor, int dimension, const lt_tensor *indices);
-/// Each slice along `dimension` repeated `times` times in place: a, a, b, b, …
-lt_tensor *lt_repeat_interleave(const lt_tensor *tensor, int64_t times, int dimension);
 /// Tensors one behind the other along a dimension that they have.
 lt_tensor *lt_concatenate(lt_tensor *const *tensors, int count, int dimension);
 /// Tensors of one shape one behind the other along a new first dimension.
@@ -204,7 +202,8 @@ lt_tensor *lt_swiglu(const lt_tensor *gate, const lt_tensor *up);
 /// Rotary embedding of x [batch, length, heads, size] by cosines and sines [length, size / 2], or [batch, length,
 /// size / 2] where each sequence has its own positions; halves split.
 lt_tensor *lt_rotary(const lt_tensor *x, const lt_tensor *cosines, const lt_tensor *sines);
-/// softmax(q kᵀ / sqrt(size) + mask) v over [batch, heads, length, size]; `mask` may be NULL.
+/// softmax(q kᵀ / sqrt(size) + mask) v over [batch, heads, length, size]. Keys and values may have fewer heads, each of
+/// which then serves as many query heads in a row. `mask` may be NULL.
 lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal);
 
 // MARK: Sign matrices: ±1 [rows, columns] at one bit per weight

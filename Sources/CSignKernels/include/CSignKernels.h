@@ -16,7 +16,8 @@
 // What every version promises, and the tests demand:
 //   * products with sign matrices are exact, so all versions return the same integers;
 //   * float reductions add in one fixed order (16 lanes, then a tree; no fused multiply-add), so all versions
-//     return the same bits, and a caller that splits rows, groups or tokens over threads changes no bit either;
+//     return the same bits, and a caller that splits rows, groups or tokens over threads changes no bit either; only
+//     causal attention, which training uses, and the dense products fuse where the CPU can;
 //   * a kernel touches the elements that its comment names and none beyond, whatever the width: only what says so wants
 //     padding or alignment. (Prefetches may go further; they cannot fault.)
 //
@@ -42,6 +43,9 @@ extern "C" {
 
 // Query rows that `attention` works on at a time.
 #define SIGN_KERNELS_ATTENTION_ROWS 4
+
+// Queries that `causal_attention` and its gradient work on at a time.
+#define SIGN_KERNELS_ATTENTION_QUERIES 24
 
 // Rows of keys and values are read in whole multiples of this.
 #define SIGN_KERNELS_HEAD_PADDING 16
@@ -81,6 +85,12 @@ typedef struct sign_kernels_quantized {
     float scale;
     int32_t magnitude;
 } sign_kernels_quantized;
+
+// The rows of one head, `stride` floats apart.
+typedef struct sign_kernels_head_rows {
+    const float *_Nonnull rows;
+    size_t stride;
+} sign_kernels_head_rows;
 
 // Parts of the loss of one row of logits, in nats.
 typedef struct sign_kernels_loss {
@@ -172,6 +182,21 @@ typedef struct sign_kernels_table {
                                size_t positions, size_t size, float scale, float *_Nonnull scratch,
                                float *_Nonnull y);
 
+    // Causal attention of one head over the `tokens` tokens of a sequence, from its first on:
+    //     y_t = Σ_{p ≤ t} softmax_p(q_t · k_p · scale) v_p          log_sums[t] = log Σ_{p ≤ t} exp(q_t · k_p · scale)
+    // Rows of `size` floats, y's y_stride floats apart. log_sums: [tokens]. An infinite v_p also spoils tokens before p.
+    // scratch: sign_kernels_causal_attention_scratch(tokens, size) floats to work with.
+    void (*_Nonnull causal_attention)(sign_kernels_head_rows q, sign_kernels_head_rows k, sign_kernels_head_rows v,
+                                      size_t tokens, size_t size, float scale, float *_Nonnull scratch,
+                                      float *_Nonnull y, size_t y_stride, float *_Nonnull log_sums);
+    // Its gradients by q, k and v, whose rows are gradient_stride floats apart, of y and log_sums as it returned them, and
+    // dy. scratch: sign_kernels_causal_attention_gradient_scratch(tokens, size) floats.
+    void (*_Nonnull causal_attention_gradient)(sign_kernels_head_rows q, sign_kernels_head_rows k,
+                                               sign_kernels_head_rows v, sign_kernels_head_rows y,
+                                               const float *_Nonnull log_sums, sign_kernels_head_rows dy, size_t tokens,
+                                               size_t size, float scale, float *_Nonnull scratch, float *_Nonnull dq,
+                                               float *_Nonnull dk, float *_Nonnull dv, size_t gradient_stride);
+
     // sum = sum + a ⊙ b
     void (*_Nonnull add_product)(const float *_Nonnull a, const float *_Nonnull b, size_t count, float *_Nonnull sum);
     // The gradient by what layer_norm read, of z, the r that it returned and dz: dy = r (dz − mean(dz) − z mean(dz ⊙ z));
@@ -198,6 +223,17 @@ typedef struct sign_kernels_table {
     // a benchmark compares decoding with.
     uint64_t (*_Nonnull read)(const uint8_t *_Nonnull bytes, size_t count);
 } sign_kernels_table;
+
+// Floats of scratch memory that causal attention, and its gradient, want: two and five copies of a head and some blocks,
+// padded.
+static inline size_t sign_kernels_causal_attention_scratch(size_t tokens, size_t size) {
+    const size_t columns = tokens + SIGN_KERNELS_ATTENTION_QUERIES + 15, width = size + 15;
+    return 2 * columns * width + SIGN_KERNELS_ATTENTION_QUERIES * (width + columns);
+}
+static inline size_t sign_kernels_causal_attention_gradient_scratch(size_t tokens, size_t size) {
+    const size_t columns = tokens + SIGN_KERNELS_ATTENTION_QUERIES + 15, width = size + 15;
+    return 5 * columns * width + SIGN_KERNELS_ATTENTION_QUERIES * (3 * width + 2 * columns);
+}
 
 // Rows of a dense matrix that lie together in a panel.
 #define SIGN_KERNELS_PANEL_ROWS 32

@@ -144,12 +144,9 @@ struct Attention: Sendable {
     }
 
     private func attend(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ mask: AttentionMask) throws -> Tensor {
-        let group = headCount / keyValueHeadCount
-        let keys = group > 1 ? try k.repeatingEach(group, along: 1) : k
-        let values = group > 1 ? try v.repeatingEach(group, along: 1) : v
         switch mask {
-        case .causal: return try .attention(q, keys, values, mask: nil, causal: true)
-        case .matrix(let mask): return try .attention(q, keys, values, mask: mask, causal: false)
+        case .causal: try .attention(q, k, v, mask: nil, causal: true)
+        case .matrix(let mask): try .attention(q, k, v, mask: mask, causal: false)
         }
     }
 }

@@ -261,7 +261,7 @@ struct ExecutionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "How products with signs are computed: by look-ups where that is faster, or always by products of floats.",
-            discussion: "Look-ups take their inputs to 16 bits, which changes results by about 1e-5."))
+            discussion: "Look-ups take their inputs to 16 bits, which changes a gradient by about 1e-4."))
     var signProducts = SignProducts.fastest
 
     func validate() throws {
