@@ -3,6 +3,11 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <algorithm>
+
+#include "parallel.h"
+#include "row_kernels.h"
+
 namespace {
 
 /// libtorch sends float32 products to MKL, which leaves a CPU that is not Intel's at AVX2; oneDNN, which it has for other
@@ -35,3 +40,18 @@ at::Tensor onebit::product_transposed(const at::Tensor &a, const at::Tensor &b) 
 }
 
 at::Tensor onebit::product(const at::Tensor &a, const at::Tensor &b) { return product_transposed(a, b.t()); }
+
+void onebit::add_transposed_product(const at::Tensor &sum, const at::Tensor &a, const at::Tensor &b) {
+    if (!a.is_cpu() || a.scalar_type() != at::kFloat || b.scalar_type() != at::kFloat) {
+        sum.add_(product(a.t(), b));
+        return;
+    }
+    at::Tensor left = plain_floats(a), right = plain_floats(b);
+    int64_t depth = left.size(0), rows = left.size(1), columns = right.size(1);
+    constexpr int64_t rows_at_a_time = 96;  // whole tiles of every version
+    parallel_for(0, (rows + rows_at_a_time - 1) / rows_at_a_time, 1, [&](int64_t begin, int64_t end) {
+        int64_t first = begin * rows_at_a_time, count = std::min(end * rows_at_a_time, rows) - first;
+        kernels().add_transposed_product(read(left) + first, rows, read(right), columns, depth, count, columns,
+                                         write(sum) + first * columns, columns);
+    });
+}

@@ -1,52 +1,10 @@
 // Causal attention of whole sequences in 32-bit floats and its gradient, for training. A template, as float_kernels.h says;
-// a file that includes it includes that one and attention.h before it, and defines
-//   TILE_ROWS, TILE_VECTORS   rows and vectors of columns whose sums fit into the registers; TILE_ROWS divides query_rows
-//   MULTIPLY_ADD(a, b, c)     c += a ⊙ b for vectors, rounded once where the CPU can: unlike the other kernels', the last
-//                             bits of these results depend on the version
+// include tile_product.h before it. TILE_ROWS divides query_rows.
 //
 // Queries go in blocks of `query_rows`, each over all keys that its last one sees; what single queries don't see gets the
 // weight 0. Blocks are padded with zeros to whole rows, and heads to whole vectors.
 
 enum { query_rows = SIGN_KERNELS_ATTENTION_QUERIES };
-
-// c[r][n] = Σ_k a[r · row + k · column] b[k][n], added to what c holds where `adds`, for one tile.
-INLINE void product_tile(const int vectors, const int adds, const float *a, size_t row, size_t column, const float *b,
-                         size_t b_stride, size_t depth, float *c, size_t c_stride) {
-    v16f sums[TILE_ROWS][TILE_VECTORS] = {{{0}}};
-    if (adds) {
-        for (int r = 0; r < TILE_ROWS; r++) {
-            for (int n = 0; n < vectors; n++) load(c + r * c_stride + n * lanes, &sums[r][n]);
-        }
-    }
-    for (size_t k = 0; k < depth; k++) {
-        v16f numbers[TILE_VECTORS], factor;
-        for (int n = 0; n < vectors; n++) load(b + k * b_stride + n * lanes, &numbers[n]);
-        for (int r = 0; r < TILE_ROWS; r++) {
-            fill(a[r * row + k * column], &factor);
-            for (int n = 0; n < vectors; n++) MULTIPLY_ADD(numbers[n], factor, sums[r][n]);
-        }
-    }
-    for (int r = 0; r < TILE_ROWS; r++) {
-        for (int n = 0; n < vectors; n++) store(&sums[r][n], c + r * c_stride + n * lanes);
-    }
-}
-
-// The same of `rows` × `columns`, multiples of TILE_ROWS and of `lanes`.
-INLINE void product_of_tiles(const int adds, size_t rows, size_t columns, size_t depth, const float *a, size_t row,
-                             size_t column, const float *b, size_t b_stride, float *c, size_t c_stride) {
-    size_t n = 0;
-    for (; n + TILE_VECTORS * lanes <= columns; n += TILE_VECTORS * lanes) {
-        for (size_t r = 0; r < rows; r += TILE_ROWS) {
-            product_tile(TILE_VECTORS, adds, a + r * row, row, column, b + n, b_stride, depth, c + r * c_stride + n,
-                         c_stride);
-        }
-    }
-    for (; n < columns; n += lanes) {
-        for (size_t r = 0; r < rows; r += TILE_ROWS) {
-            product_tile(1, adds, a + r * row, row, column, b + n, b_stride, depth, c + r * c_stride + n, c_stride);
-        }
-    }
-}
 
 static void KERNEL(multiply)(size_t rows, size_t columns, size_t depth, const float *a, size_t row, size_t column,
                              const float *b, size_t b_stride, float *c, size_t c_stride) {

@@ -57,6 +57,7 @@ DECLARE_SIGN_PRODUCT(neon)
         .swiglu = KERNEL(swiglu),                                                                                      \
         .rotate_half = KERNEL(rotate_half),                                                                            \
         .attention = KERNEL(attention),                                                                                \
+        .add_transposed_product = KERNEL(add_transposed_product),                                                      \
         .causal_attention = KERNEL(causal_attention),                                                                  \
         .causal_attention_gradient = KERNEL(causal_attention_gradient),                                                \
         .add_product = KERNEL(add_product),                                                                            \

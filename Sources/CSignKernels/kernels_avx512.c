@@ -28,6 +28,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
+#include "tile_product.h"
 #include "causal_attention.h"
 
 #define DENSE(name) name##_avx512

@@ -38,6 +38,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
 #define TILE_ROWS 6
 #define TILE_VECTORS 1
+#include "tile_product.h"
 #include "causal_attention.h"
 
 #define DENSE(name) name##_neon

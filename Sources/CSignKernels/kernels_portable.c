@@ -50,6 +50,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #define MULTIPLY_ADD(a, b, c) (c) += (a) * (b)
 #define TILE_ROWS 4
 #define TILE_VECTORS 1
+#include "tile_product.h"
 #include "causal_attention.h"
 
 #define DENSE(name) name##_portable

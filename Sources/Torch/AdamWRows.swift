@@ -100,12 +100,12 @@ public final class AdamWRows {
         (rows, columns) = (shape[0], shape[1])
         self.stepsByOperations = stepsByOperations || device != .cpu
         self.value = try TensorBuffer(copying: initial, dtype: value.dtype)
-        firstMoment = try .zeros(shape, dtype: moments.dtype, device: device)
-        secondMoment = try .zeros(shape, dtype: moments.dtype, device: device)
+        firstMoment = try TensorBuffer(shape, dtype: moments.dtype, device: device)
+        secondMoment = try TensorBuffer(shape, dtype: moments.dtype, device: device)
         let scales = [rows, (columns + MomentStorage.blockSize - 1) / MomentStorage.blockSize]
-        firstScale = moments == .blocks ? try .zeros(scales, device: device) : nil
-        secondScale = moments == .blocks ? try .zeros(scales, device: device) : nil
-        signBits = keepsSigns ? try .zeros([rows, (columns + 7) / 8], dtype: .uint8, device: device) : nil
+        firstScale = moments == .blocks ? try TensorBuffer(scales, device: device) : nil
+        secondScale = moments == .blocks ? try TensorBuffer(scales, device: device) : nil
+        signBits = keepsSigns ? try TensorBuffer([rows, (columns + 7) / 8], dtype: .uint8, device: device) : nil
         try packSigns()
     }
 

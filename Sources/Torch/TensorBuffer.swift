@@ -9,28 +9,18 @@ public final class TensorBuffer {
     public let tensor: Tensor
     public let shape: [Int]
 
-    /// Storage of `shape` with elements of any value.
+    /// Zeros of `shape`.
     public init(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws {
         self.shape = shape
         tensor = try .compute("a buffer of shape \(shape)") { _ in
-            lt_empty(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
+            lt_storage(dtype.bridged, shape.dimensions, shape.rank, device.bridged)
         }
-    }
-
-    private init(owning tensor: Tensor, shape: [Int]) {
-        self.tensor = tensor
-        self.shape = shape
     }
 
     /// A copy of a tensor, on its device unless another is given.
     public convenience init(copying source: Tensor, dtype: DType = .float32, device: Device? = nil) throws {
         try self.init(source.shape, dtype: dtype, device: device ?? source.device)
         try write(source)
-    }
-
-    /// Storage of zeros.
-    public static func zeros(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws -> TensorBuffer {
-        TensorBuffer(owning: try .zeros(shape, dtype: dtype, device: device), shape: shape)
     }
 
     /// Writes `source`, of this shape, over everything.

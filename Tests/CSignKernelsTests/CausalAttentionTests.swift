@@ -85,7 +85,8 @@ import Testing
             let (y, sums) = (result(), GuardedMemory<Float>(count: tokens, fill: 0))
             let scratch = GuardedMemory<Float>(count: sign_kernels_causal_attention_scratch(tokens, size), fill: .nan)
             kernels.pointee.causal_attention(
-                rows(inputs[0]), rows(inputs[1]), rows(inputs[2]), tokens, size, Float(scale), scratch.pointer, y.pointer,
+                rows(inputs[0]), rows(inputs[1]), rows(inputs[2]), tokens, size, Float(scale), scratch.pointer,
+                y.pointer,
                 stride, sums.pointer)
             expectClose(numbers(y), ys.flatMap { $0 }, "\(version): y")
             expectClose(sums.array.map(Double.init), logSums, "\(version): logarithms of sums")

@@ -160,6 +160,32 @@ import Testing
         }
     }
 
+    @Test(
+        "Products of a transposed matrix are added, of any shape and beside other columns",
+        arguments: [(1, 1, 1), (3, 13, 17), (7, 24, 32), (300, 25, 50), (256, 12, 16), (31, 37, 95)])
+    func addTransposedProduct(depth: Int, rows: Int, columns: Int) {
+        var generator = TestGenerator(state: UInt64(depth * 10_000 + rows * 100 + columns))
+        let (aStride, bStride, cStride) = (rows + 2, columns + 1, columns + 3)
+        let a = Array(generator.floats(depth * aStride).prefix((depth - 1) * aStride + rows))
+        let b = Array(generator.floats(depth * bStride).prefix((depth - 1) * bStride + columns))
+        let c = Array(generator.floats(rows * cStride).prefix((rows - 1) * cStride + columns))
+        var expected = c.map(Double.init)
+        for k in 0..<depth {
+            for r in 0..<rows {
+                for n in 0..<columns {
+                    expected[r * cStride + n] += Double(a[k * aStride + r]) * Double(b[k * bStride + n])
+                }
+            }
+        }
+        for kernels in availableKernels() {
+            let (left, right, sum) = (GuardedMemory(a), GuardedMemory(b), GuardedMemory(c))
+            kernels.pointee.add_transposed_product(
+                left.pointer, aStride, right.pointer, bStride, depth, rows, columns, sum.pointer, cStride)
+            expectClose(sum.array, expected)
+            #expect(sum.array.indices.allSatisfy { $0 % cStride < columns || sum.array[$0] == c[$0] })
+        }
+    }
+
     @Test("A row of logits with NaN has a loss and gradients of NaN")
     func notFinite() {
         for kernels in availableKernels() {

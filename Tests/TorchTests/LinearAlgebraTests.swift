@@ -19,7 +19,7 @@ struct LinearAlgebraTests {
             // Inputs that go together, as those of a layer do: fewer of them than columns.
             let x = try Tensor.randn([200, columns], using: generator)
             let mixing = try Tensor.randn([columns, columns], using: generator)
-            let sums = try TensorBuffer.zeros([columns, columns])
+            let sums = try TensorBuffer([columns, columns])
             try sums.addGram(of: x.linear(mixing))
             gram = try sums.tensor.damped(by: 0.01).matrix
             factor = try #require(try gram.upperFactor())
@@ -62,7 +62,7 @@ struct LinearAlgebraTests {
     @Test("A Gram matrix is xᵀx, whose lower triangle is summed, with a share of its mean diagonal added")
     func gram() throws {
         let x = try Tensor.randn([7, Self.columns], using: Generator(seed: 3))
-        let sums = try TensorBuffer.zeros([Self.columns, Self.columns])
+        let sums = try TensorBuffer([Self.columns, Self.columns])
         try sums.addGram(of: x.narrowed(0, from: 0, length: 4))
         try sums.addGram(of: x.narrowed(0, from: 4, length: 3).reshaped([1, 3, Self.columns]))
         let (matrix, added) = try sums.tensor.damped(by: 0.5)
@@ -83,7 +83,7 @@ struct LinearAlgebraTests {
 
     @Test("Inputs that are all zero leave a matrix that can be factored")
     func nothing() throws {
-        let (matrix, added) = try TensorBuffer.zeros([3, 3]).tensor.damped(by: 0.01)
+        let (matrix, added) = try TensorBuffer([3, 3]).tensor.damped(by: 0.01)
         #expect(added == 1)
         #expect(try matrix.upperFactor()?.floats() == [1, 0, 0, 0, 1, 0, 0, 0, 1])
     }

@@ -126,8 +126,8 @@ void lt_release(lt_tensor *tensor);
 /// Copies `data`, which holds the product of `shape` elements of `type`.
 lt_tensor *lt_from_data(const void *data, lt_type type, const int64_t *shape, int rank, lt_device device);
 lt_tensor *lt_full(double value, lt_type type, const int64_t *shape, int rank, lt_device device);
-/// Elements of any value: for storage that is written before it is read.
-lt_tensor *lt_empty(lt_type type, const int64_t *shape, int rank, lt_device device);
+/// Zeros in storage for what stays: in CPU memory, a mapping of its own where it is large.
+lt_tensor *lt_storage(lt_type type, const int64_t *shape, int rank, lt_device device);
 /// Standard normal numbers from `generator`, drawn on the CPU in float32.
 lt_tensor *lt_randn(lt_type type, const int64_t *shape, int rank, lt_device device, lt_generator *generator);
 /// [length, start + length]: 0 where token start + i sees token j, which is j <= start + i < j + window; -inf elsewhere.

@@ -17,7 +17,7 @@
 //   * products with sign matrices are exact, so all versions return the same integers;
 //   * float reductions add in one fixed order (16 lanes, then a tree; no fused multiply-add), so all versions
 //     return the same bits, and a caller that splits rows, groups or tokens over threads changes no bit either; only
-//     causal attention, which training uses, and the dense products fuse where the CPU can;
+//     causal attention and the transposed product, which training uses, and the dense products fuse where the CPU can;
 //   * a kernel touches the elements that its comment names and none beyond, whatever the width: only what says so wants
 //     padding or alignment. (Prefetches may go further; they cannot fault.)
 //
@@ -182,6 +182,10 @@ typedef struct sign_kernels_table {
                                size_t positions, size_t size, float scale, float *_Nonnull scratch,
                                float *_Nonnull y);
 
+    // c[r][n] = c[r][n] + Σ_k a[k][r] · b[k][n]   for 0 ≤ k < depth, 0 ≤ r < rows, 0 ≤ n < columns
+    void (*_Nonnull add_transposed_product)(const float *_Nonnull a, size_t a_stride, const float *_Nonnull b,
+                                            size_t b_stride, size_t depth, size_t rows, size_t columns,
+                                            float *_Nonnull c, size_t c_stride);
     // Causal attention of one head over the `tokens` tokens of a sequence, from its first on:
     //     y_t = Σ_{p ≤ t} softmax_p(q_t · k_p · scale) v_p          log_sums[t] = log Σ_{p ≤ t} exp(q_t · k_p · scale)
     // Rows of `size` floats, y's y_stride floats apart. log_sums: [tokens]. An infinite v_p also spoils tokens before p.

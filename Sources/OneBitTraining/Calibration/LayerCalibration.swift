@@ -16,8 +16,8 @@ struct LayerStatistics {
     private var energies: [Double]
 
     init(of layers: [LinearDescription], device: Device) throws {
-        gram = try .zeros([layers[0].inputs, layers[0].inputs], device: device)
-        cross = try layers.map { try .zeros([$0.outputs, $0.inputs], device: device) }
+        gram = try TensorBuffer([layers[0].inputs, layers[0].inputs], device: device)
+        cross = try layers.map { try TensorBuffer([$0.outputs, $0.inputs], device: device) }
         energies = layers.map { _ in 0 }
     }
 

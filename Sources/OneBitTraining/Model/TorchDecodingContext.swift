@@ -121,14 +121,10 @@ final class KeyValuePool {
         let kept = min(allocated, sequences.compactMap { $0?.length }.max() ?? 0)
         let configuration = model.configuration
         func buffer(_ old: TensorBuffer?) throws -> TensorBuffer {
+            // Zeros: a masked position has the weight 0, and 0 · NaN is NaN.
             let new = try TensorBuffer(
                 [sequences.count, configuration.keyValueHeadCount, larger, configuration.headSize],
                 dtype: model.computeType, device: model.device)
-            // A masked position has the weight 0, and 0 · NaN is NaN: memory of any value will not do.
-            try new.write(
-                .zeros(
-                    [sequences.count, configuration.keyValueHeadCount, larger - kept, configuration.headSize],
-                    dtype: model.computeType, device: model.device), along: 2, from: kept)
             if let old, kept > 0 { try new.write(old.slices(along: 2, from: 0, count: kept), along: 2, from: 0) }
             return new
         }

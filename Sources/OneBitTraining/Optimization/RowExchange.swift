@@ -73,7 +73,7 @@ struct RowExchange {
         if partition.size == 1 { return (own, [trailer].compactMap(\.self), nil) }
         let trailerLength = trailer?.elementCount ?? 0
         let length = partLength + trailerLength
-        let part = try TensorBuffer.zeros([max(1, length)], dtype: dtype, device: device)
+        let part = try TensorBuffer([max(1, length)], dtype: dtype, device: device)
         for (tensor, offset) in zip(own, offsets) where tensor.elementCount > 0 {
             try part.write(tensor.reshaped([tensor.elementCount]), along: 0, from: offset)
         }

@@ -215,7 +215,7 @@ final class ShardedOptimizer {
 
     /// Parts of all ranks, to add gradients to.
     private func zeros(for bucket: GradientBucket) throws -> TensorBuffer {
-        try .zeros(
+        try TensorBuffer(
             [group.size * bucket.partLength], dtype: bucket.isBlock ? exchangeType : .float32, device: device)
     }
 

@@ -74,14 +74,13 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         default:
             add("teacher's blocks", device: teacherBlocks)
         }
-        if subject.teacherElementBytes != subject.computeBytes, layout.placement != .streamed {
-            add("a teacher block in the compute type", device: block * subject.computeBytes)
-        }
         add("teacher's embeddings, head and norms", device: counts.floats * subject.teacherElementBytes)
         // One bit per weight; on a CPU two more orders of the same bits, for products with the matrix and its transpose.
         add("student's signs", device: counts.linearWeights / 8 * (layout.isAccelerated ? 1 : 3))
-        // Frozen ones are the teacher's own tensors.
-        add("student's other values", device: counts.trainedFloats * subject.computeBytes)
+        // Frozen ones are the teacher's own tensors; a process alone on the CPU computes with what its optimizer owns.
+        if layout.isAccelerated || layout.processes > 1 {
+            add("student's other values", device: counts.trainedFloats * subject.computeBytes)
+        }
 
         // What the optimizer owns: rows of each trained parameter.
         func addState(_ name: String, _ bytes: Int) {
@@ -102,25 +101,56 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         let (width, layers) = (model.hiddenSize, model.layerCount)
         let kept = tokens * width * (layers + 1) * (subject.computeBytes + 4)
         add("inputs of the blocks and gradients at them", device: kept * layout.workers)
-        add(
-            "one block live",
-            device: blockActivations(model, tokens: tokens, bytes: subject.computeBytes) * layout.workers)
-        // Largest product dYᵀX, float32, before it is added to its sum.
-        let largest = model.blockLinears(layer: 0).map(\.weightCount).max() ?? 0
-        add("one layer's product", device: largest * 4 * layout.workers)
         if layout.workers > 1 {
             // Each worker hands in its micro-batch's gradients as a whole.
             add(
                 "gradients of the workers",
                 device: (counts.trainedLatents + counts.trainedFloats) * 4 * layout.workers)
         }
-        // Head: logits of teacher and student, probabilities, and the gradient, float32, of one chunk of tokens.
-        let rows = min(subject.chunkRows, tokens)
-        add("logits of one chunk", device: rows * model.vocabularySize * 4 * 4 * layout.workers)
-        if subject.rates.embedding > 0 {
-            add("gradient of head and embedding", device: 2 * model.vocabularySize * model.embeddingSize * 4)
-        }
+        let (blockPieces, headPieces) = livePieces(subject, layout, tokens: tokens, blockWeights: block)
+        func total(_ pieces: [(name: String, bytes: Int)]) -> Int { pieces.reduce(0) { $0 + $1.bytes } }
+        // A CPU gives the memory of the blocks back before it takes that of the head; what an accelerator's allocator has,
+        // it keeps.
+        let live =
+            layout.isAccelerated
+            ? blockPieces + headPieces
+            : total(blockPieces) > total(headPieces) ? blockPieces : headPieces
+        for (name, bytes) in live { add(name, device: bytes) }
         add("libraries and workspace", device: layout.isAccelerated ? 1200 << 20 : 260 << 20)
+    }
+
+    /// What a pass has of one block at a time, and of the head.
+    private func livePieces(
+        _ subject: Subject, _ layout: Layout, tokens: Int, blockWeights: Int
+    ) -> (block: [(name: String, bytes: Int)], head: [(name: String, bytes: Int)]) {
+        let model = subject.model
+        let convertsTeacher = subject.teacherElementBytes != subject.computeBytes && layout.placement != .streamed
+        // Largest product dYᵀX, float32, before it is added to its sum.
+        let largest = model.blockLinears(layer: 0).map(\.weightCount).max() ?? 0
+        var block = [
+            (
+                "one block live",
+                blockActivations(model, tokens: tokens, bytes: subject.computeBytes) * layout.workers
+            ),
+            ("one layer's product", largest * 4 * layout.workers),
+        ]
+        if convertsTeacher {
+            block.append(("a teacher block in the compute type", blockWeights * subject.computeBytes))
+        }
+
+        // Logits of teacher and student, probabilities, and the gradient, float32, of one chunk of tokens.
+        let head = model.vocabularySize * model.embeddingSize
+        let rows = min(subject.chunkRows, tokens)
+        var pieces = [("logits of one chunk", rows * model.vocabularySize * 4 * 4 * layout.workers)]
+        // A product takes its matrix in an order of its own.
+        pieces.append(("the head's weights in the product's order", head * subject.computeBytes))
+        if convertsTeacher { pieces.append(("the teacher's head in the compute type", head * subject.computeBytes)) }
+        if subject.rates.embedding > 0 {
+            // That of the embedding comes when the head's is long added to its sum.
+            let kept = layout.isAccelerated ? 2 : layout.workers
+            pieces.append(("gradient of head and embedding", head * 4 * kept))
+        }
+        return (block, pieces)
     }
 
     /// What the backward pass of one block, computed again, keeps alive: the norms' inputs and outputs, queries, keys,
