@@ -217,19 +217,18 @@ struct CalibrationTests {
         }
     }
 
-    @Test("A short run at a low rate is calibrated, a long one, a fast one and the paper's are not")
+    @Test("A run over fewer tokens than the model has parameters is calibrated, a longer one and the paper's are not")
     func policy() throws {
         let teacher = try TinyModels.configuration()
-        func settings(steps: Int, rate: Double, paper: Bool = false) -> CalibrationSettings? {
-            var configuration = TinyModels.distillation(
-                paper ? .paper(for: teacher) : .default(for: teacher), steps: steps)
-            configuration.optimizer.learningRates = LearningRates(all: rate)
+        func settings(tokensPerParameter: Double, paper: Bool = false) -> CalibrationSettings? {
+            var configuration = TinyModels.distillation(paper ? .paper(for: teacher) : .default(for: teacher), steps: 1)
+            let tokens = tokensPerParameter * Double(teacher.parameterCount)
+            configuration.budget.length = .steps(max(1, Int(tokens) / configuration.budget.tokensPerStep))
             return CalibrationPolicy.settings(for: configuration, teacher: teacher)
         }
-        #expect(settings(steps: 30, rate: 1e-3)?.sequenceLength == 8)
-        #expect(settings(steps: 300, rate: 6e-3) == nil)
-        #expect(settings(steps: 3000, rate: 1e-3) == nil)
-        #expect(settings(steps: 30, rate: 1e-3, paper: true) == nil)
+        #expect(settings(tokensPerParameter: 0.4)?.sequenceLength == 8)
+        #expect(settings(tokensPerParameter: 0.8) == nil)
+        #expect(settings(tokensPerParameter: 0.4, paper: true) == nil)
         #expect(DistillationConfiguration.default(for: teacher).calibration == nil)
     }
 }

@@ -96,6 +96,17 @@ import Testing
         #expect(taken >= hours * 3600 * 0.75)
     }
 
+    @Test("A long text to judge the models on is read for a tenth of the time, a short one as a whole")
+    func evaluation() {
+        let rates = StageRates(synthesizedTokens: nil, trainedTokens: 200, optimizerSeconds: 1, otherSeconds: 0)
+        let hour = TimeBudget(seconds: 3600)
+        let read = hour.evaluatedTokens(of: 1_000_000, rates: rates)
+        #expect(abs(rates.evaluationSeconds(tokens: read) - 360) < 1)
+        #expect(hour.evaluatedTokens(of: 20_000, rates: rates) == 20_000)
+        #expect(TimeBudget(seconds: 60).evaluatedTokens(of: 1_000_000, rates: rates) == 16_384)
+        #expect(TimeBudget(seconds: 1e12).evaluatedTokens(of: 1_000_000, rates: rates) == 1_000_000)
+    }
+
     @Test("Longer times give longer sequences and more steps")
     func growth() throws {
         let (short, long) = (try fitted(hours: 0.5), try fitted(hours: 48))

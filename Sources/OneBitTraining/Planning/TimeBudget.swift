@@ -25,6 +25,10 @@ public struct StageRates: Sendable, Hashable, Codable {
     public func trainingSeconds(_ budget: TrainingBudget, steps: Int) -> Double {
         Double(steps) * (Double(budget.tokensPerStep) / trainedTokens + optimizerSeconds)
     }
+
+    /// Seconds in which teacher, start and packed model read a text of so many tokens: each about a fifth of what training
+    /// on it takes (2 N of 10 N operations a token).
+    public func evaluationSeconds(tokens: Int) -> Double { 3 * 0.2 * Double(tokens) / trainedTokens }
 }
 
 /// Fits the work of a compression into a time.
@@ -43,10 +47,20 @@ public struct TimeBudget: Sendable, Hashable {
     static let shortestSequence = 256
     /// Share of the time that is planned for: rates vary, and a run that ends late misses what the budget was for.
     public static let plannedShare = 0.9
+    /// Share of the time that is spent on judging the result.
+    static let evaluationShare = 0.1
+    /// On fewer tokens a perplexity says little.
+    static let fewestEvaluatedTokens = 16_384
 
     public var seconds: Double
 
     public init(seconds: Double) { self.seconds = seconds }
+
+    /// Tokens of a text of `tokens` that leave the time to the training.
+    public func evaluatedTokens(of tokens: Int, rates: StageRates) -> Int {
+        let fitting = seconds * Self.evaluationShare / rates.evaluationSeconds(tokens: 1)
+        return min(tokens, max(Self.fewestEvaluatedTokens, Int(min(fitting, 1e9))))
+    }
 
     /// The configuration with samples, sequence length and steps that fit.
     ///

@@ -191,7 +191,8 @@ struct CompressCommand: ParsableCommand {
         do {
             func read(_ corpus: [CorpusSource]) throws -> CompressionText {
                 try CompressionText(
-                    corpus: corpus, heldOut: heldOut, tokenizer: tokenizer, teacher: teacher, work: work,
+                    corpus: corpus, heldOut: heldOut?.prefix(choice.heldOutTokens ?? .max), tokenizer: tokenizer,
+                    teacher: teacher, work: work,
                     progress: progress)
             }
             let text = try group.firstRankFirst("corpus") {

@@ -100,6 +100,14 @@ struct CompressionText {
         /// Nil for documents held out of the corpus.
         let file: URL?
 
+        /// Its first tokens.
+        func prefix(_ count: Int) -> HeldOut {
+            guard count < tokens.count else { return self }
+            return HeldOut(
+                tokens: Array(tokens.prefix(count)), name: "\(name), its first \(Quantity.grouped(count)) tokens",
+                loader: loader, file: file)
+        }
+
         var text: TokenizedText { TokenizedText(name: name, sequences: [tokens]) }
 
         /// Hours of training must not end in a text that no model can be judged on.

@@ -15,6 +15,7 @@ struct PlanOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Time for everything, such as 90m, 2h or 1h30m: samples, sequence length and steps are chosen to fit.",
+            discussion: "Of a long held-out text the first tokens are read, for a tenth of the time.",
             valueName: "time"))
     var timeBudget: TimeAmount?
 

@@ -42,6 +42,8 @@ struct RunPlanner {
         var configuration: DistillationConfiguration
         var microBatchSize: Int?
         var placement: Placement
+        /// Tokens of the held-out text, from its first on, that models are evaluated on.
+        var heldOutTokens: Int?
 
         func applied(to execution: Execution) -> Execution {
             var execution = execution
@@ -66,16 +68,23 @@ struct RunPlanner {
             try requested.requireSame(as: saved.requested, in: directory)
             return saved
         }
-        var rates = try measure(work)
+        let rates = try measure(work)
         var work = work
         if let budget = options.timeBudget, let measured = rates {
+            let budget = TimeBudget(seconds: budget.seconds)
             func fitted(_ rates: StageRates) throws -> DistillationConfiguration {
-                try TimeBudget(seconds: budget.seconds).fit(
+                try budget.fit(
                     work.configuration, model: model, rates: rates, corpusTokens: work.corpusTokens, fixed: work.fixed)
             }
+            var planned = measured
+            if let tokens = work.heldOutTokens {
+                let read = budget.evaluatedTokens(of: tokens, rates: measured)
+                work.heldOutTokens = read
+                planned.otherSeconds += planned.evaluationSeconds(tokens: read)
+            }
             // Whether the start is calibrated follows from the run's length, and takes of its time.
-            rates?.otherSeconds += try calibrationSeconds(work, fitted(measured))
-            work.configuration = try fitted(rates ?? measured)
+            planned.otherSeconds += try calibrationSeconds(work, fitted(planned))
+            work.configuration = try fitted(planned)
         }
         let machine = try options.machine(processes: work.processes, device: execution.device)
         let request = DistillationPlan.Request(
@@ -92,7 +101,8 @@ struct RunPlanner {
         return Choice(
             requested: requested, configuration: work.configuration,
             microBatchSize: best.isDefaultMicroBatch ? execution.microBatchSize : best.microBatchSize,
-            placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement))
+            placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement),
+            heldOutTokens: work.heldOutTokens)
     }
 
     /// Keeps the choice for a resumption.
@@ -134,15 +144,11 @@ struct RunPlanner {
             meter.advance(note: "\(Quantity.rate(written ?? 0)) tokens/s written")
         }
         meter.finish()
-        // Reading a text takes about a fifth of what training on it takes (2 N of 10 N operations a token); teacher, start
-        // and packed model do it.
-        let evaluation = Double(work.heldOutTokens ?? 0) * step.secondsPerToken * 0.2 * 3
         let parameters = Double(model.parameterCount)
         return StageRates(
             synthesizedTokens: written, trainedTokens: 1 / step.secondsPerToken,
             optimizerSeconds: step.optimizerSeconds,
-            otherSeconds: evaluation + (work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0)
-        )
+            otherSeconds: work.isWhole ? parameters * (Self.secondsToInitialize + Self.secondsToPack) : 0)
     }
 
     /// Seconds a parameter, as SmolLM2-135M takes on two cores (dev/LOG.md).
@@ -202,7 +208,7 @@ struct RunPlanner {
                 stages.append(
                     StagePlan.Stage(
                         name: "evaluate", tokens: 3 * tokens,
-                        seconds: rates.map { Double(3 * tokens) * 0.2 / $0.trainedTokens }))
+                        seconds: rates?.evaluationSeconds(tokens: tokens)))
             }
         }
         return StagePlan(
