@@ -139,7 +139,9 @@ if training {
             ]),
         .testTarget(
             name: "OneBitTrainingTests",
-            dependencies: ["CMetaKernels", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch"]),
+            dependencies: [
+                "CMetaKernels", "LanguageModel", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch",
+            ]),
     ]
 }
 

@@ -1,3 +1,4 @@
+import LanguageModel
 import ModelDescription
 import OneBitTraining
 import Testing
@@ -105,6 +106,25 @@ import Testing
         #expect(hour.evaluatedTokens(of: 20_000, rates: rates) == 20_000)
         #expect(TimeBudget(seconds: 60).evaluatedTokens(of: 1_000_000, rates: rates) == 16_384)
         #expect(TimeBudget(seconds: 1e12).evaluatedTokens(of: 1_000_000, rates: rates) == 1_000_000)
+    }
+
+    @Test("A pretraining is planned by a measured step, and one that does not fit is refused before it is made")
+    func pretraining() throws {
+        let budget = TrainingBudget(length: .steps(1), batchSize: 2, sequenceLength: 8)
+        let optimizer = OptimizerSettings(learningRates: LearningRates(all: 1e-3))
+        let execution = Execution(threads: 1)
+        let plan = try PretrainingPlan(
+            model: TinyModels.shape.modelConfiguration(), budget: budget, optimizer: optimizer, execution: execution)
+        #expect(plan.stepSeconds > 0 && plan.memoryBytes > 200 << 20)
+        #expect(try abs(plan.steps(in: 1000 * plan.stepSeconds) - 900) <= 1)
+        #expect(throws: PlanError.self) { try plan.steps(in: 5 * plan.stepSeconds) }
+        let large = PretrainingShape(
+            vocabularySize: 100_000, hiddenSize: 65_536, intermediateSize: 200_000, layers: 200, attentionHeads: 64,
+            keyValueHeads: 64, context: 32)
+        #expect(throws: LanguageModelError.self) {
+            try PretrainingPlan(
+                model: large.modelConfiguration(), budget: budget, optimizer: optimizer, execution: execution)
+        }
     }
 
     @Test("Longer times give longer sequences and more steps")

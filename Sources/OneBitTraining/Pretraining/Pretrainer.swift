@@ -27,6 +27,15 @@ public struct PretrainingShape: Sendable, Hashable, Codable {
         self.context = context
     }
 
+    /// The model's configuration before it is in a file.
+    public func modelConfiguration() throws -> ModelConfiguration {
+        try ModelConfiguration(
+            vocabularySize: vocabularySize, hiddenSize: hiddenSize, intermediateSize: intermediateSize,
+            layerCount: layers, attentionHeadCount: attentionHeads, keyValueHeadCount: keyValueHeads,
+            maximumPositions: context, tiedEmbeddings: true, beginOfSequence: nil, endOfSequence: [],
+            storedType: .bfloat16)
+    }
+
     /// `config.json` of the model, tied embeddings.
     public func configuration(beginOfSequence: Int?, endOfSequence: Int?) throws -> Data {
         var object: [String: Any] = [
@@ -71,7 +80,7 @@ public struct PretrainingConfiguration: Sendable, Hashable, Codable {
 
 /// Next-token training of a small model from random weights: it makes the teachers that the examples start from.
 public struct Pretrainer {
-    private let model: Transformer
+    let model: Transformer
     private let elementType: ElementType
 
     /// A model with random weights: N(0, 0.02²), projections back into the residual stream divided by √(2 layers)

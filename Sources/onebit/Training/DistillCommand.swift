@@ -23,7 +23,7 @@ struct DistillCommand: ParsableCommand {
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --plan
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --resume
               onebit distill llama-7b --start start --corpus corpus.jsonl --output student --processes 4
-              torchrun --no-python --nproc-per-node 8 onebit distill llama-7b --start start --corpus corpus.jsonl \
+              torchrun --no-python --nproc-per-node 8 -- onebit distill llama-7b --start start --corpus corpus.jsonl \
                 --output student
             """
     )

@@ -17,6 +17,7 @@ struct PretrainCommand: ParsableCommand {
             EXAMPLES
               onebit pretrain stories.jsonl --output teacher --vocabulary-size 1024 --hidden-size 128 --layers 6
               onebit pretrain stories.jsonl --output teacher --tokenizer llama-7b --steps 5000 --resume
+              onebit pretrain stories.jsonl --output teacher --time-budget 30m --plan
             """
     )
 
@@ -49,8 +50,8 @@ struct PretrainCommand: ParsableCommand {
     @Option(help: "Longest sequence that the model can read, in tokens.")
     var context = 256
 
-    @Option(help: "Optimizer steps.")
-    var steps = 1000
+    @Option(help: "Optimizer steps; 1,000, or what fits into the time budget, unless given.")
+    var steps: Int?
 
     @Option(help: "Sequences per step.")
     var batchSize = 16
@@ -60,6 +61,14 @@ struct PretrainCommand: ParsableCommand {
 
     @Option(help: "Peak learning rate.")
     var learningRate = 3e-3
+
+    @Flag(help: "Measure, print what the run would take, and stop.")
+    var plan = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Time for the training, such as 90m or 2h: the number of steps is chosen to fit.", valueName: "time"))
+    var timeBudget: TimeAmount?
 
     @OptionGroup(title: "Run") var resumption: ResumeOptions
     @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
@@ -75,27 +84,87 @@ struct PretrainCommand: ParsableCommand {
         if monitoring.validateEvery != nil, monitoring.validation == nil {
             throw ValidationError("--validate-every needs --validation.")
         }
+        if steps != nil, timeBudget != nil { throw ValidationError("Give --steps or --time-budget, not both.") }
+        if let steps, steps < 1 { throw ValidationError("--steps must be 1 or more.") }
+    }
+
+    /// What a time was fitted with, kept beside the training checkpoints: a resumed run makes as many steps.
+    private struct PlannedSteps: Codable {
+        static let fileName = "plan.json"
+        var steps: Int
     }
 
     func run() throws {
         let work = trainingDirectory(of: output.output)
         do {
-            try train(work: work)
+            guard let steps = try plannedSteps(work: work) else { return }
+            try train(steps: steps, work: work)
         } catch {
-            TokenizedCorpus.removeUnlessBegun(work, after: error)
+            TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [PlannedSteps.fileName])
             throw error
         }
         if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
     }
 
-    private func train(work: URL) throws {
+    private var budgetSequenceLength: Int { sequenceLength ?? context }
+
+    private func shape(vocabularySize: Int) -> PretrainingShape {
+        PretrainingShape(
+            vocabularySize: vocabularySize, hiddenSize: hiddenSize,
+            intermediateSize: intermediateSize ?? (hiddenSize * 8 / 3 + 15) / 16 * 16, layers: layers,
+            attentionHeads: heads, keyValueHeads: keyValueHeads ?? heads, context: context)
+    }
+
+    private func optimizer(steps: Int) -> OptimizerSettings {
+        OptimizerSettings(learningRates: LearningRates(all: learningRate), warmupSteps: steps / 20)
+    }
+
+    /// Measures a step and says what the run takes.
+    ///
+    /// - Returns: Steps to make; nil where only the plan was asked for, which is printed then.
+    private func plannedSteps(work: URL) throws -> Int? {
+        let file = work.appending(path: PlannedSteps.fileName)
+        if resumption.resume, !plan, timeBudget != nil, FileManager.default.fileExists(atPath: file.path) {
+            do {
+                return try JSONDecoder().decode(PlannedSteps.self, from: Data(contentsOf: file)).steps
+            } catch {
+                throw TrainingError.damagedTrainingCheckpoint(
+                    directory: work, reason: "\(PlannedSteps.fileName): \(error)")
+            }
+        }
+        if !plan { try resumption.policy(in: work).requireFreshUnlessResumed() }
+        // Of a tokenizer that is yet to be trained the size is known.
+        let shape = shape(
+            vocabularySize: try tokenizer.map { try loadTokenizer(from: $0).vocabularySize } ?? vocabularySize)
+        let model = try shape.modelConfiguration()
+        let budget = TrainingBudget(length: .steps(1), batchSize: batchSize, sequenceLength: budgetSequenceLength)
+        let measured = try PretrainingPlan(
+            model: model, budget: budget, optimizer: optimizer(steps: 1000), execution: execution.execution)
+        let steps = try self.steps ?? timeBudget.map { try measured.steps(in: $0.seconds) } ?? 1000
+        let stages = StagePlan(
+            stages: [
+                StagePlan.Stage(
+                    name: "pretrain", tokens: steps * budget.tokensPerStep,
+                    seconds: Double(steps) * measured.stepSeconds, deviceBytes: measured.memoryBytes,
+                    diskBytes: 3 * measured.checkpointBytes + 2 * model.parameterCount)
+            ], isAccelerated: false)
+        if plan {
+            try StandardStreams.write(stages.text)
+            return nil
+        }
+        if !progress.quiet { StandardStreams.writeError(stages.text + "\n") }
+        if timeBudget != nil {
+            try FileManager.default.createDirectory(at: work, withIntermediateDirectories: true)
+            try writeAtomically(JSONEncoder().encode(PlannedSteps(steps: steps)), to: file)
+        }
+        return steps
+    }
+
+    private func train(steps: Int, work: URL) throws {
         let execution = try execution.execution
         try StagedDirectory.write(to: output.output, overwrite: output.overwrite) { directory in
             let source = try provideTokenizer(in: directory)
-            let shape = PretrainingShape(
-                vocabularySize: source.vocabularySize, hiddenSize: hiddenSize,
-                intermediateSize: intermediateSize ?? (hiddenSize * 8 / 3 + 15) / 16 * 16, layers: layers,
-                attentionHeads: heads, keyValueHeads: keyValueHeads ?? heads, context: context)
+            let shape = shape(vocabularySize: source.vocabularySize)
             let configurationFile = directory.appending(path: "config.json")
             try writeAtomically(
                 try shape.configuration(beginOfSequence: source.beginOfSequence, endOfSequence: source.endOfSequence),
@@ -108,7 +177,7 @@ struct PretrainCommand: ParsableCommand {
                     closesDocuments: true),
                 in: work, progress: progress)
             let budget = TrainingBudget(
-                length: .steps(steps), batchSize: batchSize, sequenceLength: sequenceLength ?? context)
+                length: .steps(steps), batchSize: batchSize, sequenceLength: budgetSequenceLength)
             let pretrainer = try Pretrainer(
                 configuration: configuration, elementType: .bfloat16, seed: seed.seed)
             let validation = try monitoring.validation.flatMap {
@@ -123,8 +192,7 @@ struct PretrainCommand: ParsableCommand {
                 tokens: tokens,
                 configuration: PretrainingConfiguration(
                     shape: shape, budget: budget,
-                    optimizer: OptimizerSettings(
-                        learningRates: LearningRates(all: learningRate), warmupSteps: steps / 20),
+                    optimizer: optimizer(steps: steps),
                     seed: seed.seed),
                 execution: execution,
                 into: directory,

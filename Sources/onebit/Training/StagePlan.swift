@@ -53,7 +53,7 @@ struct StagePlan: Encodable {
                 ["in all", "", seconds.map { Quantity.duration(seconds: $0) } ?? ""]
                     + (isAccelerated ? ["", ""] : [""]) + [bytes(diskBytes)])
         }
-        return table.text + "\n" + summary + "\n" + pieces
+        return [table.text, summary, pieces].filter { !$0.isEmpty }.joined(separator: "\n")
     }
 
     /// How the distillation runs, in one line.

@@ -14,6 +14,36 @@ struct PlanTests {
         ((try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []).sorted()
     }
 
+    @Test("A pretraining is planned, its steps fitted into a time, and a resumed one makes as many")
+    func pretraining() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let before = contents
+        let call = [
+            "pretrain", path("text.jsonl"), "--output", path("m"), "--vocabulary-size", "270", "--hidden-size", "16",
+            "--layers", "1", "--heads", "2", "--context", "16", "--batch-size", "2",
+        ]
+        let planned = try await BuiltCommand.run(call + ["--plan", "--time-budget", "1h"])
+        #expect(planned.exitCode == 0 && planned.output.contains("pretrain"), "\(planned.errors)")
+        let short = try await BuiltCommand.run(call + ["--time-budget", "0.001s"])
+        #expect(short.exitCode == 1 && short.errors.contains("--time-budget"), "\(short.errors)")
+        #expect(contents == before)
+        let both = try await BuiltCommand.run(call + ["--steps", "10", "--time-budget", "1h"])
+        #expect(both.exitCode == 64)
+
+        let work = URL(filePath: path("m.training"))
+        let file = work.appending(path: "plan.json")
+        let stopped = try await BuiltCommand.interrupt(call + ["--time-budget", "10m", "--checkpoint-every", "5"]) {
+            (try? FileManager.default.contentsOfDirectory(atPath: work.path))?.contains { $0.hasPrefix("step-") }
+                == true
+        }
+        #expect(stopped.exitCode == 130 && FileManager.default.fileExists(atPath: file.path), "\(stopped.errors)")
+        let plan = try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Int]
+        #expect(try #require(plan?["steps"]) > 10)
+        // What is resumed is the run as it was planned, not what this machine would do now.
+        let resumed = try await BuiltCommand.run(call + ["--steps", "20", "--resume"])
+        #expect(resumed.exitCode == 1 && resumed.errors.contains("steps"), "\(resumed.errors)")
+    }
+
     @Test("A published shape is planned for on machines that are described, and what does not fit is refused")
     func shapes() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
