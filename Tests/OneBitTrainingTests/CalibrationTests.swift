@@ -199,7 +199,7 @@ struct CalibrationTests {
         try FileManager.default.copyItem(at: work.teacher.directory, to: directory)
         let name = work.teacher.configuration.linears[1].weightName
         let teacher = work.teacher
-        let plan = try teacher.configuration.tensorPlan(kind: .dense, weightType: .float32, valueType: .float32) { _ in
+        let plan = teacher.configuration.tensorPlan(kind: .dense, weightType: .float32, valueType: .float32) { _ in
             .float32
         }
         try FileManager.default.removeItem(at: directory.appending(path: "model.safetensors"))

@@ -53,7 +53,7 @@ struct LayerStatistics {
             guard let factor = try gram.upperFactor() else { continue }
             return try zip(weights, zip(cross, energies)).map { weight, sums in
                 let cross = try sums.0.tensor + weight * lambda
-                return try LayerFit(
+                return LayerFit(
                     gram: gram, factor: factor, cross: cross, teacherWeight: weight,
                     energy: sums.1 + lambda * (try weight.squareSum()))
             }

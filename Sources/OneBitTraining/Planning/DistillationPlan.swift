@@ -184,13 +184,13 @@ public enum PlanError: LocalizedError, Sendable, Hashable {
     public var errorDescription: String? {
         switch self {
         case .doesNotFit(let needed, let available, let location, _):
-            "The run needs \(gigabytes(needed)) of \(location), and \(gigabytes(available)) are there."
+            "The run needs \(size(needed)) of \(location), and \(size(available)) are there."
         case .noPlacement(let placement, let processes):
             "There is no placement \(placement) for \(processes) \(processes == 1 ? "process" : "processes")."
         case .notEnoughTime(let budget, let needed, let stage):
             "The time of \(Int(budget)) s is too short: \(stage) alone takes \(Int(needed)) s."
         case .notEnoughDisk(let needed, let available, let directory):
-            "The run writes \(gigabytes(needed)) to \(directory), and \(gigabytes(available)) are free."
+            "The run writes \(size(needed)) to \(directory), and \(size(available)) are free."
         }
     }
 
@@ -204,5 +204,8 @@ public enum PlanError: LocalizedError, Sendable, Hashable {
         }
     }
 
-    private func gigabytes(_ bytes: Int) -> String { String(format: "%.1f GB", Double(bytes) / 1e9) }
+    private func size(_ bytes: Int) -> String {
+        bytes < 1_000_000_000
+            ? String(format: "%.1f MB", Double(bytes) / 1e6) : String(format: "%.1f GB", Double(bytes) / 1e9)
+    }
 }
