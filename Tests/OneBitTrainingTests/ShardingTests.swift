@@ -153,6 +153,23 @@ struct ShardingTests {
         if size == 4 { #expect(resumed[0].1 == unbroken[0].1) }
     }
 
+    @Test("A checkpoint that the clock of one rank asks for is made by all after the same step")
+    func checkpointByTheClock() async throws {
+        let folder = try directory()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        _ = try await ranks(2) { group in
+            try Self.loop(group, steps: 3).run(
+                policy: CheckpointPolicy(
+                    directory: folder, interval: 100, longestInterval: group.rank == 1 ? .zero : .seconds(1000),
+                    resumes: false),
+                observe: { _ in })
+        }.map { try $0.get() }
+        let saved = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasPrefix("step-") }
+        #expect(saved.sorted() == ["step-1", "step-2"])
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.appending(path: "step-2").path).sorted()
+        #expect(files == ["rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors", "state.json"])
+    }
+
     @Test("One rank is asked to stop: all stop at the same step, and it is saved")
     func cancellation() async throws {
         let folder = try directory()

@@ -9,6 +9,8 @@ public struct CheckpointPolicy: Sendable {
     public var directory: URL
     /// Optimizer steps between two of them.
     public var interval: Int
+    /// Time between two of them, where the steps take longer.
+    public var longestInterval: Duration
     /// Whether to go on from the newest one; a directory that holds some is refused otherwise.
     public var resumes: Bool
     /// Whether to keep the checkpoint with the lowest perplexity on held-out text, and end with its model in place of the last
@@ -19,11 +21,13 @@ public struct CheckpointPolicy: Sendable {
     public var onStop: @Sendable (_ steps: Int) -> Void
 
     public init(
-        directory: URL, interval: Int, resumes: Bool, keepsBest: Bool = false,
+        directory: URL, interval: Int, longestInterval: Duration = .seconds(900), resumes: Bool,
+        keepsBest: Bool = false,
         onStop: @escaping @Sendable (_ steps: Int) -> Void = { _ in }
     ) {
         self.directory = directory
         self.interval = interval
+        self.longestInterval = longestInterval
         self.resumes = resumes
         self.keepsBest = keepsBest
         self.onStop = onStop

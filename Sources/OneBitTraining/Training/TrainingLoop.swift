@@ -135,10 +135,12 @@ final class TrainingLoop {
         let checkpoints = policy.map { TrainingCheckpoints(directory: $0.directory, identity: identity, group: group) }
         var events = try checkpoints?.begin(resumes: policy?.resumes == true, optimizer: optimizer) ?? []
         var saved = events.count
+        var lastSave = ContinuousClock.now
         func save() throws {
             guard let checkpoints, saved < events.count else { return }
             try checkpoints.save(step: events.count, optimizer: optimizer)
             saved = events.count
+            lastSave = .now
         }
         /// Keeps the checkpoint where the model, as the first rank judges it, is the best so far.
         func keepIfBest(_ perplexity: Double?) throws {
@@ -165,8 +167,9 @@ final class TrainingLoop {
                 if try group.allGather([isUnjudged == true ? 1 : 0])[0] == [1] { try validate() }
                 while events.count < steps {
                     let begin = ContinuousClock.now
+                    let isLate = policy.map { begin - lastSave > $0.longestInterval } ?? false
                     let (event, optimized) = try step(
-                        events.count + 1, lossScale: precision.lossScale(after: events),
+                        events.count + 1, lossScale: precision.lossScale(after: events), asksToSave: isLate,
                         beforeMoving: { checkpoints?.finishReading() })
                     events.append(event)
                     group.open(step: events.count + 1)
@@ -175,7 +178,8 @@ final class TrainingLoop {
                         metrics(of: event, optimized, seconds: (ContinuousClock.now - begin) / .seconds(1)))
                     try observe(event)
                     if monitor?.validates(at: event.step) == true { try validate() }
-                    if let policy, event.step % policy.interval == 0, event.step < steps {
+                    let isAsked = optimized.sums.last ?? 0 > 0
+                    if let policy, event.step % policy.interval == 0 || isAsked, event.step < steps {
                         try phases.measure(.checkpoint) { try save() }
                     }
                     try checkpoints?.checkSaving()
@@ -261,9 +265,12 @@ final class TrainingLoop {
 
     /// Makes a step. Where a gradient overflows float16, the step is tried again with a smaller loss scale.
     ///
-    /// - Parameter beforeMoving: Waits until nobody reads the optimizer's state.
+    /// - Parameters:
+    ///   - asksToSave: Whether this rank's clock says that a checkpoint is due. How many ranks ask is the last of the step's
+    ///     sums, so that all of them save after the same step.
+    ///   - beforeMoving: Waits until nobody reads the optimizer's state.
     private func step(
-        _ number: Int, lossScale: Double, beforeMoving: () -> Void
+        _ number: Int, lossScale: Double, asksToSave: Bool, beforeMoving: () -> Void
     ) throws -> (event: TrainingEvent, optimized: OptimizerStep) {
         let model = try current()
         let own = try gradients(of: model, step: number, scale: lossScale)
@@ -271,11 +278,13 @@ final class TrainingLoop {
         setOperationThreads(collective.threadsPerWorker)
         phases.measure(.checkpoint, beforeMoving)
         let made = try phases.measure(.optimizer) {
-            try optimizer.step(number, factor: factor, gradientScale: lossScale, summing: own) {
+            try optimizer.step(
+                number, factor: factor, gradientScale: lossScale, summing: own + [asksToSave ? 1 : 0]
+            ) {
                 try model.parameters[$0].value.numbers()
             }
         }
-        let parts = made.sums
+        let parts = Array(made.sums.dropLast())
         let loss = objective.total(parts: parts, sequenceLength: budget.sequenceLength)
         let named = Dictionary(uniqueKeysWithValues: zip(objective.partNames, parts))
         guard loss.isFinite else {
@@ -286,7 +295,8 @@ final class TrainingLoop {
         guard made.gradientNorm.isFinite else {
             if lossScale > 1 {
                 execution.group.open(step: number)
-                return try step(number, lossScale: max(1, lossScale / 4), beforeMoving: beforeMoving)
+                return try step(
+                    number, lossScale: max(1, lossScale / 4), asksToSave: asksToSave, beforeMoving: beforeMoving)
             }
             throw TrainingError.notFinite(step: number, quantity: "the gradient")
         }

@@ -227,7 +227,9 @@ struct MethodOptions: ParsableArguments {
 
 /// How a long run keeps its state.
 struct ResumeOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Steps between two training checkpoints.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "Steps between two training checkpoints; there is one every 15 minutes besides.", valueName: "n"))
     var checkpointEvery = 100
 
     @Flag(help: "Go on where a stopped run left off.")
