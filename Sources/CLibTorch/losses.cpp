@@ -85,7 +85,7 @@ at::Tensor by_rows(const at::Tensor &student, const at::Tensor &teacher, const a
 
 int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor *teacher_input,
                  const lt_tensor *teacher_head, const lt_tensor *targets, lt_head_loss_settings settings,
-                 lt_tensor *result[3]) {
+                 lt_tensor *head_gradient, lt_tensor *result[2]) {
     return guarded_effect([&] {
         c10::NoGradGuard unrecorded;
 #ifdef __GLIBC__
@@ -102,10 +102,14 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
             teacher_weight = teacher_head->value.to(teacher_states.scalar_type());
         }
         int64_t rows = states.size(0);
+        if (head_gradient) {
+            TORCH_CHECK(head_gradient->value.sizes() == weight.sizes() && head_gradient->value.is_contiguous() &&
+                            head_gradient->value.scalar_type() == at::kFloat,
+                        "a sum of shape ", head_gradient->value.sizes(), " for the gradient of a head ", weight.sizes());
+        }
         HeadSums sums = {at::zeros({}, states.options().dtype(at::kFloat)),
                          at::zeros({}, states.options().dtype(at::kFloat))};
         at::Tensor input_gradient = at::empty_like(states);
-        at::Tensor head_gradient;
         for (int64_t row = 0; row < rows; row += settings.rows_at_a_time) {
             onebit::throw_if_stopped();
             int64_t count = std::min(settings.rows_at_a_time, rows - row);
@@ -119,14 +123,10 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
                                                    : loss_gradient(student, teacher, own_targets, settings, sums);
             gradient = gradient.to(type);
             input_gradient.narrow(0, row, count).copy_(onebit::product(gradient, weight));
-            if (settings.wants_head_gradient) {
-                if (!head_gradient.defined()) head_gradient = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
-                onebit::add_transposed_product(head_gradient, gradient, part);
-            }
+            if (head_gradient) onebit::add_transposed_product(head_gradient->value, gradient, part);
         }
         result[0] = new lt_tensor{at::stack({sums.divergence, sums.cross_entropy})};
         result[1] = new lt_tensor{input_gradient};
-        result[2] = head_gradient.defined() ? new lt_tensor{head_gradient} : nullptr;
     });
 }
 

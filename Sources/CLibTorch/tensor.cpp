@@ -226,6 +226,10 @@ int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *po
     });
 }
 
+int lt_clear(lt_tensor *tensor) {
+    return guarded_effect([&] { tensor->value.zero_(); });
+}
+
 int lt_accumulate(lt_tensor *tensor, const lt_tensor *source) {
     return guarded_effect([&] {
         c10::NoGradGuard unrecorded;

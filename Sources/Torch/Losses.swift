@@ -33,8 +33,6 @@ public struct HeadLoss: Sendable {
         public let sums: Tensor
         /// The loss's gradient by the student's input.
         public let inputGradient: Tensor
-        /// Its gradient by the student's weight, float32; nil where not asked for.
-        public let weightGradient: Tensor?
     }
 
     /// Computes loss and gradients. Logits of some rows at a time are all that is ever there; what is summed over the
@@ -44,23 +42,27 @@ public struct HeadLoss: Sendable {
     ///   - student: The head that learns.
     ///   - teacher: The head that it learns from; without one there is no divergence.
     ///   - targets: Tokens [rows] to predict, −1 for none; without it there is no cross entropy.
-    ///   - wantsWeightGradient: Whether the student's weight is trained.
+    ///   - weightGradient: What the gradient by the student's weight is added to, float32 [vocabulary, width]; nil where the
+    ///     weight is not trained.
     public func callAsFunction(
-        student: Head, teacher: Head?, targets: Tensor?, wantsWeightGradient: Bool
+        student: Head, teacher: Head?, targets: Tensor?, addingTo weightGradient: TensorBuffer?
     ) throws -> Result {
         let settings = lt_head_loss_settings(
             divergence_weight: divergenceWeight, cross_entropy_weight: crossEntropyWeight,
-            rows_at_a_time: Int64(rowsAtATime), wants_head_gradient: wantsWeightGradient)
-        var result = [OpaquePointer?](repeating: nil, count: 3)
-        try Tensor.withHandles([student.input, student.weight, teacher?.input, teacher?.weight, targets]) {
+            rows_at_a_time: Int64(rowsAtATime))
+        var result = [OpaquePointer?](repeating: nil, count: 2)
+        try Tensor.withHandles(
+            [student.input, student.weight, teacher?.input, teacher?.weight, targets, weightGradient?.tensor]
+        ) {
             try check(
-                lt_head_loss($0[0], $0[1], $0[2], $0[3], $0[4], settings, &result), "the loss of the output head")
+                lt_head_loss($0[0], $0[1], $0[2], $0[3], $0[4], settings, $0[5], &result),
+                "the loss of the output head")
         }
         let tensors = Tensor.adopt(result)
         guard let sums = tensors[0], let inputGradient = tensors[1] else {
             throw TorchError.last(in: "the loss of the output head")
         }
-        return Result(sums: sums, inputGradient: inputGradient, weightGradient: tensors[2])
+        return Result(sums: sums, inputGradient: inputGradient)
     }
 }
 

@@ -23,6 +23,9 @@ public final class TensorBuffer {
         try write(source)
     }
 
+    /// Makes all elements zero.
+    public func clear() throws { try Tensor.withHandles([tensor]) { try check(lt_clear($0[0]), "clearing a buffer") } }
+
     /// Writes `source`, of this shape, over everything.
     public func write(_ source: Tensor) throws { try write(source, along: 0, from: 0) }
 

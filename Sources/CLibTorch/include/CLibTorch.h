@@ -154,6 +154,8 @@ int64_t lt_element_count(const lt_tensor *tensor);
 int lt_write(lt_tensor *tensor, int dimension, int64_t start, const lt_tensor *source);
 /// Writes source [rows, heads, size] over tensor[slots[i], :, positions[i], :], of a tensor [slots, heads, positions, size].
 int lt_write_rows(lt_tensor *tensor, const lt_tensor *slots, const lt_tensor *positions, const lt_tensor *source);
+/// Makes all elements zero.
+int lt_clear(lt_tensor *tensor);
 /// Adds `source`, of any float type, to `tensor` of the same shape.
 int lt_accumulate(lt_tensor *tensor, const lt_tensor *source);
 
@@ -240,14 +242,14 @@ typedef struct lt_head_loss_settings {
     double cross_entropy_weight;
     /// Rows whose logits exist at a time.
     int64_t rows_at_a_time;
-    bool wants_head_gradient;
 } lt_head_loss_settings;
 /// The loss of the output head, whose logits `input` headᵀ are never there as a whole: `input` [rows, width], `head`
 /// [vocabulary, width], the teacher's two likewise or NULL, `targets` [rows] (−1: none) or NULL. Into `result`: both sums
-/// in nats [2], the gradient by `input`, and that by `head` or NULL.
+/// in nats [2], and the gradient by `input`. The gradient by `head` is added to `head_gradient`, float32 [vocabulary, width],
+/// unless that is NULL.
 int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor *teacher_input,
                  const lt_tensor *teacher_head, const lt_tensor *targets, lt_head_loss_settings settings,
-                 lt_tensor *result[3]);
+                 lt_tensor *head_gradient, lt_tensor *result[2]);
 /// Mean over rows of ‖t/‖t‖₂ − s/‖s‖₂‖², and `weight` times its gradient by the student's states.
 int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]);
 

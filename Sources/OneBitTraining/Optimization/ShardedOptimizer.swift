@@ -157,6 +157,17 @@ final class ShardedOptimizer {
         }
     }
 
+    /// The sum of this step's gradients of a parameter, to add to in place; nil where gradients travel first, to other ranks
+    /// or to host memory.
+    func sum(of index: Int) throws -> TensorBuffer? {
+        guard group.size == 1, downloads == nil else { return nil }
+        if !hasGradient[index] {
+            try gradients[index].clear()
+            hasGradient[index] = true
+        }
+        return gradients[index]
+    }
+
     /// Adds gradients of this rank's rows to their sums, where these are.
     private func bring(_ found: [(parameter: Int, gradient: Tensor)]) throws {
         guard let downloads else { return try sum(found) }

@@ -145,8 +145,10 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         // A CPU's product takes its matrix in an order of its own.
         if !layout.isAccelerated { pieces.append(("the head's weights in the product's order", head * 4)) }
         if convertsTeacher { pieces.append(("the teacher's head in the compute type", head * subject.computeBytes)) }
-        if subject.rates.embedding > 0 {
-            // That of the embedding comes when the head's is long added to its sum.
+        // A process alone on the CPU adds the head's gradient to its sum in place, and the embedding's comes when the pass
+        // has little else.
+        let isInPlace = !layout.isAccelerated && layout.processes == 1 && layout.workers == 1
+        if subject.rates.embedding > 0, !isInPlace {
             let kept = layout.isAccelerated ? 2 : layout.workers
             pieces.append(("gradient of head and embedding", head * 4 * kept))
         }

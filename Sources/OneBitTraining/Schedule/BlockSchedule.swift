@@ -24,6 +24,8 @@ struct BlockSchedule: Sendable {
 
     /// What a micro-batch's gradients are handed to: by parameter of the model.
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
+    /// Lends the sum of a parameter's gradients, to add to it in place; nil where gradients are handed on.
+    typealias Lender = (_ parameter: Int) throws -> TensorBuffer?
 
     /// Logits that exist at a time, of student and teacher each: 32 MiB of float32.
     static let logitsAtATime = 1 << 23
@@ -34,15 +36,16 @@ struct BlockSchedule: Sendable {
     ///   - tokens: [B, T].
     ///   - share: The micro-batch's share of the step's batch.
     ///   - scale: Factor of all gradients besides.
+    ///   - lend: Asked for the sum of the head's gradients, the largest.
     ///   - receive: Takes gradients; a parameter may come more than once, and what comes is to be added.
     /// - Returns: The parts of the loss times `share`, in the order of the objective's names.
     func callAsFunction(
         _ student: Transformer, leaves: [Tensor?], tokens: Tensor, share: Double, scale: Double = 1,
-        receive: Receiver
+        lend: Lender = { _ in nil }, receive: Receiver
     ) throws -> Tensor {
         let pass = Pass(student: student, leaves: leaves, tokens: tokens, share: share, scale: scale)
         var forward = try withoutGradient { try self.forward(pass) }
-        let (headParts, gradient) = try measure(.head) { try head(pass, forward, receive: receive) }
+        let (headParts, gradient) = try measure(.head) { try head(pass, forward, lend: lend, receive: receive) }
         let attentionLoss = try measure(.backward) {
             try backward(pass, &forward, from: gradient, receive: receive)
         }
@@ -151,7 +154,7 @@ struct BlockSchedule: Sendable {
 
     /// The loss of the output head by parts, and the loss's gradient at what leaves the last block.
     private func head(
-        _ pass: Pass, _ forward: Forward, receive: Receiver
+        _ pass: Pass, _ forward: Forward, lend: Lender, receive: Receiver
     ) throws -> (parts: (first: Tensor, rest: [Tensor]), gradient: Tensor) {
         let (student, leaves) = (pass.student, pass.leaves)
         let shape = pass.tokens.shape
@@ -178,11 +181,13 @@ struct BlockSchedule: Sendable {
                 HeadLoss.Head(input: try rows(teacher.headInput(teacherOutput)), weight: teacher.head)
             }
         }
+        let isTrained = leaves[student.headParameter] != nil
+        let lent = isTrained ? try lend(student.headParameter) : nil
+        let own = isTrained && lent == nil ? try TensorBuffer(student.head.shape, device: student.device) : nil
         let result = try loss(
             student: HeadLoss.Head(input: input, weight: student.head), teacher: teacherHead,
-            targets: crossEntropyWeight != 0 ? try nextTokens(pass.tokens) : nil,
-            wantsWeightGradient: leaves[student.headParameter] != nil)
-        if let gradient = result.weightGradient { try receive([(student.headParameter, gradient)]) }
+            targets: crossEntropyWeight != 0 ? try nextTokens(pass.tokens) : nil, addingTo: lent ?? own)
+        if let own { try receive([(student.headParameter, own.tensor)]) }
         let gradient = try back(
             from: [(input, result.inputGradient)], to: state, leaves: leaves,
             parameters: student.outerParameters.filter { $0 != student.headParameter }, receive: receive)

@@ -321,16 +321,18 @@ final class TrainingLoop {
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
         let rounds = execution.rounds(of: batchSize, sequenceLength: budget.sequenceLength)
 
-        /// - Parameter receive: Takes gradients by the optimizer's parameters.
-        @Sendable func pass(_ sequences: Range<Int>, receive: BlockSchedule.Receiver) throws -> Tensor {
+        /// Lends sums, and takes gradients, by the optimizer's parameters.
+        @Sendable func pass(
+            _ sequences: Range<Int>, lend: BlockSchedule.Lender = { _ in nil }, receive: BlockSchedule.Receiver
+        ) throws -> Tensor {
             let tokens = try segments.batch(
                 from: (number - 1) * batchSize + sequences.lowerBound, count: sequences.count, device: student.device)
             return try schedule(
                 student, leaves: leaves, tokens: tokens, share: Double(sequences.count) / Double(batchSize),
-                scale: scale
-            ) { found in
-                try receive(found.compactMap { place, gradient in index[place].map { ($0, gradient) } })
-            }
+                scale: scale, lend: { try index[$0].flatMap(lend) },
+                receive: { found in
+                    try receive(found.compactMap { place, gradient in index[place].map { ($0, gradient) } })
+                })
         }
 
         var parts: [Tensor] = []
@@ -339,7 +341,7 @@ final class TrainingLoop {
             setOperationThreads(collective.threadsPerWorker)
             for sequences in rounds {
                 if let sequences {
-                    parts.append(try pass(sequences, receive: optimizer.add))
+                    parts.append(try pass(sequences, lend: optimizer.sum, receive: optimizer.add))
                 } else {
                     try optimizer.addNothing()
                 }
