@@ -86,8 +86,7 @@ import Testing
             let scratch = GuardedMemory<Float>(count: sign_kernels_causal_attention_scratch(tokens, size), fill: .nan)
             kernels.pointee.causal_attention(
                 rows(inputs[0]), rows(inputs[1]), rows(inputs[2]), tokens, size, Float(scale), scratch.pointer,
-                y.pointer,
-                stride, sums.pointer)
+                y.pointer, stride, sums.pointer)
             expectClose(numbers(y), ys.flatMap { $0 }, "\(version): y")
             expectClose(sums.array.map(Double.init), logSums, "\(version): logarithms of sums")
 
@@ -100,6 +99,7 @@ import Testing
             expectClose(numbers(gradients.0), dq.flatMap { $0 }, "\(version): dq")
             expectClose(numbers(gradients.1), dk.flatMap { $0 }, "\(version): dk")
             expectClose(numbers(gradients.2), dv.flatMap { $0 }, "\(version): dv")
+            withExtendedLifetime((inputs, y, sums, scratch, more, gradients)) {}
             // What lies between the rows is another head's.
             for memory in [y, gradients.0, gradients.1, gradients.2] {
                 #expect(memory.array.indices.allSatisfy { $0 % stride < size || memory.array[$0] == 7 }, "\(version)")

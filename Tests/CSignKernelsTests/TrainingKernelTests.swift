@@ -181,6 +181,7 @@ import Testing
             let (left, right, sum) = (GuardedMemory(a), GuardedMemory(b), GuardedMemory(c))
             kernels.pointee.add_transposed_product(
                 left.pointer, aStride, right.pointer, bStride, depth, rows, columns, sum.pointer, cStride)
+            withExtendedLifetime((left, right)) {}
             expectClose(sum.array, expected)
             #expect(sum.array.indices.allSatisfy { $0 % cStride < columns || sum.array[$0] == c[$0] })
         }
