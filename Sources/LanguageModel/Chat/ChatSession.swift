@@ -64,6 +64,8 @@ public final class ChatSession: Sendable {
     ///
     /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``, ``LanguageModelError``, `CancellationError`.
     public func respond(to question: String) async throws -> String {
+        // The engine would begin to answer before it hears that nobody waits.
+        try Task.checkCancellation()
         let channel = ask(question)
         var text = ""
         while let part = try await channel.next() {
