@@ -37,8 +37,8 @@ float scale_of(const at::Tensor &q) { return 1 / std::sqrt(static_cast<float>(q.
 /// Calls `body` for every sequence and query head, with scratch memory.
 void for_heads(const at::Tensor &q, size_t scratch_floats,
                c10::function_ref<void(int64_t sequence, int64_t head, float *scratch)> body) {
-    int64_t heads = q.size(1);
-    onebit::parallel_for(0, q.size(0) * heads, 1, [&](int64_t begin, int64_t end) {
+    int64_t heads = q.size(1), grain = 1 + (1 << 18) / (q.size(2) * q.size(2) * q.size(3));
+    onebit::parallel_for(0, q.size(0) * heads, grain, [&](int64_t begin, int64_t end) {
         at::Tensor scratch = at::empty({static_cast<int64_t>(scratch_floats)}, q.options());
         for (int64_t i = begin; i < end; ++i) body(i / heads, i % heads, onebit::write(scratch));
     });

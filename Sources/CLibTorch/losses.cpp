@@ -62,7 +62,7 @@ at::Tensor by_rows(const at::Tensor &student, const at::Tensor &teacher, const a
     if (targets.defined()) tokens = targets.contiguous();
     int64_t rows = s.size(0), vocabulary = s.size(1);
     std::vector<sign_kernels_loss> losses(rows);
-    onebit::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    onebit::parallel_for(0, rows, 1 + (1 << 14) / vocabulary, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
             int64_t target = tokens.defined() ? static_cast<const int64_t *>(tokens.const_data_ptr())[row] : -1;
             losses[row] = onebit::kernels().logit_loss(

@@ -21,7 +21,9 @@ at::Tensor onebit::plain_floats(const at::Tensor &x) { return x.detach().to(at::
 
 void onebit::for_blocks(int64_t rows, c10::function_ref<void(int64_t block, int64_t first, int64_t count)> body) {
     int64_t blocks = (rows + rows_of_block - 1) / rows_of_block;
-    onebit::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    // Fewer rows are done before another thread has woken up.
+    constexpr int64_t blocks_at_a_time = 8;
+    onebit::parallel_for(0, blocks, blocks_at_a_time, [&](int64_t begin, int64_t end) {
         for (int64_t block = begin; block < end; ++block) {
             int64_t first = block * rows_of_block;
             body(block, first, std::min(rows_of_block, rows - first));
