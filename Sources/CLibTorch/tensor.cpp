@@ -96,8 +96,7 @@ bool lt_is_stopped(void) { return stop_test && stop_test(stop_context); }
 namespace {
 
 /// Zeros. Large ones in CPU memory are mapped by themselves: what lives as long as a model does would otherwise lie
-/// scattered between the activations that come and go, and malloc could neither reuse the gaps nor give them back
-/// (distilling SmolLM2-135M: MEMORY_FIGURE less).
+/// scattered between the activations that come and go, and malloc could not give these back (losses.cpp).
 at::Tensor storage(at::IntArrayRef shape, const at::TensorOptions &options) {
     constexpr size_t mapped_from = 256 << 10, huge_page = 2 << 20;
     size_t bytes = static_cast<size_t>(c10::multiply_integers(shape)) * options.dtype().itemsize();

@@ -118,6 +118,14 @@ import Testing
         #expect(plan.stepSeconds > 0 && plan.memoryBytes > 200 << 20)
         #expect(try abs(plan.steps(in: 1000 * plan.stepSeconds) - 900) <= 1)
         #expect(throws: PlanError.self) { try plan.steps(in: 5 * plan.stepSeconds) }
+        for (batchSize, sequenceLength) in [(0, 8), (2, 0), (2, 1), (2, 33)] {
+            #expect(throws: TrainingError.self) {
+                try PretrainingPlan(
+                    model: TinyModels.shape.modelConfiguration(),
+                    budget: TrainingBudget(length: .steps(1), batchSize: batchSize, sequenceLength: sequenceLength),
+                    optimizer: optimizer, execution: execution)
+            }
+        }
         let large = PretrainingShape(
             vocabularySize: 100_000, hiddenSize: 65_536, intermediateSize: 200_000, layers: 200, attentionHeads: 64,
             keyValueHeads: 64, context: 32)

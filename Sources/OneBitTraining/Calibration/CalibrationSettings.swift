@@ -67,8 +67,9 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
 
 /// When a distillation is given a calibrated start.
 public enum CalibrationPolicy {
-    /// Trained tokens per parameter of the model from which on the start is better left alone. stories260K gains up to 0.5
-    /// at any rate and loses from 0.8 on, 5 % of perplexity at 2.4 (dev/LOG.md); the default preset trains on 2.
+    /// Trained tokens per parameter of the model from which on the start is better left alone. stories260K gained at 0.5, at
+    /// rates of 1e-3 and 3e-3, and lost 0.3 to 1.1 % of perplexity at 0.8, 4 to 7 % at 2.4 (dev/LOG.md); the default preset
+    /// trains on 2.
     static let mostTokensPerParameter = 0.6
 
     /// The settings for a run of this length; nil where it does as well without, and where its recipe cannot be

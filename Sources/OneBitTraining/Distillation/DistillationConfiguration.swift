@@ -90,7 +90,7 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),
             budget: TrainingBudget(length: .steps(steps), batchSize: batch, sequenceLength: length),
             seed: seed)
-        // Gigabytes of moments, for 0.6 % of perplexity (stories260K, 300 steps, two seeds; 8-bit blocks 1.0 %).
+        // Half the bytes of the moments, for 0.6 and 0.5 % of perplexity (stories260K, 300 steps, two seeds; dev/LOG.md).
         if teacher.parameterCount > 20_000_000 { configuration.optimizer.momentStorage = .bfloat16 }
         configuration.calibration = CalibrationPolicy.settings(for: configuration, teacher: teacher)
         return configuration

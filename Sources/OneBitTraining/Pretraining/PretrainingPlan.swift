@@ -14,10 +14,12 @@ public struct PretrainingPlan: Sendable, Hashable, Codable {
 
     /// Measures a step, in seconds.
     ///
-    /// - Throws: `LanguageModelError.notEnoughMemory` before a model is made that does not fit; `CancellationError`.
+    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``; `LanguageModelError.notEnoughMemory` before a model is
+    ///   made that does not fit; `CancellationError`.
     public init(
         model: ModelConfiguration, budget: TrainingBudget, optimizer: OptimizerSettings, execution: Execution
     ) throws {
+        try budget.validate(context: model.maximumPositions)
         self.budget = budget
         memoryBytes = Self.memoryBytes(model, budget, execution)
         checkpointBytes = 12 * model.parameterCount

@@ -23,6 +23,19 @@ public struct TrainingBudget: Sendable, Hashable, Codable {
     /// Tokens per optimizer step.
     public var tokensPerStep: Int { batchSize * sequenceLength }
 
+    /// - Parameter context: Positions that the model knows.
+    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
+    public func validate(context: Int) throws {
+        func require(_ holds: Bool, _ name: String, _ value: Int, _ expected: String) throws {
+            if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
+        }
+        if case .steps(let steps) = length { try require(steps > 0, "steps", steps, "a positive number") }
+        try require(batchSize > 0, "batch size", batchSize, "a positive number")
+        try require(sequenceLength > 1, "sequence length", sequenceLength, "2 tokens or more")
+        try require(
+            sequenceLength <= context, "sequence length", sequenceLength, "at most the model's context of \(context)")
+    }
+
     /// Optimizer steps over a corpus of so many tokens.
     public func steps(corpusTokens: Int) -> Int {
         switch length {

@@ -57,8 +57,9 @@ final class TrainingLoop {
         collective: Collective? = nil,
         initial: ((TrainedParameter, Range<Int>) throws -> Tensor)? = nil
     ) throws {
+        try budget.validate(context: model.configuration.maximumPositions)
         steps = budget.steps(corpusTokens: tokens.count)
-        try Self.validate(budget, steps: steps, optimizer, execution, context: model.configuration.maximumPositions)
+        try Self.validate(optimizer, execution)
         self.objective = objective
         self.budget = budget
         self.precision = precision
@@ -94,18 +95,11 @@ final class TrainingLoop {
     }
 
     /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
-    private static func validate(
-        _ budget: TrainingBudget, steps: Int, _ optimizer: OptimizerSettings, _ execution: Execution, context: Int
-    ) throws {
+    private static func validate(_ optimizer: OptimizerSettings, _ execution: Execution) throws {
         func require(_ holds: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String) throws {
             if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
         }
-        let length = budget.sequenceLength
-        try require(steps > 0, "steps", steps, "a positive number")
-        try require(budget.batchSize > 0, "batch size", budget.batchSize, "a positive number")
         if let size = execution.microBatchSize { try require(size > 0, "micro-batch size", size, "a positive number") }
-        try require(length > 1, "sequence length", length, "2 tokens or more")
-        try require(length <= context, "sequence length", length, "at most the model's context of \(context)")
         try require(optimizer.warmupSteps >= 0, "warm-up steps", optimizer.warmupSteps, "zero or more")
         for group in ParameterGroup.allCases {
             let rate = optimizer.learningRates[group]

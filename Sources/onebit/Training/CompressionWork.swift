@@ -51,7 +51,7 @@ struct CompressionWork {
             try StagedDirectory.write(to: directory, overwrite: contents != nil) { staged in
                 try writeAtomically(
                     try JSONEncoder().encode(identity), to: staged.appending(path: Self.settingsName))
-                try RunPlanner.keep(choice, in: staged)
+                try PlanFile(in: staged).write(choice)
             }
         }
     }
@@ -61,7 +61,7 @@ struct CompressionWork {
 
     /// Removes the directory where a run that ended with `error` has left nothing in it that a resumption could use.
     func removeUnlessBegun(after error: any Error) {
-        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName, RunPlanner.choiceName])
+        TokenizedCorpus.removeUnlessBegun(directory, after: error, besides: [Self.settingsName, PlanFile.name])
     }
 
     /// Optimizer steps that made the student.

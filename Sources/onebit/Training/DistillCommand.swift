@@ -101,11 +101,11 @@ struct DistillCommand: ParsableCommand {
                     output: output.output, progress: progress
                 ).begin(planned, directory: work, resumes: resumption.resume || !isFirst)
                 guard let choice else { return nil }
-                if isFirst { try RunPlanner.keep(choice, in: work) }
+                if isFirst { try PlanFile(in: work).write(choice) }
                 return (tokens, choice)
             }
             guard let (tokens, choice) = found else {
-                if isFirst { TokenizedCorpus.removeUnlessBegun(work, besides: [RunPlanner.choiceName]) }
+                if isFirst { TokenizedCorpus.removeUnlessBegun(work, besides: [PlanFile.name]) }
                 return
             }
             try distill(
@@ -114,7 +114,7 @@ struct DistillCommand: ParsableCommand {
                 resumption: resumption, monitoring: monitoring, heldOut: heldOut, tokenizer: tokenizer, prompt: prompt,
                 progress: progress)
         } catch {
-            if isFirst { TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [RunPlanner.choiceName]) }
+            if isFirst { TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [PlanFile.name]) }
             throw error
         }
     }

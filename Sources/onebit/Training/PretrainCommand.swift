@@ -90,7 +90,6 @@ struct PretrainCommand: ParsableCommand {
 
     /// What a time was fitted with, kept beside the training checkpoints: a resumed run makes as many steps.
     private struct PlannedSteps: Codable {
-        static let fileName = "plan.json"
         var steps: Int
     }
 
@@ -100,7 +99,7 @@ struct PretrainCommand: ParsableCommand {
             guard let steps = try plannedSteps(work: work) else { return }
             try train(steps: steps, work: work)
         } catch {
-            TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [PlannedSteps.fileName])
+            TokenizedCorpus.removeUnlessBegun(work, after: error, besides: [PlanFile.name])
             throw error
         }
         if FileManager.default.fileExists(atPath: work.path) { try FileManager.default.removeItem(at: work) }
@@ -123,14 +122,9 @@ struct PretrainCommand: ParsableCommand {
     ///
     /// - Returns: Steps to make; nil where only the plan was asked for, which is printed then.
     private func plannedSteps(work: URL) throws -> Int? {
-        let file = work.appending(path: PlannedSteps.fileName)
-        if resumption.resume, !plan, timeBudget != nil, FileManager.default.fileExists(atPath: file.path) {
-            do {
-                return try JSONDecoder().decode(PlannedSteps.self, from: Data(contentsOf: file)).steps
-            } catch {
-                throw TrainingError.damagedTrainingCheckpoint(
-                    directory: work, reason: "\(PlannedSteps.fileName): \(error)")
-            }
+        let file = PlanFile(in: work)
+        if resumption.resume, !plan, timeBudget != nil, let planned = try file.read(PlannedSteps.self) {
+            return planned.steps
         }
         if !plan { try resumption.policy(in: work).requireFreshUnlessResumed() }
         // Of a tokenizer that is yet to be trained the size is known.
@@ -153,10 +147,7 @@ struct PretrainCommand: ParsableCommand {
             return nil
         }
         if !progress.quiet { StandardStreams.writeError(stages.text + "\n") }
-        if timeBudget != nil {
-            try FileManager.default.createDirectory(at: work, withIntermediateDirectories: true)
-            try writeAtomically(JSONEncoder().encode(PlannedSteps(steps: steps)), to: file)
-        }
+        if timeBudget != nil { try file.write(PlannedSteps(steps: steps)) }
         return steps
     }
 

@@ -53,8 +53,6 @@ struct RunPlanner {
         }
     }
 
-    static let choiceName = "plan.json"
-
     /// Plans, and prints what it takes.
     ///
     /// - Parameters:
@@ -64,10 +62,11 @@ struct RunPlanner {
     func begin(_ work: Work, directory: URL, resumes: Bool, json: Bool = false) throws -> Choice? {
         let requested = try RunIdentity(work.configuration, inputs: [:])
             .adding(options.timeBudget.map { ["time_budget": "\($0.seconds) s"] } ?? [:])
-        if resumes, !options.plan, let saved = try savedChoice(in: directory) {
+        if resumes, !options.plan, let saved = try PlanFile(in: directory).read(Choice.self) {
             try requested.requireSame(as: saved.requested, in: directory)
             return saved
         }
+        try work.configuration.budget.validate(context: model.maximumPositions)
         let rates = try measure(work)
         var work = work
         if let budget = options.timeBudget, let measured = rates {
@@ -103,24 +102,6 @@ struct RunPlanner {
             microBatchSize: best.isDefaultMicroBatch ? execution.microBatchSize : best.microBatchSize,
             placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement),
             heldOutTokens: work.heldOutTokens)
-    }
-
-    /// Keeps the choice for a resumption.
-    static func keep(_ choice: Choice, in directory: URL) throws {
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-        try writeAtomically(encoder.encode(choice), to: directory.appending(path: choiceName))
-    }
-
-    private func savedChoice(in directory: URL) throws -> Choice? {
-        let file = directory.appending(path: Self.choiceName)
-        guard FileManager.default.fileExists(atPath: file.path) else { return nil }
-        do {
-            return try JSONDecoder().decode(Choice.self, from: Data(contentsOf: file))
-        } catch {
-            throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "\(Self.choiceName): \(error)")
-        }
     }
 
     // MARK: What it takes

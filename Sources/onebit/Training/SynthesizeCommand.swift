@@ -70,17 +70,13 @@ struct SynthesizeCommand: ParsableCommand {
         let writer = try CorpusWriter(checkpoint, threads: threads.threads, device: device.select())
         let tokenizer = try loadTokenizer(from: teacher)
         // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
-        let choice = output.appendingPathExtension("plan.json")
+        let choice = PlanFile(output.appendingPathExtension(PlanFile.name))
         let partial = output.appendingPathExtension("partial")
         if !resume, !plan, FileManager.default.fileExists(atPath: partial.path) {
             throw TrainingError.workExists(directory: partial)
         }
-        if resume, !plan, FileManager.default.fileExists(atPath: choice.path) {
-            do {
-                settings.samples = try JSONDecoder().decode(PlannedSamples.self, from: Data(contentsOf: choice)).samples
-            } catch {
-                throw TrainingError.damagedTrainingCheckpoint(directory: choice, reason: "\(error)")
-            }
+        if resume, !plan, let planned = try choice.read(PlannedSamples.self) {
+            settings.samples = planned.samples
         } else if plan || timeBudget != nil {
             let rate = try CorpusSynthesizer(
                 model: writer.model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits
@@ -101,12 +97,12 @@ struct SynthesizeCommand: ParsableCommand {
                 try StandardStreams.write(stages.text)
                 return
             }
-            try writeAtomically(JSONEncoder().encode(PlannedSamples(samples: settings.samples)), to: choice)
+            try choice.write(PlannedSamples(samples: settings.samples))
         }
         try writeCorpus(
             of: checkpoint, by: writer, tokenizer: tokenizer, settings: settings, limits: synthesis.limits,
             to: output, overwrite: overwrite, resumes: resume, progress: progress)
-        try? FileManager.default.removeItem(at: choice)
+        try? FileManager.default.removeItem(at: choice.url)
     }
 }
 
