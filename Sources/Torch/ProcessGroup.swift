@@ -24,7 +24,6 @@ public final class ProcessGroup: Sendable {
     private let isBroken = Atomic<Bool>(false)
     /// The step that is being computed and can still be given up; 0 between steps.
     private let openStep = Atomic<Int>(0)
-    private let meetings = Atomic<Int>(0)
 
     /// This process alone: every collective is what it is for one rank.
     public static let alone = ProcessGroup()
@@ -270,9 +269,13 @@ public final class ProcessGroup: Sendable {
         let deadline = ContinuousClock.now + limit
         while true {
             if let result = try look() { return result }
-            if let stop = try postedStop(), stop.rank != rank, isPatient || !stop.savesState {
-                if let reason = stop.reason { throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason) }
-                if isPatient { throw CancellationError() }
+            if let stop = try postedStop() {
+                if stop.rank != rank, isPatient || !stop.savesState {
+                    if let reason = stop.reason { throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason) }
+                    if isPatient { throw CancellationError() }
+                }
+                // This rank found one lost while a thread of it still writes a checkpoint: the lost one will not come.
+                if stop.rank == rank, !stop.savesState { throw CancellationError() }
             }
             if isPatient { try checkCancellation() }
             guard isPatient || ContinuousClock.now < deadline else {

@@ -60,14 +60,18 @@ struct DistributedTests {
             try await running.wait {
                 FileManager.default.fileExists(atPath: path("broken.training/step-6/state.json"))
             }
-            // Any thread of the process may have started them.
+            // Any thread of the process may have started them, and a thread may end while the list is read.
             let tasks = URL(filePath: "/proc/\(running.process.processIdentifier)/task")
-            let children = try FileManager.default.contentsOfDirectory(atPath: tasks.path).flatMap { task in
-                try String(contentsOf: tasks.appending(path: "\(task)/children"), encoding: .utf8)
-                    .split(separator: " ").compactMap { Int32($0) }
+            func children() -> [Int32] {
+                let threads = (try? FileManager.default.contentsOfDirectory(atPath: tasks.path)) ?? []
+                return threads.flatMap { thread in
+                    let list = try? String(contentsOf: tasks.appending(path: "\(thread)/children"), encoding: .utf8)
+                    return (list ?? "").split(separator: " ").compactMap { Int32($0) }
+                }
             }
-            #expect(children.count == 2)
-            if let child = children.last { kill(child, SIGKILL) }
+            try await running.wait { children().count == 2 }
+            let child = try #require(children().last)
+            kill(child, SIGKILL)
         }
         #expect(outcome.exitCode == 1 && !outcome.wasKilled)
         #expect(outcome.errors.contains("was ended by signal 9"), "\(outcome.errors)")
