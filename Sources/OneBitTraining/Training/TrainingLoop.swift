@@ -193,7 +193,11 @@ final class TrainingLoop {
                 if saved < events.count, group.rank == 0 { policy?.onStop(events.count) }
                 try save()
             }
-            try checkpoints?.finishSaving()
+            do {
+                try checkpoints?.finishSaving()
+            } catch is CancellationError {
+                // A checkpoint that needs a rank that is lost is given up, for the reason that the run is.
+            }
             if error is CancellationError, let reason = stop.reason, stop.rank != group.rank {
                 throw ProcessGroupError.peerFailed(rank: stop.rank, reason: reason)
             }
