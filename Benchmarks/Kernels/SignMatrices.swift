@@ -40,7 +40,7 @@ final class SignMatrices {
     func multiply(_ inputs: QuantizedTokens, matrices: Int) {
         let layout = kernels.layout.pointee
         let tiles = (rows + layout.tile_rows - 1) / layout.tile_rows
-        let product = inputs.isWide ? kernels.sign_product_int16 : kernels.sign_product_int8
+        let product = inputs.isWide ? kernels.sign_product_16bit : kernels.sign_product_10bit
         for index in 0..<matrices {
             let matrix = sign_kernels_packed_matrix(bytes: bytes + index * matrixBytes, rows: rows, columns: columns)
             product(
@@ -66,7 +66,7 @@ final class QuantizedTokens {
         let padded = (columns + padding - 1) / padding * padding
         let quads =
             (columns + 4 * kernels.layout.pointee.group_columns - 1) / (4 * kernels.layout.pointee.group_columns)
-        let bytes = isWide ? kernels.lut_bytes_int16(columns) : kernels.lut_bytes_int8(columns)
+        let bytes = isWide ? kernels.lut_bytes_16bit(columns) : kernels.lut_bytes_10bit(columns)
         tableStride = (bytes + 63) / 64 * 64
         tables = alignedBytes(tableStride * count)
         outputs = .allocate(capacity: rows * count)
@@ -74,15 +74,12 @@ final class QuantizedTokens {
         var results: [sign_kernels_quantized] = []
         for token in 0..<count {
             let x = (0..<columns).map { Float(($0 * 7919 + token * 104_729) % 2001 - 1000) }
-            if isWide {
-                var q = [Int16](repeating: 0, count: padded)
-                results.append(kernels.quantize_int16(x, ones, columns, &q, padded))
-                kernels.build_luts_int16(q, 0, quads, tables + token * tableStride)
-            } else {
-                var q = [Int8](repeating: 0, count: padded)
-                results.append(kernels.quantize_int8(x, ones, columns, &q, padded))
-                kernels.build_luts_int8(q, 0, quads, tables + token * tableStride)
-            }
+            var q = [Int16](repeating: 0, count: padded)
+            let quantize = isWide ? kernels.quantize_16bit : kernels.quantize_10bit
+            var result = quantize(x, ones, columns, &q, padded)
+            let build = isWide ? kernels.build_luts_16bit : kernels.build_luts_10bit
+            build(q, &result, 0, quads, tables + token * tableStride)
+            results.append(result)
         }
         quantized = results
     }

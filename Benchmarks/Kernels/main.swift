@@ -99,7 +99,7 @@ while let versionName = sign_kernels_known_name(index) {
     }
     for shape in shapes {
         let matrices = SignMatrices(kernels, rows: shape.rows, columns: shape.columns)
-        for bits in ["8", "16"] {
+        for bits in ["10", "16"] {
             let rates = Rates(matrices, isWide: bits == "16", version: version)
             let prefillOverGenerating = rates.prefillOverGenerating(matrices)
             print(

@@ -2,7 +2,7 @@
 """`onebit bench` and llama.cpp on random models of one shape, in turn, as a Markdown table.
 
     Benchmarks/peers/run.sh --shape llama-7b --threads 2 --pp 512 --tg 128      # makes the environment, then runs this
-    compare.py --variant "" --variant "--input-bits 8"                          # more than one way to run ours
+    compare.py --variant "" --variant "--input-bits 10"                          # more than one way to run ours
 
 A round measures every program once, each in a process of its own, so that a machine that gets slower or faster does so
 for all of them; a figure is the median over the rounds of the mean of a run's repetitions. Ratios are ours ÷ theirs,

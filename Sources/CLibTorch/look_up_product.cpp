@@ -106,7 +106,7 @@ at::Tensor onebit::look_up_product(const at::Tensor &x, const at::Tensor &g, con
     // Several tiles of a few rows are read together, so that a part is some hundred rows.
     int64_t part = std::max<int64_t>(1, 256 / tile_rows), part_rows = part * tile_rows;
     int64_t padded = rounded_up(columns, SIGN_KERNELS_INPUT_PADDING);
-    auto lut_stride = rounded_up(static_cast<int64_t>(table.lut_bytes_int16(columns)), alignment);
+    auto lut_stride = rounded_up(static_cast<int64_t>(table.lut_bytes_16bit(columns)), alignment);
     size_t quads = (columns + 4 * table.layout->group_columns - 1) / (4 * table.layout->group_columns);
     const sign_kernels_packed_matrix packed = {static_cast<const uint8_t *>(matrix.bytes.const_data_ptr()),
                                                static_cast<size_t>(rows), static_cast<size_t>(columns)};
@@ -119,13 +119,13 @@ at::Tensor onebit::look_up_product(const at::Tensor &x, const at::Tensor &g, con
         sign_kernels_quantized quantized[block_rows];
         prepare(block, first, count);
         for (int64_t i = 0; i < count; ++i) {
-            quantized[i] = table.quantize_int16(from + (first + i) * columns, scale, columns, q, padded);
-            table.build_luts_int16(q, 0, quads, luts + i * lut_stride);
+            quantized[i] = table.quantize_16bit(from + (first + i) * columns, scale, columns, q, padded);
+            table.build_luts_16bit(q, &quantized[i], 0, quads, luts + i * lut_stride);
         }
         for (int64_t tile = 0; tile < tiles; tile += part) {
             int64_t last = std::min(tile + part, tiles), row = tile * tile_rows;
             int64_t width = std::min(last * tile_rows, rows) - row;
-            table.sign_product_int16(packed, tile, last, luts, lut_stride, quantized, count, sums, width);
+            table.sign_product_16bit(packed, tile, last, luts, lut_stride, quantized, count, sums, width);
             for (int64_t i = 0; i < count; ++i) {
                 table.dequantize(sums + i * width, quantized[i].scale, one + row, width, to + (first + i) * rows + row);
             }

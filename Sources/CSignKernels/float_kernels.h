@@ -98,30 +98,9 @@ INLINE void exponential(const v16f *input, v16f *y) {
 
 // MARK: Quantization
 
-// Largest magnitude of x ⊙ g, compared as bit patterns: they order as magnitudes do, infinity and NaN above all else.
-INLINE uint32_t largest_magnitude_bits(const float *x, const float *g, size_t columns) {
-    v16u largest = {0};
-    for (size_t c = 0; c < columns; c += lanes) {
-        v16f a, b;
-        if (columns - c >= lanes) {
-            load(x + c, &a);
-            load(g + c, &b);
-        } else {
-            load_tail(x + c, columns - c, &a);
-            load_tail(g + c, columns - c, &b);
-        }
-        const v16u magnitude = (v16u)(a * b) & 0x7fffffffu;
-        const v16u larger = (v16u)(magnitude > largest);
-        largest = (magnitude & larger) | (largest & ~larger);
-    }
-    uint32_t result = 0;
-    for (int i = 0; i < lanes; i++) result = largest[i] > result ? largest[i] : result;
-    return result;
-}
-
-// 16 integers round(x ⊙ g / s); lanes beyond `count` are 0.
-INLINE void quantize_lanes(const float *x, const float *g, size_t count, float inverse, v16i *q) {
-    v16f a, b, rounding;
+// x ⊙ g of 16 lanes; those beyond `count` are 0.
+INLINE void load_product(const float *x, const float *g, size_t count, v16f *product) {
+    v16f a, b;
     if (count >= lanes) {
         load(x, &a);
         load(g, &b);
@@ -129,23 +108,15 @@ INLINE void quantize_lanes(const float *x, const float *g, size_t count, float i
         load_tail(x, count, &a);
         load_tail(g, count, &b);
     }
-    fill(ROUNDING_CONSTANT, &rounding);
-    const v16f shifted = (a * b) * inverse + ROUNDING_CONSTANT;
-    *q = (v16i)shifted - (v16i)rounding;
+    *product = a * b;
 }
 
-#define SMALLEST_INPUT 1e-30f
+INLINE void magnitudes_of_products(const float *x, const float *g, size_t count, v16u *magnitudes) {
+    v16f product;
+    load_product(x, g, count, &product);
+    *magnitudes = (v16u)product & 0x7fffffffu;
+}
 
-#define QUANTIZE KERNEL(quantize_int16)
-#define INTEGER int16_t
-#define INTEGERS v16i16
-#define LARGEST 32767.0f
-#include "quantize.h"
-
-#define QUANTIZE KERNEL(quantize_int8)
-#define INTEGER int8_t
-#define INTEGERS v16i8
-#define LARGEST 127.0f
 #include "quantize.h"
 
 static void KERNEL(dequantize)(const int32_t *q, float s, const float *h, size_t count, float *y) {

@@ -5,17 +5,17 @@
 
 // One version of everything that a product with sign matrices takes. Arguments as in `sign_kernels_table`.
 #define DECLARE_SIGN_PRODUCT(version)                                                                                  \
-    size_t sign_kernels_lut_bytes_int8__##version(size_t columns);                                                     \
-    size_t sign_kernels_lut_bytes_int16__##version(size_t columns);                                                    \
-    void sign_kernels_build_luts_int8__##version(const int8_t *q, size_t quad_begin, size_t quad_end,                  \
-                                                   uint8_t *luts);                                                     \
-    void sign_kernels_build_luts_int16__##version(const int16_t *q, size_t quad_begin, size_t quad_end,                \
-                                                    uint8_t *luts);                                                    \
-    void sign_kernels_product_int8__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,   \
-                                              const uint8_t *luts, size_t lut_stride,                                  \
-                                              const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,         \
-                                              size_t output_stride);                                                   \
-    void sign_kernels_product_int16__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,  \
+    size_t sign_kernels_lut_bytes_10bit__##version(size_t columns);                                                    \
+    size_t sign_kernels_lut_bytes_16bit__##version(size_t columns);                                                    \
+    void sign_kernels_build_luts_10bit__##version(const int16_t *q, const sign_kernels_quantized *input,               \
+                                                  size_t quad_begin, size_t quad_end, uint8_t *luts);                  \
+    void sign_kernels_build_luts_16bit__##version(const int16_t *q, const sign_kernels_quantized *input,               \
+                                                  size_t quad_begin, size_t quad_end, uint8_t *luts);                  \
+    void sign_kernels_product_10bit__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,  \
+                                               const uint8_t *luts, size_t lut_stride,                                 \
+                                               const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,        \
+                                               size_t output_stride);                                                  \
+    void sign_kernels_product_16bit__##version(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,  \
                                                const uint8_t *luts, size_t lut_stride,                                 \
                                                const sign_kernels_quantized *inputs, size_t tokens, int32_t *y,        \
                                                size_t output_stride);                                                  \
@@ -37,14 +37,15 @@ DECLARE_SIGN_PRODUCT(neon)
     const sign_kernels_table sign_kernels_table_##version = {                                                          \
         .name = #version,                                                                                              \
         .layout = &layout_of_version,                                                                                  \
+        .quantize_10bit = KERNEL(quantize_10bit),                                                                      \
+        .quantize_16bit = KERNEL(quantize_16bit),                                                                      \
+        .lut_bytes_10bit = sign_kernels_lut_bytes_10bit__##version,                                                    \
+        .lut_bytes_16bit = sign_kernels_lut_bytes_16bit__##version,                                                    \
+        .build_luts_10bit = sign_kernels_build_luts_10bit__##version,                                                  \
+        .build_luts_16bit = sign_kernels_build_luts_16bit__##version,                                                  \
+        .sign_product_10bit = sign_kernels_product_10bit__##version,                                                   \
+        .sign_product_16bit = sign_kernels_product_16bit__##version,                                                   \
         .quantize_int8 = KERNEL(quantize_int8),                                                                        \
-        .quantize_int16 = KERNEL(quantize_int16),                                                                      \
-        .lut_bytes_int8 = sign_kernels_lut_bytes_int8__##version,                                                      \
-        .lut_bytes_int16 = sign_kernels_lut_bytes_int16__##version,                                                    \
-        .build_luts_int8 = sign_kernels_build_luts_int8__##version,                                                    \
-        .build_luts_int16 = sign_kernels_build_luts_int16__##version,                                                  \
-        .sign_product_int8 = sign_kernels_product_int8__##version,                                                     \
-        .sign_product_int16 = sign_kernels_product_int16__##version,                                                   \
         .dequantize = KERNEL(dequantize),                                                                              \
         .float_product = KERNEL(float_product),                                                                        \
         .widen = KERNEL(widen),                                                                                        \

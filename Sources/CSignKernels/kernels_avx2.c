@@ -48,6 +48,6 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 
 #pragma clang attribute pop
 
-DEFINE_KERNEL_TABLE(avx2, sign_kernels_layout_nibbles64)
+DEFINE_KERNEL_TABLE(avx2, sign_kernels_layout_nibbles256)
 DEFINE_DENSE_TABLE(avx2, "float32")
 #endif

@@ -37,7 +37,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 
 #pragma clang attribute pop
 
-DEFINE_KERNEL_TABLE(avx512bw, sign_kernels_layout_nibbles64)
+DEFINE_KERNEL_TABLE(avx512bw, sign_kernels_layout_nibbles256)
 DEFINE_KERNEL_TABLE(avx512vbmi, sign_kernels_layout_sixes256)
 DEFINE_DENSE_TABLE(avx512, "float32")
 #endif

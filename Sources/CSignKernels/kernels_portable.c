@@ -57,5 +57,5 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #define TILE_TOKENS 3
 #include "dense_product_float32.h"
 
-DEFINE_KERNEL_TABLE(portable, sign_kernels_layout_nibbles64)
+DEFINE_KERNEL_TABLE(portable, sign_kernels_layout_nibbles256)
 DEFINE_DENSE_TABLE(portable, "float32")

@@ -1,36 +1,158 @@
-// Quantization of one token's inputs to one integer type. A template, as float_kernels.h says, which includes it with
-//   QUANTIZE   the function's name
-//   INTEGER    the type
-//   INTEGERS   16 of them
-//   LARGEST    the magnitude that the largest input gets
-// and undefines none: this file does.
+// Quantization of rows of floats to integers. A template, as float_kernels.h says; include that file before it.
 
-static sign_kernels_quantized QUANTIZE(const float *x, const float *g, size_t columns, INTEGER *q, size_t padded) {
-    const uint32_t bits = largest_magnitude_bits(x, g, columns);
-    float largest;
-    memcpy(&largest, &bits, sizeof largest);
-    if (!(largest >= SMALLEST_INPUT) || isinf(largest)) {
-        memset(q, 0, padded * sizeof *q);
-        return (sign_kernels_quantized){largest < SMALLEST_INPUT ? 0.0f : NAN, 0};
+// Largest magnitude of x ⊙ g in each of 16 lanes, as bit patterns: they order as magnitudes do, infinity and NaN above all
+// else.
+INLINE void largest_magnitudes(const float *x, const float *g, size_t columns, v16u *largest) {
+    *largest = (v16u){0};
+    for (size_t c = 0; c < columns; c += lanes) {
+        v16u magnitude;
+        magnitudes_of_products(x + c, g + c, columns - c, &magnitude);
+        const v16u larger = (v16u)(magnitude > *largest);
+        *largest = (magnitude & larger) | (*largest & ~larger);
     }
-    const float inverse = LARGEST / largest;
-    v16i magnitudes = {0};
-    for (size_t c = 0; c < padded; c += lanes) {
-        v16i wide = {0};
-        if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);
-        const v16i sign = wide >> 31;
-        magnitudes += (wide ^ sign) - sign;
-        const INTEGERS narrow = __builtin_convertvector(wide, INTEGERS);
-        const size_t count = padded - c < lanes ? padded - c : lanes;
-        if (count == lanes) memcpy(q + c, &narrow, sizeof narrow);
-        else copy_tail_bytes((const uint8_t *)&narrow, count * sizeof *q, (uint8_t *)(q + c));
-    }
-    int32_t magnitude = 0;
-    for (int i = 0; i < lanes; i++) magnitude += magnitudes[i];
-    return (sign_kernels_quantized){largest / LARGEST, magnitude};
 }
 
-#undef QUANTIZE
-#undef INTEGER
-#undef INTEGERS
-#undef LARGEST
+// 16 integers round(x ⊙ g · inverse); lanes beyond `count` are 0.
+INLINE void quantize_lanes(const float *x, const float *g, size_t count, float inverse, v16i *q) {
+    v16f product, rounding;
+    load_product(x, g, count, &product);
+    fill(ROUNDING_CONSTANT, &rounding);
+    const v16f shifted = product * inverse + ROUNDING_CONSTANT;
+    *q = (v16i)shifted - (v16i)rounding;
+}
+
+// q = round(x ⊙ g · inverse), zeros from `columns` to `padded`; returns Σ|q|. In integers of 8 or 16 bits.
+#define DEFINE_QUANTIZE_ROW(name, integer, integers)                                                                   \
+    static int32_t name(const float *x, const float *g, size_t columns, float inverse, integer *q, size_t padded) {    \
+        v16i magnitudes = {0};                                                                                         \
+        for (size_t c = 0; c < padded; c += lanes) {                                                                   \
+            v16i wide = {0};                                                                                           \
+            if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);                                \
+            const v16i sign = wide >> 31;                                                                              \
+            magnitudes += (wide ^ sign) - sign;                                                                        \
+            const integers narrow = __builtin_convertvector(wide, integers);                                           \
+            const size_t count = padded - c < lanes ? padded - c : lanes;                                              \
+            if (count == lanes) memcpy(q + c, &narrow, sizeof narrow);                                                 \
+            else copy_tail_bytes((const uint8_t *)&narrow, count * sizeof *q, (uint8_t *)(q + c));                     \
+        }                                                                                                              \
+        int32_t magnitude = 0;                                                                                         \
+        for (int i = 0; i < lanes; i++) magnitude += magnitudes[i];                                                    \
+        return magnitude;                                                                                              \
+    }
+
+DEFINE_QUANTIZE_ROW(quantize_row_int8, int8_t, v16i8)
+DEFINE_QUANTIZE_ROW(quantize_row_int16, int16_t, v16i16)
+#undef DEFINE_QUANTIZE_ROW
+
+enum { outlier_count = SIGN_KERNELS_OUTLIERS };
+
+INLINE sign_kernels_quantized without_outliers(float scale, int32_t magnitude) {
+    sign_kernels_quantized result = {scale, magnitude, {0}};
+    for (int i = 0; i < outlier_count; i++) result.outliers[i] = SIGN_KERNELS_NO_OUTLIER;
+    return result;
+}
+
+// What a row becomes whose largest magnitude is no number to divide by; false where it is one.
+INLINE int is_degenerate(float largest, sign_kernels_quantized *result) {
+    const float smallest = 1e-30f;
+    if (largest >= smallest && !isinf(largest)) return 0;
+    *result = without_outliers(largest < smallest ? 0.0f : NAN, 0);
+    return 1;
+}
+
+INLINE float largest_of_lanes(const v16u *magnitudes) {
+    uint32_t bits = 0;
+    for (int i = 0; i < lanes; i++) bits = (*magnitudes)[i] > bits ? (*magnitudes)[i] : bits;
+    float largest;
+    memcpy(&largest, &bits, sizeof largest);
+    return largest;
+}
+
+static sign_kernels_quantized KERNEL(quantize_16bit)(const float *x, const float *g, size_t columns, int16_t *q,
+                                                     size_t padded) {
+    v16u magnitudes;
+    largest_magnitudes(x, g, columns, &magnitudes);
+    const float largest = largest_of_lanes(&magnitudes);
+    sign_kernels_quantized result;
+    if (is_degenerate(largest, &result)) {
+        memset(q, 0, padded * sizeof *q);
+        return result;
+    }
+    return without_outliers(largest / 32767.0f, quantize_row_int16(x, g, columns, 32767.0f / largest, q, padded));
+}
+
+static sign_kernels_quantized KERNEL(quantize_int8)(const float *x, const float *g, size_t columns, int8_t *q,
+                                                    size_t padded) {
+    v16u magnitudes;
+    largest_magnitudes(x, g, columns, &magnitudes);
+    const float largest = largest_of_lanes(&magnitudes);
+    sign_kernels_quantized result;
+    if (is_degenerate(largest, &result)) {
+        memset(q, 0, padded * sizeof *q);
+        return result;
+    }
+    return without_outliers(largest / 127.0f, quantize_row_int8(x, g, columns, 127.0f / largest, q, padded));
+}
+
+// The largest inputs of a row in falling order, and one more: magnitudes as bit patterns and columns; of equal ones the
+// leftmost come first.
+typedef struct {
+    uint32_t magnitudes[outlier_count + 1];
+    uint32_t columns[outlier_count + 1];
+} largest_inputs;
+
+INLINE void insert_input(largest_inputs *inputs, uint32_t magnitude, uint32_t column) {
+    if (magnitude <= inputs->magnitudes[outlier_count]) return;
+    int i = outlier_count;
+    for (; i > 0 && magnitude > inputs->magnitudes[i - 1]; i--) {
+        inputs->magnitudes[i] = inputs->magnitudes[i - 1];
+        inputs->columns[i] = inputs->columns[i - 1];
+    }
+    inputs->magnitudes[i] = magnitude;
+    inputs->columns[i] = column;
+}
+
+// The fifth largest of the lanes' largest inputs is no larger than the row's fifth largest, so only the few vectors that
+// reach it are looked at input by input.
+INLINE void find_largest_inputs(const float *x, const float *g, size_t columns, const v16u *lane_magnitudes,
+                                largest_inputs *inputs) {
+    largest_inputs ranked = {{0}, {0}};
+    for (int i = 0; i < lanes; i++) insert_input(&ranked, (*lane_magnitudes)[i], 0);
+    // Zeros are never outliers.
+    const uint32_t least = ranked.magnitudes[outlier_count] > 0 ? ranked.magnitudes[outlier_count] : 1;
+    *inputs = (largest_inputs){{0}, {0}};
+    for (size_t c = 0; c < columns; c += lanes) {
+        v16u magnitude;
+        magnitudes_of_products(x + c, g + c, columns - c, &magnitude);
+        if (__builtin_reduce_or((v16i)(magnitude >= least)) == 0) continue;
+        for (int i = 0; i < lanes; i++) insert_input(inputs, magnitude[i], (uint32_t)(c + i));
+    }
+}
+
+static sign_kernels_quantized KERNEL(quantize_10bit)(const float *x, const float *g, size_t columns, int16_t *q,
+                                                     size_t padded) {
+    v16u magnitudes;
+    largest_magnitudes(x, g, columns, &magnitudes);
+    const float largest = largest_of_lanes(&magnitudes);
+    sign_kernels_quantized result;
+    if (is_degenerate(largest, &result)) {
+        memset(q, 0, padded * sizeof *q);
+        return result;
+    }
+    largest_inputs inputs;
+    find_largest_inputs(x, g, columns, &magnitudes, &inputs);
+    float next;
+    memcpy(&next, &inputs.magnitudes[outlier_count], sizeof next);
+    // The scale of the inputs that are not outliers, unless an outlier would not fit 16 bits then.
+    const float levels = SIGN_KERNELS_10BIT_LARGEST, scale_of_next = next / levels, scale_of_largest = largest / 32767.0f;
+    const int is_next = scale_of_next >= scale_of_largest;
+    const float inverse = is_next ? levels / next : 32767.0f / largest;
+    result = without_outliers(is_next ? scale_of_next : scale_of_largest,
+                              quantize_row_int16(x, g, columns, inverse, q, padded));
+    for (int i = 0; i < outlier_count; i++) {
+        const int16_t value = q[inputs.columns[i]];
+        const int magnitude = value < 0 ? -value : value;
+        if (magnitude > SIGN_KERNELS_10BIT_LARGEST) result.outliers[i] = inputs.columns[i];
+    }
+    return result;
+}

@@ -15,18 +15,26 @@
 #include "look_up_tables.h"
 
 #define VERSION avx2
-#define LAYOUT sign_kernels_layout_nibbles64
+#define LAYOUT sign_kernels_layout_nibbles256
 #define GROUP_COLUMNS 4
-#define TILE_ROWS 64
-#define TILE_GROUP_BYTES(rows) 32
-#define PIECE_AHEAD 32768
+#define TILE_ROWS 256
+#define STRIP_ROWS 64
+#define STRIP_GROUP_BYTES(rows) ((size_t)32)
 #define LUT_DIGIT_BYTES (groups_per_quad * 16)
-#define DIGITS_INT8 digits_int8
-#define DIGITS_INT16 digits_int16
+#define DIGITS_10BIT digits_10bit
+#define DIGITS_16BIT digits_16bit
+#define OUTLIER_DIGITS 1
+#define FETCH_AHEAD 32768
 #include "prefetch.h"
 
+// Of rows 0 to 31 and 32 to 63, by digit: 16-bit sums of all lanes, an odd one counted 256 times, which may wrap (the even
+// lanes come out right), and of the odd lanes.
+typedef struct {
+    __m256i all[2][digits_at_most], odd[2][digits_at_most];
+} run_sums;
+
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit
-INLINE void empty_sums(__m256i all, __m256i odd, const int digit, uint32_t *sums) {
+INLINE void empty_vector(__m256i all, __m256i odd, const int digit, uint32_t *sums) {
     const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8)), low = _mm256_set1_epi32(0xffff);
     const __m256i quarters[4] = {_mm256_and_si256(even, low), _mm256_srli_epi32(even, 16), _mm256_and_si256(odd, low),
                                  _mm256_srli_epi32(odd, 16)};
@@ -36,50 +44,72 @@ INLINE void empty_sums(__m256i all, __m256i odd, const int digit, uint32_t *sums
     }
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
-                       uint32_t *sums, const uint8_t *ahead) {
+INLINE void empty(const int first_digit, const int digits, size_t rows, run_sums *run, uint32_t *sums) {
     (void)rows;
-    const __m256i nibble = _mm256_set1_epi8(15);
-    // Of rows 0 to 31 and 32 to 63. `all` counts an odd lane 256 times and may wrap; the even lanes come out right.
-    __m256i all[2][digits_int16], odd[2][digits_int16];
     for (int v = 0; v < 2; v++) {
-        for (int d = 0; d < digits; d++) all[v][d] = odd[v][d] = _mm256_setzero_si256();
+        for (int d = 0; d < digits; d++) {
+            empty_vector(run->all[v][d], run->odd[v][d], first_digit + d, sums + 32 * v);
+            run->all[v][d] = run->odd[v][d] = _mm256_setzero_si256();
+        }
+    }
+}
+
+// Vectors v_begin ≤ v < v_end of the two.
+INLINE void accumulate_vectors(const int digits, const int v_begin, const int v_end, const uint8_t *bits,
+                               const uint8_t *luts, size_t quads, run_sums *run, const int fetches) {
+    const __m256i nibble = _mm256_set1_epi8(15), odd_lanes = _mm256_set1_epi16(0x0100);
+    __m256i all[2][digits_at_most], odd[2][digits_at_most];
+    for (int v = v_begin; v < v_end; v++) {
+        for (int d = 0; d < digits; d++) all[v][d] = run->all[v][d], odd[v][d] = run->odd[v][d];
     }
     for (size_t quad = 0; quad < quads; quad++) {
-        __m256i bytes[2][digits_int16];
-        for (int g = 0; g < groups_per_quad; g++, tile += 32) {
-            const __m256i bits = _mm256_loadu_si256((const __m256i *)tile);
-            if (g % 2 == 0) fetch(ahead + 32 * g, tile);
-            const __m256i index[2] = {_mm256_and_si256(bits, nibble),
-                                      _mm256_and_si256(_mm256_srli_epi16(bits, 4), nibble)};
+        __m256i bytes[2][digits_at_most];
+#pragma clang loop unroll(full)
+        for (int g = 0; g < groups_per_quad; g++, bits += 32) {
+            const __m256i group = _mm256_loadu_si256((const __m256i *)bits);
+            if (fetches && g % 2 == 0) fetch(bits);
+            const __m256i index[2] = {_mm256_and_si256(group, nibble),
+                                      _mm256_and_si256(_mm256_srli_epi16(group, 4), nibble)};
             for (int d = 0; d < digits; d++, luts += 16) {
                 const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)luts));
-                for (int v = 0; v < 2; v++) {
+                for (int v = v_begin; v < v_end; v++) {
                     const __m256i digit = _mm256_shuffle_epi8(table, index[v]);
                     bytes[v][d] = g == 0 ? digit : _mm256_add_epi8(bytes[v][d], digit);
+                    __asm__("" : "+x"(bytes[v][d]));
                 }
             }
         }
-        ahead += 32 * groups_per_quad;
-        for (int v = 0; v < 2; v++) {
+        for (int v = v_begin; v < v_end; v++) {
             for (int d = 0; d < digits; d++) {
                 all[v][d] = _mm256_add_epi16(all[v][d], bytes[v][d]);
-                odd[v][d] = _mm256_add_epi16(odd[v][d], _mm256_srli_epi16(bytes[v][d], 8));
+                odd[v][d] = _mm256_add_epi16(odd[v][d], _mm256_maddubs_epi16(bytes[v][d], odd_lanes));
             }
         }
     }
-    for (int v = 0; v < 2; v++) {
-        for (int d = 0; d < digits; d++) empty_sums(all[v][d], odd[v][d], d, sums + 32 * v);
+    for (int v = v_begin; v < v_end; v++) {
+        for (int d = 0; d < digits; d++) run->all[v][d] = all[v][d], run->odd[v][d] = odd[v][d];
+    }
+}
+
+// The sums of two digits of 64 rows fill the sixteen registers; with three, those of 32 rows do.
+INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
+                       run_sums *run, const int fetches) {
+    (void)rows;
+    if (digits <= digits_10bit) {
+        accumulate_vectors(digits, 0, 2, bits, luts, quads, run, fetches);
+    } else {
+        accumulate_vectors(digits, 0, 1, bits, luts, quads, run, fetches);
+        accumulate_vectors(digits, 1, 2, bits, luts, quads, run, 0);
     }
 }
 
 // Per group and digit 16 bytes.
-INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) tabulate_int8(q + 4 * g, 4, luts + g * digits_int8 * 16, 16);
+INLINE void tabulate_group(const int16_t *q, const int first_digit, const int digits, int g, uint8_t *luts) {
+    tabulate(q, GROUP_COLUMNS, first_digit, digits, luts + g * digits * 16, 16);
 }
 
-INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) tabulate_int16(q + 4 * g, 4, luts + g * digits_int16 * 16, 16);
+INLINE void tabulate_quad(const int16_t *q, const int digits, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
 }
 
 #include "sign_product_walk.h"

@@ -15,18 +15,25 @@
 #include "look_up_tables.h"
 
 #define VERSION avx512bw
-#define LAYOUT sign_kernels_layout_nibbles64
+#define LAYOUT sign_kernels_layout_nibbles256
 #define GROUP_COLUMNS 4
-#define TILE_ROWS 64
-#define TILE_GROUP_BYTES(rows) 32
-#define PIECE_AHEAD 32768
+#define TILE_ROWS 256
+#define STRIP_ROWS 64
+#define STRIP_GROUP_BYTES(rows) ((size_t)32)
 #define LUT_DIGIT_BYTES (groups_per_quad * 32)
-#define DIGITS_INT8 digits_int8
-#define DIGITS_INT16 digits_int16
+#define DIGITS_10BIT digits_10bit
+#define DIGITS_16BIT digits_16bit
+#define OUTLIER_DIGITS 1
+#define FETCH_AHEAD 32768
 #include "prefetch.h"
 
+// Of rows 0 to 31 and 32 to 63, by digit, in either half the groups that are its own: as in `sign_product_avx2.c`.
+typedef struct {
+    __m512i all[2][digits_at_most], odd[2][digits_at_most];
+} run_sums;
+
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q) of either half, times 64^digit
-INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
+INLINE void empty_vector(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
     const __m512i even = _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), low = _mm512_set1_epi32(0xffff);
     const __m512i quarters[4] = {_mm512_and_si512(even, low), _mm512_srli_epi32(even, 16), _mm512_and_si512(odd, low),
                                  _mm512_srli_epi32(odd, 16)};
@@ -38,27 +45,36 @@ INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums
     }
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
-                       uint32_t *sums, const uint8_t *ahead) {
+INLINE void empty(const int first_digit, const int digits, size_t rows, run_sums *run, uint32_t *sums) {
+    (void)rows;
+    for (int v = 0; v < 2; v++) {
+        for (int d = 0; d < digits; d++) {
+            empty_vector(run->all[v][d], run->odd[v][d], first_digit + d, sums + 32 * v);
+            run->all[v][d] = run->odd[v][d] = _mm512_setzero_si512();
+        }
+    }
+}
+
+INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
+                       run_sums *run, const int fetches) {
     (void)rows;
     const __m512i nibble = _mm512_set1_epi8(15);
-    __m512i all[2][digits_int16], odd[2][digits_int16];
+    __m512i all[2][digits_at_most], odd[2][digits_at_most];
     for (int v = 0; v < 2; v++) {
-        for (int d = 0; d < digits; d++) all[v][d] = odd[v][d] = _mm512_setzero_si512();
+        for (int d = 0; d < digits; d++) all[v][d] = run->all[v][d], odd[v][d] = run->odd[v][d];
     }
     // Two quads fill the bytes of four vectors; the last one of an odd number half as far.
     for (size_t quad = 0; quad < quads; quad += 2) {
         const int vectors = quads - quad == 1 ? groups_per_quad / 2 : groups_per_quad;
-        __m512i bytes[2][digits_int16];
+        __m512i bytes[2][digits_at_most];
         for (int v = 0; v < 2; v++) {
             for (int d = 0; d < digits; d++) bytes[v][d] = _mm512_setzero_si512();
         }
-        for (int i = 0; i < vectors; i++, tile += 64) {
-            const __m512i bits = _mm512_loadu_si512(tile);
-            fetch(ahead, tile);
-            ahead += 64;
-            const __m512i index[2] = {_mm512_and_si512(bits, nibble),
-                                      _mm512_and_si512(_mm512_srli_epi16(bits, 4), nibble)};
+        for (int i = 0; i < vectors; i++, bits += 64) {
+            const __m512i groups = _mm512_loadu_si512(bits);
+            if (fetches) fetch(bits);
+            const __m512i index[2] = {_mm512_and_si512(groups, nibble),
+                                      _mm512_and_si512(_mm512_srli_epi16(groups, 4), nibble)};
             for (int d = 0; d < digits; d++, luts += 64) {
                 const __m512i table = _mm512_load_si512(luts);
                 for (int v = 0; v < 2; v++) {
@@ -74,25 +90,19 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
         }
     }
     for (int v = 0; v < 2; v++) {
-        for (int d = 0; d < digits; d++) empty_sums(all[v][d], odd[v][d], d, sums + 32 * v);
+        for (int d = 0; d < digits; d++) run->all[v][d] = all[v][d], run->odd[v][d] = odd[v][d];
     }
 }
 
 // Per pair of groups and digit 64 bytes: the first group's table twice, then the second's.
-INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) {
-        uint8_t *own = luts + g / 2 * digits_int8 * 64 + g % 2 * 32;
-        tabulate_int8(q + 4 * g, 4, own, 64);
-        for (int d = 0; d < digits_int8; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);
-    }
+INLINE void tabulate_group(const int16_t *q, const int first_digit, const int digits, int g, uint8_t *luts) {
+    uint8_t *own = luts + g / 2 * digits * 64 + g % 2 * 32;
+    tabulate(q, GROUP_COLUMNS, first_digit, digits, own, 64);
+    for (int d = 0; d < digits; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);
 }
 
-INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) {
-        uint8_t *own = luts + g / 2 * digits_int16 * 64 + g % 2 * 32;
-        tabulate_int16(q + 4 * g, 4, own, 64);
-        for (int d = 0; d < digits_int16; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);
-    }
+INLINE void tabulate_quad(const int16_t *q, const int digits, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
 }
 
 #include "sign_product_walk.h"

@@ -20,15 +20,22 @@
 #define LAYOUT sign_kernels_layout_sixes256
 #define GROUP_COLUMNS 6
 #define TILE_ROWS 256
-#define TILE_GROUP_BYTES(rows) ((rows) <= 64 ? 64 : (rows) <= 128 ? 128 : 192)
-#define PIECE_AHEAD 12288
+#define STRIP_ROWS 256
+#define STRIP_GROUP_BYTES(rows) ((size_t)((rows) <= 64 ? 64 : (rows) <= 128 ? 128 : 192))
 #define LUT_DIGIT_BYTES (groups_per_quad * 64)
-#define DIGITS_INT8 digits_int8
-#define DIGITS_INT16 digits_int16
+#define DIGITS_10BIT digits_10bit
+#define DIGITS_16BIT digits_16bit
+#define OUTLIER_DIGITS 1
+#define FETCH_AHEAD 12288
 #include "prefetch.h"
 
+// By 64 rows and digit: as in `sign_product_avx2.c`.
+typedef struct {
+    __m512i all[4][digits_at_most], odd[4][digits_at_most];
+} run_sums;
+
 // sums[16q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit
-INLINE void empty_sums(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
+INLINE void empty_vector(__m512i all, __m512i odd, const int digit, uint32_t *sums) {
     const __m512i even = _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), low = _mm512_set1_epi32(0xffff);
     const __m512i quarters[4] = {_mm512_and_si512(even, low), _mm512_srli_epi32(even, 16), _mm512_and_si512(odd, low),
                                  _mm512_srli_epi32(odd, 16)};
@@ -51,21 +58,33 @@ INLINE void load_indices(const int vectors, const uint8_t *tile, __m512i *index)
     index[3] = _mm512_ternarylogic_epi64(bits_5_4, _mm512_srli_epi16(index[0], 2), index[3], 0xca);
 }
 
-INLINE void accumulate_vectors(const int vectors, const int digits, const uint8_t *tile, const uint8_t *luts,
-                               size_t quads, uint32_t *sums, const uint8_t *ahead) {
+INLINE int vectors_of(size_t rows) { return rows > 128 ? 4 : rows > 64 ? 2 : 1; }
+
+INLINE void empty(const int first_digit, const int digits, size_t rows, run_sums *run, uint32_t *sums) {
+    for (int v = 0; v < vectors_of(rows); v++) {
+        for (int d = 0; d < digits; d++) {
+            empty_vector(run->all[v][d], run->odd[v][d], first_digit + d, sums + 64 * v);
+            run->all[v][d] = run->odd[v][d] = _mm512_setzero_si512();
+        }
+    }
+}
+
+INLINE void accumulate_vectors(const int vectors, const int digits, const uint8_t *bits, const uint8_t *luts,
+                               size_t quads, run_sums *run, const int fetches) {
     const size_t group_bytes = vectors == 4 ? 192 : 64 * (size_t)vectors;
-    __m512i all[4][digits_int16], odd[4][digits_int16];
+    __m512i all[4][digits_at_most], odd[4][digits_at_most];
     for (int v = 0; v < vectors; v++) {
-        for (int d = 0; d < digits; d++) all[v][d] = odd[v][d] = _mm512_setzero_si512();
+        for (int d = 0; d < digits; d++) all[v][d] = run->all[v][d], odd[v][d] = run->odd[v][d];
     }
     for (size_t quad = 0; quad < quads; quad++) {
-        __m512i bytes[4][digits_int16];
+        __m512i bytes[4][digits_at_most];
 #pragma clang loop unroll(full)
-        for (int g = 0; g < groups_per_quad; g++, tile += group_bytes) {
+        for (int g = 0; g < groups_per_quad; g++, bits += group_bytes) {
             __m512i index[4];
-            load_indices(vectors, tile, index);
-            for (size_t line = 0; line < group_bytes; line += 64) fetch(ahead + line, tile + line);
-            ahead += group_bytes;
+            load_indices(vectors, bits, index);
+            if (fetches) {
+                for (size_t line = 0; line < group_bytes; line += 64) fetch(bits + line);
+            }
             for (int d = 0; d < digits; d++, luts += 64) {
                 const __m512i table = _mm512_load_si512(luts);
                 for (int v = 0; v < vectors; v++) {
@@ -82,31 +101,34 @@ INLINE void accumulate_vectors(const int vectors, const int digits, const uint8_
         }
     }
     for (int v = 0; v < vectors; v++) {
-        for (int d = 0; d < digits; d++) empty_sums(all[v][d], odd[v][d], d, sums + 64 * v);
+        for (int d = 0; d < digits; d++) run->all[v][d] = all[v][d], run->odd[v][d] = odd[v][d];
     }
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
-                       uint32_t *sums, const uint8_t *ahead) {
+INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
+                       run_sums *run, const int fetches) {
     if (rows > 128) {
-        accumulate_vectors(4, digits, tile, luts, quads, sums, ahead);
+        accumulate_vectors(4, digits, bits, luts, quads, run, fetches);
     } else if (rows > 64) {
-        accumulate_vectors(2, digits, tile, luts, quads, sums, ahead);
+        accumulate_vectors(2, digits, bits, luts, quads, run, fetches);
     } else {
-        accumulate_vectors(1, digits, tile, luts, quads, sums, ahead);
+        accumulate_vectors(1, digits, bits, luts, quads, run, fetches);
     }
 }
 
 // Per group and digit 64 bytes.
-//
+INLINE void tabulate_group(const int16_t *q, const int first_digit, const int digits, int g, uint8_t *luts) {
+    tabulate(q, GROUP_COLUMNS, first_digit, digits, luts + g * digits * 64, 64);
+}
+
 // With magnitudes alone, entry i would be Σ_{j ∈ i} |x_j|; the signs of x, read as a number s, then exchange the entries:
 // T[i] is entry i ^ s. One permutation does that while it narrows words to bytes. Measured for 4096 inputs: 3.5 µs, 4.4
-// with `tabulate_int8`.
-INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
+// with `tabulate`. Sums that an outlier takes beyond 16 bits lose what is the third digit's.
+INLINE void tabulate_two_digit_quad(const int16_t *q, uint8_t *luts) {
     const uint32_t columns = 6 * groups_per_quad;
-    const __m256i bytes = _mm256_maskz_loadu_epi8((1u << columns) - 1, q);
-    const uint32_t signs = _mm256_movepi8_mask(bytes);
-    const __m512i magnitudes = _mm512_cvtepi8_epi16(_mm256_abs_epi8(bytes));
+    const __m512i inputs = _mm512_maskz_loadu_epi16((1u << columns) - 1, q);
+    const uint32_t signs = _mm512_movepi16_mask(inputs);
+    const __m512i magnitudes = _mm512_abs_epi16(inputs);
     // Twice the numbers 0 to 63: the low bytes of 64 words.
     const __m512i low_bytes =
         _mm512_set_epi64(0x7e7c7a7876747270, 0x6e6c6a6866646260, 0x5e5c5a5856545250, 0x4e4c4a4846444240,
@@ -125,16 +147,19 @@ INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
         const __m512i order = _mm512_xor_si512(low_bytes, _mm512_set1_epi8(exchange));
         const __m512i digit = _mm512_set1_epi16(63);
         _mm512_store_si512(luts, _mm512_permutex2var_epi8(_mm512_and_si512(first, digit), order,
-                                                            _mm512_and_si512(second, digit)));
-        _mm512_store_si512(luts + 64, _mm512_permutex2var_epi8(_mm512_srli_epi16(first, digit_bits), order,
-                                                                 _mm512_srli_epi16(second, digit_bits)));
+                                                          _mm512_and_si512(second, digit)));
+        const __m512i first_high = _mm512_and_si512(_mm512_srli_epi16(first, digit_bits), digit);
+        const __m512i second_high = _mm512_and_si512(_mm512_srli_epi16(second, digit_bits), digit);
+        _mm512_store_si512(luts + 64, _mm512_permutex2var_epi8(first_high, order, second_high));
     }
 }
 
-INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) {
-        tabulate_int16(q + 6 * g, 6, luts + g * digits_int16 * 64, 64);
+INLINE void tabulate_quad(const int16_t *q, const int digits, uint8_t *luts) {
+    if (digits == digits_10bit) {
+        tabulate_two_digit_quad(q, luts);
+        return;
     }
+    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
 }
 
 #include "sign_product_walk.h"

@@ -13,17 +13,25 @@
 #include "look_up_tables.h"
 
 #define VERSION neon
-#define LAYOUT sign_kernels_layout_nibbles64
+#define LAYOUT sign_kernels_layout_nibbles256
 #define GROUP_COLUMNS 4
-#define TILE_ROWS 64
-#define TILE_GROUP_BYTES(rows) 32
-#define PIECE_AHEAD 32768
+#define TILE_ROWS 256
+#define STRIP_ROWS 64
+#define STRIP_GROUP_BYTES(rows) ((size_t)32)
 #define LUT_DIGIT_BYTES (groups_per_quad * 16)
-#define DIGITS_INT8 digits_int8
-#define DIGITS_INT16 digits_int16
+#define DIGITS_10BIT digits_10bit
+#define DIGITS_16BIT digits_16bit
+#define OUTLIER_DIGITS 1
+#define FETCH_AHEAD 32768
+
+// Of rows 8q + 0 to 3, rows 8q + 4 to 7 (q = 0 to 3), and the same of the second 32 rows, by digit: 16-bit sums of all
+// lanes, an odd one counted 256 times, which may wrap (the even lanes come out right), and of the odd lanes.
+typedef struct {
+    uint16x8_t all[4][digits_at_most], odd[4][digits_at_most];
+} run_sums;
 
 // sums[8q + j] += digit sums of lane 4j + quarter_lane(q), times 64^digit; 16 lanes are j = 0 to 3.
-INLINE void empty_sums(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t *sums) {
+INLINE void empty_vector(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t *sums) {
     const uint32x4_t even = vreinterpretq_u32_u16(vsubq_u16(all, vshlq_n_u16(odd, 8)));
     const uint32x4_t odds = vreinterpretq_u32_u16(odd), low = vdupq_n_u32(0xffff);
     const uint32x4_t quarters[4] = {vandq_u32(even, low), vshrq_n_u32(even, 16), vandq_u32(odds, low),
@@ -32,19 +40,29 @@ INLINE void empty_sums(uint16x8_t all, uint16x8_t odd, const int digit, uint32_t
     for (int q = 0; q < 4; q++) vst1q_u32(sums + 8 * q, vaddq_u32(vld1q_u32(sums + 8 * q), vshlq_u32(quarters[q], shift)));
 }
 
-INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
-                       uint32_t *sums, const uint8_t *ahead) {
+INLINE void empty(const int first_digit, const int digits, size_t rows, run_sums *run, uint32_t *sums) {
+    (void)rows;
+    for (int v = 0; v < 4; v++) {
+        for (int d = 0; d < digits; d++) {
+            empty_vector(run->all[v][d], run->odd[v][d], first_digit + d, sums + 4 * (v & 1) + 32 * (v >> 1));
+            run->all[v][d] = run->odd[v][d] = vdupq_n_u16(0);
+        }
+    }
+}
+
+INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
+                       run_sums *run, const int fetches) {
     (void)rows;
     const uint8x16_t nibble = vdupq_n_u8(15);
-    // Of rows 8q + 0 to 3, rows 8q + 4 to 7 (q = 0 to 3), and the same of the second 32 rows.
-    uint16x8_t all[4][digits_int16], odd[4][digits_int16];
+    uint16x8_t all[4][digits_at_most], odd[4][digits_at_most];
     for (int v = 0; v < 4; v++) {
-        for (int d = 0; d < digits; d++) all[v][d] = odd[v][d] = vdupq_n_u16(0);
+        for (int d = 0; d < digits; d++) all[v][d] = run->all[v][d], odd[v][d] = run->odd[v][d];
     }
     for (size_t quad = 0; quad < quads; quad++) {
-        uint8x16_t bytes[4][digits_int16];
-        for (int g = 0; g < groups_per_quad; g++, tile += 32) {
-            const uint8x16_t first = vld1q_u8(tile), second = vld1q_u8(tile + 16);
+        uint8x16_t bytes[4][digits_at_most];
+        for (int line = 0; fetches && line < 128; line += 64) __builtin_prefetch(bits + FETCH_AHEAD + line, 0, 2);
+        for (int g = 0; g < groups_per_quad; g++, bits += 32) {
+            const uint8x16_t first = vld1q_u8(bits), second = vld1q_u8(bits + 16);
             const uint8x16_t index[4] = {vandq_u8(first, nibble), vandq_u8(second, nibble), vshrq_n_u8(first, 4),
                                          vshrq_n_u8(second, 4)};
             for (int d = 0; d < digits; d++, luts += 16) {
@@ -55,8 +73,6 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
                 }
             }
         }
-        for (int line = 0; line < 128; line += 64) __builtin_prefetch(ahead + line, 0, 2);
-        ahead += 128;
         for (int v = 0; v < 4; v++) {
             for (int d = 0; d < digits; d++) {
                 const uint16x8_t pairs = vreinterpretq_u16_u8(bytes[v][d]);
@@ -66,17 +82,17 @@ INLINE void accumulate(const int digits, const uint8_t *tile, size_t rows, const
         }
     }
     for (int v = 0; v < 4; v++) {
-        for (int d = 0; d < digits; d++) empty_sums(all[v][d], odd[v][d], d, sums + 4 * (v & 1) + 32 * (v >> 1));
+        for (int d = 0; d < digits; d++) run->all[v][d] = all[v][d], run->odd[v][d] = odd[v][d];
     }
 }
 
 // Per group and digit 16 bytes.
-INLINE void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) tabulate_int8(q + 4 * g, 4, luts + g * digits_int8 * 16, 16);
+INLINE void tabulate_group(const int16_t *q, const int first_digit, const int digits, int g, uint8_t *luts) {
+    tabulate(q, GROUP_COLUMNS, first_digit, digits, luts + g * digits * 16, 16);
 }
 
-INLINE void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) tabulate_int16(q + 4 * g, 4, luts + g * digits_int16 * 16, 16);
+INLINE void tabulate_quad(const int16_t *q, const int digits, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
 }
 
 #include "sign_product_walk.h"

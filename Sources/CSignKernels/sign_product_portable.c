@@ -8,32 +8,44 @@
 #include "vectors.h"
 
 #define VERSION portable
-#define LAYOUT sign_kernels_layout_nibbles64
+#define LAYOUT sign_kernels_layout_nibbles256
 #define GROUP_COLUMNS 4
-#define TILE_ROWS 64
-#define TILE_GROUP_BYTES(rows) 32
-#define PIECE_AHEAD 32768
+#define TILE_ROWS 256
+#define STRIP_ROWS 64
+#define STRIP_GROUP_BYTES(rows) ((size_t)32)
 #define LUT_DIGIT_BYTES (groups_per_quad * entries * sizeof(uint32_t))
-#define DIGITS_INT8 1
-#define DIGITS_INT16 1
+#define DIGITS_10BIT 1
+#define DIGITS_16BIT 1
+#define OUTLIER_DIGITS 0
 
-enum { entries = 16 };
+enum { entries = 16, digits_10bit = 1 };
 
-static void accumulate(int digits, const uint8_t *tile, size_t rows, const uint8_t *luts, size_t quads,
-                       uint32_t *sums, const uint8_t *ahead) {
-    (void)digits, (void)rows, (void)ahead;
+typedef struct {
+    uint32_t sums[STRIP_ROWS];
+} run_sums;
+
+static void accumulate(int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads, run_sums *run,
+                       int fetches) {
+    (void)digits, (void)rows, (void)fetches;
     for (size_t group = 0; group < groups_per_quad * quads; group++) {
         uint32_t table[entries];
         memcpy(table, luts + group * sizeof table, sizeof table);
         for (size_t i = 0; i < 32; i++) {
-            const uint8_t bits = tile[group * 32 + 4 * (i % 8) + quarter_lane(i / 8)];
-            sums[i] += table[bits & 15];
-            sums[32 + i] += table[bits >> 4];
+            const uint8_t pair = bits[group * 32 + 4 * (i % 8) + quarter_lane(i / 8)];
+            run->sums[i] += table[pair & 15];
+            run->sums[32 + i] += table[pair >> 4];
         }
     }
 }
 
-static void tabulate_group(const int32_t x[GROUP_COLUMNS], uint8_t *luts) {
+static void empty(int first_digit, int digits, size_t rows, run_sums *run, uint32_t *sums) {
+    (void)first_digit, (void)digits, (void)rows;
+    for (size_t i = 0; i < STRIP_ROWS; i++) sums[i] += run->sums[i];
+    memset(run, 0, sizeof *run);
+}
+
+static void tabulate_group(const int16_t *x, int first_digit, int digits, int g, uint8_t *luts) {
+    (void)first_digit, (void)digits;
     uint32_t table[entries] = {0};
     for (int i = 0; i < entries; i++) {
         for (int j = 0; j < GROUP_COLUMNS; j++) {
@@ -41,19 +53,11 @@ static void tabulate_group(const int32_t x[GROUP_COLUMNS], uint8_t *luts) {
             table[i] += disagrees ? (uint32_t)(x[j] < 0 ? -x[j] : x[j]) : 0;
         }
     }
-    memcpy(luts, table, sizeof table);
+    memcpy(luts + (size_t)g * sizeof table, table, sizeof table);
 }
 
-static void tabulate_quad_int8(const int8_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++, q += GROUP_COLUMNS) {
-        tabulate_group((int32_t[]){q[0], q[1], q[2], q[3]}, luts + g * entries * sizeof(uint32_t));
-    }
-}
-
-static void tabulate_quad_int16(const int16_t *q, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++, q += GROUP_COLUMNS) {
-        tabulate_group((int32_t[]){q[0], q[1], q[2], q[3]}, luts + g * entries * sizeof(uint32_t));
-    }
+static void tabulate_quad(const int16_t *q, int digits, uint8_t *luts) {
+    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
 }
 
 #include "sign_product_walk.h"

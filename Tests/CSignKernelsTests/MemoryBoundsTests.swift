@@ -18,7 +18,10 @@ import Testing
                 let bytes = GuardedMemory<Int8>(count: padded, fill: 99)
                 let words = GuardedMemory<Int16>(count: padded, fill: 99)
                 _ = kernels.pointee.quantize_int8(x.pointer, g.pointer, columns, bytes.pointer, padded)
-                _ = kernels.pointee.quantize_int16(x.pointer, g.pointer, columns, words.pointer, padded)
+                _ = kernels.pointee.quantize_16bit(x.pointer, g.pointer, columns, words.pointer, padded)
+                let outliers = GuardedMemory<Int16>(count: padded, fill: 99)
+                _ = kernels.pointee.quantize_10bit(x.pointer, g.pointer, columns, outliers.pointer, padded)
+                #expect(outliers.array.dropFirst(columns).allSatisfy { $0 == 0 })
                 #expect(bytes.array.dropFirst(columns).allSatisfy { $0 == 0 })
                 #expect(words.array.dropFirst(columns).allSatisfy { $0 == 0 })
                 #expect(bytes.array.contains { $0.magnitude == 127 })
@@ -49,28 +52,28 @@ import Testing
                 let sums = GuardedMemory<Int32>(count: rows, fill: 0)
                 let wideSums = GuardedMemory<Int32>(count: rows, fill: 0)
 
-                let bytes = GuardedMemory<Int8>(count: padded, fill: 0)
+                let words = GuardedMemory<Int16>(count: padded, fill: 0)
                 let tables = GuardedMemory<UInt8>(
-                    count: kernels.pointee.lut_bytes_int8(columns), fill: 0, alignment: Int(SIGN_KERNELS_ALIGNMENT))
-                var quantized = kernels.pointee.quantize_int8(x.pointer, g.pointer, columns, bytes.pointer, padded)
-                kernels.pointee.build_luts_int8(bytes.pointer, 0, quads, tables.pointer)
-                kernels.pointee.sign_product_int8(
+                    count: kernels.pointee.lut_bytes_10bit(columns), fill: 0, alignment: Int(SIGN_KERNELS_ALIGNMENT))
+                var quantized = kernels.pointee.quantize_10bit(x.pointer, g.pointer, columns, words.pointer, padded)
+                kernels.pointee.build_luts_10bit(words.pointer, &quantized, 0, quads, tables.pointer)
+                kernels.pointee.sign_product_10bit(
                     matrix, 0, tiles, tables.pointer, tables.count, &quantized, 1, sums.pointer, rows)
 
-                let words = GuardedMemory<Int16>(count: padded, fill: 0)
+                let wideWords = GuardedMemory<Int16>(count: padded, fill: 0)
                 let wideTables = GuardedMemory<UInt8>(
-                    count: kernels.pointee.lut_bytes_int16(columns), fill: 0, alignment: Int(SIGN_KERNELS_ALIGNMENT))
-                quantized = kernels.pointee.quantize_int16(x.pointer, g.pointer, columns, words.pointer, padded)
-                kernels.pointee.build_luts_int16(words.pointer, 0, quads, wideTables.pointer)
-                kernels.pointee.sign_product_int16(
+                    count: kernels.pointee.lut_bytes_16bit(columns), fill: 0, alignment: Int(SIGN_KERNELS_ALIGNMENT))
+                quantized = kernels.pointee.quantize_16bit(x.pointer, g.pointer, columns, wideWords.pointer, padded)
+                kernels.pointee.build_luts_16bit(wideWords.pointer, &quantized, 0, quads, wideTables.pointer)
+                kernels.pointee.sign_product_16bit(
                     matrix, 0, tiles, wideTables.pointer, wideTables.count, &quantized, 1, wideSums.pointer, rows)
 
                 let h = GuardedMemory([Float](repeating: 0.5, count: rows))
                 let y = GuardedMemory<Float>(count: rows, fill: 0)
                 kernels.pointee.dequantize(sums.pointer, 2, h.pointer, rows, y.pointer)
                 #expect(y.array == sums.array.map { Float($0) })
-                #expect(sums.array.last == product(bits.array.suffix(bytesPerRow), bytes.array.prefix(columns)))
-                #expect(wideSums.array.last == product(bits.array.suffix(bytesPerRow), words.array.prefix(columns)))
+                #expect(sums.array.last == product(bits.array.suffix(bytesPerRow), words.array.prefix(columns)))
+                #expect(wideSums.array.last == product(bits.array.suffix(bytesPerRow), wideWords.array.prefix(columns)))
             }
         }
     }

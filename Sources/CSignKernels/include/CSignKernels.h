@@ -9,9 +9,16 @@
 //     T[i] = Σ_j |x_j| · [bit j of i ≠ (x_j < 0)]                     and then, for every row r,
 //     y[r] = Σ_c S[r][c] · x[c] = Σ_c |x_c| − 2 Σ_groups T[bits of row r]
 // One look-up stands for n products, and the bits of a row are the index as they are. The steps:
-//     quantize_int8 (or 16)   x ⊙ g to integers, their scale, Σ|x|    once per token
-//     build_luts_int8         the look-up tables T                     once per token, any ranges of groups
-//     sign_product_int8       rows times tokens                        any ranges of tiles
+//     quantize_10bit (or 16)   x ⊙ g to integers, their scale, Σ|x|    once per token
+//     build_luts_10bit         the look-up tables T                     once per token, any ranges of groups
+//     sign_product_10bit       rows times tokens                        any ranges of tiles
+//
+// Integers are of one of two precisions, each as large as look-ups of bytes allow:
+//     10 bits   |x| ≤ 682, so that T < 4096 takes two digits of base 64 for six columns as for four; but up to four
+//               outliers of a token, its largest inputs, have 16 bits, and their groups a third digit
+//     16 bits   |x| ≤ 32767: three digits for all groups
+// A few inputs that are much larger than the others are what costs a transformer's activations most when they are rounded
+// to one scale (Dettmers et al., LLM.int8(), 2022); here they cost one look-up each.
 //
 // What every version promises, and the tests demand:
 //   * products with sign matrices are exact, so all versions return the same integers;
@@ -37,6 +44,13 @@ extern "C" {
 // `build_luts` reads quantized inputs in rows whose length is a multiple of this, zero beyond `columns`: whole quadruples
 // of groups, in either layout.
 #define SIGN_KERNELS_INPUT_PADDING 48
+
+// Largest magnitude of an input of 10 bits that is no outlier, and most outliers of a token.
+#define SIGN_KERNELS_10BIT_LARGEST 682
+#define SIGN_KERNELS_OUTLIERS 4
+
+// No column.
+#define SIGN_KERNELS_NO_OUTLIER UINT32_MAX
 
 // Alignment that look-up tables need and that packed matrices should have for speed.
 #define SIGN_KERNELS_ALIGNMENT 64
@@ -80,10 +94,12 @@ typedef struct sign_kernels_packed_matrix {
     size_t columns;
 } sign_kernels_packed_matrix;
 
-// The result of quantizing a token beside its integers: x ⊙ g ≈ q · scale, and Σ|q|.
+// The result of quantizing a token beside its integers: x ⊙ g ≈ q · scale, Σ|q|, and the columns whose integers are larger
+// than SIGN_KERNELS_10BIT_LARGEST, or SIGN_KERNELS_NO_OUTLIER.
 typedef struct sign_kernels_quantized {
     float scale;
     int32_t magnitude;
+    uint32_t outliers[SIGN_KERNELS_OUTLIERS];
 } sign_kernels_quantized;
 
 // The rows of one head, `stride` floats apart.
@@ -112,33 +128,37 @@ typedef struct sign_kernels_table {
     const char *_Nonnull name;
     const sign_kernels_layout *_Nonnull layout;
 
-    // q = round((x ⊙ g) / s), s = max|x ⊙ g| / 127, ties to even. Writes `padded` ≥ columns elements of q, zeros from
+    // q = round((x ⊙ g) / s), ties to even, s = max|x ⊙ g| / 32767. Writes `padded` ≥ columns elements of q, zeros from
     // `columns` on.
     // An input with NaN or infinity gives q = 0 and s = NaN, so that the damage shows in everything downstream;
     // an input below 1e-30 throughout gives q = 0 and s = 0.
+    sign_kernels_quantized (*_Nonnull quantize_16bit)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
+                                                      int16_t *_Nonnull q, size_t padded);
+    // The same with s = max(m / 682, max|x ⊙ g| / 32767), m the largest magnitude but for four outliers.
+    sign_kernels_quantized (*_Nonnull quantize_10bit)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
+                                                      int16_t *_Nonnull q, size_t padded);
+    // The same with s = max|x ⊙ g| / 127, for weights.
     sign_kernels_quantized (*_Nonnull quantize_int8)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
                                                      int8_t *_Nonnull q, size_t padded);
-    // The same with 32767.
-    sign_kernels_quantized (*_Nonnull quantize_int16)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
-                                                      int16_t *_Nonnull q, size_t padded);
 
     // Bytes of one token's look-up tables.
-    size_t (*_Nonnull lut_bytes_int8)(size_t columns);
-    size_t (*_Nonnull lut_bytes_int16)(size_t columns);
+    size_t (*_Nonnull lut_bytes_10bit)(size_t columns);
+    size_t (*_Nonnull lut_bytes_16bit)(size_t columns);
     // Fills the look-up tables of group quadruples quad_begin ≤ i < quad_end, of ceil(columns / (4 · group_columns)) in
-    // all. q is padded as SIGN_KERNELS_INPUT_PADDING says; `luts` is aligned to SIGN_KERNELS_ALIGNMENT.
-    void (*_Nonnull build_luts_int8)(const int8_t *_Nonnull q, size_t quad_begin, size_t quad_end,
-                                     uint8_t *_Nonnull luts);
-    void (*_Nonnull build_luts_int16)(const int16_t *_Nonnull q, size_t quad_begin, size_t quad_end,
-                                      uint8_t *_Nonnull luts);
+    // all; with the first also those of the outliers. q and `input` are what quantizing gave, q padded as
+    // SIGN_KERNELS_INPUT_PADDING says; `luts` is aligned to SIGN_KERNELS_ALIGNMENT.
+    void (*_Nonnull build_luts_10bit)(const int16_t *_Nonnull q, const sign_kernels_quantized *_Nonnull input,
+                                      size_t quad_begin, size_t quad_end, uint8_t *_Nonnull luts);
+    void (*_Nonnull build_luts_16bit)(const int16_t *_Nonnull q, const sign_kernels_quantized *_Nonnull input,
+                                      size_t quad_begin, size_t quad_end, uint8_t *_Nonnull luts);
     // y[t][r] = Σ_c S[r][c] · q[t][c]   for the rows of tiles tile_begin ≤ i < tile_end, 0 ≤ t < tokens; exact.
     // luts: those of `tokens` tokens, lut_stride bytes apart (a multiple of the alignment).
     // y: [tokens, output_stride], its first column the first row of tile_begin.
-    void (*_Nonnull sign_product_int8)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
-                                       const uint8_t *_Nonnull luts, size_t lut_stride,
-                                       const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
-                                       int32_t *_Nonnull y, size_t output_stride);
-    void (*_Nonnull sign_product_int16)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+    void (*_Nonnull sign_product_10bit)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
+                                        const uint8_t *_Nonnull luts, size_t lut_stride,
+                                        const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
+                                        int32_t *_Nonnull y, size_t output_stride);
+    void (*_Nonnull sign_product_16bit)(sign_kernels_packed_matrix matrix, size_t tile_begin, size_t tile_end,
                                         const uint8_t *_Nonnull luts, size_t lut_stride,
                                         const sign_kernels_quantized *_Nonnull inputs, size_t tokens,
                                         int32_t *_Nonnull y, size_t output_stride);

@@ -160,7 +160,7 @@ final class SignProductScratch {
     private let tokenSlots: Int
     private let inputStride: Int
     private let lookUpTableStride: Int
-    /// q, as int16 or int8: [slot, inputStride]
+    /// q: [slot, inputStride]
     private let quantized: Buffer<Int16>
     /// s and Σ|q|: [slot]
     private let results: Buffer<sign_kernels_quantized>
@@ -199,8 +199,8 @@ final class SignProductScratch {
     /// Bytes of one token's look-up tables for a layer.
     private static func lookUpTableBytes(inputs: Int, kernels: Kernels, precision: InputPrecision) -> Int {
         switch precision {
-        case .bits8: kernels.pointee.lut_bytes_int8(inputs)
-        case .bits16: kernels.pointee.lut_bytes_int16(inputs)
+        case .bits10: kernels.pointee.lut_bytes_10bit(inputs)
+        case .bits16: kernels.pointee.lut_bytes_16bit(inputs)
         }
     }
 
@@ -216,17 +216,16 @@ final class SignProductScratch {
     func quantize(_ x: UnsafePointer<Float>, _ g: UnsafePointer<Float>, inputs: Int, slot: Int) {
         results.pointer[slot] =
             switch precision {
-            case .bits8: kernels.pointee.quantize_int8(x, g, inputs, int8(slot), inputStride)
-            case .bits16: kernels.pointee.quantize_int16(x, g, inputs, int16(slot), inputStride)
+            case .bits10: kernels.pointee.quantize_10bit(x, g, inputs, integers(slot), inputStride)
+            case .bits16: kernels.pointee.quantize_16bit(x, g, inputs, integers(slot), inputStride)
             }
     }
 
     func buildLookUpTables(quads: Range<Int>, slot: Int) {
-        let target = lookUpTables.pointer + slot * lookUpTableStride
-        switch precision {
-        case .bits8: kernels.pointee.build_luts_int8(int8(slot), quads.lowerBound, quads.upperBound, target)
-        case .bits16: kernels.pointee.build_luts_int16(int16(slot), quads.lowerBound, quads.upperBound, target)
-        }
+        let build = precision == .bits10 ? kernels.pointee.build_luts_10bit : kernels.pointee.build_luts_16bit
+        build(
+            integers(slot), results.pointer + slot, quads.lowerBound, quads.upperBound,
+            lookUpTables.pointer + slot * lookUpTableStride)
     }
 
     /// q Sᵀ for some tiles of S and the tokens whose slots begin at `slot`: [tokens, stride].
@@ -235,15 +234,11 @@ final class SignProductScratch {
         stride: Int
     ) {
         let product =
-            precision == .bits8 ? kernels.pointee.sign_product_int8 : kernels.pointee.sign_product_int16
+            precision == .bits10 ? kernels.pointee.sign_product_10bit : kernels.pointee.sign_product_16bit
         product(
             signs.matrix, tiles.lowerBound, tiles.upperBound, lookUpTables.pointer + slot * lookUpTableStride,
             lookUpTableStride, results.pointer + slot, tokens, sums, stride)
     }
 
-    private func int16(_ slot: Int) -> UnsafeMutablePointer<Int16> { quantized.pointer + slot * inputStride }
-
-    private func int8(_ slot: Int) -> UnsafeMutablePointer<Int8> {
-        UnsafeMutableRawPointer(quantized.pointer + slot * inputStride).assumingMemoryBound(to: Int8.self)
-    }
+    private func integers(_ slot: Int) -> UnsafeMutablePointer<Int16> { quantized.pointer + slot * inputStride }
 }

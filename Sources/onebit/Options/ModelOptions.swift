@@ -38,8 +38,8 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Bits to which a packed model's layer inputs are quantised: 16 loses nothing, 8 is faster.",
-            valueName: "8|16"))
+            "Bits to which a packed model's layer inputs are rounded: 16 loses nothing, 10 is faster.",
+            valueName: "10|16"))
     var inputBits = InputPrecision.default
 
     @Option(
