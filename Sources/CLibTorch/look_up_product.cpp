@@ -14,7 +14,6 @@ using onebit::kernels;
 
 /// Rows of the input that a thread takes at a time: their look-up tables stay in its second-level cache.
 constexpr int64_t block_rows = onebit::rows_of_block;
-constexpr int64_t alignment = SIGN_KERNELS_ALIGNMENT;
 
 int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -106,7 +105,8 @@ at::Tensor onebit::look_up_product(const at::Tensor &x, const at::Tensor &g, con
     // Several tiles of a few rows are read together, so that a part is some hundred rows.
     int64_t part = std::max<int64_t>(1, 256 / tile_rows), part_rows = part * tile_rows;
     int64_t padded = rounded_up(columns, SIGN_KERNELS_INPUT_PADDING);
-    auto lut_stride = rounded_up(static_cast<int64_t>(table.lut_bytes_16bit(columns)), alignment);
+    // An odd multiple of half a page: what several rows read at the same time lies in different sets of the first-level cache.
+    auto lut_stride = rounded_up(static_cast<int64_t>(table.lut_bytes_16bit(columns)), 4096) + 2048;
     size_t quads = (columns + 4 * table.layout->group_columns - 1) / (4 * table.layout->group_columns);
     const sign_kernels_packed_matrix packed = {static_cast<const uint8_t *>(matrix.bytes.const_data_ptr()),
                                                static_cast<size_t>(rows), static_cast<size_t>(columns)};

@@ -20,6 +20,8 @@
 #define TILE_ROWS 256
 #define STRIP_ROWS 64
 #define STRIP_GROUP_BYTES(rows) ((size_t)32)
+#define PIECE_QUADS piece_quads
+#define INDEX_BYTES (groups_per_quad * STRIP_ROWS)
 #define LUT_DIGIT_BYTES (groups_per_quad * 16)
 #define DIGITS_10BIT digits_10bit
 #define DIGITS_16BIT digits_16bit
@@ -54,10 +56,17 @@ INLINE void empty(const int first_digit, const int digits, size_t rows, run_sums
     }
 }
 
-// Vectors v_begin ≤ v < v_end of the two.
+INLINE void split_nibbles(const uint8_t *bits, __m256i index[2]) {
+    const __m256i group = _mm256_loadu_si256((const __m256i *)bits), nibble = _mm256_set1_epi8(15);
+    index[0] = _mm256_and_si256(group, nibble);
+    index[1] = _mm256_and_si256(_mm256_srli_epi16(group, 4), nibble);
+}
+
+// Vectors v_begin ≤ v < v_end of the two; `bits` of packed groups, or with `expanded` two vectors of indices.
 INLINE void accumulate_vectors(const int digits, const int v_begin, const int v_end, const uint8_t *bits,
-                               const uint8_t *luts, size_t quads, run_sums *run, const int fetches) {
-    const __m256i nibble = _mm256_set1_epi8(15), odd_lanes = _mm256_set1_epi16(0x0100);
+                               const int expanded, const uint8_t *luts, size_t quads, run_sums *run,
+                               const int fetches) {
+    const __m256i odd_lanes = _mm256_set1_epi16(0x0100);
     __m256i all[2][digits_at_most], odd[2][digits_at_most];
     for (int v = v_begin; v < v_end; v++) {
         for (int d = 0; d < digits; d++) all[v][d] = run->all[v][d], odd[v][d] = run->odd[v][d];
@@ -65,16 +74,20 @@ INLINE void accumulate_vectors(const int digits, const int v_begin, const int v_
     for (size_t quad = 0; quad < quads; quad++) {
         __m256i bytes[2][digits_at_most];
 #pragma clang loop unroll(full)
-        for (int g = 0; g < groups_per_quad; g++, bits += 32) {
-            const __m256i group = _mm256_loadu_si256((const __m256i *)bits);
+        for (int g = 0; g < groups_per_quad; g++, bits += expanded ? 64 : 32) {
             if (fetches && g % 2 == 0) fetch(bits);
-            const __m256i index[2] = {_mm256_and_si256(group, nibble),
-                                      _mm256_and_si256(_mm256_srli_epi16(group, 4), nibble)};
+            __m256i index[2];
+            if (expanded) {
+                for (int v = v_begin; v < v_end; v++) index[v] = _mm256_load_si256((const __m256i *)(bits + 32 * v));
+            } else {
+                split_nibbles(bits, index);
+            }
             for (int d = 0; d < digits; d++, luts += 16) {
                 const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)luts));
                 for (int v = v_begin; v < v_end; v++) {
                     const __m256i digit = _mm256_shuffle_epi8(table, index[v]);
                     bytes[v][d] = g == 0 ? digit : _mm256_add_epi8(bytes[v][d], digit);
+                    // Keeps the additions in this order: as a tree they need more registers than there are.
                     __asm__("" : "+x"(bytes[v][d]));
                 }
             }
@@ -92,14 +105,33 @@ INLINE void accumulate_vectors(const int digits, const int v_begin, const int v_
 }
 
 // The sums of two digits of 64 rows fill the sixteen registers; with three, those of 32 rows do.
+INLINE void accumulate_halves(const int digits, const uint8_t *bits, const int expanded, const uint8_t *luts,
+                              size_t quads, run_sums *run, const int fetches) {
+    if (digits <= digits_10bit) {
+        accumulate_vectors(digits, 0, 2, bits, expanded, luts, quads, run, fetches);
+    } else {
+        accumulate_vectors(digits, 0, 1, bits, expanded, luts, quads, run, fetches);
+        accumulate_vectors(digits, 1, 2, bits, expanded, luts, quads, run, 0);
+    }
+}
+
 INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
                        run_sums *run, const int fetches) {
     (void)rows;
-    if (digits <= digits_10bit) {
-        accumulate_vectors(digits, 0, 2, bits, luts, quads, run, fetches);
-    } else {
-        accumulate_vectors(digits, 0, 1, bits, luts, quads, run, fetches);
-        accumulate_vectors(digits, 1, 2, bits, luts, quads, run, 0);
+    accumulate_halves(digits, bits, 0, luts, quads, run, fetches);
+}
+
+INLINE void accumulate_indices(const int digits, const uint8_t *indices, const uint8_t *luts, size_t quads,
+                               run_sums *run) {
+    accumulate_halves(digits, indices, 1, luts, quads, run, 0);
+}
+
+INLINE void expand(const uint8_t *bits, size_t quads, uint8_t *indices) {
+    for (size_t group = 0; group < quads * groups_per_quad; group++, bits += 32, indices += 64) {
+        if (group % 2 == 0) fetch(bits);
+        __m256i index[2];
+        split_nibbles(bits, index);
+        for (int v = 0; v < 2; v++) _mm256_store_si256((__m256i *)(indices + 32 * v), index[v]);
     }
 }
 

@@ -20,6 +20,7 @@
 #define TILE_ROWS 256
 #define STRIP_ROWS 64
 #define STRIP_GROUP_BYTES(rows) ((size_t)32)
+#define PIECE_QUADS piece_quads
 #define LUT_DIGIT_BYTES (groups_per_quad * 32)
 #define DIGITS_10BIT digits_10bit
 #define DIGITS_16BIT digits_16bit

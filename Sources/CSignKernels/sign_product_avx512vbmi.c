@@ -22,6 +22,7 @@
 #define TILE_ROWS 256
 #define STRIP_ROWS 256
 #define STRIP_GROUP_BYTES(rows) ((size_t)((rows) <= 64 ? 64 : (rows) <= 128 ? 128 : 192))
+#define PIECE_QUADS piece_quads
 #define LUT_DIGIT_BYTES (groups_per_quad * 64)
 #define DIGITS_10BIT digits_10bit
 #define DIGITS_16BIT digits_16bit

@@ -18,6 +18,8 @@
 #define TILE_ROWS 256
 #define STRIP_ROWS 64
 #define STRIP_GROUP_BYTES(rows) ((size_t)32)
+#define PIECE_QUADS piece_quads
+#define INDEX_BYTES (groups_per_quad * STRIP_ROWS)
 #define LUT_DIGIT_BYTES (groups_per_quad * 16)
 #define DIGITS_10BIT digits_10bit
 #define DIGITS_16BIT digits_16bit
@@ -50,21 +52,35 @@ INLINE void empty(const int first_digit, const int digits, size_t rows, run_sums
     }
 }
 
-INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
-                       run_sums *run, const int fetches) {
-    (void)rows;
-    const uint8x16_t nibble = vdupq_n_u8(15);
+INLINE void split_nibbles(const uint8_t *bits, uint8x16_t index[4]) {
+    const uint8x16_t first = vld1q_u8(bits), second = vld1q_u8(bits + 16), nibble = vdupq_n_u8(15);
+    index[0] = vandq_u8(first, nibble);
+    index[1] = vandq_u8(second, nibble);
+    index[2] = vshrq_n_u8(first, 4);
+    index[3] = vshrq_n_u8(second, 4);
+}
+
+INLINE void fetch_quad(const uint8_t *bits) {
+    for (int line = 0; line < 128; line += 64) __builtin_prefetch(bits + FETCH_AHEAD + line, 0, 2);
+}
+
+// `bits` of packed groups, or with `expanded` four vectors of indices.
+INLINE void accumulate_groups(const int digits, const uint8_t *bits, const int expanded, const uint8_t *luts,
+                              size_t quads, run_sums *run, const int fetches) {
     uint16x8_t all[4][digits_at_most], odd[4][digits_at_most];
     for (int v = 0; v < 4; v++) {
         for (int d = 0; d < digits; d++) all[v][d] = run->all[v][d], odd[v][d] = run->odd[v][d];
     }
     for (size_t quad = 0; quad < quads; quad++) {
         uint8x16_t bytes[4][digits_at_most];
-        for (int line = 0; fetches && line < 128; line += 64) __builtin_prefetch(bits + FETCH_AHEAD + line, 0, 2);
-        for (int g = 0; g < groups_per_quad; g++, bits += 32) {
-            const uint8x16_t first = vld1q_u8(bits), second = vld1q_u8(bits + 16);
-            const uint8x16_t index[4] = {vandq_u8(first, nibble), vandq_u8(second, nibble), vshrq_n_u8(first, 4),
-                                         vshrq_n_u8(second, 4)};
+        if (fetches) fetch_quad(bits);
+        for (int g = 0; g < groups_per_quad; g++, bits += expanded ? 64 : 32) {
+            uint8x16_t index[4];
+            if (expanded) {
+                for (int v = 0; v < 4; v++) index[v] = vld1q_u8(bits + 16 * v);
+            } else {
+                split_nibbles(bits, index);
+            }
             for (int d = 0; d < digits; d++, luts += 16) {
                 const uint8x16_t table = vld1q_u8(luts);
                 for (int v = 0; v < 4; v++) {
@@ -83,6 +99,26 @@ INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const
     }
     for (int v = 0; v < 4; v++) {
         for (int d = 0; d < digits; d++) run->all[v][d] = all[v][d], run->odd[v][d] = odd[v][d];
+    }
+}
+
+INLINE void accumulate(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t quads,
+                       run_sums *run, const int fetches) {
+    (void)rows;
+    accumulate_groups(digits, bits, 0, luts, quads, run, fetches);
+}
+
+INLINE void accumulate_indices(const int digits, const uint8_t *indices, const uint8_t *luts, size_t quads,
+                               run_sums *run) {
+    accumulate_groups(digits, indices, 1, luts, quads, run, 0);
+}
+
+INLINE void expand(const uint8_t *bits, size_t quads, uint8_t *indices) {
+    for (size_t group = 0; group < quads * groups_per_quad; group++, bits += 32, indices += 64) {
+        if (group % groups_per_quad == 0) fetch_quad(bits);
+        uint8x16_t index[4];
+        split_nibbles(bits, index);
+        for (int v = 0; v < 4; v++) vst1q_u8(indices + 16 * v, index[v]);
     }
 }
 

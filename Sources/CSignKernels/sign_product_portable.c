@@ -13,6 +13,7 @@
 #define TILE_ROWS 256
 #define STRIP_ROWS 64
 #define STRIP_GROUP_BYTES(rows) ((size_t)32)
+#define PIECE_QUADS piece_quads
 #define LUT_DIGIT_BYTES (groups_per_quad * entries * sizeof(uint32_t))
 #define DIGITS_10BIT 1
 #define DIGITS_16BIT 1

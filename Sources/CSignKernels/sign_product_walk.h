@@ -1,8 +1,8 @@
 // How a sign product walks over tiles, tokens and columns, written once and compiled for every instruction set.
 //
-// The rows of a tile are taken in strips, its columns in pieces of `piece_quads` quads. All strips pass over the look-up
-// tables of a piece while these are in the first-level cache, and of several tokens each takes its turn on a piece of the
-// tile: so a tile is read from memory once for all of them, and their tables from the second level once a tile.
+// The rows of a tile are taken in strips, its columns in pieces of some quads. All strips pass over the look-up tables of a
+// piece while these are in the first-level cache, and of several tokens each takes its turn on a piece of a strip: so a
+// tile is read from memory once for all of them, and their tables from the second level once a tile.
 //
 // A file that includes this one defines
 //   VERSION                     of the instruction set, the end of every function's name
@@ -10,12 +10,17 @@
 //   GROUP_COLUMNS               columns of a group
 //   TILE_ROWS, STRIP_ROWS       rows of a tile and of a strip
 //   STRIP_GROUP_BYTES(rows)     bytes of a group in a strip of some rows
+//   PIECE_QUADS                 quads of a piece
 //   LUT_DIGIT_BYTES             bytes of the look-up tables of a quad, per digit
 //   DIGITS_10BIT, DIGITS_16BIT  digits of an entry
 //   OUTLIER_DIGITS              1 where 10-bit tables have no room for outliers, 0 where they do
 //   run_sums                    the sums of a strip's rows over a run of quads, in whatever form; zero is all zeros
 //   accumulate(digits, bits, rows, luts, quads, sums, fetches)   adds Σ T[row r's bits] over some quads of groups of a
 //                               strip; with `fetches` it fetches ahead what follows `bits` in memory
+//   INDEX_BYTES                 where defined: bytes of the indices of a strip's quad, which for several tokens are taken out
+//                               of the bits once, a byte each, by
+//   expand(bits, quads, indices), which fetches ahead, and read by
+//   accumulate_indices(digits, indices, luts, quads, sums)
 //   empty(first_digit, digits, rows, run, sums)   sums[r] += run[r] · 64^first_digit, and run = 0
 //   tabulate_group(q, first_digit, digits, g, luts)   the tables of group g of a quad
 // No include guard: it is a template. Include <string.h>, kernel_tables.h and vectors.h before it.
@@ -24,7 +29,7 @@ enum {
     // Tokens that take turns.
     token_block = 8,
     // Quads after which the 16-bit sums of a run must be emptied: 256 · 4 · 63 < 2^16. Whole pieces.
-    longest_run = 256,
+    longest_run = 256 / PIECE_QUADS * PIECE_QUADS,
     quad_columns = GROUP_COLUMNS * groups_per_quad,
     strips_per_tile = TILE_ROWS / STRIP_ROWS,
 };
@@ -66,10 +71,10 @@ INLINE void add_outliers(const uint8_t *tile, size_t rows, size_t quads, const u
         const size_t strip_rows = rows_of_strip(rows, strip), group_bytes = STRIP_GROUP_BYTES(strip_rows);
         _Alignas(SIGN_KERNELS_ALIGNMENT) uint8_t bits[groups_per_quad * STRIP_GROUP_BYTES(STRIP_ROWS)];
         for (int slot = 0; slot < SIGN_KERNELS_OUTLIERS; slot++) {
-            const size_t group = outliers->groups[slot], piece = group / (groups_per_quad * piece_quads);
-            const size_t length = quads - piece * piece_quads < piece_quads ? quads - piece * piece_quads : piece_quads;
-            const size_t before = (piece * piece_quads * strips + strip * length) * groups_per_quad;
-            memcpy(bits + slot * group_bytes, tile + (before + group % (groups_per_quad * piece_quads)) * group_bytes,
+            const size_t group = outliers->groups[slot], quad = group / groups_per_quad / PIECE_QUADS * PIECE_QUADS;
+            const size_t length = quads - quad < PIECE_QUADS ? quads - quad : PIECE_QUADS;
+            const size_t before = (quad * strips + strip * length) * groups_per_quad;
+            memcpy(bits + slot * group_bytes, tile + (before + group % (groups_per_quad * PIECE_QUADS)) * group_bytes,
                    group_bytes);
         }
         run_sums run;
@@ -79,14 +84,24 @@ INLINE void add_outliers(const uint8_t *tile, size_t rows, size_t quads, const u
     }
 }
 
-// Some quads of a tile from `piece` on, of which one token fetches what follows in memory.
-INLINE void accumulate_piece(const int digits, const int fetches, const uint8_t *piece, size_t rows, const uint8_t *luts,
-                             size_t quads, run_sums *run) {
-    const size_t strips = rounded_up_quotient(rows, STRIP_ROWS);
-    for (size_t strip = 0; strip < strips; strip++) {
-        const size_t strip_rows = rows_of_strip(rows, strip);
-        accumulate(digits, piece, strip_rows, luts, quads, run + strip, fetches);
-        piece += quads * groups_per_quad * STRIP_GROUP_BYTES(strip_rows);
+// Some quads of a strip times some tokens, whose tables of these quads are lut_stride apart; runs: one every
+// strips_per_tile.
+INLINE void accumulate_strip(const int digits, const uint8_t *bits, size_t rows, const uint8_t *luts, size_t lut_stride,
+                             size_t quads, size_t tokens, run_sums *runs) {
+#ifdef INDEX_BYTES
+    if (tokens > 1) {
+        _Alignas(SIGN_KERNELS_ALIGNMENT) uint8_t indices[PIECE_QUADS * INDEX_BYTES];
+        expand(bits, quads, indices);
+        for (size_t i = 0; i < tokens; i++) {
+            accumulate_indices(digits, indices, luts + i * lut_stride, quads, runs + i * strips_per_tile);
+        }
+        return;
+    }
+#endif
+    // The first token fetches what follows, the others find everything there.
+    accumulate(digits, bits, rows, luts, quads, runs, 1);
+    for (size_t i = 1; i < tokens; i++) {
+        accumulate(digits, bits, rows, luts + i * lut_stride, quads, runs + i * strips_per_tile, 0);
     }
 }
 
@@ -94,18 +109,16 @@ INLINE void accumulate_piece(const int digits, const int fetches, const uint8_t 
 INLINE void accumulate_tile(const int digits, const uint8_t *tile, size_t rows, size_t quads, const uint8_t *luts,
                             size_t lut_stride, size_t tokens, uint32_t sums[][TILE_ROWS]) {
     const size_t strips = rounded_up_quotient(rows, STRIP_ROWS);
-    // Strips but for the last have STRIP_ROWS, or there is one: bytes of all of them in a group.
-    const size_t strip_bytes = STRIP_GROUP_BYTES(strips > 1 ? STRIP_ROWS : rows);
     run_sums runs[token_block][strips_per_tile];
     memset(runs, 0, tokens * sizeof runs[0]);
     memset(sums, 0, tokens * sizeof sums[0]);
-    for (size_t quad = 0; quad < quads; quad += piece_quads) {
-        const size_t length = quads - quad < piece_quads ? quads - quad : piece_quads;
-        const uint8_t *piece = tile + quad * groups_per_quad * strips * strip_bytes;
-        const size_t lut = quad * (size_t)digits * LUT_DIGIT_BYTES;
-        accumulate_piece(digits, 1, piece, rows, luts + lut, length, runs[0]);
-        for (size_t i = 1; i < tokens; i++) {
-            accumulate_piece(digits, 0, piece, rows, luts + i * lut_stride + lut, length, runs[i]);
+    for (size_t quad = 0; quad < quads; quad += PIECE_QUADS) {
+        const size_t length = quads - quad < PIECE_QUADS ? quads - quad : PIECE_QUADS;
+        const uint8_t *own = luts + quad * (size_t)digits * LUT_DIGIT_BYTES;
+        for (size_t strip = 0; strip < strips; strip++) {
+            const size_t strip_rows = rows_of_strip(rows, strip);
+            accumulate_strip(digits, tile, strip_rows, own, lut_stride, length, tokens, runs[0] + strip);
+            tile += length * groups_per_quad * STRIP_GROUP_BYTES(strip_rows);
         }
         const size_t end = quad + length;
         if (end % longest_run != 0 && end != quads) continue;

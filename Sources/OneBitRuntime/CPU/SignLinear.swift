@@ -181,12 +181,13 @@ final class SignProductScratch {
         let padding = Int(SIGN_KERNELS_INPUT_PADDING)
         inputStride = (widest + padding - 1) / padding * padding
         let bytes = Self.lookUpTableBytes(inputs: widest, kernels: kernels, precision: precision)
-        let alignment = Int(SIGN_KERNELS_ALIGNMENT)
-        lookUpTableStride = (bytes + alignment - 1) / alignment * alignment
+        // An odd multiple of half a page: the pieces of tables that tokens use at the same time then lie in different sets
+        // of the first-level cache, whose ways are a page each.
+        lookUpTableStride = (bytes + 4095) / 4096 * 4096 + 2048
         let slots = Self.linearsPerGroup * tokenSlots
         quantized = try Buffer(count: slots * inputStride)
         results = try Buffer(count: slots)
-        lookUpTables = try Buffer(count: slots * lookUpTableStride, alignment: alignment)
+        lookUpTables = try Buffer(count: slots * lookUpTableStride, alignment: Int(SIGN_KERNELS_ALIGNMENT))
         partSums = try Buffer(count: threads * tokenSlots * Self.partRows)
     }
 
