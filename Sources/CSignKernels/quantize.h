@@ -35,9 +35,7 @@ INLINE void quantize_lanes(const float *x, const float *g, size_t count, float i
             if (count == lanes) memcpy(q + c, &narrow, sizeof narrow);                                                 \
             else copy_tail_bytes((const uint8_t *)&narrow, count * sizeof *q, (uint8_t *)(q + c));                     \
         }                                                                                                              \
-        int32_t magnitude = 0;                                                                                         \
-        for (int i = 0; i < lanes; i++) magnitude += magnitudes[i];                                                    \
-        return magnitude;                                                                                              \
+        return __builtin_reduce_add(magnitudes);                                                                       \
     }
 
 DEFINE_QUANTIZE_ROW(quantize_row_int8, int8_t, v16i8)
@@ -61,8 +59,7 @@ INLINE int is_degenerate(float largest, sign_kernels_quantized *result) {
 }
 
 INLINE float largest_of_lanes(const v16u *magnitudes) {
-    uint32_t bits = 0;
-    for (int i = 0; i < lanes; i++) bits = (*magnitudes)[i] > bits ? (*magnitudes)[i] : bits;
+    const uint32_t bits = __builtin_reduce_max(*magnitudes);
     float largest;
     memcpy(&largest, &bits, sizeof largest);
     return largest;
@@ -117,7 +114,9 @@ INLINE void insert_input(largest_inputs *inputs, uint32_t magnitude, uint32_t co
 INLINE void find_largest_inputs(const float *x, const float *g, size_t columns, const v16u *lane_magnitudes,
                                 largest_inputs *inputs) {
     largest_inputs ranked = {{0}, {0}};
-    for (int i = 0; i < lanes; i++) insert_input(&ranked, (*lane_magnitudes)[i], 0);
+    uint32_t values[lanes];
+    memcpy(values, lane_magnitudes, sizeof values);
+    for (int i = 0; i < lanes; i++) insert_input(&ranked, values[i], 0);
     // Zeros are never outliers.
     const uint32_t least = ranked.magnitudes[outlier_count] > 0 ? ranked.magnitudes[outlier_count] : 1;
     *inputs = (largest_inputs){{0}, {0}};
@@ -125,7 +124,8 @@ INLINE void find_largest_inputs(const float *x, const float *g, size_t columns, 
         v16u magnitude;
         magnitudes_of_products(x + c, g + c, columns - c, &magnitude);
         if (__builtin_reduce_or((v16i)(magnitude >= least)) == 0) continue;
-        for (int i = 0; i < lanes; i++) insert_input(inputs, magnitude[i], (uint32_t)(c + i));
+        memcpy(values, &magnitude, sizeof values);
+        for (int i = 0; i < lanes; i++) insert_input(inputs, values[i], (uint32_t)(c + i));
     }
 }
 

@@ -89,24 +89,29 @@ struct SignLinearGroup: Sendable {
     private func quantize(_ x: UnsafePointer<Float>, tokens: Int, _ pass: ForwardPass) {
         let scratch = pass.activations.signProduct
         let count = linears.count * tokens
+        let quads = scratch.layout.quadCount(columns: inputs)
+        func slot(_ index: Int) -> Int {
+            let (linear, token) = index.quotientAndRemainder(dividingBy: tokens)
+            return scratch.slot(linear: linear, token: token)
+        }
+        // A short row is done sooner than threads meet again; many rows are shared out as they are.
+        let isWhole = inputs <= SignProductScratch.shortRow || count >= 2 * pass.worker.threadCount
         pass.parallelFor(count) { range in
             for index in range {
                 let (linear, token) = index.quotientAndRemainder(dividingBy: tokens)
                 scratch.quantize(
-                    x + token * inputs, linears[linear].inputScale.pointer, inputs: inputs,
-                    slot: scratch.slot(linear: linear, token: token))
+                    x + token * inputs, linears[linear].inputScale.pointer, inputs: inputs, slot: slot(index))
+                if isWhole { scratch.buildLookUpTables(quads: 0..<quads, slot: slot(index)) }
             }
         }
-        let quads = scratch.layout.quadCount(columns: inputs)
+        if isWhole { return }
         let pieces = (quads + SignProductScratch.quadsPerPiece - 1) / SignProductScratch.quadsPerPiece
         pass.parallelFor(count * pieces) { range in
             for index in range {
-                let (slot, piece) = index.quotientAndRemainder(dividingBy: pieces)
-                let (linear, token) = slot.quotientAndRemainder(dividingBy: tokens)
+                let (row, piece) = index.quotientAndRemainder(dividingBy: pieces)
                 let first = piece * SignProductScratch.quadsPerPiece
                 scratch.buildLookUpTables(
-                    quads: first..<min(first + SignProductScratch.quadsPerPiece, quads),
-                    slot: scratch.slot(linear: linear, token: token))
+                    quads: first..<min(first + SignProductScratch.quadsPerPiece, quads), slot: slot(row))
             }
         }
     }
@@ -148,6 +153,9 @@ final class SignProductScratch {
     static let partRows = 256
     /// Quadruples of groups that one part of building look-up tables takes.
     static let quadsPerPiece = 32
+    /// Inputs up to which one thread makes the integers and tables of a row: a microsecond, about what it takes several
+    /// threads to meet.
+    static let shortRow = 2048
     /// Layers that share an input at most: q, k, v.
     private static let linearsPerGroup = 3
     private static let tokensAtMost = 16

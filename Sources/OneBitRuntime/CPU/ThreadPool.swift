@@ -20,7 +20,7 @@ final class ThreadPool: Sendable {
 
     init(threadCount: Int) {
         self.threadCount = max(1, threadCount)
-        barrier = Barrier()
+        barrier = Barrier(threadCount: self.threadCount)
         for index in 1..<self.threadCount {
             // The thread holds the barrier and not the pool, so that the pool's deinit can end it.
             let thread = Thread { [barrier] in barrier.work(as: index) }
@@ -73,6 +73,8 @@ final class ThreadPool: Sendable {
 
         /// Below the pool's `threadCount`; says which scratch memory is this thread's.
         let index: Int
+        /// Workers that share the task's loops.
+        var threadCount: Int { if case .shared(let barrier) = loops { barrier.threadCount } else { 1 } }
         private let loops: Loops
         /// Number of the next loop's first part, counted over the whole task; on the stack of `run(_:index:loops:)`.
         private let nextPart: UnsafeMutablePointer<Int>
@@ -143,6 +145,7 @@ private final class Barrier: @unchecked Sendable {
     /// Iterations of a waiting loop before a thread yields its core: some tens of microseconds.
     private static let spins = 2_000
 
+    let threadCount: Int
     private var task: (any ParallelTask)?
     private let next = Atomic<Int>(0)
     // `next` and `completed` on cache lines of their own: every worker writes both.
@@ -166,6 +169,8 @@ private final class Barrier: @unchecked Sendable {
     /// Threads in, or on the way to, `condition.wait()`.
     private let sleepers = Atomic<Int>(0)
     private let condition = NSCondition()
+
+    init(threadCount: Int) { self.threadCount = threadCount }
 
     var sleepingThreads: Int { sleepers.load(ordering: .relaxed) }
 
