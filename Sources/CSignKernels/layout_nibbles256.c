@@ -6,10 +6,16 @@
 // rows meet the look-up tables of a piece while these are in the first-level cache. A last tile of fewer rows has fewer
 // strips, the last piece of a row fewer quads.
 
+#include <string.h>
+
 #include "layouts.h"
 
 enum { tile_rows = 256, strip_rows = 64, half = 32, group_columns = 4, group_bytes = 32 };
 enum { quad_bytes = groups_per_quad * group_bytes, quad_source_bytes = groups_per_quad * group_columns / 8 };
+
+// 32 rows' bits of one quad, in the order of lanes.
+typedef uint16_t quad_words __attribute__((vector_size(64)));
+typedef uint8_t group_lanes __attribute__((vector_size(32)));
 
 static size_t quad_count(size_t columns) { return rounded_up_quotient(columns, group_columns * groups_per_quad); }
 
@@ -18,15 +24,27 @@ static size_t byte_count(size_t rows, size_t columns, size_t tiles) {
     return (full < strips ? full : strips) * quad_count(columns) * quad_bytes;
 }
 
-// One quad of a strip, whose rows' bytes begin at `bits`.
-static void pack_quad(const uint8_t *bits, size_t bytes_per_row, size_t rows, size_t source_bytes, uint8_t *out) {
-    for (size_t within = 0; within < half; within++) {
-        const uint8_t *row = bits + within * bytes_per_row;
-        const uint32_t first = within < rows ? load_bits(row, source_bytes) : 0;
-        const uint32_t second = within + half < rows ? load_bits(row + half * bytes_per_row, source_bytes) : 0;
-        uint8_t *lane = out + 4 * (within % 8) + quarter_lane(within / 8);
-        for (size_t g = 0; g < groups_per_quad; g++) {
-            lane[g * group_bytes] = (uint8_t)((first >> 4 * g & 15) | (second >> 4 * g & 15) << 4);
+// Some quads of up to 64 rows, of whose bytes `source_bytes` are there.
+static void pack_strip(const uint8_t *bits, size_t bytes_per_row, size_t rows, size_t quads, size_t source_bytes,
+                       uint8_t *out) {
+    uint16_t words[2][piece_quads][half] = {{{0}}};
+    for (size_t i = 0; i < strip_rows && i < rows; i++) {
+        const size_t within = i % half, lane = 4 * (within % 8) + quarter_lane(within / 8);
+        uint8_t row[piece_quads * quad_source_bytes] = {0};
+        if (source_bytes == sizeof row) memcpy(row, bits + i * bytes_per_row, sizeof row);
+        else memcpy(row, bits + i * bytes_per_row, source_bytes);
+        for (size_t quad = 0; quad < quads; quad++) {
+            words[i / half][quad][lane] = (uint16_t)(row[2 * quad] | row[2 * quad + 1] << 8);
+        }
+    }
+    for (size_t quad = 0; quad < quads; quad++) {
+        quad_words first, second;
+        memcpy(&first, words[0][quad], sizeof first);
+        memcpy(&second, words[1][quad], sizeof second);
+        for (size_t g = 0; g < groups_per_quad; g++, out += group_bytes) {
+            const quad_words both = (first >> 4 * g & 15) | (second >> 4 * g & 15) << 4;
+            const group_lanes group = __builtin_convertvector(both, group_lanes);
+            memcpy(out, &group, sizeof group);
         }
     }
 }
@@ -37,15 +55,13 @@ static void pack(sign_kernels_matrix matrix, size_t tile_begin, size_t tile_end,
         const size_t first = tile * tile_rows;
         const size_t rows = matrix.rows - first < tile_rows ? matrix.rows - first : tile_rows;
         uint8_t *out = packed + byte_count(matrix.rows, matrix.columns, tile);
-        for (size_t piece = 0; piece < quads; piece += piece_quads) {
-            const size_t length = quads - piece < piece_quads ? quads - piece : piece_quads;
-            for (size_t row = 0; row < rows; row += strip_rows) {
-                const uint8_t *bits = matrix.bits + (first + row) * matrix.bytes_per_row;
-                for (size_t quad = piece; quad < piece + length; quad++, out += quad_bytes) {
-                    const size_t begin = quad * quad_source_bytes, rest = row_bytes - begin;
-                    pack_quad(bits + begin, matrix.bytes_per_row, rows - row,
-                              rest < quad_source_bytes ? rest : quad_source_bytes, out);
-                }
+        for (size_t quad = 0; quad < quads; quad += piece_quads) {
+            const size_t length = quads - quad < piece_quads ? quads - quad : piece_quads;
+            const size_t begin = quad * quad_source_bytes, rest = row_bytes - begin;
+            const size_t source_bytes = rest < length * quad_source_bytes ? rest : length * quad_source_bytes;
+            for (size_t row = 0; row < rows; row += strip_rows, out += length * quad_bytes) {
+                pack_strip(matrix.bits + (first + row) * matrix.bytes_per_row + begin, matrix.bytes_per_row, rows - row,
+                           length, source_bytes, out);
             }
         }
     }

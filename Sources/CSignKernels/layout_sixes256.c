@@ -5,6 +5,8 @@
 // first. A last tile of at most 64 (128) rows holds 64 (128) bytes per group with the top bits unused, so that small
 // matrices stay small. Lanes of a vector in the order of `quarter_lane`.
 
+#include <string.h>
+
 #include "layouts.h"
 
 enum { tile_rows = 256, vector_rows = 64, group_columns = 6 };
@@ -22,33 +24,59 @@ static size_t byte_count(size_t rows, size_t columns, size_t tiles) {
     return full * groups * 192 + groups * group_bytes(rows - full * tile_rows);
 }
 
-// Six bits of each of four groups from the three bytes that hold them.
-static uint32_t quad_bits(const sign_kernels_matrix *matrix, size_t row, size_t quad) {
-    const size_t row_bytes = rounded_up_quotient(matrix->columns, 8), first = 3 * quad;
-    if (row >= matrix->rows || first >= row_bytes) return 0;
-    const uint8_t *bits = matrix->bits + row * matrix->bytes_per_row + first;
-    return load_bits(bits, row_bytes - first < 3 ? row_bytes - first : 3);
+enum { block_quads = 8, quad_source_bytes = 3 };
+
+// Bits of a quad of 16 rows, and a byte for each.
+typedef uint32_t quad_words __attribute__((vector_size(64)));
+typedef uint8_t group_lanes __attribute__((vector_size(16)));
+
+// Some quads of a tile, of whose bytes in every row `source_bytes` are there.
+static void pack_quads(const uint8_t *bits, size_t bytes_per_row, size_t rows, size_t quads, size_t source_bytes,
+                       uint8_t *out) {
+    uint32_t words[block_quads][tile_rows / vector_rows][vector_rows] = {{{0}}};
+    for (size_t i = 0; i < rows; i++) {
+        const size_t within = i % vector_rows, lane = 4 * (within % 16) + quarter_lane(within / 16);
+        uint8_t row[block_quads * quad_source_bytes + 1] = {0};
+        if (source_bytes == block_quads * quad_source_bytes) memcpy(row, bits + i * bytes_per_row, sizeof row - 1);
+        else memcpy(row, bits + i * bytes_per_row, source_bytes);
+        for (size_t quad = 0; quad < quads; quad++) {
+            uint32_t word;
+            memcpy(&word, row + quad * quad_source_bytes, sizeof word);
+            words[quad][i / vector_rows][lane] = word;
+        }
+    }
+    const size_t vectors = group_bytes(rows) / vector_rows;
+    for (size_t quad = 0; quad < quads; quad++) {
+        for (size_t g = 0; g < groups_per_quad; g++) {
+            for (size_t vector = 0; vector < vectors; vector++) {
+                for (size_t i = 0; i < vector_rows; i += 16, out += 16) {
+                    quad_words own, last;
+                    memcpy(&own, words[quad][vector] + i, sizeof own);
+                    // Zero unless the tile is a full one.
+                    memcpy(&last, words[quad][3] + i, sizeof last);
+                    const quad_words index = (own >> 6 * g & 63) | (last >> (6 * g + 4 - 2 * vector) & 3) << 6;
+                    const group_lanes lanes = __builtin_convertvector(index, group_lanes);
+                    memcpy(out, &lanes, sizeof lanes);
+                }
+            }
+        }
+    }
 }
 
 static void pack(sign_kernels_matrix matrix, size_t tile_begin, size_t tile_end, uint8_t *packed) {
     const size_t quads = group_count(matrix.columns) / groups_per_quad;
+    const size_t row_bytes = rounded_up_quotient(matrix.columns, 8);
     for (size_t tile = tile_begin; tile < tile_end; tile++) {
         const size_t first = tile * tile_rows;
-        const size_t bytes = group_bytes(matrix.rows - first);
+        const size_t rows = matrix.rows - first < tile_rows ? matrix.rows - first : tile_rows;
         uint8_t *out = packed + byte_count(matrix.rows, matrix.columns, tile);
-        for (size_t quad = 0; quad < quads; quad++) {
-            for (size_t i = 0; i < vector_rows; i++) {
-                const size_t lane = 4 * (i % 16) + quarter_lane(i / 16);
-                const uint32_t last = bytes == 192 ? quad_bits(&matrix, first + 192 + i, quad) : 0;
-                for (size_t vector = 0; vector < bytes / 64; vector++) {
-                    const uint32_t own = quad_bits(&matrix, first + vector * vector_rows + i, quad);
-                    for (size_t g = 0; g < groups_per_quad; g++) {
-                        const uint32_t top = last >> (6 * g + 4 - 2 * vector) & 3;
-                        out[(quad * groups_per_quad + g) * bytes + vector * 64 + lane] =
-                            (uint8_t)((own >> 6 * g & 63) | top << 6);
-                    }
-                }
-            }
+        for (size_t quad = 0; quad < quads; quad += block_quads) {
+            const size_t length = quads - quad < block_quads ? quads - quad : block_quads;
+            const size_t begin = quad * quad_source_bytes, rest = row_bytes > begin ? row_bytes - begin : 0;
+            const size_t source_bytes = rest < length * quad_source_bytes ? rest : length * quad_source_bytes;
+            pack_quads(matrix.bits + first * matrix.bytes_per_row + begin, matrix.bytes_per_row, rows, length,
+                       source_bytes, out);
+            out += length * groups_per_quad * group_bytes(rows);
         }
     }
 }

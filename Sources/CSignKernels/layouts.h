@@ -19,10 +19,3 @@ enum {
 static inline size_t quarter_lane(size_t q) { return (q >> 1) | ((q & 1) << 1); }
 
 static inline size_t rounded_up_quotient(size_t a, size_t b) { return (a + b - 1) / b; }
-
-// The `count` (at most 4) bytes at `bytes`, never one more: the row may be the last of a mapped file.
-static inline uint32_t load_bits(const uint8_t *bytes, size_t count) {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < count; i++) bits |= (uint32_t)bytes[i] << (8 * i);
-    return bits;
-}

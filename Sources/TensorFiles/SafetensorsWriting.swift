@@ -174,13 +174,17 @@ package final class InPlaceSafetensors: @unchecked Sendable {
 
     /// Writes the header, writes everything to the disk and moves the file to its destination.
     ///
+    /// - Parameters:
+    ///   - metadata: in place of what `init` was given, as long as that.
+    ///   - waitsForDisk: whether the bytes are on the disk on return. If not, a power failure may leave a file of which some
+    ///     bytes are zero: for those who check what they read.
     /// - Throws: `FileError`, `CancellationError`
-    package func commit(metadata: [String: String]) throws {
+    package func commit(metadata: [String: String], waitsForDisk: Bool = true) throws {
         let header = ShardPlan(name: plan.name, tensors: tensors, metadata: metadata, alignment: alignment).header
         precondition(header.count == plan.header.count, "the header's length was fixed by init")
         header.withUnsafeBytes { base.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
         var succeeded = true
-        for offset in stride(from: 0, to: plan.byteCount, by: Self.syncPiece) where succeeded {
+        for offset in stride(from: 0, to: plan.byteCount, by: Self.syncPiece) where succeeded && waitsForDisk {
             try Task.checkCancellation()
             succeeded = msync(base + offset, min(Self.syncPiece, plan.byteCount - offset), MS_SYNC) == 0
         }

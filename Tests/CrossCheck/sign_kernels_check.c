@@ -33,40 +33,37 @@ static void check_product(const sign_kernels_table *kernels, size_t rows, size_t
     uint8_t *packed = aligned_alloc(64, rounded_up(layout->byte_count(rows, columns, tiles), 64));
     layout->pack((sign_kernels_matrix){bits, bytes_per_row, rows, columns}, 0, tiles, packed);
 
-    const size_t table_bytes = (wide ? kernels->lut_bytes_int16 : kernels->lut_bytes_int8)(columns);
+    const size_t table_bytes = (wide ? kernels->lut_bytes_16bit : kernels->lut_bytes_10bit)(columns);
     const size_t stride = rounded_up(table_bytes, 64);
     const size_t quads = (columns + 4 * layout->group_columns - 1) / (4 * layout->group_columns);
     uint8_t *tables = aligned_alloc(64, stride * tokens);
     sign_kernels_quantized *inputs = malloc(tokens * sizeof *inputs);
-    int16_t *q16 = malloc(tokens * padded * sizeof *q16);
-    int8_t *q8 = malloc(tokens * padded);
+    int16_t *q = malloc(tokens * padded * sizeof *q);
     float *x = malloc(columns * sizeof *x), *g = malloc(columns * sizeof *g);
     for (size_t t = 0; t < tokens; t++) {
         for (size_t c = 0; c < columns; c++) x[c] = next_float(), g[c] = next_float();
-        if (wide) {
-            inputs[t] = kernels->quantize_int16(x, g, columns, q16 + t * padded, padded);
-            kernels->build_luts_int16(q16 + t * padded, 0, quads, tables + t * stride);
-        } else {
-            inputs[t] = kernels->quantize_int8(x, g, columns, q8 + t * padded, padded);
-            kernels->build_luts_int8(q8 + t * padded, 0, quads, tables + t * stride);
-        }
+        // Outliers of some tokens, two of them in one group.
+        if (t % 2 == 0) x[columns / 2] *= 30.0f, x[columns / 2 + (columns > 2)] *= -40.0f;
+        inputs[t] = (wide ? kernels->quantize_16bit : kernels->quantize_10bit)(x, g, columns, q + t * padded, padded);
+        (wide ? kernels->build_luts_16bit : kernels->build_luts_10bit)(q + t * padded, &inputs[t], 0, quads,
+                                                                       tables + t * stride);
     }
     int32_t *y = malloc(rows * tokens * sizeof *y);
-    (wide ? kernels->sign_product_int16 : kernels->sign_product_int8)(
+    (wide ? kernels->sign_product_16bit : kernels->sign_product_10bit)(
         (sign_kernels_packed_matrix){packed, rows, columns}, 0, tiles, tables, stride, inputs, tokens, y, rows);
     int equal = 1;
     for (size_t t = 0; t < tokens; t++) {
         for (size_t r = 0; r < rows; r++) {
             int32_t sum = 0;
             for (size_t c = 0; c < columns; c++) {
-                const int32_t value = wide ? q16[t * padded + c] : q8[t * padded + c];
+                const int32_t value = q[t * padded + c];
                 sum += bits[r * bytes_per_row + c / 8] >> (c % 8) & 1 ? -value : value;
             }
             equal &= sum == y[t * rows + r];
         }
     }
-    expect(equal, kernels->name, wide ? "16-bit product" : "8-bit product", rows, columns, tokens);
-    free(bits), free(packed), free(tables), free(inputs), free(q16), free(q8), free(x), free(g), free(y);
+    expect(equal, kernels->name, wide ? "16-bit product" : "10-bit product", rows, columns, tokens);
+    free(bits), free(packed), free(tables), free(inputs), free(q), free(x), free(g), free(y);
 }
 
 enum { count = 1003, head = 80, positions = 37, heads = 3, stride = 96 };
@@ -88,9 +85,11 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         int8_t *q8_x = malloc(i), *q8_y = malloc(i);
         int16_t *q16_x = malloc(i * sizeof *q16_x), *q16_y = malloc(i * sizeof *q16_y);
         portable->quantize_int8(a, b, i, q8_x, i), kernels->quantize_int8(a, b, i, q8_y, i);
-        portable->quantize_int16(a, b, i, q16_x, i), kernels->quantize_int16(a, b, i, q16_y, i);
+        portable->quantize_16bit(a, b, i, q16_x, i), kernels->quantize_16bit(a, b, i, q16_y, i);
         expect(memcmp(q8_x, q8_y, i) == 0, kernels->name, "quantize_int8", i, 0, 0);
-        expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_int16", i, 0, 0);
+        expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_16bit", i, 0, 0);
+        portable->quantize_10bit(a, b, i, q16_x, i), kernels->quantize_10bit(a, b, i, q16_y, i);
+        expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_10bit", i, 0, 0);
         free(q8_x), free(q8_y), free(q16_x), free(q16_y);
         portable->narrow_float16(a, i, half_x), kernels->narrow_float16(a, i, half_y);
         expect(memcmp(half_x, half_y, i * sizeof *half_x) == 0, kernels->name, "narrow_float16", i, 0, 0);

@@ -150,8 +150,10 @@ struct SignLayoutCache {
         let source = try pack {
             UnsafeMutableRawPointer(file.bytes(at: $0).baseAddress!).assumingMemoryBound(to: UInt8.self)
         }
+        // Whoever opens it compares the checksums: the model may start before the disk has the file.
         try file.commit(
-            metadata: metadata(source: source, checksums: checksums(of: UnsafeRawBufferPointer(file.data))))
+            metadata: metadata(source: source, checksums: checksums(of: UnsafeRawBufferPointer(file.data))),
+            waitsForDisk: false)
     }
 
     private func packInMemory() throws -> [PackedSigns] {
