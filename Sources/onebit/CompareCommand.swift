@@ -10,12 +10,13 @@ struct CompareCommand: ParsableCommand {
         abstract: "Compare a student's predictions with its teacher's.",
         discussion: """
             KL divergence of the student's predictions from the teacher's, agreement on the most likely tokens, and both \
-            perplexities, over the windows of a text. Any two models with one tokenizer can be compared. Texts and windows \
-            are those of onebit perplexity, whose help explains them.
+            perplexities, over the windows of a text. Any two models with one tokenizer can be compared, and a model with \
+            itself, its inputs rounded otherwise. Texts and windows are those of onebit perplexity, whose help explains them.
 
             EXAMPLES
               onebit compare llama-7b llama-7b-onebit --text wiki.test.raw --format wikitext
               onebit compare llama-7b llama-7b-onebit --text held-out.jsonl --window 1024 --bos each --json
+              onebit compare packed packed --teacher-input-bits 16 --student-input-bits 10 --text wiki.test.raw
             """
     )
 
@@ -25,6 +26,12 @@ struct CompareCommand: ParsableCommand {
     @Argument(help: "Directory of the student.")
     var student: URL
 
+    @Option(help: ArgumentHelp("--input-bits of the teacher.", valueName: "10|16"))
+    var teacherInputBits: InputPrecision?
+
+    @Option(help: ArgumentHelp("--input-bits of the student.", valueName: "10|16"))
+    var studentInputBits: InputPrecision?
+
     @OptionGroup(title: "Text") var text: EvaluationTextOptions
     @OptionGroup var options: ModelOptions
     @OptionGroup var json: JSONOption
@@ -33,8 +40,8 @@ struct CompareCommand: ParsableCommand {
     func run() throws {
         let texts = try text.texts()
         let (teacherTokenizer, studentTokenizer) = (try loadTokenizer(from: teacher), try loadTokenizer(from: student))
-        let teacher = try loadModel(directory: self.teacher, options: options)
-        let student = try loadModel(directory: self.student, options: options)
+        let teacher = try loadModel(directory: self.teacher, options: options.rounding(to: teacherInputBits))
+        let student = try loadModel(directory: self.student, options: options.rounding(to: studentInputBits))
         let plan = try text.plan(
             context: min(teacher.configuration.maximumPositions, student.configuration.maximumPositions))
         let comparison = ModelComparison(plan)
@@ -133,9 +140,9 @@ struct ComparisonFigures: Encodable {
             let (value, error) = figure.text(digits: digits, scale: scale)
             table.append([name, value, error])
         }
-        append("KL divergence, mean", klDivergence)
-        table.append(["KL divergence, median", Quantity.fixed(klDivergenceMedian, digits: 4)])
-        table.append(["KL divergence, 99 %", Quantity.fixed(klDivergenceP99, digits: 4)])
+        append("KL divergence, mean", klDivergence, digits: 6)
+        table.append(["KL divergence, median", Quantity.fixed(klDivergenceMedian, digits: 6)])
+        table.append(["KL divergence, 99 %", Quantity.fixed(klDivergenceP99, digits: 6)])
         append("top-1 agreement, %", topOneAgreement, digits: 2, scale: 100)
         append("top-5 agreement, %", topFiveAgreement, digits: 2, scale: 100)
         append("perplexity, teacher", teacherPerplexity)

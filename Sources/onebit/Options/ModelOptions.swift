@@ -48,6 +48,13 @@ struct ModelOptions: ParsableArguments {
             valueName: "stored|8"))
     var headBits = HeadPrecision.stored
 
+    /// The same with another precision of the inputs; nil changes nothing.
+    func rounding(to inputBits: InputPrecision?) -> ModelOptions {
+        var options = self
+        if let inputBits { options.inputBits = inputBits }
+        return options
+    }
+
     /// For the packed runtime. What happens at load goes to standard error.
     var loadOptions: LoadOptions {
         LoadOptions(threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits) { event in
