@@ -42,8 +42,17 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "tile_product.h"
 #include "causal_attention.h"
 
+INLINE void widen_eight_float16(const void *x, v8f *y) {
+    *y = (v8f)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+}
+
+#undef TILE_ROWS
 #define DENSE(name) name##_avx2
-#define TILE_TOKENS 3
+#define DENSE_LANES 8
+#define TILE_ROWS 2
+#define TILE_TOKENS 6
+#define FETCH_AHEAD 8192
+#define WIDEN_FLOAT16 widen_eight_float16
 #include "dense_product_float32.h"
 
 #pragma clang attribute pop
