@@ -119,19 +119,27 @@ INLINE void DENSE(few)(const int tokens, const sign_kernels_float_type type, con
     }
 }
 
-// The sums of a tile of tokens with some rows from r on, continued by a block of columns.
+// Sums of a tile of tokens with a block of rows that wait for the next block of columns.
+typedef SUMS DENSE(waiting)[TILE_TOKENS][DENSE(block_rows)];
+
+// A tile of tokens with some rows from r on and a block of columns, the first, the last, both or neither.
 INLINE void DENSE(tile)(const int rows, const int tokens, const sign_kernels_float_type type, const int fetches,
                         const uint8_t *weights, size_t row_bytes, const INPUT *x, size_t stride, size_t columns,
-                        const int begins, size_t r, SUMS all[][DENSE(block_rows)]) {
+                        const bool is_first, const bool is_last, size_t r, DENSE(waiting) waiting, float *y,
+                        size_t output_stride) {
     SUMS sums[TILE_TOKENS][4] = {{{0}}};
-    if (!begins) {
+    if (!is_first) {
         for (int j = 0; j < tokens; j++) {
-            for (int i = 0; i < rows; i++) sums[j][i] = all[j][r + i];
+            for (int i = 0; i < rows; i++) sums[j][i] = waiting[j][r + i];
         }
     }
     DENSE(walk)(rows, tokens, type, fetches, weights + r * row_bytes, row_bytes, x, stride, columns, sums);
     for (int j = 0; j < tokens; j++) {
-        for (int i = 0; i < rows; i++) all[j][r + i] = sums[j][i];
+        if (is_last) {
+            DENSE(sum_lanes)(sums[j], rows, y + j * output_stride + r);
+        } else {
+            for (int i = 0; i < rows; i++) waiting[j][r + i] = sums[j][i];
+        }
     }
 }
 
@@ -139,19 +147,19 @@ INLINE void DENSE(tile)(const int rows, const int tokens, const sign_kernels_flo
 INLINE void DENSE(many)(const int tokens, const sign_kernels_float_type type, const int fetches, const uint8_t *weights,
                         size_t columns, size_t rows, const INPUT *x, size_t stride, float *y, size_t output_stride) {
     const size_t element = DENSE(element_bytes)(type), row_bytes = columns * element;
-    SUMS all[TILE_TOKENS][DENSE(block_rows)];
+    DENSE(waiting) waiting;
     for (size_t c = 0; c < columns; c += DENSE(block_columns)) {
         const size_t count = columns - c < DENSE(block_columns) ? columns - c : DENSE(block_columns);
+        const bool is_first = c == 0, is_last = c + count == columns;
         const uint8_t *block = weights + c * element;
         size_t r = 0;
         for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
-            DENSE(tile)(TILE_ROWS, tokens, type, fetches, block, row_bytes, x + c, stride, count, c == 0, r, all);
+            DENSE(tile)(TILE_ROWS, tokens, type, fetches, block, row_bytes, x + c, stride, count, is_first, is_last, r,
+                        waiting, y, output_stride);
         }
-        for (; r < rows; r++) DENSE(tile)(1, tokens, type, 0, block, row_bytes, x + c, stride, count, c == 0, r, all);
-    }
-    for (int j = 0; j < tokens; j++) {
-        for (size_t r = 0; r < rows; r += 4) {
-            DENSE(sum_lanes)(all[j] + r, rows - r < 4 ? rows - r : 4, y + j * output_stride + r);
+        for (; r < rows; r++) {
+            DENSE(tile)(1, tokens, type, 0, block, row_bytes, x + c, stride, count, is_first, is_last, r, waiting, y,
+                        output_stride);
         }
     }
 }

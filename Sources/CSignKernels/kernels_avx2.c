@@ -34,6 +34,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "float_products.h"
 #include "attention.h"
 #include "training_kernels.h"
+#include "log_sum_exp.h"
 #include "reading.h"
 
 #define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)

@@ -224,6 +224,9 @@ typedef struct sign_kernels_table {
     sign_kernels_loss (*_Nonnull logit_loss)(float *_Nonnull s, float *_Nullable t, size_t count,
                                              float divergence_weight, ptrdiff_t target, float target_weight);
 
+    // log Σ exp(x), and the largest of x
+    double (*_Nonnull log_sum_exp)(const float *_Nonnull x, size_t count, float *_Nonnull largest);
+
     // Reads `count` bytes, a multiple of 256, and returns something that depends on all of them: the reading rate that
     // a benchmark compares decoding with.
     uint64_t (*_Nonnull read)(const uint8_t *_Nonnull bytes, size_t count);
