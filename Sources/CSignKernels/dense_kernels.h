@@ -3,8 +3,6 @@
 
 #include "CSignKernels.h"
 
-enum { dense_panel_rows = SIGN_KERNELS_PANEL_ROWS };
-
 extern const sign_kernels_dense_table sign_kernels_dense_portable;
 #if defined(__x86_64__)
 extern const sign_kernels_dense_table sign_kernels_dense_avx2;
@@ -18,9 +16,7 @@ extern const sign_kernels_dense_table sign_kernels_dense_neon;
     const sign_kernels_dense_table sign_kernels_dense_##version = {                                                    \
         .name = #version,                                                                                              \
         .arithmetic = arithmetic_of_version,                                                                           \
-        .panel_type = DENSE(panel_type),                                                                               \
-        .panel_bytes = DENSE(panel_bytes),                                                                             \
-        .pack = DENSE(pack),                                                                                           \
+        .is_finite = DENSE(is_finite),                                                                                 \
         .input_bytes = DENSE(input_bytes),                                                                             \
         .pack_input = DENSE(pack_input),                                                                               \
         .product = DENSE(product),                                                                                     \

@@ -67,5 +67,6 @@ DECLARE_SIGN_PRODUCT(neon)
         .swiglu_gradient = KERNEL(swiglu_gradient),                                                                    \
         .direction_loss = KERNEL(direction_loss),                                                                      \
         .logit_loss = KERNEL(logit_loss),                                                                              \
+        .log_sum_exp = KERNEL(log_sum_exp),                                                                            \
         .read = KERNEL(read),                                                                                          \
     };

@@ -34,6 +34,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "float_products.h"
 #include "attention.h"
 #include "training_kernels.h"
+#include "log_sum_exp.h"
 #include "reading.h"
 
 #define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
@@ -42,8 +43,17 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "tile_product.h"
 #include "causal_attention.h"
 
+INLINE void widen_eight_float16(const void *x, v8f *y) {
+    *y = (v8f)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+}
+
+#undef TILE_ROWS
 #define DENSE(name) name##_avx2
-#define TILE_TOKENS 3
+#define DENSE_LANES 8
+#define TILE_ROWS 2
+#define TILE_TOKENS 6
+#define FETCH_AHEAD 8192
+#define WIDEN_FLOAT16 widen_eight_float16
 #include "dense_product_float32.h"
 
 #pragma clang attribute pop

@@ -23,6 +23,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "float_products.h"
 #include "attention.h"
 #include "training_kernels.h"
+#include "log_sum_exp.h"
 #include "reading.h"
 
 #define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
@@ -31,8 +32,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "tile_product.h"
 #include "causal_attention.h"
 
+#undef TILE_ROWS
 #define DENSE(name) name##_avx512
-#define TILE_TOKENS 12
+#define DENSE_LANES 16
+#define TILE_ROWS 4
+#define TILE_TOKENS 6
+#define FETCH_AHEAD 8192
+#define WIDEN_FLOAT16 widen_float16
 #include "dense_product_float32.h"
 
 #pragma clang attribute pop

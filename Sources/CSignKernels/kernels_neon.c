@@ -33,6 +33,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "float_products.h"
 #include "attention.h"
 #include "training_kernels.h"
+#include "log_sum_exp.h"
 #include "reading.h"
 
 #define MULTIPLY_ADD(a, b, c) (c) = __builtin_elementwise_fma(a, b, c)
@@ -41,8 +42,20 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "tile_product.h"
 #include "causal_attention.h"
 
+INLINE void widen_eight_float16(const void *x, v8f *y) {
+    float16x8_t halves;
+    memcpy(&halves, x, sizeof halves);
+    const float32x4_t quarters[2] = {vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)};
+    memcpy(y, quarters, sizeof quarters);
+}
+
+#undef TILE_ROWS
 #define DENSE(name) name##_neon
-#define TILE_TOKENS 3
+#define DENSE_LANES 8
+#define TILE_ROWS 2
+#define TILE_TOKENS 6
+#define FETCH_AHEAD 8192
+#define WIDEN_FLOAT16 widen_eight_float16
 #include "dense_product_float32.h"
 
 DEFINE_KERNEL_TABLE(neon, sign_kernels_layout_nibbles256)

@@ -45,6 +45,7 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "float_products.h"
 #include "attention.h"
 #include "training_kernels.h"
+#include "log_sum_exp.h"
 #include "reading.h"
 
 #define MULTIPLY_ADD(a, b, c) (c) += (a) * (b)
@@ -53,8 +54,13 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #include "tile_product.h"
 #include "causal_attention.h"
 
+#undef TILE_ROWS
 #define DENSE(name) name##_portable
-#define TILE_TOKENS 3
+#define DENSE_LANES 16
+#define TILE_ROWS 2
+#define TILE_TOKENS 2
+#define FETCH_AHEAD 8192
+#define WIDEN_FLOAT16 widen_float16
 #include "dense_product_float32.h"
 
 DEFINE_KERNEL_TABLE(portable, sign_kernels_layout_nibbles256)

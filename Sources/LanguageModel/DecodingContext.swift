@@ -37,6 +37,19 @@ public protocol DecodingContext: AnyObject {
     ///   - row: number of the row among those that the batch asked for, in the order of its slices.
     ///   - body: reads the row.
     func withLogits<Result>(row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result
+
+    /// What a row of logits of the last batch predicts of some tokens.
+    ///
+    /// - Parameters:
+    ///   - row: as in `withLogits(row:_:)`.
+    ///   - targets: tokens of the vocabulary.
+    func predictions(row: Int, targets: [Int]) throws -> [TokenPrediction]
+}
+
+extension DecodingContext {
+    public func predictions(row: Int, targets: [Int]) throws -> [TokenPrediction] {
+        try withLogits(row: row) { TokenPrediction.all(logits: $0, targets: targets) }
+    }
 }
 
 /// The size of a decoding context.

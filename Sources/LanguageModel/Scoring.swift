@@ -68,67 +68,30 @@ package struct ContinuationSum {
 
 extension CausalLanguageModel {
     /// Reads each context once: every continuation takes the place of the one before it in the cache. Continuations that
-    /// differ in their last token alone, such as answers of one token, are one row of logits.
+    /// differ in their last token alone, such as answers of one token, are one row of logits. Short requests are read side by
+    /// side.
     ///
     /// Where rotations depend on the length of the sequence, a context is not the same before continuations of different
     /// lengths and is read for each of them.
     public func scores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
         for request in requests { try check(request) }
-        guard let positions = requests.map(\.positions).max() else { return [] }
-        let rows = min(positions, Self.passTokens)
-        let context = try makeDecodingContext(
-            DecodingLimits(sequences: 1, positions: positions, batchTokens: rows, logitRows: rows))
-        let sequence = try context.makeSequence(capacity: positions)
-        return try requests.map { try scores(of: $0, context, sequence) }
+        var scores: [[ContinuationScore]] = []
+        while scores.count < requests.count {
+            var side = requests[scores.count...].prefix(1)
+            var positions = side.reduce(0) { $0 + $1.positions }
+            for request in requests[side.endIndex...] {
+                positions += request.positions
+                if positions > Self.sidePositions { break }
+                side = requests[side.startIndex...side.endIndex]
+            }
+            var scoring = try SideBySideScoring(Array(side), model: self)
+            scores += try scoring.scores()
+        }
+        return scores
     }
 
-    private func scores(
-        of request: ContinuationRequest, _ context: any DecodingContext, _ sequence: SequenceID
-    ) throws -> [ContinuationScore] {
-        let rows = context.limits.batchTokens
-        var batch = TokenBatch(capacity: rows)
-        /// Reads tokens in chunks; `body` takes the logits of each where they are wanted, with the token's number.
-        func read(
-            _ tokens: ArraySlice<Int>, sequenceLength: Int, logits: LogitRows,
-            body: (Int, UnsafeBufferPointer<Float>) -> Void = { _, _ in }
-        ) throws {
-            for first in stride(from: tokens.startIndex, to: tokens.endIndex, by: rows) {
-                batch.removeAll()
-                batch.append(
-                    tokens[first..<min(first + rows, tokens.endIndex)], to: sequence, sequenceLength: sequenceLength,
-                    logits: logits)
-                try context.decode(batch)
-                for row in 0..<batch.logitRowCount {
-                    try context.withLogits(row: row) { body(first - tokens.startIndex + row, $0) }
-                }
-            }
-        }
-        // The context's last token is read with each continuation: its logits predict the continuation's first token.
-        let shared = request.context.dropLast()
-        let dependsOnLength = configuration.structure.dependsOnLength
-        context.truncate(sequence, to: 0)
-        if !dependsOnLength { try read(shared, sequenceLength: shared.count, logits: .none) }
-        var scores = [ContinuationScore?](repeating: nil, count: request.continuations.count)
-        for group in request.groups {
-            let length = request.context.count + group.read.count
-            if dependsOnLength {
-                context.truncate(sequence, to: 0)
-                try read(shared, sequenceLength: length, logits: .none)
-            } else {
-                context.truncate(sequence, to: shared.count)
-            }
-            var sums = [ContinuationSum](repeating: ContinuationSum(), count: group.members.count)
-            let tokens = [request.context[shared.count]] + group.read
-            try read(tokens[...], sequenceLength: length, logits: .all) { index, logits in
-                let targets = group.members.map { request.continuations[$0][index] }
-                for (member, prediction) in TokenPrediction.all(logits: logits, targets: targets).enumerated() {
-                    sums[member].add(prediction)
-                }
-            }
-            for (index, member) in group.members.enumerated() { scores[member] = sums[index].score }
-        }
-        return scores.compactMap(\.self)
-    }
+    /// Positions of requests that are read side by side: their keys and values, and the rows that a pass has to share out.
+    private static var sidePositions: Int { 8 * passTokens }
 
     /// Scores with one pass per continuation: what ``scores(of:)`` gives at less cost.
     package func separateScores(of requests: [ContinuationRequest]) throws -> [[ContinuationScore]] {
@@ -162,6 +125,106 @@ extension CausalLanguageModel {
             guard continuation.count > 1 else { continue }
             try check(Array(continuation.dropLast()), at: request.context.count)
         }
+    }
+}
+
+/// Requests whose contexts are read together, and then their first continuations, their second ones, and so on: a sequence
+/// each, so that a pass has the rows of all of them.
+private struct SideBySideScoring {
+    /// What a row of the batch is read for.
+    private struct Prediction {
+        let request: Int
+        /// Numbers of the continuations whose next token the row predicts, and which of their tokens that is.
+        let members: [Int]
+        let index: Int
+    }
+
+    private let requests: [ContinuationRequest]
+    private let groups: [[ContinuationGroup]]
+    private let dependsOnLength: Bool
+    private let context: any DecodingContext
+    private let sequences: [SequenceID]
+    private var batch: TokenBatch
+    /// Of the batch's wanted rows.
+    private var predictions: [Prediction] = []
+    private var sums: [[ContinuationSum]]
+
+    init(_ requests: [ContinuationRequest], model: some CausalLanguageModel) throws {
+        self.requests = requests
+        groups = requests.map(\.groups)
+        dependsOnLength = model.configuration.structure.dependsOnLength
+        let positions = requests.map(\.positions)
+        let rows = min(positions.reduce(0, +), type(of: model).passTokens)
+        let context = try model.makeDecodingContext(
+            DecodingLimits(
+                sequences: requests.count, positions: positions.max() ?? 0, batchTokens: rows, logitRows: rows))
+        self.context = context
+        sequences = try positions.map { try context.makeSequence(capacity: $0) }
+        batch = TokenBatch(capacity: rows)
+        sums = requests.map { [ContinuationSum](repeating: ContinuationSum(), count: $0.continuations.count) }
+    }
+
+    mutating func scores() throws -> [[ContinuationScore]] {
+        // The context's last token is read with each continuation: its logits predict the continuation's first token.
+        if !dependsOnLength {
+            for (request, sequence) in sequences.enumerated() {
+                let shared = requests[request].context.dropLast()
+                try read(shared, of: sequence, sequenceLength: shared.count)
+            }
+            try decode()
+        }
+        for round in 0..<(groups.map(\.count).max() ?? 0) {
+            for (request, sequence) in sequences.enumerated() where round < groups[request].count {
+                try read(groups[request][round], of: request, sequence)
+            }
+            try decode()
+        }
+        return sums.map { $0.map(\.score) }
+    }
+
+    /// A continuation behind its context, in the place of the one before it.
+    private mutating func read(_ group: ContinuationGroup, of request: Int, _ sequence: SequenceID) throws {
+        let tokens = requests[request].context
+        let shared = tokens.dropLast()
+        let length = tokens.count + group.read.count
+        context.truncate(sequence, to: dependsOnLength ? 0 : shared.count)
+        if dependsOnLength {
+            try read(shared, of: sequence, sequenceLength: length)
+            // A sequence has one slice of a batch.
+            try decode()
+        }
+        try read(([tokens[shared.count]] + group.read)[...], of: sequence, sequenceLength: length) {
+            Prediction(request: request, members: group.members, index: $0)
+        }
+    }
+
+    /// Puts tokens into the batch, which is decoded whenever it is full.
+    ///
+    /// - Parameter prediction: what the logits behind a token are wanted for, by the token's number; nil where they are not.
+    private mutating func read(
+        _ tokens: ArraySlice<Int>, of sequence: SequenceID, sequenceLength: Int,
+        for prediction: ((Int) -> Prediction)? = nil
+    ) throws {
+        var rest = tokens
+        while !rest.isEmpty {
+            let part = rest.prefix(context.limits.batchTokens - batch.tokens.count)
+            batch.append(part, to: sequence, sequenceLength: sequenceLength, logits: prediction == nil ? .none : .all)
+            if let prediction { predictions += part.indices.map { prediction($0 - tokens.startIndex) } }
+            rest = rest.dropFirst(part.count)
+            if batch.tokens.count == context.limits.batchTokens { try decode() }
+        }
+    }
+
+    private mutating func decode() throws {
+        guard !batch.tokens.isEmpty else { return }
+        try context.decode(batch)
+        for (row, wanted) in predictions.enumerated() {
+            let targets = wanted.members.map { requests[wanted.request].continuations[$0][wanted.index] }
+            let found = try context.predictions(row: row, targets: targets)
+            for (member, prediction) in zip(wanted.members, found) { sums[wanted.request][member].add(prediction) }
+        }
+        batch.removeAll()
+        predictions.removeAll(keepingCapacity: true)
     }
 }
 

@@ -2,13 +2,13 @@ import Foundation
 import LanguageModel
 import ModelDescription
 
-/// A model that is not packed, on the CPU without libtorch: the teacher that writes a corpus.
+/// A model that is not packed, such as a teacher, on the CPU without libtorch.
 ///
-/// Weights are held once, in 16 bits where their file does or the arithmetic is `bfloat16`; keys and values in 16-bit floats;
-/// the residual stream, norms and all sums in 32-bit floats. Immutable: any number of decoding contexts may use it at the same
-/// time. As with a ``PackedModel``, the logits of a token depend on the tokens before it and on nothing else: not on the
-/// number of threads, nor on how many tokens or sequences were computed together. Unlike there, their last bits depend on
-/// ``kernels``.
+/// Products read the weights where their files are mapped: they are in memory once, in the system's page cache, whatever number
+/// of processes runs the model. Keys and values are in 16-bit floats; the residual stream, norms and all sums in 32-bit
+/// floats. Immutable: any number of decoding contexts may use it at the same time. As with a ``PackedModel``, the logits
+/// of a token depend on the tokens before it and on nothing else: not on the number of threads, nor on how many tokens or
+/// sequences were computed together. Unlike there, their last bits depend on ``kernels``.
 public final class DenseModel: HiddenStateModel {
     public let configuration: ModelConfiguration
     /// What inputs and weights of the products are rounded to.
@@ -17,33 +17,40 @@ public final class DenseModel: HiddenStateModel {
     public let kernels: String
     /// Threads that share the work.
     public let threads: Int
-    /// Bytes of weights that one pass reads.
+    /// Bytes of weights that generating one token reads: linear layers and output projection.
     public var bytesPerToken: Int { backEnd.bytesPerToken }
 
-    private let backEnd: any BackEnd
+    let backEnd: any BackEnd
 
-    /// Loads a dense checkpoint.
+    /// Maps a dense checkpoint and looks at its weights once, which reads them from the disk where they are not in memory yet.
+    ///
+    /// A model that does not fit into memory is refused although it would run: every token would read it from the disk.
     ///
     /// - Parameters:
     ///   - checkpoint: of a dense model.
-    ///   - arithmetic: what products are computed in; nil is bfloat16 where the CPU has products of these, and floats elsewhere.
+    ///   - arithmetic: what products are computed in.
     ///   - threads: to compute with; nil is as many as there are physical cores.
-    /// - Throws: `CheckpointError` when the checkpoint is not a dense one, ``RuntimeError``, ``InstructionSetError``,
-    ///   `LanguageModelError.notEnoughMemory`, and `CancellationError` within a fraction of a second when the task is
-    ///   cancelled.
-    public convenience init(checkpoint: Checkpoint, arithmetic: DenseArithmetic? = nil, threads: Int? = nil) throws {
-        guard let kernels = DenseKernels.best(arithmetic) else {
+    ///   - instructionSet: the kernels; nil is what the environment or the CPU says.
+    /// - Throws: `CheckpointError` when the checkpoint is not a dense one, `TensorFileError` when a weight is not finite,
+    ///   ``RuntimeError``, ``InstructionSetError``, `LanguageModelError.notEnoughMemory`, and `CancellationError` within a
+    ///   fraction of a second when the task is cancelled.
+    public convenience init(
+        checkpoint: Checkpoint, arithmetic: DenseArithmetic = .float32, threads: Int? = nil,
+        instructionSet: InstructionSet? = nil
+    ) throws {
+        let instructionSet = try instructionSet ?? InstructionSet.selected()
+        guard let kernels = DenseKernels.best(arithmetic, of: instructionSet) else {
             throw InstructionSetError.unsupported(
-                name: arithmetic?.rawValue ?? "dense products", available: DenseKernels.available.map(\.name))
+                name: arithmetic.rawValue, available: DenseKernels.available.map(\.name))
         }
-        try self.init(checkpoint: checkpoint, kernels: kernels, threads: threads)
+        try self.init(checkpoint: checkpoint, kernels: kernels, instructionSet: instructionSet, threads: threads)
     }
 
-    init(checkpoint: Checkpoint, kernels: DenseKernels, threads: Int?) throws {
+    init(checkpoint: Checkpoint, kernels: DenseKernels, instructionSet: InstructionSet, threads: Int?) throws {
         try checkpoint.require(.dense)
-        // At most: panels are filled up to whole ones, and bfloat16 halves what is stored in floats.
         try AvailableMemory.require(checkpoint.byteCount, for: "\(checkpoint.directory.path): the model")
-        let cpu = try CPUBackEnd(dense: checkpoint, kernels: kernels, threads: threads)
+        let cpu = try CPUBackEnd(
+            dense: checkpoint, kernels: kernels, instructionSet: instructionSet, threads: threads)
         configuration = checkpoint.configuration
         arithmetic = kernels.arithmetic
         self.kernels = kernels.name

@@ -5,14 +5,22 @@ import Foundation
 @_exported import LanguageModel
 import ModelDescription
 
-/// Loads the packed model of a directory, with its tokenizer and its chat template, on a thread of its own.
+/// Loads the model of a directory, a packed or a dense one, with its tokenizer and its chat template, on a thread of its own.
 ///
 ///     let model = try await loadModel(from: directory)
 ///
 /// - Throws: `CheckpointError`, `TokenizerError`, `LanguageModelError`, ``InstructionSetError``.
 public func loadModel(from directory: URL, options: LoadOptions = LoadOptions()) async throws -> ModelContainer {
     try await SerialTaskExecutor().run {
-        try ModelContainer(model: PackedModel(directory: directory, options: options), directory: directory)
+        let checkpoint = try Checkpoint(directory: directory)
+        let model: any CausalLanguageModel =
+            if checkpoint.kind == .dense {
+                try DenseModel(
+                    checkpoint: checkpoint, threads: options.threads, instructionSet: options.instructionSet)
+            } else {
+                try PackedModel(checkpoint: checkpoint, options: options)
+            }
+        return try ModelContainer(model: model, directory: directory)
     }
 }
 

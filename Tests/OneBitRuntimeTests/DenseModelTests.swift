@@ -108,7 +108,9 @@ final class TinyDenseModel {
     deinit { try? FileManager.default.removeItem(at: directory) }
 
     func model(kernels: DenseKernels, threads: Int = 1) throws -> DenseModel {
-        try DenseModel(checkpoint: Checkpoint(directory: directory), kernels: kernels, threads: threads)
+        try DenseModel(
+            checkpoint: Checkpoint(directory: directory), kernels: kernels, instructionSet: InstructionSet.selected(),
+            threads: threads)
     }
 }
 

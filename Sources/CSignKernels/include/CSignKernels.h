@@ -31,6 +31,7 @@
 // What these kernels are not: they don't check sizes, allocate, or start threads. The caller does.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -243,6 +244,9 @@ typedef struct sign_kernels_table {
     sign_kernels_loss (*_Nonnull logit_loss)(float *_Nonnull s, float *_Nullable t, size_t count,
                                              float divergence_weight, ptrdiff_t target, float target_weight);
 
+    // log Σ exp(x), and the largest of x
+    double (*_Nonnull log_sum_exp)(const float *_Nonnull x, size_t count, float *_Nonnull largest);
+
     // Reads `count` bytes, a multiple of 256, and returns something that depends on all of them: the reading rate that
     // a benchmark compares decoding with.
     uint64_t (*_Nonnull read)(const uint8_t *_Nonnull bytes, size_t count);
@@ -259,33 +263,29 @@ static inline size_t sign_kernels_causal_attention_gradient_scratch(size_t token
     return 5 * columns * width + SIGN_KERNELS_ATTENTION_QUERIES * (3 * width + 2 * columns);
 }
 
-// Rows of a dense matrix that lie together in a panel.
-#define SIGN_KERNELS_PANEL_ROWS 32
+// Fewer elements than this are added to an input of a dense product to fill it up.
+#define SIGN_KERNELS_DENSE_PADDING 32
 
-// One version of the products with dense matrices, for many tokens at a time: models that are not packed, as the teacher
-// that writes a corpus. A matrix is packed once into panels of SIGN_KERNELS_PANEL_ROWS rows, the last filled up with zeros.
+// One version of the products with dense matrices, which are read where a checkpoint's files are mapped: teachers, and whatever
+// else is not packed.
 //
-// An output is one chain of sums in 32-bit floats along the columns: its bits depend on its row and its token alone, not on
-// the tokens beside it nor on how panels are shared out over threads. They do depend on the version.
+// An output's bits depend on its row and its token alone: not on the tokens beside it, nor on how rows are shared out over
+// threads. They do depend on the version.
 typedef struct sign_kernels_dense_table {
     const char *_Nonnull name;
-    // What inputs and weights are rounded to before they are multiplied: "bfloat16" or "float32".
+    // What inputs and weights are rounded to before they are multiplied: "bfloat16" or "float32". Sums are in 32-bit floats.
     const char *_Nonnull arithmetic;
-    // The type in which panels hold weights of a type.
-    sign_kernels_float_type (*_Nonnull panel_type)(sign_kernels_float_type type);
-    // Bytes of one panel of a panel type.
-    size_t (*_Nonnull panel_bytes)(sign_kernels_float_type type, size_t columns);
-    // Writes panels panel_begin ≤ p < panel_end of W [rows, columns], any alignment, to their places in `panels`.
-    void (*_Nonnull pack)(const void *_Nonnull weights, sign_kernels_float_type type, size_t rows, size_t columns,
-                          size_t panel_begin, size_t panel_end, void *_Nonnull panels);
+    // Whether none of `count` weights is NaN or infinite.
+    bool (*_Nonnull is_finite)(const void *_Nonnull weights, sign_kernels_float_type type, size_t count);
     // Bytes of one token's packed input.
     size_t (*_Nonnull input_bytes)(size_t columns);
     void (*_Nonnull pack_input)(const float *_Nonnull x, size_t columns, void *_Nonnull input);
-    // y[t][r] = Σ_c W[r][c] · x[t][c]   for the rows of panels panel_begin ≤ p < panel_end, 0 ≤ t < tokens.
-    // type: of the panels. inputs: packed, one after the other. y: [tokens, output_stride], its first column row 0.
-    void (*_Nonnull product)(const void *_Nonnull panels, sign_kernels_float_type type, size_t rows, size_t columns,
-                             size_t panel_begin, size_t panel_end, const void *_Nonnull inputs, size_t tokens,
-                             float *_Nonnull y, size_t output_stride);
+    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens.
+    // weights: W [rows, columns] in float32, float16 or bfloat16, any alignment. inputs: packed, one after the other.
+    // y: [tokens, output_stride], its first column row 0.
+    void (*_Nonnull product)(const void *_Nonnull weights, sign_kernels_float_type type, size_t columns, size_t row_begin,
+                             size_t row_end, const void *_Nonnull inputs, size_t tokens, float *_Nonnull y,
+                             size_t output_stride);
 } sign_kernels_dense_table;
 
 // As `sign_kernels_known_name` and `sign_kernels_find`, of the dense products.

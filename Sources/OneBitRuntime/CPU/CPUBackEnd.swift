@@ -35,17 +35,19 @@ final class CPUBackEnd: BackEnd {
         }
     }
 
-    /// Lays out the matrices of a dense checkpoint for the kernels, in memory.
-    init(dense checkpoint: Checkpoint, kernels: DenseKernels, threads: Int?) throws {
+    /// Maps a dense checkpoint, and looks at all of its weights once.
+    init(
+        dense checkpoint: Checkpoint, kernels: DenseKernels, instructionSet: InstructionSet, threads: Int?
+    ) throws {
         configuration = checkpoint.configuration
-        instructionSet = try InstructionSet.selected()
+        self.instructionSet = instructionSet
         pool = ThreadPool(threadCount: threads ?? PhysicalCores.count)
         inputPrecision = .default
         transformer = try CPUTransformer(
             of: checkpoint, weights: .dense(kernels, pool), headPrecision: .stored, kernels: instructionSet.kernels,
             pool: pool)
-        bytesPerToken = configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
-            bytes + linear.inputs * linear.outputs * MemoryLayout<UInt16>.size
+        bytesPerToken = try configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
+            try bytes + checkpoint.mapped(linear.weightName).bytes.count
         }
     }
 

@@ -121,6 +121,20 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
         return try body(UnsafeBufferPointer(start: logits.pointer + row * vocabularySize, count: vocabularySize))
     }
 
+    func predictions(row: Int, targets: [Int]) throws -> [TokenPrediction] {
+        try withLogits(row: row) { logits in
+            var largest: Float = 0
+            let logSum = backEnd.kernels.pointee.log_sum_exp(logits.baseAddress!, logits.count, &largest)
+            return targets.map { target in
+                let isLargest = logits[target] == largest
+                return TokenPrediction(
+                    logProbability: Double(logits[target]) - logSum,
+                    // Of equal logits the first counts as the largest.
+                    isLikeliest: isLargest && !logits[..<target].contains(largest))
+            }
+        }
+    }
+
     /// All rows of the last batch.
     var allLogits: [Float] {
         Array(UnsafeBufferPointer(start: logits.pointer, count: logitRowCount * vocabularySize))

@@ -303,7 +303,7 @@ final class DecoderBlock: Sendable {
 ///
 ///     x ← norm(x)          where a norm follows the last block
 ///     x ← x Pᵀ             where the embedding has a width of its own
-///     logits = x Whᵀ       Wh as it is stored, in 8 bits, or in the panels of dense layers
+///     logits = x Whᵀ       Wh as it is stored, in 8 bits, or as dense layers are
 struct OutputHead: Sendable {
     private enum Matrix: Sendable {
         case stored(FloatMatrix)

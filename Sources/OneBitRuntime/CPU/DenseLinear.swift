@@ -11,6 +11,11 @@ public enum DenseArithmetic: String, Sendable, CaseIterable {
     case bfloat16
     /// Nothing is rounded; weights stay in the type of their file.
     case float32
+
+    /// The one that is faster on this machine, for text that need not be the model's own to the last digit.
+    public static var fastest: DenseArithmetic {
+        get throws { DenseKernels.best(nil, of: try InstructionSet.selected())?.arithmetic ?? .float32 }
+    }
 }
 
 /// One version of the products with dense matrices.
@@ -32,58 +37,58 @@ struct DenseKernels: @unchecked Sendable {
         return kernels
     }
 
-    /// The best that this CPU can run; nil where it has none of that arithmetic.
-    static func best(_ arithmetic: DenseArithmetic? = nil) -> DenseKernels? {
-        available.first { arithmetic == nil || $0.arithmetic == arithmetic }
+    /// The best of an instruction set, whose versions of the products are fewer and more than those of the sign products; nil
+    /// where it has none of that arithmetic.
+    static func best(_ arithmetic: DenseArithmetic?, of instructionSet: InstructionSet) -> DenseKernels? {
+        func family(_ name: String) -> Substring { name.hasPrefix("avx512") ? "avx512" : name[...] }
+        return available.first {
+            (arithmetic == nil || $0.arithmetic == arithmetic) && family($0.name) == family(instructionSet.name)
+        }
     }
 }
 
-/// A matrix of floats in the panels that the kernels want, made at load.
-// Unchecked because of the buffer: nothing writes after `init`.
-final class DenseMatrix: @unchecked Sendable {
-    static let panelRows = Int(SIGN_KERNELS_PANEL_ROWS)
+/// A matrix of floats, where its file is mapped.
+struct DenseMatrix: Sendable {
+    /// Numbers that one part of the look at all of them takes.
+    private static let partNumbers = 1 << 18
 
     let rows: Int
     let columns: Int
     let kernels: DenseKernels
+    private let tensor: MappedTensor
     private let type: sign_kernels_float_type
-    private let panels: Buffer<UInt8>
 
-    var panelCount: Int { (rows + Self.panelRows - 1) / Self.panelRows }
-    var byteCount: Int { panels.count }
+    /// Bytes that a product reads.
+    var byteCount: Int { tensor.bytes.count }
 
+    /// Looks at all numbers, at the speed of memory, or of the disk where the file is not in memory yet.
+    ///
     /// - Parameter matrix: a tensor [rows, columns] that the checkpoint has checked to be one of floats.
-    /// - Throws: `TensorFileError.nonFinite(file:tensor:index:found:)`, ``RuntimeError/outOfMemory(bytes:)``,
-    ///   `CancellationError`
+    /// - Throws: `TensorFileError.nonFinite(file:tensor:index:found:)`, `CancellationError`
     init(_ matrix: TensorShape, of checkpoint: Checkpoint, kernels: DenseKernels, pool: ThreadPool) throws {
+        (rows, columns) = (matrix.shape[0], matrix.shape[1])
+        self.kernels = kernels
         let tensor = try checkpoint.mapped(matrix.name)
-        let stored = sign_kernels_float_type(tensor.description.elementType)
-        let (rows, columns) = (matrix.shape[0], matrix.shape[1])
-        let type = kernels.table.pointee.panel_type(stored)
-        let count = (rows + Self.panelRows - 1) / Self.panelRows
-        let panels = try Buffer<UInt8>(
-            count: count * kernels.table.pointee.panel_bytes(type, columns), alignment: Int(SIGN_KERNELS_ALIGNMENT))
+        let type = sign_kernels_float_type(tensor.description.elementType)
+        (self.tensor, self.type) = (tensor, type)
         let isFinite = Atomic<Bool>(true)
-        try pool.parallelFor(count, grain: 16) { range in
-            kernels.table.pointee.pack(
-                tensor.bytes.baseAddress!, stored, rows, columns, range.lowerBound, range.upperBound, panels.pointer)
-            let rows = range.lowerBound * Self.panelRows..<min(range.upperBound * Self.panelRows, rows)
-            if !stored.isFinite(tensor.bytes.baseAddress!, rows.lowerBound * columns..<rows.upperBound * columns) {
+        let width = tensor.description.elementType.byteWidth
+        try pool.parallelFor(tensor.description.elementCount, grain: Self.partNumbers) { range in
+            let first = tensor.bytes.baseAddress! + range.lowerBound * width
+            if !kernels.table.pointee.is_finite(first, type, range.count) {
                 isFinite.store(false, ordering: .relaxed)
             }
         }
         // Reading them as floats names the first that is not.
         if !isFinite.load(ordering: .relaxed) { _ = try checkpoint.floats(of: matrix.name) }
-        try checkpoint.releasePages(of: matrix.name)
-        (self.rows, self.columns, self.kernels, self.type, self.panels) = (rows, columns, kernels, type, panels)
     }
 
-    /// y = x Wᵀ for the rows of some panels: x [tokens] packed, y [tokens, rows].
+    /// y = x Wᵀ for some rows of W: x [tokens] packed, y [tokens, rows].
     func product(
-        panels range: Range<Int>, _ x: UnsafeRawPointer, tokens: Int, into y: UnsafeMutablePointer<Float>
+        rows range: Range<Int>, _ x: UnsafeRawPointer, tokens: Int, into y: UnsafeMutablePointer<Float>
     ) {
         kernels.table.pointee.product(
-            panels.pointer, type, rows, columns, range.lowerBound, range.upperBound, x, tokens, y, rows)
+            tensor.bytes.baseAddress!, type, columns, range.lowerBound, range.upperBound, x, tokens, y, rows)
     }
 }
 
@@ -110,8 +115,9 @@ final class DenseLinear: Sendable {
 
 /// Dense layers that read the same input. Their products are one loop.
 struct DenseLinearGroup: Sendable {
-    /// Panels that one part of the loop takes.
-    private static let partPanels = 3
+    /// Rows of a matrix that one part of the loop takes: few enough to share out evenly, and a whole number of the kernels'
+    /// tiles.
+    private static let partRows = 48
     /// Inputs that one part of the loop over them packs.
     private static let partInputs = 8
 
@@ -126,7 +132,7 @@ struct DenseLinearGroup: Sendable {
         self.linears = linears
         inputs = linears[0].weight.columns
         inputBytes = linears[0].weight.kernels.table.pointee.input_bytes(inputs)
-        partCounts = linears.map { ($0.weight.panelCount + Self.partPanels - 1) / Self.partPanels }
+        partCounts = linears.map { ($0.weight.rows + Self.partRows - 1) / Self.partRows }
     }
 
     /// x: [rows, inputs]; output(i): where layer i writes [rows, its outputs].
@@ -148,15 +154,13 @@ struct DenseLinearGroup: Sendable {
                     linear += 1
                 }
                 let weight = linears[linear].weight
-                let panels =
-                    part * Self.partPanels..<min((part + 1) * Self.partPanels, weight.panelCount)
+                let outputs = part * Self.partRows..<min((part + 1) * Self.partRows, weight.rows)
                 let y = output(linear)
-                weight.product(panels: panels, packed, tokens: rows, into: y)
+                weight.product(rows: outputs, packed, tokens: rows, into: y)
                 guard let bias = linears[linear].bias else { continue }
-                let first = panels.lowerBound * DenseMatrix.panelRows
-                let count = min(panels.upperBound * DenseMatrix.panelRows, weight.rows) - first
                 for row in 0..<rows {
-                    pass.kernels.pointee.add(bias.pointer + first, count, y + row * weight.rows + first)
+                    pass.kernels.pointee.add(
+                        bias.pointer + outputs.lowerBound, outputs.count, y + row * weight.rows + outputs.lowerBound)
                 }
             }
         }
@@ -169,23 +173,6 @@ extension sign_kernels_float_type {
         case .float16: self = SIGN_KERNELS_FLOAT16
         case .bfloat16: self = SIGN_KERNELS_BFLOAT16
         case .float32, .int8, .uint8, .int32, .int64: self = SIGN_KERNELS_FLOAT32
-        }
-    }
-
-    /// Whether none of the numbers in `range` is NaN or infinite: these have all bits of the exponent set.
-    fileprivate func isFinite(_ base: UnsafeRawPointer, _ range: Range<Int>) -> Bool {
-        func isFinite<Bits: FixedWidthInteger>(_: Bits.Type, exponent: Bits) -> Bool {
-            var found: Bits = 0
-            for index in range {
-                let bits = base.loadUnaligned(fromByteOffset: index * MemoryLayout<Bits>.size, as: Bits.self)
-                found |= bits & exponent == exponent ? 1 : 0
-            }
-            return found == 0
-        }
-        switch self {
-        case SIGN_KERNELS_FLOAT16: return isFinite(UInt16.self, exponent: 0x7c00)
-        case SIGN_KERNELS_BFLOAT16: return isFinite(UInt16.self, exponent: 0x7f80)
-        default: return isFinite(UInt32.self, exponent: 0x7f80_0000)
         }
     }
 }

@@ -69,7 +69,7 @@ final class Activations {
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
     let signProduct: SignProductScratch
-    /// What dense layers read, packed for their kernels: [rows, the widest input as floats]
+    /// What dense layers read, packed for their kernels: [rows, the widest input as floats, filled up to whole steps]
     let denseInputs: Buffer<UInt8>
 
     /// Scratch of one worker for attention: query and weights of each of the kernel's rows.
@@ -105,7 +105,8 @@ final class Activations {
         signProduct = try SignProductScratch(
             tokens: rows, widest: widest, threads: threads, instructionSet: instructionSet, precision: inputPrecision)
         denseInputs = try Buffer(
-            count: rows * (widest + 1) * MemoryLayout<Float>.size, alignment: Int(SIGN_KERNELS_ALIGNMENT))
+            count: rows * (widest + Int(SIGN_KERNELS_DENSE_PADDING)) * MemoryLayout<Float>.size,
+            alignment: Int(SIGN_KERNELS_ALIGNMENT))
         attentionScratchSize =
             Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + SequenceSlice.rowLimit + configuration.headSize + 15)
         attentionScratch = try Buffer(count: threads * attentionScratchSize)

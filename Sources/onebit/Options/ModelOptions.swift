@@ -6,6 +6,7 @@ import TensorFiles
 
 #if TRAINING
     import OneBitTraining
+    import Torch
 #endif
 
 /// How a command opens a checkpoint.
@@ -66,7 +67,8 @@ struct ModelOptions: ParsableArguments {
 extension InputPrecision: ExpressibleByArgument {}
 extension HeadPrecision: ExpressibleByArgument {}
 
-/// Any model that stands in a directory: packed by the runtime, dense and float students by libtorch.
+/// Any model that stands in a directory: packed and dense ones by the runtime; float students, and what another device than
+/// the CPU is asked for, by libtorch.
 ///
 /// - Throws: ``ModelLoadingError``, and what is wrong with the checkpoint.
 func loadModel(directory: URL, options: ModelOptions) throws -> any HiddenStateModel {
@@ -79,12 +81,24 @@ func loadModel(_ checkpoint: Checkpoint, options: ModelOptions) throws -> any Hi
         return try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
     }
     #if TRAINING
-        return try TorchModel(
-            checkpoint: checkpoint, threads: options.threads.threads, device: options.device.select())
+        return try loadModel(checkpoint, threads: options.threads.threads, device: options.device.select())
     #else
-        throw ModelLoadingError.needsTraining(directory: checkpoint.directory.path)
+        guard checkpoint.kind == .dense else {
+            throw ModelLoadingError.needsTraining(directory: checkpoint.directory.path)
+        }
+        return try DenseModel(checkpoint: checkpoint, threads: options.threads.threads)
     #endif
 }
+
+#if TRAINING
+    /// A model that is not packed.
+    func loadModel(_ checkpoint: Checkpoint, threads: Int?, device: Device) throws -> any HiddenStateModel {
+        if checkpoint.kind == .dense, device == .cpu {
+            return try DenseModel(checkpoint: checkpoint, threads: threads)
+        }
+        return try TorchModel(checkpoint: checkpoint, threads: threads, device: device)
+    }
+#endif
 
 /// A model that this build cannot run.
 enum ModelLoadingError: LocalizedError {
@@ -93,8 +107,8 @@ enum ModelLoadingError: LocalizedError {
     var errorDescription: String? {
         switch self {
         case .needsTraining(let directory):
-            "\(directory) is not a packed model, and this build runs no others: it was made without libtorch. Pack the "
-                + "model (onebit pack), or build with training: make setup build, "
+            "\(directory) is a float student, which this build cannot run: it was made without libtorch. Pack the student "
+                + "(onebit pack), or build with training: make setup build, "
                 + "which is ONEBIT_TRAINING=1 swift build -c release."
         }
     }

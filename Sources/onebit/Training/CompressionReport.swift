@@ -92,7 +92,7 @@ extension CompressionReport {
         let plan = try WindowPlan(length: window)
         let heldOut = TokenizedText(name: heldOut.name, sequences: [heldOut.tokens])
         let windows = plan.windowCount(of: heldOut)
-        let teacherModel = try TorchModel(checkpoint: teacher, threads: threads, device: device)
+        let teacherModel = try loadModel(teacher, threads: threads, device: device)
         // The packed files are about to move: an order of their signs kept beside them would be stale there.
         let packedModel = try PackedModel(
             checkpoint: packed, options: LoadOptions(threads: threads, layoutPolicy: .memory))
@@ -106,7 +106,7 @@ extension CompressionReport {
         }
         meter.finish()
 
-        let startModel = try TorchModel(checkpoint: start, threads: threads, device: device)
+        let startModel = try loadModel(start, threads: threads, device: device)
         meter = progress.meter("evaluate start", total: windows, unit: "windows")
         let startResult = try Perplexity(plan).evaluate(startModel, text: heldOut) { soFar in
             meter.update(done: soFar.windows)

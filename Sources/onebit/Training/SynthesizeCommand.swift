@@ -114,7 +114,7 @@ struct CorpusWriter {
 
     init(_ teacher: Checkpoint, threads: Int?, device: Device) throws {
         if device == .cpu {
-            let model = try DenseModel(checkpoint: teacher, threads: threads)
+            let model = try DenseModel(checkpoint: teacher, arithmetic: .fastest, threads: threads)
             (self.model, arithmetic) = (model, model.arithmetic.rawValue)
         } else {
             model = try TorchModel(checkpoint: teacher, threads: threads, device: device, computeType: .bfloat16)

@@ -137,9 +137,9 @@ struct SmolLM2ConformanceTests {
         let checkpoint = try Checkpoint(directory: smolLM2)
         let ids = try tokenizer.encode(reference.texts[3], addSpecialTokens: true)
         let expected = try model.logits(of: ids)
-        let float = try DenseModel(checkpoint: checkpoint, arithmetic: .float32, threads: 2)
+        let float = try DenseModel(checkpoint: checkpoint, threads: 2)
         #expect(relativeError(try float.logits(of: ids), expected) < 1e-3)
-        let best = try DenseModel(checkpoint: checkpoint, threads: 2)
+        let best = try DenseModel(checkpoint: checkpoint, arithmetic: .fastest, threads: 2)
         #expect(relativeError(try best.logits(of: ids), expected) < 3e-2)
     }
 }
