@@ -1,5 +1,4 @@
-// Products with matrices that are stored in float or, scaled by row, in 8-bit integers. A template, as float_kernels.h
-// says; include that file before it.
+// Products with matrices that are stored in float. A template, as float_kernels.h says; include that file before it.
 
 INLINE void widen_float32(const void *x, v16f *y) { memcpy(y, x, sizeof *y); }
 INLINE void widen_float16(const void *x, v16f *y) {
@@ -11,11 +10,6 @@ INLINE void widen_bfloat16(const void *x, v16f *y) {
     v16u16 halves;
     memcpy(&halves, x, sizeof halves);
     *y = (v16f)(__builtin_convertvector(halves, v16u) << 16);
-}
-INLINE void widen_int8(const void *x, v16f *y) {
-    v16i8 bytes;
-    memcpy(&bytes, x, sizeof bytes);
-    *y = __builtin_convertvector(__builtin_convertvector(bytes, v16i), v16f);
 }
 
 // Rows that stay in the second-level cache while all tokens pass over them.
@@ -37,10 +31,6 @@ enum { float_row_block = 16 };
 #define WEIGHT_BYTES 2
 #include "float_product.h"
 
-#define WEIGHT int8
-#define WEIGHT_BYTES 1
-#include "float_product.h"
-
 #undef NAMED
 #undef JOIN
 #undef JOIN_NAMES
@@ -58,10 +48,12 @@ static void KERNEL(float_product)(const void *weights, sign_kernels_float_type t
     case SIGN_KERNELS_BFLOAT16:
         float_product_bfloat16(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
         return;
-    case SIGN_KERNELS_INT8:
-        float_product_int8(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
-        return;
+    case SIGN_KERNELS_INT8: return;  // int8_product's
     }
+}
+
+INLINE void widen_array_int8(const int8_t *x, size_t count, float *y) {
+    for (size_t i = 0; i < count; i++) y[i] = x[i];
 }
 
 static void KERNEL(widen)(const void *x, sign_kernels_float_type type, size_t count, float *y) {

@@ -47,6 +47,7 @@ DECLARE_SIGN_PRODUCT(neon)
         .sign_product_int16 = sign_kernels_product_int16__##version,                                                   \
         .dequantize = KERNEL(dequantize),                                                                              \
         .float_product = KERNEL(float_product),                                                                        \
+        .int8_product = KERNEL(int8_product),                                                                          \
         .widen = KERNEL(widen),                                                                                        \
         .narrow_float16 = KERNEL(narrow_float16),                                                                      \
         .rms_norm = KERNEL(rms_norm),                                                                                  \

@@ -29,8 +29,23 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
     memcpy((uint8_t *)halves + sizeof low, &high, sizeof high);
 }
 
+// Eight products to each quarter of the sums, two to a lane.
+INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
+    int16x8_t factors[4];
+    int32x4_t sums[4];
+    memcpy(factors, a, sizeof factors);
+    memcpy(sums, sum, sizeof sums);
+    for (int i = 0; i < 4; i++) {
+        const int16x8_t inputs = vld1q_s16(b + 8 * i);
+        sums[i] = vmlal_s16(sums[i], vget_low_s16(factors[i]), vget_low_s16(inputs));
+        sums[i] = vmlal_high_s16(sums[i], factors[i], inputs);
+    }
+    memcpy(sum, sums, sizeof sums);
+}
+
 #include "float_kernels.h"
 #include "float_products.h"
+#include "int8_product.h"
 #include "attention.h"
 #include "training_kernels.h"
 #include "reading.h"

@@ -19,11 +19,11 @@ public enum InputPrecision: Int, Sendable, CaseIterable {
     public static let `default` = InputPrecision.bits8
 }
 
-/// In what precision the output projection is computed.
+/// In what precision a packed model's output projection is computed.
 public enum HeadPrecision: String, Sendable, CaseIterable {
-    /// As it is stored.
+    /// As it is stored: in floats, or in 8 bits.
     case stored
-    /// In 8 bits with a scale per row, made at load: half the bytes of 16-bit floats.
+    /// In 8 bits with a scale per row, made at load where it is stored in floats: half the bytes of 16-bit floats.
     case bits8 = "8"
 }
 

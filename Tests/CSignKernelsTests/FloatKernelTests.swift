@@ -49,6 +49,13 @@ import Testing
         for (type, bytes, values) in stored {
             // An odd address: weights lie anywhere in a file.
             let shifted = [0] + bytes
+            let widened = everyVersion { kernels in
+                var y = [Float](repeating: 0, count: values.count)
+                shifted.withUnsafeBytes { kernels.widen($0.baseAddress! + 1, type, values.count, &y) }
+                return y
+            }
+            #expect(widened == values)
+            if type == SIGN_KERNELS_INT8 { continue }
             let y = everyVersion { kernels in
                 var y = [Float](repeating: 0, count: tokens * rows)
                 shifted.withUnsafeBytes { raw in
@@ -75,13 +82,6 @@ import Testing
                 return y
             }
             #expect(one == Array(y[..<rows]), "a token alone and among others must give the same bits")
-
-            let widened = everyVersion { kernels in
-                var y = [Float](repeating: 0, count: values.count)
-                shifted.withUnsafeBytes { kernels.widen($0.baseAddress! + 1, type, values.count, &y) }
-                return y
-            }
-            #expect(widened == values)
         }
     }
 

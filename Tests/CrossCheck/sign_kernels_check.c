@@ -108,6 +108,14 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
             portable->float_product(weights, SIGN_KERNELS_FLOAT32, i, 0, 19, inputs, i, t, x, 19);
             kernels->float_product(weights, SIGN_KERNELS_FLOAT32, i, 0, 19, inputs, i, t, y, 19);
             SAME("float_product", t * 19);
+            static int16_t q[5 * count];
+            static sign_kernels_quantized scales[5];
+            for (int j = 0; j < t; j++) {
+                scales[j] = portable->quantize_int16(inputs + j * i, b, i, q + j * i, i);
+            }
+            portable->int8_product((const int8_t *)weights, b, i, 0, 19, q, i, scales, t, x, 19);
+            kernels->int8_product((const int8_t *)weights, b, i, 0, 19, q, i, scales, t, y, 19);
+            SAME("int8_product", t * 19);
         }
     }
     for (int i = 0; i < (positions + 2) * stride; i++) {

@@ -98,7 +98,7 @@ typedef struct sign_kernels_loss {
     double cross_entropy;
 } sign_kernels_loss;
 
-// The types that weights, keys and values are stored in.
+// The types that weights, keys and values are stored in, the last one with scales beside it.
 typedef enum sign_kernels_float_type {
     SIGN_KERNELS_FLOAT32 = 0,
     SIGN_KERNELS_FLOAT16 = 1,
@@ -146,10 +146,18 @@ typedef struct sign_kernels_table {
     void (*_Nonnull dequantize)(const int32_t *_Nonnull q, float s, const float *_Nonnull h, size_t count,
                                 float *_Nonnull y);
 
-    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens. W: [rows, columns], any alignment.
+    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens. W: [rows, columns] of a float type, any
+    // alignment.
     void (*_Nonnull float_product)(const void *_Nonnull weights, sign_kernels_float_type type, size_t columns,
                                    size_t row_begin, size_t row_end, const float *_Nonnull x, size_t input_stride,
                                    size_t tokens, float *_Nonnull y, size_t output_stride);
+    // y[t][r] = (Σ_c W[r][c] · q[t][c]) · inputs[t].scale · row_scales[r]   for row_begin ≤ r < row_end, 0 ≤ t < tokens,
+    // the sums exact. W: [rows, columns], any alignment. row_scales: [rows]. q: as `quantize_int16` makes them; they need
+    // no padding.
+    void (*_Nonnull int8_product)(const int8_t *_Nonnull weights, const float *_Nonnull row_scales, size_t columns,
+                                  size_t row_begin, size_t row_end, const int16_t *_Nonnull q, size_t input_stride,
+                                  const sign_kernels_quantized *_Nonnull inputs, size_t tokens, float *_Nonnull y,
+                                  size_t output_stride);
     // y = x as 32-bit floats
     void (*_Nonnull widen)(const void *_Nonnull x, sign_kernels_float_type type, size_t count, float *_Nonnull y);
     // y = x as 16-bit floats, rounded to nearest, ties to even

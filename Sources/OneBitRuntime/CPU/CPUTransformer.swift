@@ -303,16 +303,18 @@ final class DecoderBlock: Sendable {
 ///
 ///     x ← norm(x)          where a norm follows the last block
 ///     x ← x Pᵀ             where the embedding has a width of its own
-///     logits = x Whᵀ       Wh as it is stored, in 8 bits, or in the panels of dense layers
+///     logits = x Whᵀ       Wh in floats, in 8 bits, or in the panels of dense layers
 struct OutputHead: Sendable {
     private enum Matrix: Sendable {
-        case stored(FloatMatrix)
-        case quantized(QuantizedMatrix)
+        case floats(FloatMatrix)
+        case int8(Int8Matrix)
         case dense(DenseLinearGroup)
     }
 
-    /// Rows of a matrix that one part of the loop over them takes.
+    /// Rows of a float matrix that one part of the loop over them takes.
     private static let partRows = 64
+    /// Bytes of an 8-bit one: enough that the few which are fetched beyond the end don't matter.
+    private static let partBytes = 128 << 10
 
     /// `model.norm`
     private let norm: Norm?
@@ -338,11 +340,13 @@ struct OutputHead: Sendable {
                     DenseLinearGroup([
                         DenseLinear(try DenseMatrix(configuration.head, of: checkpoint, kernels: dense, pool: pool))
                     ]))
-            case (.signs, .stored): .stored(try FloatMatrix(configuration.head, of: checkpoint))
+            case (.signs, _) where checkpoint.int8Matrices[configuration.head.name] != nil:
+                .int8(try Int8Matrix(configuration.head, of: checkpoint))
+            case (.signs, .stored): .floats(try FloatMatrix(configuration.head, of: checkpoint))
             case (.signs, .bits8):
-                .quantized(
-                    try QuantizedMatrix(
-                        FloatMatrix(configuration.head, of: checkpoint), kernels: kernels, pool: pool))
+                .int8(
+                    try Int8Matrix(
+                        rounding: FloatMatrix(configuration.head, of: checkpoint), kernels: kernels, pool: pool))
             }
         hiddenSize = configuration.hiddenSize
         vocabularySize = configuration.vocabularySize
@@ -353,8 +357,8 @@ struct OutputHead: Sendable {
     var byteCount: Int {
         let projectionBytes = projection?.byteCount ?? 0
         return switch matrix {
-        case .stored(let matrix): matrix.byteCount + projectionBytes
-        case .quantized(let matrix): matrix.byteCount + projectionBytes
+        case .floats(let matrix): matrix.byteCount + projectionBytes
+        case .int8(let matrix): matrix.byteCount + projectionBytes
         case .dense(let group): group.byteCount + projectionBytes
         }
     }
@@ -383,13 +387,22 @@ struct OutputHead: Sendable {
         }
         pass.hiddenStates?.record(stage, input, pass)
         switch matrix {
-        case .stored(let matrix):
+        case .floats(let matrix):
             pass.parallelFor(vocabularySize, grain: Self.partRows) {
                 matrix.product(rows: $0, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
             }
-        case .quantized(let matrix):
-            pass.parallelFor(vocabularySize, grain: Self.partRows) {
-                matrix.product(rows: $0, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
+        case .int8(let matrix):
+            let quantized = pass.activations.headInputs.pointer
+            let scales = pass.activations.headInputScales.pointer
+            pass.parallelFor(rows) { range in
+                for row in range {
+                    let first = row * matrix.columns
+                    scales[row] = matrix.quantize(input + first, into: quantized + first, kernels: pass.kernels)
+                }
+            }
+            pass.parallelFor(vocabularySize, grain: max(1, Self.partBytes / matrix.columns)) {
+                matrix.product(
+                    rows: $0, quantized, scales, tokens: rows, into: pass.logits, kernels: pass.kernels)
             }
         case .dense(let group): group(input, rows: rows, pass) { _ in pass.logits }
         }

@@ -65,6 +65,9 @@ final class Activations {
     /// Rows as wide as the embedding or the residual stream, whichever is wider: [rows, embeddedWidth]
     let embedded: Buffer<Float>
     let embeddedWidth: Int
+    /// What an 8-bit output head reads, quantized: [rows, embeddingSize], [rows]
+    let headInputs: Buffer<Int16>
+    let headInputScales: Buffer<sign_kernels_quantized>
     /// Of the rows' positions: [rows, headSize / 2]
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
@@ -99,6 +102,8 @@ final class Activations {
         up = try Buffer(count: rows * configuration.intermediateSize)
         embeddedWidth = max(hiddenSize, configuration.embeddingSize)
         embedded = try Buffer(count: rows * embeddedWidth)
+        headInputs = try Buffer(count: rows * configuration.embeddingSize)
+        headInputScales = try Buffer(count: rows)
         cosines = try Buffer(count: rows * configuration.headSize / 2)
         sines = try Buffer(count: rows * configuration.headSize / 2)
         let widest = max(hiddenSize, queryWidth, configuration.intermediateSize, configuration.embeddingSize)

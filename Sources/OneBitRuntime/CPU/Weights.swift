@@ -75,21 +75,37 @@ struct FloatMatrix: Sendable {
     }
 }
 
-/// A matrix in 8 bits, one scale per row, made from floats at load: half the bytes of a float16 `lm_head`.
+/// A matrix in 8 bits, one scale per row, where its file is mapped or made from floats at load: half the bytes of a float16
+/// `lm_head`.
 ///
-///     W[r][c] ≈ q[r][c] · s_r,   s_r = max_c |W[r][c]| / 127
-// Unchecked because of the buffers: nothing writes after `init`.
-struct QuantizedMatrix: @unchecked Sendable {
+///     W[r][c] = q[r][c] · s_r;   made from floats, s_r = max_c |W[r][c]| / 127
+// Unchecked because of the pointer: nothing writes to it after `init`, and `owner` keeps it valid.
+struct Int8Matrix: @unchecked Sendable {
     /// Rows that one part of the loop over them takes.
     private static let partRows = 256
 
     let rows: Int
     let columns: Int
-    private let values: Buffer<Int8>
-    private let scales: Buffer<Float>
+    private let values: UnsafePointer<Int8>
+    private let scales: UnsafePointer<Float>
+    /// What inputs are multiplied by before they are quantized: nothing.
+    private let ones: FloatVector
+    private let owner: (values: Any, scales: Any)
+
+    /// - Parameter matrix: a tensor [rows, columns] that the checkpoint holds in 8 bits.
+    /// - Throws: `TensorFileError` when a scale is NaN or infinite.
+    init(_ matrix: TensorShape, of checkpoint: Checkpoint) throws {
+        let tensor = try checkpoint.mapped(matrix.name)
+        let scales = try FloatVector(matrix.rowScale.name, of: checkpoint)
+        (rows, columns) = (matrix.shape[0], matrix.shape[1])
+        values = tensor.bytes.baseAddress!.assumingMemoryBound(to: Int8.self)
+        self.scales = scales.pointer
+        ones = try FloatVector([Float](repeating: 1, count: columns))
+        owner = (tensor, scales)
+    }
 
     /// - Throws: ``RuntimeError/outOfMemory(bytes:)``, `CancellationError`
-    init(_ matrix: FloatMatrix, kernels: Kernels, pool: ThreadPool) throws {
+    init(rounding matrix: FloatMatrix, kernels: Kernels, pool: ThreadPool) throws {
         rows = matrix.rows
         let columns = matrix.columns
         self.columns = columns
@@ -108,22 +124,35 @@ struct QuantizedMatrix: @unchecked Sendable {
                     ).scale
             }
         }
-        self.values = values
-        self.scales = scales
+        self.values = UnsafePointer(values.pointer)
+        self.scales = UnsafePointer(scales.pointer)
+        self.ones = ones
+        owner = (values, scales)
     }
 
+    /// Bytes that a product reads.
     var byteCount: Int { rows * (columns + MemoryLayout<Float>.size) }
 
-    /// As `FloatMatrix.product`.
+    /// One row as floats: the embedding of a token.
+    func copyRow(_ row: Int, to y: UnsafeMutablePointer<Float>, kernels: Kernels) {
+        kernels.pointee.widen(values + row * columns, SIGN_KERNELS_INT8, columns, y)
+        let scale = scales[row]
+        for index in 0..<columns { y[index] *= scale }
+    }
+
+    /// Quantizes an input of the product: x [columns] to q [columns].
+    func quantize(
+        _ x: UnsafePointer<Float>, into q: UnsafeMutablePointer<Int16>, kernels: Kernels
+    ) -> sign_kernels_quantized {
+        kernels.pointee.quantize_int16(x, ones.pointer, columns, q, columns)
+    }
+
+    /// y = x Wᵀ for some rows of W: x [tokens, columns] quantized, y [tokens, rows].
     func product(
-        rows range: Range<Int>, _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>,
-        kernels: Kernels
+        rows range: Range<Int>, _ x: UnsafePointer<Int16>, _ inputs: UnsafePointer<sign_kernels_quantized>, tokens: Int,
+        into y: UnsafeMutablePointer<Float>, kernels: Kernels
     ) {
-        kernels.pointee.float_product(
-            values.pointer, SIGN_KERNELS_INT8, columns, range.lowerBound, range.upperBound, x, columns, tokens, y, rows)
-        for token in 0..<tokens {
-            let part = y + token * rows + range.lowerBound
-            kernels.pointee.scale(part, scales.pointer + range.lowerBound, range.count, part)
-        }
+        kernels.pointee.int8_product(
+            values, scales, columns, range.lowerBound, range.upperBound, x, columns, inputs, tokens, y, rows)
     }
 }

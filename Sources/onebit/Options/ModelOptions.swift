@@ -44,7 +44,7 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Precision of a packed model's output projection: as it is stored, or 8 bits made at load.",
+            "Precision of a packed model's output projection: as it is stored, or 8 bits, made at load.",
             valueName: "stored|8"))
     var headBits = HeadPrecision.stored
 
