@@ -14,7 +14,8 @@ struct InspectCommand: ParsableCommand {
 
             Sizes are in units of ten: 1 GB is 10⁹ bytes. "float16" is the dense model in half precision; "packed" \
             has one bit per sign and float16 vectors, embeddings, norms and output projection, embeddings and projection in \
-            8 bits where the checkpoint has them so. Bits per weight are stored bits over the weights of the dense layer; bits per parameter count g and h as parameters too.
+            8 bits where the checkpoint has them so. Bits per weight are stored bits over the weights of the dense layer; \
+            bits per parameter count g and h as parameters too.
 
             EXAMPLES
               onebit inspect llama-7b
