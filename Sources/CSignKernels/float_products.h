@@ -11,6 +11,11 @@ INLINE void widen_bfloat16(const void *x, v16f *y) {
     memcpy(&halves, x, sizeof halves);
     *y = (v16f)(__builtin_convertvector(halves, v16u) << 16);
 }
+INLINE void widen_int8(const void *x, v16f *y) {
+    v16i8 bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    *y = __builtin_convertvector(__builtin_convertvector(bytes, v16i), v16f);
+}
 
 // Rows that stay in the second-level cache while all tokens pass over them.
 enum { float_row_block = 16 };

@@ -1,6 +1,6 @@
 // Products with matrices of 8-bit integers, scaled by row: an output head or embeddings. A template, as float_kernels.h
 // says; a file that includes it defines
-//   add_pairs(const v32i16 *a, const int16_t *b, v16i *sum)   adds 32 products to 16 sums, two to each
+//   add_products(const v32i16 *a, const int16_t *b, v16i *sum)   adds 32 products to 16 sums, two to each
 //
 // Inputs are 16-bit integers, so a sum is exact and its order free: versions may differ in their tiles. Converting
 // weights to floats would take eight operations where this takes three.
@@ -43,14 +43,14 @@ INLINE void int8_multiply(const int tokens, const int8_t *weights, size_t count,
     }
     const v32i16 wide = __builtin_convertvector(bytes, v32i16);
     for (int t = 0; t < tokens; t++) {
-        add_pairs(&wide, count >= int8_step ? q + t * input_stride : inputs[t], sums + t * sum_stride);
+        add_products(&wide, count >= int8_step ? q + t * input_stride : inputs[t], sums + t * sum_stride);
     }
 }
 
 // One row times 1 or 4 tokens. Memory is read in a straight line: four rows side by side, which would read an input
 // once for all of them, reach two thirds of this speed where the matrix comes from memory.
 INLINE void int8_row(const int tokens, const int8_t *weights, float row_scale, size_t columns, const int16_t *q,
-                     size_t input_stride, const sign_kernels_quantized *inputs, float *y, size_t output_stride) {
+                     size_t input_stride, const float *input_scales, float *y, size_t output_stride) {
     int64_t totals[4] = {0};
     for (size_t begin = 0; begin < columns; begin += int8_exact_columns) {
         const size_t end = columns - begin < int8_exact_columns ? columns : begin + int8_exact_columns;
@@ -73,12 +73,12 @@ INLINE void int8_row(const int tokens, const int8_t *weights, float row_scale, s
             totals[t] += sum_of_integers(&sum);
         }
     }
-    for (int t = 0; t < tokens; t++) y[t * output_stride] = (float)totals[t] * inputs[t].scale * row_scale;
+    for (int t = 0; t < tokens; t++) y[t * output_stride] = (float)totals[t] * input_scales[t] * row_scale;
 }
 
 static void KERNEL(int8_product)(const int8_t *weights, const float *row_scales, size_t columns, size_t row_begin,
                                  size_t row_end, const int16_t *q, size_t input_stride,
-                                 const sign_kernels_quantized *inputs, size_t tokens, float *y, size_t output_stride) {
+                                 const float *input_scales, size_t tokens, float *y, size_t output_stride) {
     for (size_t block = row_begin; block < row_end; block += int8_row_block) {
         const size_t end = row_end - block < int8_row_block ? row_end : block + int8_row_block;
         for (size_t t = 0; t < tokens;) {
@@ -88,9 +88,10 @@ static void KERNEL(int8_product)(const int8_t *weights, const float *row_scales,
                 const int8_t *row = weights + r * columns;
                 float *output = y + t * output_stride + r;
                 if (count == 4) {
-                    int8_row(4, row, row_scales[r], columns, input, input_stride, inputs + t, output, output_stride);
+                    int8_row(4, row, row_scales[r], columns, input, input_stride, input_scales + t, output,
+                             output_stride);
                 } else {
-                    int8_row(1, row, row_scales[r], columns, input, 0, inputs + t, output, 0);
+                    int8_row(1, row, row_scales[r], columns, input, 0, input_scales + t, output, 0);
                 }
             }
             t += count;

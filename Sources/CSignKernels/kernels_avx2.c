@@ -42,9 +42,13 @@ INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
     memcpy(sum, sums, sizeof sums);
 }
 
+#define add_products add_pairs
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
 #include "int8_product.h"
+#define ATTENTION_SUMS 6
 #include "attention.h"
 #include "training_kernels.h"
 #include "reading.h"

@@ -24,9 +24,13 @@ INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
     *sum += (v16i)_mm512_madd_epi16((__m512i)*a, _mm512_loadu_si512(b));
 }
 
+#define add_products add_pairs
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
 #include "int8_product.h"
+#define ATTENTION_SUMS 16
 #include "attention.h"
 #include "training_kernels.h"
 #include "reading.h"

@@ -49,9 +49,13 @@ INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
     *sum += ((v16i)((v16u)factors << 16) >> 16) * ((v16i)((v16u)inputs << 16) >> 16) + (factors >> 16) * (inputs >> 16);
 }
 
+#define add_products add_pairs
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
 #include "int8_product.h"
+#define ATTENTION_SUMS 4
 #include "attention.h"
 #include "training_kernels.h"
 #include "reading.h"

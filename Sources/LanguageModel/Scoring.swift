@@ -116,6 +116,8 @@ extension CausalLanguageModel {
                 try read(shared, sequenceLength: length, logits: .none)
             } else {
                 context.truncate(sequence, to: shared.count)
+                let rest = shared.dropFirst(context.length(of: sequence))
+                if !rest.isEmpty { try read(rest, sequenceLength: shared.count, logits: .none) }
             }
             var sums = [ContinuationSum](repeating: ContinuationSum(), count: group.members.count)
             let tokens = [request.context[shared.count]] + group.read

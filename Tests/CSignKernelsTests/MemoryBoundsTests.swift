@@ -135,30 +135,6 @@ import Testing
         }
     }
 
-    @Test(
-        "Attention stays within queries, keys, values, scratch and outputs", arguments: [2, 6, 10, 14, 16, 22, 34, 80])
-    func attention(size: Int) {
-        var generator = TestGenerator(state: UInt64(size))
-        let stride = (size + 15) / 16 * 16
-        for (positions, tokens, heads) in [(1, 1, 1), (3, 2, 3), (13, 5, 1), (37, 7, 2)] {
-            let rows = positions + tokens - 1
-            let q = GuardedMemory(generator.floats(tokens * heads * size))
-            let cached = (0..<rows * stride).map { index -> UInt16 in
-                index % stride < size ? Float16(Float.random(in: -1...1, using: &generator)).bitPattern : 0
-            }
-            let (keys, values) = (GuardedMemory(cached), GuardedMemory(cached))
-            for kernels in availableKernels() {
-                let scratch = GuardedMemory<Float>(
-                    count: Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + tokens + size + 15), fill: .nan)
-                let y = GuardedMemory<Float>(count: q.count, fill: .nan)
-                kernels.pointee.attention(
-                    q.pointer, heads * size, tokens, heads, keys.pointer, values.pointer, stride, positions, size, 0.3,
-                    scratch.pointer, y.pointer)
-                #expect(y.array.allSatisfy { $0.isFinite })
-            }
-        }
-    }
-
     @Test("A checksum and a reading test read the bytes that they were given", arguments: [0, 1, 63, 64, 65, 257])
     func reading(count: Int) {
         let bytes = GuardedMemory<UInt8>(count: max(count, 1), fill: 7)

@@ -88,8 +88,6 @@ struct Int8Matrix: @unchecked Sendable {
     let columns: Int
     private let values: UnsafePointer<Int8>
     private let scales: UnsafePointer<Float>
-    /// What inputs are multiplied by before they are quantized: nothing.
-    private let ones: FloatVector
     private let owner: (values: Any, scales: Any)
 
     /// - Parameter matrix: a tensor [rows, columns] that the checkpoint holds in 8 bits.
@@ -100,7 +98,6 @@ struct Int8Matrix: @unchecked Sendable {
         (rows, columns) = (matrix.shape[0], matrix.shape[1])
         values = tensor.bytes.baseAddress!.assumingMemoryBound(to: Int8.self)
         self.scales = scales.pointer
-        ones = try FloatVector([Float](repeating: 1, count: columns))
         owner = (tensor, scales)
     }
 
@@ -113,20 +110,16 @@ struct Int8Matrix: @unchecked Sendable {
         let scales = try Buffer<Float>(count: rows)
         let parts = (rows + Self.partRows - 1) / Self.partRows
         let floats = try Buffer<Float>(count: parts * columns)
-        let ones = try FloatVector([Float](repeating: 1, count: columns))
         try pool.parallelFor(rows, grain: Self.partRows) { range in
             for row in range {
                 let source = floats.pointer + row / Self.partRows * columns
                 matrix.copyRow(row, to: source, kernels: kernels)
-                scales.pointer[row] =
-                    kernels.pointee.quantize_int8(
-                        source, ones.pointer, columns, values.pointer + row * columns, columns
-                    ).scale
+                scales.pointer[row] = kernels.pointee.round_int8(
+                    source, columns, values.pointer + row * columns, columns)
             }
         }
         self.values = UnsafePointer(values.pointer)
         self.scales = UnsafePointer(scales.pointer)
-        self.ones = ones
         owner = (values, scales)
     }
 
@@ -140,19 +133,17 @@ struct Int8Matrix: @unchecked Sendable {
         for index in 0..<columns { y[index] *= scale }
     }
 
-    /// Quantizes an input of the product: x [columns] to q [columns].
-    func quantize(
-        _ x: UnsafePointer<Float>, into q: UnsafeMutablePointer<Int16>, kernels: Kernels
-    ) -> sign_kernels_quantized {
-        kernels.pointee.quantize_int16(x, ones.pointer, columns, q, columns)
+    /// Rounds an input of the product: x [columns] to q [columns]. Returns its scale.
+    func round(_ x: UnsafePointer<Float>, into q: UnsafeMutablePointer<Int16>, kernels: Kernels) -> Float {
+        kernels.pointee.round_int16(x, columns, q, columns)
     }
 
-    /// y = x Wᵀ for some rows of W: x [tokens, columns] quantized, y [tokens, rows].
+    /// y = x Wᵀ for some rows of W: x [tokens, columns] rounded, y [tokens, rows].
     func product(
-        rows range: Range<Int>, _ x: UnsafePointer<Int16>, _ inputs: UnsafePointer<sign_kernels_quantized>, tokens: Int,
+        rows range: Range<Int>, _ x: UnsafePointer<Int16>, _ inputScales: UnsafePointer<Float>, tokens: Int,
         into y: UnsafeMutablePointer<Float>, kernels: Kernels
     ) {
         kernels.pointee.int8_product(
-            values, scales, columns, range.lowerBound, range.upperBound, x, columns, inputs, tokens, y, rows)
+            values, scales, columns, range.lowerBound, range.upperBound, x, columns, inputScales, tokens, y, rows)
     }
 }

@@ -48,9 +48,16 @@ struct ModelOptions: ParsableArguments {
             valueName: "stored|8"))
     var headBits = HeadPrecision.stored
 
+    @Option(
+        help: ArgumentHelp(
+            "Bits of a packed model's keys and values: 8 take half the memory of 16.", valueName: "8|16"))
+    var kvBits = CachePrecision.bits16
+
     /// For the packed runtime. What happens at load goes to standard error.
     var loadOptions: LoadOptions {
-        LoadOptions(threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits) { event in
+        LoadOptions(
+            threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits, cachePrecision: kvBits
+        ) { event in
             StandardStreams.writeError("\(event.isWarning ? "warning: " : "")\(event)\n")
         }
     }
@@ -58,6 +65,7 @@ struct ModelOptions: ParsableArguments {
 
 extension InputPrecision: ExpressibleByArgument {}
 extension HeadPrecision: ExpressibleByArgument {}
+extension CachePrecision: ExpressibleByArgument {}
 
 /// Any model that stands in a directory: packed by the runtime, dense and float students by libtorch.
 ///
