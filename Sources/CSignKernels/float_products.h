@@ -1,5 +1,4 @@
-// Products with matrices that are stored in float or, scaled by row, in 8-bit integers. A template, as float_kernels.h
-// says; include that file before it.
+// Products with matrices that are stored in float. A template, as float_kernels.h says; include that file before it.
 
 INLINE void widen_float32(const void *x, v16f *y) { memcpy(y, x, sizeof *y); }
 INLINE void widen_float16(const void *x, v16f *y) {
@@ -37,10 +36,6 @@ enum { float_row_block = 16 };
 #define WEIGHT_BYTES 2
 #include "float_product.h"
 
-#define WEIGHT int8
-#define WEIGHT_BYTES 1
-#include "float_product.h"
-
 #undef NAMED
 #undef JOIN
 #undef JOIN_NAMES
@@ -58,10 +53,12 @@ static void KERNEL(float_product)(const void *weights, sign_kernels_float_type t
     case SIGN_KERNELS_BFLOAT16:
         float_product_bfloat16(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
         return;
-    case SIGN_KERNELS_INT8:
-        float_product_int8(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
-        return;
+    case SIGN_KERNELS_INT8: return;  // int8_product's
     }
+}
+
+INLINE void widen_array_int8(const int8_t *x, size_t count, float *y) {
+    for (size_t i = 0; i < count; i++) y[i] = x[i];
 }
 
 static void KERNEL(widen)(const void *x, sign_kernels_float_type type, size_t count, float *y) {

@@ -45,9 +45,11 @@ DECLARE_SIGN_PRODUCT(neon)
         .build_luts_16bit = sign_kernels_build_luts_16bit__##version,                                                  \
         .sign_product_10bit = sign_kernels_product_10bit__##version,                                                   \
         .sign_product_16bit = sign_kernels_product_16bit__##version,                                                   \
-        .quantize_int8 = KERNEL(quantize_int8),                                                                        \
         .dequantize = KERNEL(dequantize),                                                                              \
         .float_product = KERNEL(float_product),                                                                        \
+        .round_int8 = KERNEL(round_int8),                                                                              \
+        .round_int16 = KERNEL(round_int16),                                                                            \
+        .int8_product = KERNEL(int8_product),                                                                          \
         .widen = KERNEL(widen),                                                                                        \
         .narrow_float16 = KERNEL(narrow_float16),                                                                      \
         .rms_norm = KERNEL(rms_norm),                                                                                  \
@@ -58,6 +60,7 @@ DECLARE_SIGN_PRODUCT(neon)
         .swiglu = KERNEL(swiglu),                                                                                      \
         .rotate_half = KERNEL(rotate_half),                                                                            \
         .attention = KERNEL(attention),                                                                                \
+        .attention_merge = KERNEL(attention_merge),                                                                    \
         .add_transposed_product = KERNEL(add_transposed_product),                                                      \
         .causal_attention = KERNEL(causal_attention),                                                                  \
         .causal_attention_gradient = KERNEL(causal_attention_gradient),                                                \

@@ -30,8 +30,25 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
     *halves = (v16u16)_mm256_set_m128i(second, first);
 }
 
+// a_2i b_2i + a_2i+1 b_2i+1 to lane i
+INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
+    __m256i factors[2], sums[2];
+    memcpy(factors, a, sizeof factors);
+    memcpy(sums, sum, sizeof sums);
+    for (int i = 0; i < 2; i++) {
+        const __m256i inputs = _mm256_loadu_si256((const __m256i *)(b + 16 * i));
+        sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(factors[i], inputs));
+    }
+    memcpy(sum, sums, sizeof sums);
+}
+
+#define add_products add_pairs
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
+#include "int8_product.h"
+#define ATTENTION_SUMS 6
 #include "attention.h"
 #include "training_kernels.h"
 #include "log_sum_exp.h"

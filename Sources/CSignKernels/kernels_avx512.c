@@ -19,8 +19,18 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
     *halves = (v16u16)_mm512_cvtps_ph((__m512)*floats, _MM_FROUND_TO_NEAREST_INT);
 }
 
+// a_2i b_2i + a_2i+1 b_2i+1 to lane i
+INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
+    *sum += (v16i)_mm512_madd_epi16((__m512i)*a, _mm512_loadu_si512(b));
+}
+
+#define add_products add_pairs
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
+#include "int8_product.h"
+#define ATTENTION_SUMS 16
 #include "attention.h"
 #include "training_kernels.h"
 #include "log_sum_exp.h"

@@ -29,8 +29,39 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
     memcpy((uint8_t *)halves + sizeof low, &high, sizeof high);
 }
 
+// a_2i b_2i + a_2i+1 b_2i+1 to lane i
+INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
+    int16x8_t factors[4];
+    int32x4_t sums[4];
+    memcpy(factors, a, sizeof factors);
+    memcpy(sums, sum, sizeof sums);
+    for (int i = 0; i < 4; i++) {
+        const int16x8_t inputs = vld1q_s16(b + 8 * i);
+        const int32x4_t low = vmull_s16(vget_low_s16(factors[i]), vget_low_s16(inputs));
+        sums[i] = vaddq_s32(sums[i], vpaddq_s32(low, vmull_high_s16(factors[i], inputs)));
+    }
+    memcpy(sum, sums, sizeof sums);
+}
+
+// Two products to each lane, of whichever columns.
+INLINE void add_products(const v32i16 *a, const int16_t *b, v16i *sum) {
+    int16x8_t factors[4];
+    int32x4_t sums[4];
+    memcpy(factors, a, sizeof factors);
+    memcpy(sums, sum, sizeof sums);
+    for (int i = 0; i < 4; i++) {
+        const int16x8_t inputs = vld1q_s16(b + 8 * i);
+        sums[i] = vmlal_s16(sums[i], vget_low_s16(factors[i]), vget_low_s16(inputs));
+        sums[i] = vmlal_high_s16(sums[i], factors[i], inputs);
+    }
+    memcpy(sum, sums, sizeof sums);
+}
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
+#include "int8_product.h"
+#define ATTENTION_SUMS 6
 #include "attention.h"
 #include "training_kernels.h"
 #include "log_sum_exp.h"

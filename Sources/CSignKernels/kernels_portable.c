@@ -41,8 +41,21 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
     for (int i = 0; i < lanes; i++) (*halves)[i] = narrow_one_float16((*floats)[i]);
 }
 
+// a_2i b_2i + a_2i+1 b_2i+1 to lane i, on a machine that numbers its bytes from the least significant one.
+INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
+    v16i inputs;
+    memcpy(&inputs, b, sizeof inputs);
+    const v16i factors = (v16i)*a;
+    *sum += ((v16i)((v16u)factors << 16) >> 16) * ((v16i)((v16u)inputs << 16) >> 16) + (factors >> 16) * (inputs >> 16);
+}
+
+#define add_products add_pairs
+
 #include "float_kernels.h"
+#include "rounding.h"
 #include "float_products.h"
+#include "int8_product.h"
+#define ATTENTION_SUMS 4
 #include "attention.h"
 #include "training_kernels.h"
 #include "log_sum_exp.h"

@@ -1,4 +1,4 @@
-// Quantization of rows of floats to integers. A template, as float_kernels.h says; include that file before it.
+// Quantization of the inputs of sign products. A template, as float_kernels.h says; include that file before it.
 
 // Largest magnitude of x ⊙ g in each of 16 lanes, as bit patterns: they order as magnitudes do, infinity and NaN above all
 // else.
@@ -21,26 +21,21 @@ INLINE void quantize_lanes(const float *x, const float *g, size_t count, float i
     *q = (v16i)shifted - (v16i)rounding;
 }
 
-// q = round(x ⊙ g · inverse), zeros from `columns` to `padded`; returns Σ|q|. In integers of 8 or 16 bits.
-#define DEFINE_QUANTIZE_ROW(name, integer, integers)                                                                   \
-    static int32_t name(const float *x, const float *g, size_t columns, float inverse, integer *q, size_t padded) {    \
-        v16i magnitudes = {0};                                                                                         \
-        for (size_t c = 0; c < padded; c += lanes) {                                                                   \
-            v16i wide = {0};                                                                                           \
-            if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);                                \
-            const v16i sign = wide >> 31;                                                                              \
-            magnitudes += (wide ^ sign) - sign;                                                                        \
-            const integers narrow = __builtin_convertvector(wide, integers);                                           \
-            const size_t count = padded - c < lanes ? padded - c : lanes;                                              \
-            if (count == lanes) memcpy(q + c, &narrow, sizeof narrow);                                                 \
-            else copy_tail_bytes((const uint8_t *)&narrow, count * sizeof *q, (uint8_t *)(q + c));                     \
-        }                                                                                                              \
-        return __builtin_reduce_add(magnitudes);                                                                       \
+// q = round(x ⊙ g · inverse), zeros from `columns` to `padded`; returns Σ|q|.
+static int32_t quantize_row(const float *x, const float *g, size_t columns, float inverse, int16_t *q, size_t padded) {
+    v16i magnitudes = {0};
+    for (size_t c = 0; c < padded; c += lanes) {
+        v16i wide = {0};
+        if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);
+        const v16i sign = wide >> 31;
+        magnitudes += (wide ^ sign) - sign;
+        const v16i16 narrow = __builtin_convertvector(wide, v16i16);
+        const size_t count = padded - c < lanes ? padded - c : lanes;
+        if (count == lanes) memcpy(q + c, &narrow, sizeof narrow);
+        else copy_tail_bytes((const uint8_t *)&narrow, count * sizeof *q, (uint8_t *)(q + c));
     }
-
-DEFINE_QUANTIZE_ROW(quantize_row_int8, int8_t, v16i8)
-DEFINE_QUANTIZE_ROW(quantize_row_int16, int16_t, v16i16)
-#undef DEFINE_QUANTIZE_ROW
+    return __builtin_reduce_add(magnitudes);
+}
 
 enum { outlier_count = SIGN_KERNELS_OUTLIERS };
 
@@ -50,11 +45,12 @@ INLINE sign_kernels_quantized without_outliers(float scale, int32_t magnitude) {
     return result;
 }
 
+#define SMALLEST_INPUT 1e-30f
+
 // What a row becomes whose largest magnitude is no number to divide by; false where it is one.
 INLINE int is_degenerate(float largest, sign_kernels_quantized *result) {
-    const float smallest = 1e-30f;
-    if (largest >= smallest && !isinf(largest)) return 0;
-    *result = without_outliers(largest < smallest ? 0.0f : NAN, 0);
+    if (largest >= SMALLEST_INPUT && !isinf(largest)) return 0;
+    *result = without_outliers(largest < SMALLEST_INPUT ? 0.0f : NAN, 0);
     return 1;
 }
 
@@ -75,20 +71,7 @@ static sign_kernels_quantized KERNEL(quantize_16bit)(const float *x, const float
         memset(q, 0, padded * sizeof *q);
         return result;
     }
-    return without_outliers(largest / 32767.0f, quantize_row_int16(x, g, columns, 32767.0f / largest, q, padded));
-}
-
-static sign_kernels_quantized KERNEL(quantize_int8)(const float *x, const float *g, size_t columns, int8_t *q,
-                                                    size_t padded) {
-    v16u magnitudes;
-    largest_magnitudes(x, g, columns, &magnitudes);
-    const float largest = largest_of_lanes(&magnitudes);
-    sign_kernels_quantized result;
-    if (is_degenerate(largest, &result)) {
-        memset(q, 0, padded * sizeof *q);
-        return result;
-    }
-    return without_outliers(largest / 127.0f, quantize_row_int8(x, g, columns, 127.0f / largest, q, padded));
+    return without_outliers(largest / 32767.0f, quantize_row(x, g, columns, 32767.0f / largest, q, padded));
 }
 
 // The largest inputs of a row in falling order, and one more: magnitudes as bit patterns and columns; of equal ones the
@@ -148,7 +131,7 @@ static sign_kernels_quantized KERNEL(quantize_10bit)(const float *x, const float
     const int is_next = scale_of_next >= scale_of_largest;
     const float inverse = is_next ? levels / next : 32767.0f / largest;
     result = without_outliers(is_next ? scale_of_next : scale_of_largest,
-                              quantize_row_int16(x, g, columns, inverse, q, padded));
+                              quantize_row(x, g, columns, inverse, q, padded));
     for (int i = 0; i < outlier_count; i++) {
         const int16_t value = q[inputs.columns[i]];
         const int magnitude = value < 0 ? -value : value;

@@ -13,7 +13,9 @@ typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef uint16_t v32u16 __attribute__((vector_size(64)));
 typedef uint16_t v16u16 __attribute__((vector_size(32)));
 typedef int16_t v16i16 __attribute__((vector_size(32)));
+typedef int16_t v32i16 __attribute__((vector_size(64)));
 typedef int8_t v16i8 __attribute__((vector_size(16)));
+typedef int8_t v32i8 __attribute__((vector_size(32)));
 typedef uint8_t v16u8 __attribute__((vector_size(16)));
 
 // Vectors are passed by address: by value they would follow a calling convention that depends on the target.

@@ -20,12 +20,15 @@ public protocol DecodingContext: AnyObject {
     func length(of id: SequenceID) -> Int
 
     /// Forgets the tokens of a sequence from `length` on. The next tokens take their places.
+    ///
+    /// A sequence may then hold none, as ``length(of:)`` says, and has to be read again: where layers have a sliding window, what
+    /// lies far behind it is not kept.
     func truncate(_ id: SequenceID, to length: Int)
 
     /// Computes a batch in one forward pass; its keys and values enter the sequences' caches.
     ///
     /// Everything is validated before anything is touched. An error leaves the sequences as they
-    /// were, but for ``LanguageModelError/nonFiniteLogits(position:)``.
+    /// were, but for ``LanguageModelError/nonFiniteLogits(position:)``; ``truncate(_:to:)`` tells which of them can go on.
     ///
     /// - Throws: ``LanguageModelError``; `CancellationError`, within a fraction of a second, when the task that it runs
     ///   in is cancelled.

@@ -188,8 +188,10 @@ private struct SideBySideScoring {
         let shared = tokens.dropLast()
         let length = tokens.count + group.read.count
         context.truncate(sequence, to: dependsOnLength ? 0 : shared.count)
-        if dependsOnLength {
-            try read(shared, of: sequence, sequenceLength: length)
+        // A sliding window may have lost what lies before the context's end.
+        let lost = shared.dropFirst(context.length(of: sequence))
+        if !lost.isEmpty {
+            try read(lost, of: sequence, sequenceLength: dependsOnLength ? length : shared.count)
             // A sequence has one slice of a batch.
             try decode()
         }

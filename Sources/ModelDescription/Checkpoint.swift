@@ -82,13 +82,32 @@ public final class Checkpoint: Sendable {
         return try location.file.withUnsafeBytes(of: location.name, body)
     }
 
-    /// A float tensor's values, in memory of their own.
+    /// A float tensor's values, in memory of their own; those that 8 bits and the scales of the rows stand for, where an
+    /// embedding or output projection is stored so.
     ///
     /// - Throws: `TensorFileError.notFloat(file:tensor:found:)`,
     ///   `TensorFileError.nonFinite(file:tensor:index:found:)` on NaN or infinity.
     public func floats(of name: String) throws -> [Float] {
         let location = try location(of: name)
-        return try location.file.floats(of: location.name)
+        guard let matrix = int8Matrices[name] else { return try location.file.floats(of: location.name) }
+        let scales = try floats(of: matrix.rowScale.name)
+        let columns = matrix.shape[1]
+        return try withUnsafeBytes(of: name) { bytes in
+            [Float](unsafeUninitializedCapacity: bytes.count) { values, count in
+                for (row, scale) in scales.enumerated() {
+                    for index in row * columns..<(row + 1) * columns {
+                        values[index] = Float(Int8(bitPattern: bytes[index])) * scale
+                    }
+                }
+                count = bytes.count
+            }
+        }
+    }
+
+    /// Embedding and output projection where they are stored in 8 bits, by name.
+    package var int8Matrices: [String: TensorShape] {
+        guard configuration.quantization?.embeddingFormat == .int8 else { return [:] }
+        return Dictionary(uniqueKeysWithValues: configuration.embeddingTensors.map { ($0.name, $0) })
     }
 
     /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
@@ -125,7 +144,11 @@ public final class Checkpoint: Sendable {
 
     private func checkTensors() throws {
         // The plan's element types mean "float" or "int8"; only that is compared.
-        let plan = configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
+        let plan = configuration.tensorPlan(
+            kind: kind, weightType: .float32, valueType: .float32,
+            embeddingFormat: configuration.quantization?.embeddingFormat ?? .float
+        ) { _ in .float32 }
+        let int8Matrices = int8Matrices
         var expected = Set<String>()
         for planned in plan {
             expected.insert(planned.name)
@@ -140,14 +163,16 @@ public final class Checkpoint: Sendable {
                     found: found.shape
                 )
             }
-            let fits = planned.elementType.isFloat ? found.elementType.isFloat : found.elementType.byteWidth == 1
+            // Bits are the same in a signed byte and in an unsigned one; numbers are not.
+            let (fits, expected) =
+                switch (planned.elementType.isFloat, int8Matrices[planned.name] != nil) {
+                case (true, _): (found.elementType.isFloat, "F32, F16 or BF16")
+                case (false, true): (found.elementType == .int8, "I8")
+                case (false, false): (found.elementType.byteWidth == 1, "I8 or U8")
+                }
             guard fits else {
                 throw CheckpointError.wrongElementType(
-                    directory: directory.path,
-                    tensor: planned.name,
-                    expected: planned.elementType.isFloat ? "F32, F16 or BF16" : "I8 or U8",
-                    found: found.elementType
-                )
+                    directory: directory.path, tensor: planned.name, expected: expected, found: found.elementType)
             }
         }
         if let name = tensors.keys.filter({ !expected.contains($0) }).min() {

@@ -66,6 +66,9 @@ extension ModelConfiguration {
             ? embedding : TensorShape(name: names.head + ".weight", shape: [vocabularySize, embeddingSize])
     }
 
+    /// The embedding, and the output projection unless it is tied: what a packed checkpoint may hold in 8 bits.
+    public var embeddingTensors: [TensorShape] { [embedding] + (tiedEmbeddings ? [] : [head]) }
+
     /// Width of the token embedding.
     public var embeddingSize: Int { structure.projectedEmbeddingSize ?? hiddenSize }
 
@@ -96,7 +99,8 @@ extension ModelConfiguration {
 
     /// Whether nothing is computed with a stored tensor, so that it need not be read, or be there.
     func ignores(_ name: String) -> Bool {
-        names.ignoredSuffixes.contains { name.hasSuffix($0) } || (tiedEmbeddings && name == names.head + ".weight")
+        names.ignoredSuffixes.contains { name.hasSuffix($0) }
+            || (tiedEmbeddings && name.hasPrefix(names.head + ".weight"))
     }
 
     /// The name of a stored tensor as the whole model has it: checkpoints of the bare decoder leave a prefix out.
@@ -145,15 +149,24 @@ extension ModelConfiguration {
     ///   - kind: how the linears are stored. Packed weights are int8 [out, ⌈in/8⌉] whatever `weightType` says.
     ///   - weightType: element type of dense or latent weights.
     ///   - valueType: element type of the value vectors.
+    ///   - embeddingFormat: how embedding and output projection are stored.
     ///   - floatType: element type of each tensor that stays in float.
     public func tensorPlan(
         kind: CheckpointKind,
         weightType: ElementType,
         valueType: ElementType,
+        embeddingFormat: QuantizationConfiguration.EmbeddingFormat = .float,
         floatType: (TensorShape) throws -> ElementType
     ) rethrows -> [TensorDescription] {
-        try parts.flatMap { part -> [TensorDescription] in
+        let int8Tensors = embeddingFormat == .int8 ? Set(embeddingTensors) : []
+        return try parts.flatMap { part -> [TensorDescription] in
             switch part {
+            case .float(let tensor) where int8Tensors.contains(tensor):
+                [
+                    TensorDescription(name: tensor.name, elementType: .int8, shape: tensor.shape),
+                    TensorDescription(
+                        name: tensor.rowScale.name, elementType: .float32, shape: tensor.rowScale.shape),
+                ]
             case .float(let tensor):
                 [TensorDescription(name: tensor.name, elementType: try floatType(tensor), shape: tensor.shape)]
             case .linear(let linear):
@@ -179,6 +192,11 @@ package enum ModelPart: Sendable, Hashable {
     case float(TensorShape)
     /// A linear of a block: one tensor when dense, three as a one-bit layer.
     case linear(LinearDescription)
+}
+
+extension TensorShape {
+    /// The scales of the rows, [rows], where a matrix is stored in 8 bits: `X.weight_scale` of `X.weight`.
+    public var rowScale: TensorShape { TensorShape(name: name + "_scale", shape: [shape[0]]) }
 }
 
 extension LinearDescription {

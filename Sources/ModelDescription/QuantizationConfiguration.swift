@@ -11,6 +11,14 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         case packed = "onebit-lsb-v1"
     }
 
+    /// What the token embedding and an output projection of its own hold.
+    public enum EmbeddingFormat: Sendable, Hashable, CaseIterable {
+        /// Floats [rows, columns].
+        case float
+        /// int8 q [rows, columns], and beside it a float s for each row: W[r][c] = q[r][c] · s[r]. Of packed checkpoints.
+        case int8
+    }
+
     /// Float student or packed.
     public var checkpointFormat: CheckpointFormat
     /// Whether a LayerNorm without affine parameters follows every one-bit linear (paper §3.1).
@@ -19,7 +27,9 @@ public struct QuantizationConfiguration: Sendable, Hashable {
     public var layerNormEpsilon: Float
     /// Element type that holds every value vector exactly: theirs, or float32 where they differ.
     public var valueType: ElementType
-    /// Linear layers that stay in float.
+    /// How the token embedding and an output projection of its own are stored.
+    public var embeddingFormat: EmbeddingFormat
+    /// Linear layers that are not made of signs.
     public var modulesToNotConvert: [String]
     /// The tools that wrote the checkpoint, `name:version`.
     public var quantizer: [String]
@@ -30,6 +40,7 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         postLayerNorm: Bool,
         layerNormEpsilon: Float = 1e-5,
         valueType: ElementType,
+        embeddingFormat: EmbeddingFormat = .float,
         modulesToNotConvert: [String] = ["lm_head", "embed_tokens"],
         quantizer: [String] = [OneBitVersion.quantizer]
     ) {
@@ -37,6 +48,7 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         self.postLayerNorm = postLayerNorm
         self.layerNormEpsilon = layerNormEpsilon
         self.valueType = valueType
+        self.embeddingFormat = embeddingFormat
         self.modulesToNotConvert = modulesToNotConvert
         self.quantizer = quantizer
     }
@@ -53,29 +65,35 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         guard let valueType = ElementType(configurationName: type) else {
             throw node["value_dtype"].unsupported(supported: "float32, float16 and bfloat16")
         }
+        let embeddingBits = node["embedding_bits"]
+        if let bits = embeddingBits.nonNull, try format != .packed || bits.number() != 8 {
+            throw bits.unsupported(supported: "8 in a packed checkpoint, or no such key: floats")
+        }
         self.init(
             checkpointFormat: format,
             postLayerNorm: try node["post_layernorm"].boolean(),
             layerNormEpsilon: try node["layernorm_eps"].nonNull?.positiveNumber(atMost: 1) ?? 1e-5,
             valueType: valueType,
+            embeddingFormat: embeddingBits.nonNull == nil ? .float : .int8,
             modulesToNotConvert: try node["modules_to_not_convert"].nonNull?.strings() ?? ["lm_head", "embed_tokens"],
             quantizer: try node["meta"]["quantizer"].nonNull?.strings() ?? []
         )
     }
 
     var json: JSONValue {
-        .object(
-            JSONObject([
-                ("quant_method", .string("onebit")),
-                ("bits", .integer(1)),
-                ("checkpoint_format", .string(checkpointFormat.rawValue)),
-                ("value_dtype", .string(valueType.configurationName ?? "float32")),
-                ("post_layernorm", .boolean(postLayerNorm)),
-                ("layernorm_eps", JSONValue(layerNormEpsilon)),
-                ("modules_to_not_convert", .array(modulesToNotConvert.map { .string($0) })),
-                ("meta", .object(JSONObject([("quantizer", .array(quantizer.map { .string($0) }))]))),
-            ])
-        )
+        var object = JSONObject([
+            ("quant_method", .string("onebit")),
+            ("bits", .integer(1)),
+            ("checkpoint_format", .string(checkpointFormat.rawValue)),
+            ("value_dtype", .string(valueType.configurationName ?? "float32")),
+        ])
+        // Left out where they are floats, as in every file before there was a choice.
+        if embeddingFormat == .int8 { object["embedding_bits"] = .integer(8) }
+        object["post_layernorm"] = .boolean(postLayerNorm)
+        object["layernorm_eps"] = JSONValue(layerNormEpsilon)
+        object["modules_to_not_convert"] = .array(modulesToNotConvert.map { .string($0) })
+        object["meta"] = .object(JSONObject([("quantizer", .array(quantizer.map { .string($0) }))]))
+        return .object(object)
     }
 }
 

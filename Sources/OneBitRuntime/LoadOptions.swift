@@ -20,12 +20,20 @@ public enum InputPrecision: Int, Sendable, CaseIterable {
     public static let `default` = InputPrecision.bits10
 }
 
-/// In what precision the output projection is computed.
+/// In what precision a packed model's output projection is computed.
 public enum HeadPrecision: String, Sendable, CaseIterable {
-    /// As it is stored.
+    /// As it is stored: in floats, or in 8 bits.
     case stored
-    /// In 8 bits with a scale per row, made at load: half the bytes of 16-bit floats.
+    /// In 8 bits with a scale per row, made at load where it is stored in floats: half the bytes of 16-bit floats.
     case bits8 = "8"
+}
+
+/// In what precision the keys and values of the tokens that were read are kept.
+public enum CachePrecision: Int, Sendable, CaseIterable {
+    /// In 8 bits with a scale for each head and token: half the memory of 16 bits, and half of what attention reads.
+    case bits8 = 8
+    /// In 16-bit floats.
+    case bits16 = 16
 }
 
 /// How a packed model is loaded and run.
@@ -36,6 +44,8 @@ public struct LoadOptions: Sendable {
     public var inputPrecision: InputPrecision
     /// Precision of `lm_head`.
     public var headPrecision: HeadPrecision
+    /// Precision of keys and values.
+    public var cachePrecision: CachePrecision
     /// The kernels; nil is what the environment or the CPU says.
     public var instructionSet: InstructionSet?
     /// Where the kernels' order of the signs is kept.
@@ -49,6 +59,7 @@ public struct LoadOptions: Sendable {
         threads: Int? = nil,
         inputPrecision: InputPrecision = .default,
         headPrecision: HeadPrecision = .stored,
+        cachePrecision: CachePrecision = .bits16,
         instructionSet: InstructionSet? = nil,
         layoutPolicy: SignLayoutPolicy = .file,
         cacheDirectory: URL? = LoadOptions.userCacheDirectory,
@@ -57,6 +68,7 @@ public struct LoadOptions: Sendable {
         self.threads = threads
         self.inputPrecision = inputPrecision
         self.headPrecision = headPrecision
+        self.cachePrecision = cachePrecision
         self.instructionSet = instructionSet
         self.layoutPolicy = layoutPolicy
         self.cacheDirectory = cacheDirectory

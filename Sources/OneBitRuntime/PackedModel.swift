@@ -66,7 +66,7 @@ public final class PackedModel: HiddenStateModel {
         try self.init(checkpoint: Checkpoint(directory: directory), options: options)
     }
 
-    /// Bytes of keys and values in 16-bit floats.
+    /// Bytes of keys and values: of every token, or in layers with a sliding window of the last ones.
     public func cacheByteCount(positions: Int) -> Int { backEnd.cacheByteCount(positions: positions) }
 
     /// - Throws: ``RuntimeError/outOfMemory(bytes:)``

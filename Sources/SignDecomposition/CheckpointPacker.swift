@@ -9,15 +9,19 @@ public struct CheckpointPacker: Sendable {
     /// Element type of the value vectors and of every tensor that stays in float; nil keeps each as it is stored, bit
     /// for bit. Float16 is half the size of float32 and rounds; a value beyond its range is an error, not an infinity.
     public var valueType: ElementType?
+    /// How the embedding and an output projection of its own are stored; nil keeps what the source has.
+    public var embeddingFormat: QuantizationConfiguration.EmbeddingFormat?
     /// Data bytes per file of the result.
     public var shardByteLimit: Int
 
     /// A packer that writes float16 vectors, as the paper counts them.
     public init(
         valueType: ElementType? = .float16,
+        embeddingFormat: QuantizationConfiguration.EmbeddingFormat? = nil,
         shardByteLimit: Int = CheckpointWriter.defaultShardByteLimit
     ) {
         self.valueType = valueType
+        self.embeddingFormat = embeddingFormat
         self.shardByteLimit = shardByteLimit
     }
 
@@ -63,13 +67,23 @@ public struct CheckpointPacker: Sendable {
     ) throws {
         try source.validateOutput(destination)
         let configuration = source.configuration
-        let type = { (name: String) in try valueType ?? source.description(of: name).elementType }
-        let weightNames = Set(configuration.linears.map(\.weightName))
-        let plan = try configuration.tensorPlan(kind: kind, weightType: .float32, valueType: .float32) { _ in .float32 }
-            .map { tensor in
-                if weightNames.contains(tensor.name) { return tensor }
-                return TensorDescription(name: tensor.name, elementType: try type(tensor.name), shape: tensor.shape)
-            }
+        let sourceFormat = configuration.quantization?.embeddingFormat ?? .float
+        let format = kind == .packed ? embeddingFormat ?? sourceFormat : .float
+        let type = { (name: String) in
+            // What 8 bits stood for has no type of its own.
+            let stored = try source.description(of: name).elementType
+            return valueType ?? (stored.isFloat ? stored : .float32)
+        }
+        let embeddings = Set(configuration.embeddingTensors.map(\.name))
+        let fixed = Set(configuration.linears.map(\.weightName))
+            .union(format == .int8 ? configuration.embeddingTensors.flatMap { [$0.name, $0.rowScale.name] } : [])
+        let plan = try configuration.tensorPlan(
+            kind: kind, weightType: .float32, valueType: .float32, embeddingFormat: format
+        ) { _ in .float32 }
+        .map { tensor in
+            if fixed.contains(tensor.name) { return tensor }
+            return TensorDescription(name: tensor.name, elementType: try type(tensor.name), shape: tensor.shape)
+        }
         try StagedDirectory.write(to: destination, overwrite: overwrite) { directory in
             let writer = try CheckpointWriter(directory: directory, tensors: plan, shardByteLimit: shardByteLimit)
             let copy = { (name: String) in
@@ -81,6 +95,16 @@ public struct CheckpointPacker: Sendable {
             for part in configuration.parts {
                 try Task.checkCancellation()
                 switch part {
+                case .float(let tensor) where format == .int8 && embeddings.contains(tensor.name):
+                    if sourceFormat == .int8 {
+                        try source.withUnsafeBytes(of: tensor.name) { try writer.write(tensor.name, bytes: $0) }
+                        try source.releasePages(of: tensor.name)
+                        try copy(tensor.rowScale.name)
+                    } else {
+                        try writer.write(tensor, rounding: source.floats(of: tensor.name))
+                        try source.releasePages(of: tensor.name)
+                    }
+                    completed += tensor.elementCount
                 case .float(let tensor):
                     try copy(tensor.name)
                     completed += tensor.elementCount
@@ -96,6 +120,7 @@ public struct CheckpointPacker: Sendable {
             try writer.finish()
             var quantization = configuration.quantization
             quantization?.checkpointFormat = kind == .packed ? .packed : .float
+            quantization?.embeddingFormat = format
             quantization?.valueType = try commonType(
                 configuration.linears.flatMap { [try type($0.outputScaleName), try type($0.inputScaleName)] })
             try writeAtomically(
@@ -104,6 +129,29 @@ public struct CheckpointPacker: Sendable {
             )
             try source.copyAuxiliaryFiles(to: directory)
         }
+    }
+}
+
+extension CheckpointWriter {
+    /// Writes a matrix in 8 bits with a scale per row, as `--head-bits 8` rounds it at load:
+    ///
+    ///     s_r = max_c |W[r][c]| / 127,   q[r][c] = round(W[r][c] / s_r), ties to even
+    fileprivate func write(_ matrix: TensorShape, rounding values: [Float]) throws {
+        let columns = matrix.shape[1]
+        var scales: [Float] = []
+        var rounded: [Int8] = []
+        rounded.reserveCapacity(values.count)
+        for first in stride(from: 0, to: values.count, by: columns) {
+            let row = values[first..<first + columns]
+            let largest = row.reduce(0) { max($0, $1.magnitude) }
+            // A row of less has no inverse in 32 bits; it is as good as zero.
+            let isZero = largest < 1e-30
+            let inverse = isZero ? 0 : 127 / largest
+            scales.append(isZero ? 0 : largest / 127)
+            for value in row { rounded.append(Int8((value * inverse).rounded(.toNearestOrEven))) }
+        }
+        try rounded.withUnsafeBytes { try write(matrix.name, bytes: $0) }
+        try write(matrix.rowScale.name, floats: scales)
     }
 }
 

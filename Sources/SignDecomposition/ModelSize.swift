@@ -56,10 +56,14 @@ public struct ModelSize: Sendable, Hashable {
     public let floatCount: Int
     /// Bytes of a float.
     public let floatBytes: Int
+    /// Bytes of what stays in float, and of embedding and output projection in 8 bits where they are packed so.
+    public let packedOtherBytes: Int
 
-    /// The size of a model of a configuration with floats of a type.
+    /// The size of a model of a configuration with floats of a type. Embedding and output projection are packed as the
+    /// configuration says.
     public init(_ configuration: ModelConfiguration, floatType: ElementType = .float16) {
         floatBytes = floatType.byteWidth
+        packedOtherBytes = configuration.packedOtherTensors { _ in floatType }.reduce(0) { $0 + $1.byteCount }
         layers = configuration.linears.map { LayerSize($0, valueBits: floatType.byteWidth * 8) }
         floatCount = configuration.floatTensors.reduce(0) { $0 + $1.elementCount }
     }
@@ -77,7 +81,7 @@ public struct ModelSize: Sendable, Hashable {
     /// Bytes of the dense model.
     public var denseBytes: Int { denseLinearBytes + otherBytes }
     /// Bytes of the packed model.
-    public var packedBytes: Int { packedLinearBytes + otherBytes }
+    public var packedBytes: Int { packedLinearBytes + packedOtherBytes }
     /// Stored bits over stored parameters of the linears.
     public var linearBitsPerParameter: Double {
         Double(packedLinearBytes * 8) / Double(layers.reduce(0) { $0 + $1.weightCount + $1.valueCount })
@@ -110,7 +114,7 @@ public struct CheckpointSummary: Sendable {
     public let kind: CheckpointKind
     /// Every linear of the blocks, in forward order.
     public let layers: [Layer]
-    /// Tensors that stay in float.
+    /// Tensors that stay in float, or are stored in 8 bits.
     public let others: [TensorDescription]
     /// The sizes that packing gives.
     public let size: ModelSize
@@ -133,7 +137,8 @@ public struct CheckpointSummary: Sendable {
                 storedBytes: tensors.reduce(0) { $0 + $1.byteCount }
             )
         }
-        others = try configuration.floatTensors.map { try checkpoint.description(of: $0.name) }
+        others = try configuration.packedOtherTensors { _ in .float32 }
+            .map { try checkpoint.description(of: $0.name) }
     }
 
     /// Stored bytes of the linears.
@@ -146,4 +151,17 @@ public struct CheckpointSummary: Sendable {
     public var linearBitsPerWeight: Double { Double(linearBytes * 8) / Double(size.linearWeightCount) }
     /// Stored bits per parameter of the dense model.
     public var bitsPerWeight: Double { Double(byteCount * 8) / Double(size.parameterCount) }
+}
+
+extension ModelConfiguration {
+    /// Tensors beside those of the linears, in forward order, embedding and output projection in 8 bits where they are.
+    fileprivate func packedOtherTensors(_ floatType: (TensorShape) -> ElementType) -> [TensorDescription] {
+        let linearTensors = Set(
+            linears.flatMap { $0.tensors(kind: .packed, weightType: .int8, valueType: .float32).map(\.name) })
+        return tensorPlan(
+            kind: .packed, weightType: .int8, valueType: .float32,
+            embeddingFormat: quantization?.embeddingFormat ?? .float, floatType: floatType
+        )
+        .filter { !linearTensors.contains($0.name) }
+    }
 }

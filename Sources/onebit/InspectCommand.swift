@@ -13,8 +13,9 @@ struct InspectCommand: ParsableCommand {
             published configuration (\(ModelConfiguration.knownShapes.joined(separator: ", "))).
 
             Sizes are in units of ten: 1 GB is 10⁹ bytes. "float16" is the dense model in half precision; "packed" \
-            has one bit per sign and float16 vectors, embeddings, norms and output projection. Bits per weight are \
-            stored bits over the weights of the dense layer; bits per parameter count g and h as parameters too.
+            has one bit per sign and float16 vectors, embeddings, norms and output projection, embeddings and projection in \
+            8 bits where the checkpoint has them so. Bits per weight are stored bits over the weights of the dense layer; \
+            bits per parameter count g and h as parameters too.
 
             EXAMPLES
               onebit inspect llama-7b
@@ -117,7 +118,7 @@ struct Inspection: Encodable {
         postLayernorm = configuration.quantization?.postLayerNorm
         stored = summary.map { Size(linearBytes: $0.linearBytes, otherBytes: $0.otherBytes, of: size) }
         float16 = Size(linearBytes: size.denseLinearBytes, otherBytes: size.otherBytes, of: size)
-        packed = Size(linearBytes: size.packedLinearBytes, otherBytes: size.otherBytes, of: size)
+        packed = Size(linearBytes: size.packedLinearBytes, otherBytes: size.packedOtherBytes, of: size)
         savedFraction = size.savedFraction
         layers = size.layers.enumerated().map { index, layer in
             let stored = summary?.layers[index]

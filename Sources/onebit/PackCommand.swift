@@ -10,7 +10,7 @@ struct PackCommand: ParsableCommand {
         abstract: "Pack a float student at one bit per weight, ready to run.",
         discussion: """
             Writes the signs of every linear layer as bits, and the vectors g and h, embeddings, norms and output \
-            projection as floats. Memory is bounded by the largest tensor.
+            projection as floats, or the last two in 8 bits. Memory is bounded by the largest tensor.
 
             The checkpoints that the paper's authors released are students too, float or packed. A packed one is rewritten \
             in this program's format without loss: what stays in float keeps the type that it has.
@@ -18,6 +18,7 @@ struct PackCommand: ParsableCommand {
             EXAMPLES
               onebit pack student --output packed
               onebit pack student --output packed --value-type float32
+              onebit pack packed --output smaller --embedding-bits 8
               onebit pack onebit_llama_7b --output packed
             """
     )
@@ -38,6 +39,22 @@ struct PackCommand: ParsableCommand {
         }
     }
 
+    /// Bits of the weights of embedding and output projection.
+    enum EmbeddingBits: String, ExpressibleByArgument, CaseIterable {
+        case bits8 = "8"
+        case float
+        case stored
+
+        /// Nil: as they are stored.
+        var format: QuantizationConfiguration.EmbeddingFormat? {
+            switch self {
+            case .bits8: .int8
+            case .float: .float
+            case .stored: nil
+            }
+        }
+    }
+
     @Argument(help: "Directory of the student: from onebit distill or onebit init, or the paper's.")
     var student: URL
 
@@ -51,13 +68,20 @@ struct PackCommand: ParsableCommand {
             """)
     var valueType: ValueType?
 
+    @Option(
+        help: """
+            Embedding and output projection: 8 for bytes with a scale per row, half of float16; float; or stored for what \
+            they are.
+            """)
+    var embeddingBits = EmbeddingBits.stored
+
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
         let student = try checkpoints.open(student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
         let valueType = valueType ?? (student.kind == .packed ? .stored : .float16)
-        try CheckpointPacker(valueType: valueType.elementType).pack(
+        try CheckpointPacker(valueType: valueType.elementType, embeddingFormat: embeddingBits.format).pack(
             student: student,
             destination: output.output,
             overwrite: output.overwrite

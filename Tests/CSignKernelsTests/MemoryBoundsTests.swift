@@ -15,16 +15,12 @@ import Testing
         let whole = (columns + 47) / 48 * 48
         for kernels in availableKernels() {
             for padded in Set([columns, columns + 1, whole]).sorted() {
-                let bytes = GuardedMemory<Int8>(count: padded, fill: 99)
                 let words = GuardedMemory<Int16>(count: padded, fill: 99)
-                _ = kernels.pointee.quantize_int8(x.pointer, g.pointer, columns, bytes.pointer, padded)
                 _ = kernels.pointee.quantize_16bit(x.pointer, g.pointer, columns, words.pointer, padded)
                 let outliers = GuardedMemory<Int16>(count: padded, fill: 99)
                 _ = kernels.pointee.quantize_10bit(x.pointer, g.pointer, columns, outliers.pointer, padded)
                 #expect(outliers.array.dropFirst(columns).allSatisfy { $0 == 0 })
-                #expect(bytes.array.dropFirst(columns).allSatisfy { $0 == 0 })
                 #expect(words.array.dropFirst(columns).allSatisfy { $0 == 0 })
-                #expect(bytes.array.contains { $0.magnitude == 127 })
                 #expect(words.array.contains { $0.magnitude == 32767 })
             }
         }
@@ -97,7 +93,7 @@ import Testing
         for kernels in availableKernels() {
             for (type, width) in types {
                 let weights = GuardedMemory<UInt8>(count: rows * columns * width, fill: 1)
-                for tokens in [1, tokens] {
+                for tokens in [1, tokens] where type != SIGN_KERNELS_INT8 {
                     let y = GuardedMemory<Float>(count: tokens * rows, fill: .nan)
                     // Inputs that end at the guard page.
                     let input = x.pointer + (x.count - tokens * columns)
@@ -135,30 +131,6 @@ import Testing
             let head = GuardedMemory(generator.floats(2 * count))
             kernels.pointee.rotate_half(head.pointer, 2 * count, x.pointer, w.pointer)
             #expect(head.array.allSatisfy { $0.isFinite })
-        }
-    }
-
-    @Test(
-        "Attention stays within queries, keys, values, scratch and outputs", arguments: [2, 6, 10, 14, 16, 22, 34, 80])
-    func attention(size: Int) {
-        var generator = TestGenerator(state: UInt64(size))
-        let stride = (size + 15) / 16 * 16
-        for (positions, tokens, heads) in [(1, 1, 1), (3, 2, 3), (13, 5, 1), (37, 7, 2)] {
-            let rows = positions + tokens - 1
-            let q = GuardedMemory(generator.floats(tokens * heads * size))
-            let cached = (0..<rows * stride).map { index -> UInt16 in
-                index % stride < size ? Float16(Float.random(in: -1...1, using: &generator)).bitPattern : 0
-            }
-            let (keys, values) = (GuardedMemory(cached), GuardedMemory(cached))
-            for kernels in availableKernels() {
-                let scratch = GuardedMemory<Float>(
-                    count: Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + tokens + size + 15), fill: .nan)
-                let y = GuardedMemory<Float>(count: q.count, fill: .nan)
-                kernels.pointee.attention(
-                    q.pointer, heads * size, tokens, heads, keys.pointer, values.pointer, stride, positions, size, 0.3,
-                    scratch.pointer, y.pointer)
-                #expect(y.array.allSatisfy { $0.isFinite })
-            }
         }
     }
 

@@ -70,7 +70,7 @@ enum { count = 1003, head = 80, positions = 37, heads = 3, stride = 96 };
 
 // The float kernels' results must be the portable version's, bit for bit.
 static void check_floats(const sign_kernels_table *kernels, const sign_kernels_table *portable) {
-    static float a[count], b[count], x[count], y[count], scratch[4 * (positions + 2 + head + 15)];
+    static float a[count], b[count], x[count], y[count], scratch[4 * (SIGN_KERNELS_ATTENTION_POSITIONS + head + 15)];
     static uint16_t half_x[count], half_y[count], keys[(positions + 2) * stride], values[(positions + 2) * stride];
     static float weights[19 * count];
     for (int i = 0; i < count; i++) a[i] = next_float() * 9, b[i] = next_float();
@@ -84,12 +84,15 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         // Rows without padding, in memory of exactly their size.
         int8_t *q8_x = malloc(i), *q8_y = malloc(i);
         int16_t *q16_x = malloc(i * sizeof *q16_x), *q16_y = malloc(i * sizeof *q16_y);
-        portable->quantize_int8(a, b, i, q8_x, i), kernels->quantize_int8(a, b, i, q8_y, i);
         portable->quantize_16bit(a, b, i, q16_x, i), kernels->quantize_16bit(a, b, i, q16_y, i);
-        expect(memcmp(q8_x, q8_y, i) == 0, kernels->name, "quantize_int8", i, 0, 0);
         expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_16bit", i, 0, 0);
         portable->quantize_10bit(a, b, i, q16_x, i), kernels->quantize_10bit(a, b, i, q16_y, i);
         expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "quantize_10bit", i, 0, 0);
+        const float rounded_x[2] = {portable->round_int8(a, i, q8_x, i), portable->round_int16(a, i, q16_x, i)};
+        const float rounded_y[2] = {kernels->round_int8(a, i, q8_y, i), kernels->round_int16(a, i, q16_y, i)};
+        expect(memcmp(q8_x, q8_y, i) == 0, kernels->name, "round_int8", i, 0, 0);
+        expect(memcmp(q16_x, q16_y, i * sizeof *q16_x) == 0, kernels->name, "round_int16", i, 0, 0);
+        expect(memcmp(rounded_x, rounded_y, sizeof rounded_x) == 0, kernels->name, "rounding's scale", i, 0, 0);
         free(q8_x), free(q8_y), free(q16_x), free(q16_y);
         portable->narrow_float16(a, i, half_x), kernels->narrow_float16(a, i, half_y);
         expect(memcmp(half_x, half_y, i * sizeof *half_x) == 0, kernels->name, "narrow_float16", i, 0, 0);
@@ -107,16 +110,34 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
             portable->float_product(weights, SIGN_KERNELS_FLOAT32, i, 0, 19, inputs, i, t, x, 19);
             kernels->float_product(weights, SIGN_KERNELS_FLOAT32, i, 0, 19, inputs, i, t, y, 19);
             SAME("float_product", t * 19);
+            static int16_t q[5 * count];
+            static float scales[5];
+            for (int j = 0; j < t; j++) scales[j] = portable->round_int16(inputs + j * i, i, q + j * i, i);
+            portable->int8_product((const int8_t *)weights, b, i, 0, 19, q, i, scales, t, x, 19);
+            kernels->int8_product((const int8_t *)weights, b, i, 0, 19, q, i, scales, t, y, 19);
+            SAME("int8_product", t * 19);
         }
     }
-    for (int i = 0; i < (positions + 2) * stride; i++) {
-        const float value = i % stride < head ? next_float() : 0;
-        portable->narrow_float16(&value, 1, keys + i), portable->narrow_float16(&value, 1, values + i);
-    }
     const int width = heads * head;
-    portable->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, scratch, x);
-    kernels->attention(a, width, 2, heads, keys, values, stride, positions, head, 0.3f, scratch, y);
-    SAME("attention", 2 * width);
+    for (int wide = 0; wide < 2; wide++) {
+        static int8_t bytes[2][(positions + 2) * stride];
+        static float scales[2][positions + 2];
+        for (int i = 0; i < (positions + 2) * stride; i++) {
+            const float value = i % stride < head ? next_float() : 0;
+            portable->narrow_float16(&value, 1, keys + i), portable->narrow_float16(&value, 1, values + i);
+            bytes[0][i] = (int8_t)(value * 127), bytes[1][i] = (int8_t)(value * 126);
+        }
+        for (int i = 0; i < positions + 2; i++) scales[0][i] = scales[1][i] = next_float() + 1.1f;
+        const sign_kernels_cached_rows k = {wide ? (void *)keys : (void *)bytes[0], wide ? NULL : scales[0], stride};
+        const sign_kernels_cached_rows v = {wide ? (void *)values : (void *)bytes[1], wide ? NULL : scales[1], stride};
+        portable->attention(a, width, 2, heads, k, v, positions, head, 0.3f, scratch, x);
+        kernels->attention(a, width, 2, heads, k, v, positions, head, 0.3f, scratch, y);
+        SAME("attention", 2 * heads * (head + 2));
+        memcpy(weights, x, sizeof x);
+        portable->attention_merge(a, 2 * heads, head, weights), kernels->attention_merge(a, 2 * heads, head, y);
+        memcpy(x, weights, sizeof x);
+        SAME("attention_merge", 2 * heads * (head + 2));
+    }
 }
 
 int main(void) {

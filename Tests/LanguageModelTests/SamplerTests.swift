@@ -82,6 +82,57 @@ import Testing
             try frequencies(GenerateParameters(temperature: 1, topP: 1, minP: 1), logits: logits, draws: 50)[0] == 1)
     }
 
+    /// The filters written down plainly, in double precision, on a sorted vocabulary: the token that a number in 0 ..< 1 draws.
+    private func plainDraw(_ parameters: GenerateParameters, logits: [Float], unit: Double) -> Int {
+        let largest = Double(logits.filter { !$0.isNaN }.max()!)
+        let tokens = logits.indices.filter { !logits[$0].isNaN }
+        let sorted = tokens.sorted { logits[$0] != logits[$1] ? logits[$0] > logits[$1] : $0 < $1 }
+        let isByLikelihood = parameters.topK > 0 && parameters.topK < logits.count || parameters.topP < 1
+        var kept = (isByLikelihood ? sorted : tokens)
+            .map { (token: $0, weight: exp((Double(logits[$0]) - largest) / Double(parameters.temperature))) }
+        if parameters.topK > 0 { kept = Array(kept.prefix(parameters.topK)) }
+        if parameters.topP < 1 {
+            let mass = Double(parameters.topP) * kept.reduce(0) { $0 + $1.weight }
+            var sum = 0.0
+            kept = Array(
+                kept.prefix { candidate in
+                    defer { sum += candidate.weight }
+                    return sum < mass
+                })
+        }
+        kept = kept.filter { $0.weight >= Double(parameters.minP) }
+        var rest = unit * kept.reduce(0) { $0 + $1.weight }
+        for (token, weight) in kept {
+            rest -= weight
+            if rest < 0 { return token }
+        }
+        return kept.last!.token
+    }
+
+    @Test("Draws are those of the plain formulas on a sorted vocabulary, whatever the filters and the logits")
+    func plainFormulas() throws {
+        var generator = SeededGenerator(seed: 11)
+        for trial in 0..<400 {
+            let count = [1, 2, 15, 16, 17, 100, 1025, 4000][trial % 8]
+            let spread = Float([0.01, 1, 6, 40][trial / 8 % 4])
+            var logits = (0..<count).map { _ in Float.random(in: -spread...spread, using: &generator) }
+            // Equals, and what has no weight.
+            if trial % 3 == 0 { logits = logits.map { ($0 * 4).rounded() / 4 } }
+            for index in stride(from: 3, to: trial % 5 == 0 ? count : 0, by: 7) { logits[index] = .nan }
+            for index in stride(from: 5, to: trial % 7 == 0 ? count : 0, by: 6) { logits[index] = -.infinity }
+            let parameters = GenerateParameters(
+                temperature: [0.3, 0.8, 1, 2][trial / 3 % 4], topK: [0, 0, 1, 5, 40, 9999][trial / 5 % 6],
+                topP: [1, 0.95, 0.5, 0.999][trial / 7 % 4], minP: [0, 0, 0.05, 0.3][trial / 11 % 4], seed: UInt64(trial)
+            )
+            var sampler = try Sampler(parameters)
+            var numbers = SeededGenerator(seed: UInt64(trial))
+            for draw in 0..<5 {
+                let expected = plainDraw(parameters, logits: logits, unit: numbers.nextUnit())
+                #expect(sampler.next(logits: logits) == expected, "trial \(trial), draw \(draw), \(parameters)")
+            }
+        }
+    }
+
     @Test("The same seed draws the same tokens, another seed others")
     func seeds() throws {
         func draws(_ seed: UInt64) throws -> [Int] {

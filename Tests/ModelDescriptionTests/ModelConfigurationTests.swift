@@ -342,6 +342,31 @@ struct ModelConfigurationTests {
         #expect(String(decoding: data, as: UTF8.self).contains("future_key"))
     }
 
+    @Test("8-bit embeddings are written, read back, and bring a scale per row; in a float student they are refused")
+    func embeddingBits() throws {
+        let original = try read()
+        let quantization = QuantizationConfiguration(
+            checkpointFormat: .packed, postLayerNorm: false, valueType: .float16, embeddingFormat: .int8)
+        let data = try original.jsonData(quantization: quantization)
+        let again = try ModelConfiguration(contentsOf: directory.write(data, as: "config.json"))
+        #expect(again.quantization == quantization)
+        let plan = original.tensorPlan(
+            kind: .packed, weightType: .int8, valueType: .float16, embeddingFormat: .int8
+        ) { _ in .float16 }
+        for name in ["model.embed_tokens", "lm_head"] {
+            #expect(plan.first { $0.name == "\(name).weight" }?.elementType == .int8)
+            let scale = try #require(plan.first { $0.name == "\(name).weight_scale" })
+            #expect(scale.shape == [12] && scale.elementType == .float32)
+        }
+        for (bits, format) in [("4", "onebit-lsb-v1"), ("8", "onebit-float-v1")] {
+            let text = """
+                {"quant_method": "onebit", "checkpoint_format": "\(format)", "post_layernorm": false, \
+                "embedding_bits": \(bits)}
+                """
+            guard case .unsupported? = error("quantization_config", text)?.problem else { return fail("\(text)") }
+        }
+    }
+
     @Test("The tensors of a block come in forward order with the family's names")
     func tensorNames() throws {
         let read = try read()

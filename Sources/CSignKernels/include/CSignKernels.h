@@ -59,11 +59,19 @@ extern "C" {
 // Query rows that `attention` works on at a time.
 #define SIGN_KERNELS_ATTENTION_ROWS 4
 
+// Positions of a sequence that are a part of its attention. Parts begin at multiples of it, so that a result does not
+// depend on who computes which of them.
+#define SIGN_KERNELS_ATTENTION_POSITIONS 256
+
 // Queries that `causal_attention` and its gradient work on at a time.
 #define SIGN_KERNELS_ATTENTION_QUERIES 24
 
 // Rows of keys and values are read in whole multiples of this.
 #define SIGN_KERNELS_HEAD_PADDING 16
+
+// The same of 8-bit rows, and the most channels that they may have.
+#define SIGN_KERNELS_INT8_HEAD_PADDING 32
+#define SIGN_KERNELS_INT8_HEAD_SIZE 512
 
 // A matrix of ±1 as checkpoints hold it: bit j of byte k of a row is column 8k+j, least significant first; bit 1 means
 // −1. Bits beyond `columns` in a row's last byte may have any value. No byte beyond `bytes_per_row · rows` is read.
@@ -103,6 +111,13 @@ typedef struct sign_kernels_quantized {
     uint32_t outliers[SIGN_KERNELS_OUTLIERS];
 } sign_kernels_quantized;
 
+// Keys or values of one head, one row per position, `stride` elements apart: 16-bit floats, or int8 with a scale each.
+typedef struct sign_kernels_cached_rows {
+    const void *_Nonnull rows;
+    const float *_Nullable scales;  // NULL for 16-bit floats
+    size_t stride;
+} sign_kernels_cached_rows;
+
 // The rows of one head, `stride` floats apart.
 typedef struct sign_kernels_head_rows {
     const float *_Nonnull rows;
@@ -115,7 +130,7 @@ typedef struct sign_kernels_loss {
     double cross_entropy;
 } sign_kernels_loss;
 
-// The types that weights, keys and values are stored in.
+// The types that weights, keys and values are stored in, the last one with scales beside it.
 typedef enum sign_kernels_float_type {
     SIGN_KERNELS_FLOAT32 = 0,
     SIGN_KERNELS_FLOAT16 = 1,
@@ -138,9 +153,6 @@ typedef struct sign_kernels_table {
     // The same with s = max(m / 682, max|x ⊙ g| / 32767), m the largest magnitude but for four outliers.
     sign_kernels_quantized (*_Nonnull quantize_10bit)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
                                                       int16_t *_Nonnull q, size_t padded);
-    // The same with s = max|x ⊙ g| / 127, for weights.
-    sign_kernels_quantized (*_Nonnull quantize_int8)(const float *_Nonnull x, const float *_Nonnull g, size_t columns,
-                                                     int8_t *_Nonnull q, size_t padded);
 
     // Bytes of one token's look-up tables.
     size_t (*_Nonnull lut_bytes_10bit)(size_t columns);
@@ -167,10 +179,22 @@ typedef struct sign_kernels_table {
     void (*_Nonnull dequantize)(const int32_t *_Nonnull q, float s, const float *_Nonnull h, size_t count,
                                 float *_Nonnull y);
 
-    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens. W: [rows, columns], any alignment.
+    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens. W: [rows, columns] of a float type, any
+    // alignment.
     void (*_Nonnull float_product)(const void *_Nonnull weights, sign_kernels_float_type type, size_t columns,
                                    size_t row_begin, size_t row_end, const float *_Nonnull x, size_t input_stride,
                                    size_t tokens, float *_Nonnull y, size_t output_stride);
+    // q = round(x / s), s = max|x| / 127, ties to even; returns s. Writes `padded` ≥ count elements of q, zeros from `count`
+    // on. NaN, infinity and tiny inputs as `quantize_16bit` has them.
+    float (*_Nonnull round_int8)(const float *_Nonnull x, size_t count, int8_t *_Nonnull q, size_t padded);
+    // The same with 32767.
+    float (*_Nonnull round_int16)(const float *_Nonnull x, size_t count, int16_t *_Nonnull q, size_t padded);
+    // y[t][r] = (Σ_c W[r][c] · q[t][c]) · input_scales[t] · row_scales[r]   for row_begin ≤ r < row_end, 0 ≤ t < tokens,
+    // the sums exact. W: [rows, columns], any alignment. row_scales: [rows]. q: at most 32767 in magnitude.
+    void (*_Nonnull int8_product)(const int8_t *_Nonnull weights, const float *_Nonnull row_scales, size_t columns,
+                                  size_t row_begin, size_t row_end, const int16_t *_Nonnull q, size_t input_stride,
+                                  const float *_Nonnull input_scales, size_t tokens, float *_Nonnull y,
+                                  size_t output_stride);
     // y = x as 32-bit floats
     void (*_Nonnull widen)(const void *_Nonnull x, sign_kernels_float_type type, size_t count, float *_Nonnull y);
     // y = x as 16-bit floats, rounded to nearest, ties to even
@@ -192,16 +216,19 @@ typedef struct sign_kernels_table {
     // Rotates the pairs (x[i], x[i + size/2]) of one head by the angles whose cosines and sines are given, [size/2].
     void (*_Nonnull rotate_half)(float *_Nonnull x, size_t size, const float *_Nonnull cosine,
                                  const float *_Nonnull sine);
-    // Attention of the query heads that share one key/value head, for consecutive tokens of one sequence:
-    //     y[t][h] = Σ_{p < positions + t} softmax_p(q[t][h] · k_p · scale) v_p      0 ≤ t < tokens, 0 ≤ h < heads
-    // q, y: [tokens, query_stride], the heads side by side, `size` floats each. keys, values: 16-bit floats, one row per
-    // position, `stride` elements apart, zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING, which
-    // are read too, of the last row as well.
-    // scratch: SIGN_KERNELS_ATTENTION_ROWS · (positions + tokens + size + 15) floats to work with.
+    // A part of the attention of the query heads that share one key/value head, for consecutive tokens of one sequence: with
+    // s_p = q[t][h] · k_p · scale and p over the first positions + t positions, at most SIGN_KERNELS_ATTENTION_POSITIONS,
+    //     part[t][h] = Σ_p exp(s_p − m) v_p,   m = max_p s_p,   Σ_p exp(s_p − m)      0 ≤ t < tokens, 0 ≤ h < heads
+    // which are `size` floats and two; zeros and −∞ where there is no position. q: [tokens, query_stride], the heads side by
+    // side, `size` floats each. keys, values: zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING, or of
+    // SIGN_KERNELS_INT8_HEAD_PADDING, which are read too, of the last row as well.
+    // scratch: SIGN_KERNELS_ATTENTION_ROWS · (SIGN_KERNELS_ATTENTION_POSITIONS + size + 15) floats to work with.
     void (*_Nonnull attention)(const float *_Nonnull q, size_t query_stride, size_t tokens, size_t heads,
-                               const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values, size_t stride,
-                               size_t positions, size_t size, float scale, float *_Nonnull scratch,
-                               float *_Nonnull y);
+                               sign_kernels_cached_rows keys, sign_kernels_cached_rows values, ptrdiff_t positions,
+                               size_t size, float scale, float *_Nonnull scratch, float *_Nonnull part);
+    // The same over the positions of two parts, of which one may have none, to `sums`. Attention is the first `size` floats
+    // divided by the last.
+    void (*_Nonnull attention_merge)(const float *_Nonnull part, size_t rows, size_t size, float *_Nonnull sums);
 
     // c[r][n] = c[r][n] + Σ_k a[k][r] · b[k][n]   for 0 ≤ k < depth, 0 ≤ r < rows, 0 ≤ n < columns
     void (*_Nonnull add_transposed_product)(const float *_Nonnull a, size_t a_stride, const float *_Nonnull b,

@@ -208,8 +208,8 @@ package struct GenerationScheduler {
         }
         if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
             let known = kept.remove(at: index)
-            let common = reusableCount(of: known, for: input.prompt)
-            context.truncate(known.id, to: common)
+            context.truncate(known.id, to: reusableCount(of: known, for: input.prompt))
+            let common = context.length(of: known.id)
             return try sequence(
                 known.id, known.capacity, readCount: common, longest: common == 0 ? 0 : known.longest)
         }
@@ -330,7 +330,8 @@ package struct GenerationScheduler {
             scheduled.removeAll(keepingCapacity: true)
             add(sequence, tokens: count)
             do {
-                if failed.count == 1 { throw failure }
+                // Alone it would fail again, as it would without what the batch wrote over behind a sliding window.
+                if failed.count == 1 || context.length(of: sequence.id) < sequence.readCount { throw failure }
                 let begin = ContinuousClock.now
                 try context.decode(batch)
                 take(0, context, time: ContinuousClock.now - begin)

@@ -4,17 +4,17 @@ import Foundation
 ///
 ///     repetition penalty → softmax(logits / temperature) → top-k → top-p → min-p → draw
 ///
-/// Each filter works on what the one before it left. Sums run in double precision and in a fixed order, and ties go to
-/// the lower id, so the same seed and logits give the same token. Its arrays are kept from token to token.
+/// Each filter works on what the one before it left. Weights are made of additions and multiplications of floats, sums run
+/// in double precision and in a fixed order, and ties go to the lower id, so the same seed and logits give the same token on
+/// every machine. Its arrays are kept from token to token.
 public struct Sampler: Sendable {
     private let parameters: GenerateParameters
     private var generator: SeededGenerator
     /// The last `repetitionContextSize` tokens.
     private var recent: [Int] = []
     private var penalized: [Float] = []
-    private var heap = CandidateHeap()
-    private var kept: [Candidate] = []
-    private var softmax = SoftmaxDraw()
+    private var kept = Candidates()
+    private var whole = SoftmaxDraw()
 
     /// - Parameters:
     ///   - parameters: what to filter by, and the seed.
@@ -68,68 +68,45 @@ public struct Sampler: Sendable {
     private mutating func draw(_ logits: UnsafeBufferPointer<Float>) -> Int {
         let likeliest = Self.likeliest(logits)
         // A temperature so low that the quotient is infinite is greedy too.
-        let inverse = 1 / Double(parameters.temperature)
+        let inverse = Float(1 / Double(parameters.temperature))
         guard inverse.isFinite, logits[likeliest].isFinite else { return likeliest }
-        if parameters.keepsAll, Float(inverse).isFinite {
-            return softmax.token(
-                logits, largest: logits[likeliest], inverse: Float(inverse), unit: generator.nextUnit()) ?? likeliest
+        let softmax = SoftmaxWeights(logits: logits, largest: logits[likeliest], inverse: inverse)
+        if parameters.keepsAll { return whole.token(softmax, unit: generator.nextUnit()) ?? likeliest }
+        let isByLikelihood = filter(softmax)
+        let mass = generator.nextUnit() * kept.weight
+        return (isByLikelihood ? kept.token(at: mass) : kept.token(inOrderAt: mass)) ?? likeliest
+    }
+
+    /// Top-k, then top-p, then min-p, into `kept`.
+    ///
+    /// - Returns: whether the running sum of a draw goes from the likeliest on; otherwise by id.
+    private mutating func filter(_ softmax: SoftmaxWeights) -> Bool {
+        kept.removeAll()
+        let limit = parameters.topK > 0 && parameters.topK < softmax.logits.count ? parameters.topK : nil
+        let mass = limit == nil && parameters.topP < 1 ? Double(parameters.topP) * whole.total(softmax) : nil
+        if limit == nil, mass == nil {
+            // What log rounds does not matter: the weights decide.
+            let lower = parameters.minP > 0 ? log(parameters.minP) - 0.001 : SoftmaxWeights.least
+            kept.gather(softmax, from: lower, below: .infinity, least: parameters.minP)
+            return false
         }
-        // Weights relative to the likeliest token's, so none overflows.
-        let largest = Double(logits[likeliest])
-        kept.removeAll(keepingCapacity: true)
-        for (token, logit) in logits.enumerated() {
-            let weight = logit.isNaN ? 0 : exp((Double(logit) - largest) * inverse)
-            kept.append(Candidate(token: token, weight: weight))
+        // Further and further down, until there are enough: most often those within the first bound are.
+        var upper = Float.infinity
+        for lower in [-2.5, -5, -10, -20, SoftmaxWeights.least] {
+            kept.gather(softmax, from: lower, below: upper)
+            if let limit, kept.elements.count >= limit { break }
+            if let mass, kept.weight >= mass { break }
+            upper = lower
         }
-        filter()
-        var total = 0.0
+        if let mass {
+            kept.keep(mass: mass)
+        } else if let limit {
+            kept.keep(count: limit)
+            if parameters.topP < 1 { kept.keep(mass: Double(parameters.topP) * kept.weight) }
+        }
         // What falls to min-p would fall after top-k and top-p too; but it counts in top-p's sum.
-        for candidate in kept where candidate.weight >= Double(parameters.minP) { total += candidate.weight }
-        var rest = generator.nextUnit() * total
-        var last = likeliest
-        for candidate in kept where candidate.weight >= Double(parameters.minP) {
-            rest -= candidate.weight
-            if rest < 0 { return candidate.token }
-            // By rounding, the sum of the weights may end a little below the total.
-            if candidate.weight > 0 { last = candidate.token }
-        }
-        return last
-    }
-
-    /// Top-k, then top-p, on `kept`.
-    private mutating func filter() {
-        let limit = parameters.topK > 0 ? min(parameters.topK, kept.count) : kept.count
-        guard limit < kept.count || parameters.topP < 1 else { return }
-        var all = 0.0
-        for candidate in kept { all += candidate.weight }
-        let isLimited = limit < kept.count
-        heap.fill(kept)
-        kept.removeAll(keepingCapacity: true)
-        if isLimited {
-            while kept.count < limit, let candidate = heap.pop() { kept.append(candidate) }
-            guard parameters.topP < 1 else { return }
-            kept.removeLast(kept.count - nucleusSize())
-            return
-        }
-        let mass = Double(parameters.topP) * all
-        var sum = 0.0
-        while sum < mass, let candidate = heap.pop() {
-            kept.append(candidate)
-            sum += candidate.weight
-        }
-    }
-
-    /// How many of `kept`, heaviest first, have `topP` of their common weight.
-    private func nucleusSize() -> Int {
-        var all = 0.0
-        for candidate in kept { all += candidate.weight }
-        let mass = Double(parameters.topP) * all
-        var sum = 0.0
-        for (index, candidate) in kept.enumerated() {
-            if sum >= mass { return index }
-            sum += candidate.weight
-        }
-        return kept.count
+        if parameters.minP > 0 { kept.keep(weight: parameters.minP) }
+        return true
     }
 
     /// The token with the largest logit, the lowest such id; 0 when all are NaN.
@@ -145,57 +122,6 @@ public struct Sampler: Sendable {
         var value = largest.max()
         for token in index..<logits.count where logits[token] > value { value = logits[token] }
         return logits.firstIndex { $0 == value } ?? 0
-    }
-}
-
-/// A token and its weight. The heavier one precedes; equal weights go by their ids.
-private struct Candidate {
-    let token: Int
-    let weight: Double
-
-    func precedes(_ other: Candidate) -> Bool {
-        weight != other.weight ? weight > other.weight : token < other.token
-    }
-}
-
-/// Candidates, the heaviest first out: a filter seldom wants more than a few of a vocabulary.
-///
-/// Not Tokenization's generic heap, which the compiler does not specialize in another module: it would allocate for every
-/// comparison.
-private struct CandidateHeap {
-    private var candidates: [Candidate] = []
-
-    /// Replaces what it holds, keeping its memory. O(n).
-    mutating func fill(_ new: [Candidate]) {
-        candidates.removeAll(keepingCapacity: true)
-        candidates.append(contentsOf: new)
-        for parent in stride(from: candidates.count / 2 - 1, through: 0, by: -1) { sink(parent) }
-    }
-
-    /// Removes the heaviest. O(log n).
-    mutating func pop() -> Candidate? {
-        guard let first = candidates.first else { return nil }
-        let last = candidates.removeLast()
-        if !candidates.isEmpty {
-            candidates[0] = last
-            sink(0)
-        }
-        return first
-    }
-
-    private mutating func sink(_ start: Int) {
-        var parent = start
-        while true {
-            var first = parent
-            let left = 2 * parent + 1
-            for child in left..<max(left, min(left + 2, candidates.count))
-            where candidates[child].precedes(candidates[first]) {
-                first = child
-            }
-            if first == parent { return }
-            candidates.swapAt(parent, first)
-            parent = first
-        }
     }
 }
 

@@ -10,6 +10,8 @@ final class CPUBackEnd: BackEnd {
     let instructionSet: InstructionSet
     let pool: ThreadPool
     let inputPrecision: InputPrecision
+    /// In what precision keys and values are kept.
+    let cachePrecision: CachePrecision
     let bytesPerToken: Int
 
     var kernels: Kernels { instructionSet.kernels }
@@ -21,6 +23,12 @@ final class CPUBackEnd: BackEnd {
         instructionSet = try options.instructionSet ?? InstructionSet.selected()
         pool = ThreadPool(threadCount: options.threads ?? PhysicalCores.count)
         inputPrecision = options.inputPrecision
+        cachePrecision = options.cachePrecision
+        let widestHead = Int(SIGN_KERNELS_INT8_HEAD_SIZE)
+        guard cachePrecision != .bits8 || configuration.headSize <= widestHead else {
+            throw RuntimeError.headTooWide(
+                directory: checkpoint.directory.path, channels: configuration.headSize, maximum: widestHead)
+        }
         let layout = instructionSet.layout
         let signs = try SignLayoutCache(
             checkpoint: checkpoint, layout: layout, pool: pool, userCache: options.cacheDirectory
@@ -43,6 +51,7 @@ final class CPUBackEnd: BackEnd {
         self.instructionSet = instructionSet
         pool = ThreadPool(threadCount: threads ?? PhysicalCores.count)
         inputPrecision = .default
+        cachePrecision = .bits16
         transformer = try CPUTransformer(
             of: checkpoint, weights: .dense(kernels, pool), headPrecision: .stored, kernels: instructionSet.kernels,
             pool: pool)
@@ -51,7 +60,9 @@ final class CPUBackEnd: BackEnd {
         }
     }
 
-    func cacheByteCount(positions: Int) -> Int { KeyValueCache.byteCount(configuration, capacity: positions) }
+    func cacheByteCount(positions: Int) -> Int {
+        KeyValueCache.byteCount(configuration, capacity: positions, precision: cachePrecision)
+    }
 
     func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
         try CPUDecodingContext(self, limits: limits)

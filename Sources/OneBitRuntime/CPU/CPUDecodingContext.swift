@@ -72,7 +72,8 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
         }
         try AvailableMemory.require(
             backEnd.cacheByteCount(positions: capacity), for: "the keys and values of \(capacity) tokens")
-        sequences[slot] = try KeyValueCache(configuration: backEnd.configuration, capacity: max(0, capacity))
+        sequences[slot] = try KeyValueCache(
+            configuration: backEnd.configuration, capacity: max(0, capacity), precision: backEnd.cachePrecision)
         return SequenceID(index: slot)
     }
 
@@ -83,8 +84,7 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
     func length(of id: SequenceID) -> Int { sequence(id)?.length ?? 0 }
 
     func truncate(_ id: SequenceID, to length: Int) {
-        guard let sequence = sequence(id) else { return }
-        sequence.length = min(sequence.length, max(0, length))
+        sequence(id)?.truncate(to: length)
     }
 
     private func sequence(_ id: SequenceID) -> KeyValueCache? {
@@ -99,6 +99,7 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
         }
         logitRowCount = 0
         firstLogitRow = 0
+        for slice in batch.slices { sequence(slice.sequence)!.willWrite(slice.rows.count) }
         for first in stride(from: 0, to: batch.tokens.count, by: activations.rowCapacity) {
             try Task.checkCancellation()
             preparePass(batch, rows: first..<min(first + activations.rowCapacity, batch.tokens.count))
@@ -112,7 +113,7 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
             try checkLogits()
             firstLogitRow += wantedCount
         }
-        for slice in batch.slices { sequence(slice.sequence)!.length += slice.rows.count }
+        for slice in batch.slices { sequence(slice.sequence)!.append(slice.rows.count) }
         logitRowCount = batch.logitRowCount
     }
 

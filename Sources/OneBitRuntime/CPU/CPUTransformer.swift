@@ -92,6 +92,8 @@ final class Norm: Sendable {
 ///
 /// p runs over all positions up to t, or over the last `slidingWindow` of them.
 final class Attention: Sendable {
+    private static let partPositions = Int(SIGN_KERNELS_ATTENTION_POSITIONS)
+
     /// `self_attn.q_proj`, `k_proj`, `v_proj`
     private let queryKeyValue: LinearGroup
     /// `self_attn.o_proj`
@@ -141,10 +143,8 @@ final class Attention: Sendable {
     /// Normalizes and rotates queries and keys; keys and values go to the cache.
     private func storeKeysAndValues(_ slice: SequenceSlice, _ pass: ForwardPass) {
         let activations = pass.activations
-        let narrow = pass.kernels.pointee.narrow_float16
         for index in 0..<slice.rowCount {
             let row = slice.firstRow + index
-            let cached = (slice.position + index) * slice.cache.rowSize
             for head in 0..<keyValueHeadCount * groupSize {
                 let query = activations.queries.pointer + (row * keyValueHeadCount * groupSize + head) * headSize
                 normalizeAndRotate(query, norm: queryNorm, row: row, pass)
@@ -153,10 +153,9 @@ final class Attention: Sendable {
                 let offset = (row * keyValueHeadCount + head) * headSize
                 let key = activations.keys.pointer + offset
                 normalizeAndRotate(key, norm: keyNorm, row: row, pass)
-                narrow(key, headSize, slice.cache.keys(layer: layer, head: head) + cached)
-                narrow(
-                    activations.values.pointer + offset, headSize,
-                    slice.cache.values(layer: layer, head: head) + cached)
+                slice.cache.store(
+                    key: key, value: activations.values.pointer + offset, layer: layer, head: head,
+                    position: slice.position + index, kernels: pass.kernels)
             }
         }
     }
@@ -169,36 +168,109 @@ final class Attention: Sendable {
             head, headSize, pass.activations.cosines.pointer + half, pass.activations.sines.pointer + half)
     }
 
+    /// Attention is summed part by part of the positions, and the parts are merged in their order (flash-decoding, Dao et al.
+    /// 2023). They begin at multiples of a fixed number, so who computes which of them changes no bit.
     private func attend(_ pass: ForwardPass) {
         let scratch = pass.activations.attentionScratch(worker: pass.worker.index)
-        pass.parallelFor(pass.slices.count * keyValueHeadCount) { range in
+        let units = pass.slices.count * keyValueHeadCount
+        let partCount = pass.slices.reduce(0) { max($0, parts(of: 0..<1, $1).count) }
+        guard let sums = pass.activations.attentionParts(units: units, parts: partCount, slices: pass.slices) else {
+            pass.parallelFor(units) { range in
+                for unit in range {
+                    let (number, head) = unit.quotientAndRemainder(dividingBy: keyValueHeadCount)
+                    attend(pass.slices[number], head: head, scratch, pass)
+                }
+            }
+            return
+        }
+        let partSize = groupSize * (headSize + 2)
+        pass.parallelFor(units * partCount) { range in
             for index in range {
-                let (number, head) = index.quotientAndRemainder(dividingBy: keyValueHeadCount)
+                let (unit, part) = index.quotientAndRemainder(dividingBy: partCount)
+                let (number, head) = unit.quotientAndRemainder(dividingBy: keyValueHeadCount)
+                let parts = parts(of: 0..<1, pass.slices[number])
+                guard part < parts.count else { continue }
+                attend(
+                    0..<1, of: pass.slices[number], head: head, part: parts.lowerBound + part, scratch,
+                    into: sums + index * partSize, pass)
+            }
+        }
+        pass.parallelFor(units) { range in
+            for unit in range {
+                let (number, head) = unit.quotientAndRemainder(dividingBy: keyValueHeadCount)
                 let slice = pass.slices[number]
-                // Tokens that see the whole sequence share the reading of it; the others' windows differ.
-                let whole = min(slice.rowCount, max(0, slidingWindow - slice.position))
-                if whole > 0 { attend(0..<whole, of: slice, head: head, scratch, pass) }
-                for row in whole..<slice.rowCount { attend(row..<row + 1, of: slice, head: head, scratch, pass) }
+                scratch.clearSums(rows: groupSize)
+                for part in 0..<parts(of: 0..<1, slice).count {
+                    scratch.merge(sums + (unit * partCount + part) * partSize, rows: groupSize, kernels: pass.kernels)
+                }
+                finish(0..<1, of: slice, head: head, scratch, pass)
             }
         }
     }
 
-    /// The queries of some rows of a slice that share a key/value head, from the first position that the first of them
-    /// sees.
+    /// The queries of a slice that share a key/value head.
+    private func attend(_ slice: SequenceSlice, head: Int, _ scratch: AttentionScratch, _ pass: ForwardPass) {
+        // Tokens that see the whole sequence share the reading of it; the others' windows differ.
+        let whole = min(slice.rowCount, max(0, slidingWindow - slice.position))
+        if whole > 0 { attend(0..<whole, of: slice, head: head, scratch, pass) }
+        for row in whole..<slice.rowCount { attend(row..<row + 1, of: slice, head: head, scratch, pass) }
+    }
+
     private func attend(
-        _ rows: Range<Int>, of slice: SequenceSlice, head: Int, _ scratch: UnsafeMutablePointer<Float>,
-        _ pass: ForwardPass
+        _ rows: Range<Int>, of slice: SequenceSlice, head: Int, _ scratch: AttentionScratch, _ pass: ForwardPass
+    ) {
+        let count = rows.count * groupSize
+        scratch.clearSums(rows: count)
+        for part in parts(of: rows, slice) {
+            attend(rows, of: slice, head: head, part: part, scratch, into: scratch.part, pass)
+            scratch.merge(scratch.part, rows: count, kernels: pass.kernels)
+        }
+        finish(rows, of: slice, head: head, scratch, pass)
+    }
+
+    /// Parts of the positions that some rows of a slice see: from the first position that the first of them sees.
+    private func parts(of rows: Range<Int>, _ slice: SequenceSlice) -> Range<Int> {
+        let last = slice.position + rows.upperBound - 1
+        return start(rows.lowerBound, slice) / Self.partPositions..<last / Self.partPositions + 1
+    }
+
+    /// The first position that a row of a slice sees.
+    private func start(_ row: Int, _ slice: SequenceSlice) -> Int {
+        max(0, slice.position + row - (slidingWindow - 1))
+    }
+
+    /// The sums of one part, to `sums` [rows · groupSize, headSize + 2].
+    private func attend(
+        _ rows: Range<Int>, of slice: SequenceSlice, head: Int, part: Int, _ scratch: AttentionScratch,
+        into sums: UnsafeMutablePointer<Float>, _ pass: ForwardPass
     ) {
         let width = keyValueHeadCount * groupSize * headSize
         let offset = (slice.firstRow + rows.lowerBound) * width + head * groupSize * headSize
-        let end = slice.position + rows.lowerBound + 1
-        let start = max(0, end - slidingWindow)
-        let rowSize = slice.cache.rowSize
+        // Several rows begin at the sequence's beginning and thus at a part's; a window may begin inside a part.
+        let begin = max(start(rows.lowerBound, slice), part * Self.partPositions)
+        let seen = slice.position + rows.lowerBound + 1 - begin
+        let positions = rows.count == 1 ? min(seen, (part + 1) * Self.partPositions - begin) : seen
         pass.kernels.pointee.attention(
             pass.activations.queries.pointer + offset, width, rows.count, groupSize,
-            slice.cache.keys(layer: layer, head: head) + start * rowSize,
-            slice.cache.values(layer: layer, head: head) + start * rowSize, rowSize, end - start, headSize,
-            1 / Float(headSize).squareRoot(), scratch, pass.activations.attended.pointer + offset)
+            slice.cache.keys(layer: layer, head: head, from: begin),
+            slice.cache.values(layer: layer, head: head, from: begin), positions, headSize,
+            1 / Float(headSize).squareRoot(), scratch.kernel, sums)
+    }
+
+    /// Merged sums to the output projection's input.
+    private func finish(
+        _ rows: Range<Int>, of slice: SequenceSlice, head: Int, _ scratch: AttentionScratch, _ pass: ForwardPass
+    ) {
+        let width = keyValueHeadCount * groupSize
+        for index in 0..<rows.count * groupSize {
+            let (row, query) = index.quotientAndRemainder(dividingBy: groupSize)
+            let sums = scratch.sums + index * (headSize + 2)
+            let y =
+                pass.activations.attended.pointer
+                + ((slice.firstRow + rows.lowerBound + row) * width + head * groupSize + query) * headSize
+            let scale = 1 / sums[headSize + 1]
+            for channel in 0..<headSize { y[channel] = sums[channel] * scale }
+        }
     }
 }
 
@@ -303,16 +375,18 @@ final class DecoderBlock: Sendable {
 ///
 ///     x ← norm(x)          where a norm follows the last block
 ///     x ← x Pᵀ             where the embedding has a width of its own
-///     logits = x Whᵀ       Wh as it is stored, in 8 bits, or as dense layers are
+///     logits = x Whᵀ       Wh in floats, in 8 bits, or as dense layers are
 struct OutputHead: Sendable {
     private enum Matrix: Sendable {
-        case stored(FloatMatrix)
-        case quantized(QuantizedMatrix)
+        case floats(FloatMatrix)
+        case int8(Int8Matrix)
         case dense(DenseLinearGroup)
     }
 
-    /// Rows of a matrix that one part of the loop over them takes.
+    /// Rows of a float matrix that one part of the loop over them takes.
     private static let partRows = 64
+    /// Bytes of an 8-bit one: enough that the few which are fetched beyond the end don't matter.
+    private static let partBytes = 128 << 10
 
     /// `model.norm`
     private let norm: Norm?
@@ -338,11 +412,13 @@ struct OutputHead: Sendable {
                     DenseLinearGroup([
                         DenseLinear(try DenseMatrix(configuration.head, of: checkpoint, kernels: dense, pool: pool))
                     ]))
-            case (.signs, .stored): .stored(try FloatMatrix(configuration.head, of: checkpoint))
+            case (.signs, _) where checkpoint.int8Matrices[configuration.head.name] != nil:
+                .int8(try Int8Matrix(configuration.head, of: checkpoint))
+            case (.signs, .stored): .floats(try FloatMatrix(configuration.head, of: checkpoint))
             case (.signs, .bits8):
-                .quantized(
-                    try QuantizedMatrix(
-                        FloatMatrix(configuration.head, of: checkpoint), kernels: kernels, pool: pool))
+                .int8(
+                    try Int8Matrix(
+                        rounding: FloatMatrix(configuration.head, of: checkpoint), kernels: kernels, pool: pool))
             }
         hiddenSize = configuration.hiddenSize
         vocabularySize = configuration.vocabularySize
@@ -353,8 +429,8 @@ struct OutputHead: Sendable {
     var byteCount: Int {
         let projectionBytes = projection?.byteCount ?? 0
         return switch matrix {
-        case .stored(let matrix): matrix.byteCount + projectionBytes
-        case .quantized(let matrix): matrix.byteCount + projectionBytes
+        case .floats(let matrix): matrix.byteCount + projectionBytes
+        case .int8(let matrix): matrix.byteCount + projectionBytes
         case .dense(let group): group.byteCount + projectionBytes
         }
     }
@@ -383,13 +459,21 @@ struct OutputHead: Sendable {
         }
         pass.hiddenStates?.record(stage, input, pass)
         switch matrix {
-        case .stored(let matrix):
+        case .floats(let matrix):
             pass.parallelFor(vocabularySize, grain: Self.partRows) {
                 matrix.product(rows: $0, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
             }
-        case .quantized(let matrix):
-            pass.parallelFor(vocabularySize, grain: Self.partRows) {
-                matrix.product(rows: $0, input, tokens: rows, into: pass.logits, kernels: pass.kernels)
+        case .int8(let matrix):
+            let rounded = pass.activations.headInputs.pointer
+            let scales = pass.activations.headInputScales.pointer
+            pass.parallelFor(rows) { range in
+                for row in range {
+                    let first = row * matrix.columns
+                    scales[row] = matrix.round(input + first, into: rounded + first, kernels: pass.kernels)
+                }
+            }
+            pass.parallelFor(vocabularySize, grain: max(1, Self.partBytes / matrix.columns)) {
+                matrix.product(rows: $0, rounded, scales, tokens: rows, into: pass.logits, kernels: pass.kernels)
             }
         case .dense(let group): group(input, rows: rows, pass) { _ in pass.logits }
         }

@@ -7,8 +7,27 @@ import ModelDescription
 ///     x = E[token]                    rotary positions
 ///     x = E[token] Pᵀ + L[position]   learned ones; P where the embedding has a width of its own
 struct TokenEmbedding: Sendable {
+    private enum Rows: Sendable {
+        case floats(FloatMatrix)
+        case int8(Int8Matrix)
+
+        var width: Int {
+            switch self {
+            case .floats(let matrix): matrix.columns
+            case .int8(let matrix): matrix.columns
+            }
+        }
+
+        func copyRow(_ row: Int, to y: UnsafeMutablePointer<Float>, kernels: Kernels) {
+            switch self {
+            case .floats(let matrix): matrix.copyRow(row, to: y, kernels: kernels)
+            case .int8(let matrix): matrix.copyRow(row, to: y, kernels: kernels)
+            }
+        }
+    }
+
     /// E
-    private let tokens: FloatMatrix
+    private let tokens: Rows
     /// P
     private let projection: FloatMatrix?
     /// L
@@ -18,7 +37,12 @@ struct TokenEmbedding: Sendable {
 
     init(of checkpoint: Checkpoint) throws {
         let configuration = checkpoint.configuration
-        tokens = try FloatMatrix(configuration.embedding, of: checkpoint)
+        tokens =
+            if let matrix = checkpoint.int8Matrices[configuration.embedding.name] {
+                .int8(try Int8Matrix(matrix, of: checkpoint))
+            } else {
+                .floats(try FloatMatrix(configuration.embedding, of: checkpoint))
+            }
         projection = try configuration.inputProjection.map { try FloatMatrix($0, of: checkpoint) }
         positions = try configuration.positionEmbedding.map { try FloatMatrix($0, of: checkpoint) }
         positionOffset = if case .learned(let offset) = configuration.structure.positions { offset } else { 0 }
@@ -26,7 +50,7 @@ struct TokenEmbedding: Sendable {
 
     /// x: [rows, hiddenSize]
     func callAsFunction(into x: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
-        let width = projection?.rows ?? tokens.columns
+        let width = projection?.rows ?? tokens.width
         pass.parallelFor(pass.slices.count) { range in
             for slice in pass.slices[range] {
                 for index in 0..<slice.rowCount {

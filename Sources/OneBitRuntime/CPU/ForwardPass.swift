@@ -65,6 +65,9 @@ final class Activations {
     /// Rows as wide as the embedding or the residual stream, whichever is wider: [rows, embeddedWidth]
     let embedded: Buffer<Float>
     let embeddedWidth: Int
+    /// What an 8-bit output head reads, rounded: [rows, embeddingSize], and its scales: [rows]
+    let headInputs: Buffer<Int16>
+    let headInputScales: Buffer<Float>
     /// Of the rows' positions: [rows, headSize / 2]
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
@@ -72,9 +75,12 @@ final class Activations {
     /// What dense layers read, packed for their kernels: [rows, the widest input as floats, filled up to whole steps]
     let denseInputs: Buffer<UInt8>
 
-    /// Scratch of one worker for attention: query and weights of each of the kernel's rows.
-    private let attentionScratchSize: Int
-    private let attentionScratch: Buffer<Float>
+    private let attentionScratch: [AttentionScratch]
+    /// Sums of attention by sequence and head, by part of the positions, where workers share these.
+    private let attentionParts: Buffer<Float>
+    private let sharesAttention: Bool
+    /// Units of attention that keep all workers busy.
+    private let enoughUnits: Int
 
     /// - Parameters:
     ///   - rows: most rows of a pass.
@@ -99,6 +105,8 @@ final class Activations {
         up = try Buffer(count: rows * configuration.intermediateSize)
         embeddedWidth = max(hiddenSize, configuration.embeddingSize)
         embedded = try Buffer(count: rows * embeddedWidth)
+        headInputs = try Buffer(count: rows * configuration.embeddingSize)
+        headInputScales = try Buffer(count: rows)
         cosines = try Buffer(count: rows * configuration.headSize / 2)
         sines = try Buffer(count: rows * configuration.headSize / 2)
         let widest = max(hiddenSize, queryWidth, configuration.intermediateSize, configuration.embeddingSize)
@@ -107,13 +115,69 @@ final class Activations {
         denseInputs = try Buffer(
             count: rows * (widest + Int(SIGN_KERNELS_DENSE_PADDING)) * MemoryLayout<Float>.size,
             alignment: Int(SIGN_KERNELS_ALIGNMENT))
-        attentionScratchSize =
-            Int(SIGN_KERNELS_ATTENTION_ROWS) * (positions + SequenceSlice.rowLimit + configuration.headSize + 15)
-        attentionScratch = try Buffer(count: threads * attentionScratchSize)
+        attentionScratch = try (0..<threads).map { _ in try AttentionScratch(configuration) }
+        sharesAttention = threads > 1
+        enoughUnits = 16 * threads
+        let part = Int(SIGN_KERNELS_ATTENTION_POSITIONS)
+        attentionParts = try Buffer(
+            count: sharesAttention
+                ? Self.fewSequences * ((positions + part - 1) / part + 1) * configuration.attentionHeadCount
+                    * (configuration.headSize + 2) : 0)
     }
 
-    func attentionScratch(worker: Int) -> UnsafeMutablePointer<Float> {
-        attentionScratch.pointer + worker * attentionScratchSize
+    func attentionScratch(worker: Int) -> AttentionScratch { attentionScratch[worker] }
+
+    /// Sequences of a pass up to which workers share a head's positions.
+    private static let fewSequences = 8
+
+    /// Where the sums of the parts go, [units, parts, queries of a unit, headSize + 2], if workers share the positions of a
+    /// head: for single tokens of long sequences, of which there are too few heads to keep all workers busy.
+    func attentionParts(
+        units: Int, parts: Int, slices: UnsafeBufferPointer<SequenceSlice>
+    ) -> UnsafeMutablePointer<Float>? {
+        let isShared =
+            sharesAttention && parts > 1 && units < enoughUnits && slices.count <= Self.fewSequences
+            && slices.allSatisfy { $0.rowCount == 1 }
+        return isShared ? attentionParts.pointer : nil
+    }
+}
+
+/// What one worker computes attention in: for up to ``SequenceSlice/rowLimit`` tokens' queries that share a head.
+// Unchecked because of the pointers: one worker alone writes there.
+final class AttentionScratch: @unchecked Sendable {
+    /// The kernel's.
+    let kernel: UnsafeMutablePointer<Float>
+    /// Sums of a part, and of all parts so far: a row of `headSize` floats, their largest score and the weights' sum.
+    let part: UnsafeMutablePointer<Float>
+    let sums: UnsafeMutablePointer<Float>
+    private let headSize: Int
+    private let buffer: Buffer<Float>
+
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(_ configuration: ModelConfiguration) throws {
+        headSize = configuration.headSize
+        let rows =
+            SequenceSlice.rowLimit * (configuration.attentionHeadCount / configuration.keyValueHeadCount)
+        let kernelSize =
+            Int(SIGN_KERNELS_ATTENTION_ROWS) * (Int(SIGN_KERNELS_ATTENTION_POSITIONS) + headSize + 15)
+        buffer = try Buffer(count: kernelSize + 2 * rows * (headSize + 2))
+        kernel = buffer.pointer
+        part = kernel + kernelSize
+        sums = part + rows * (headSize + 2)
+    }
+
+    /// Empties the sums of some queries.
+    func clearSums(rows: Int) {
+        for row in 0..<rows {
+            let sums = sums + row * (headSize + 2)
+            sums.update(repeating: 0, count: headSize + 2)
+            sums[headSize] = -.infinity
+        }
+    }
+
+    /// Adds a part to them.
+    func merge(_ part: UnsafePointer<Float>, rows: Int, kernels: Kernels) {
+        kernels.pointee.attention_merge(part, rows, headSize, sums)
     }
 }
 

@@ -75,21 +75,34 @@ struct FloatMatrix: Sendable {
     }
 }
 
-/// A matrix in 8 bits, one scale per row, made from floats at load: half the bytes of a float16 `lm_head`.
+/// A matrix in 8 bits, one scale per row, where its file is mapped or made from floats at load: half the bytes of a float16
+/// `lm_head`.
 ///
-///     W[r][c] ≈ q[r][c] · s_r,   s_r = max_c |W[r][c]| / 127
-// Unchecked because of the buffers: nothing writes after `init`.
-struct QuantizedMatrix: @unchecked Sendable {
+///     W[r][c] = q[r][c] · s_r;   made from floats, s_r = max_c |W[r][c]| / 127
+// Unchecked because of the pointer: nothing writes to it after `init`, and `owner` keeps it valid.
+struct Int8Matrix: @unchecked Sendable {
     /// Rows that one part of the loop over them takes.
     private static let partRows = 256
 
     let rows: Int
     let columns: Int
-    private let values: Buffer<Int8>
-    private let scales: Buffer<Float>
+    private let values: UnsafePointer<Int8>
+    private let scales: UnsafePointer<Float>
+    private let owner: (values: Any, scales: Any)
+
+    /// - Parameter matrix: a tensor [rows, columns] that the checkpoint holds in 8 bits.
+    /// - Throws: `TensorFileError` when a scale is NaN or infinite.
+    init(_ matrix: TensorShape, of checkpoint: Checkpoint) throws {
+        let tensor = try checkpoint.mapped(matrix.name)
+        let scales = try FloatVector(matrix.rowScale.name, of: checkpoint)
+        (rows, columns) = (matrix.shape[0], matrix.shape[1])
+        values = tensor.bytes.baseAddress!.assumingMemoryBound(to: Int8.self)
+        self.scales = scales.pointer
+        owner = (tensor, scales)
+    }
 
     /// - Throws: ``RuntimeError/outOfMemory(bytes:)``, `CancellationError`
-    init(_ matrix: FloatMatrix, kernels: Kernels, pool: ThreadPool) throws {
+    init(rounding matrix: FloatMatrix, kernels: Kernels, pool: ThreadPool) throws {
         rows = matrix.rows
         let columns = matrix.columns
         self.columns = columns
@@ -97,33 +110,40 @@ struct QuantizedMatrix: @unchecked Sendable {
         let scales = try Buffer<Float>(count: rows)
         let parts = (rows + Self.partRows - 1) / Self.partRows
         let floats = try Buffer<Float>(count: parts * columns)
-        let ones = try FloatVector([Float](repeating: 1, count: columns))
         try pool.parallelFor(rows, grain: Self.partRows) { range in
             for row in range {
                 let source = floats.pointer + row / Self.partRows * columns
                 matrix.copyRow(row, to: source, kernels: kernels)
-                scales.pointer[row] =
-                    kernels.pointee.quantize_int8(
-                        source, ones.pointer, columns, values.pointer + row * columns, columns
-                    ).scale
+                scales.pointer[row] = kernels.pointee.round_int8(
+                    source, columns, values.pointer + row * columns, columns)
             }
         }
-        self.values = values
-        self.scales = scales
+        self.values = UnsafePointer(values.pointer)
+        self.scales = UnsafePointer(scales.pointer)
+        owner = (values, scales)
     }
 
+    /// Bytes that a product reads.
     var byteCount: Int { rows * (columns + MemoryLayout<Float>.size) }
 
-    /// As `FloatMatrix.product`.
+    /// One row as floats: the embedding of a token.
+    func copyRow(_ row: Int, to y: UnsafeMutablePointer<Float>, kernels: Kernels) {
+        kernels.pointee.widen(values + row * columns, SIGN_KERNELS_INT8, columns, y)
+        let scale = scales[row]
+        for index in 0..<columns { y[index] *= scale }
+    }
+
+    /// Rounds an input of the product: x [columns] to q [columns]. Returns its scale.
+    func round(_ x: UnsafePointer<Float>, into q: UnsafeMutablePointer<Int16>, kernels: Kernels) -> Float {
+        kernels.pointee.round_int16(x, columns, q, columns)
+    }
+
+    /// y = x Wᵀ for some rows of W: x [tokens, columns] rounded, y [tokens, rows].
     func product(
-        rows range: Range<Int>, _ x: UnsafePointer<Float>, tokens: Int, into y: UnsafeMutablePointer<Float>,
-        kernels: Kernels
+        rows range: Range<Int>, _ x: UnsafePointer<Int16>, _ inputScales: UnsafePointer<Float>, tokens: Int,
+        into y: UnsafeMutablePointer<Float>, kernels: Kernels
     ) {
-        kernels.pointee.float_product(
-            values.pointer, SIGN_KERNELS_INT8, columns, range.lowerBound, range.upperBound, x, columns, tokens, y, rows)
-        for token in 0..<tokens {
-            let part = y + token * rows + range.lowerBound
-            kernels.pointee.scale(part, scales.pointer + range.lowerBound, range.count, part)
-        }
+        kernels.pointee.int8_product(
+            values, scales, columns, range.lowerBound, range.upperBound, x, columns, inputScales, tokens, y, rows)
     }
 }

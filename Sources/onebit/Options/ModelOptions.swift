@@ -45,9 +45,14 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Precision of a packed model's output projection: as it is stored, or 8 bits made at load.",
+            "Precision of a packed model's output projection: as it is stored, or 8 bits, made at load.",
             valueName: "stored|8"))
     var headBits = HeadPrecision.stored
+
+    @Option(
+        help: ArgumentHelp(
+            "Bits of a packed model's keys and values: 8 take half the memory of 16.", valueName: "8|16"))
+    var kvBits = CachePrecision.bits16
 
     /// The same with another precision of the inputs; nil changes nothing.
     func rounding(to inputBits: InputPrecision?) -> ModelOptions {
@@ -58,7 +63,9 @@ struct ModelOptions: ParsableArguments {
 
     /// For the packed runtime. What happens at load goes to standard error.
     var loadOptions: LoadOptions {
-        LoadOptions(threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits) { event in
+        LoadOptions(
+            threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits, cachePrecision: kvBits
+        ) { event in
             StandardStreams.writeError("\(event.isWarning ? "warning: " : "")\(event)\n")
         }
     }
@@ -66,6 +73,7 @@ struct ModelOptions: ParsableArguments {
 
 extension InputPrecision: ExpressibleByArgument {}
 extension HeadPrecision: ExpressibleByArgument {}
+extension CachePrecision: ExpressibleByArgument {}
 
 /// Any model that stands in a directory: packed and dense ones by the runtime; float students, and what another device than
 /// the CPU is asked for, by libtorch.
