@@ -31,26 +31,34 @@ public final class DenseModel: HiddenStateModel {
     ///   - arithmetic: what products are computed in.
     ///   - threads: to compute with; nil is as many as there are physical cores.
     ///   - instructionSet: the kernels; nil is what the environment or the CPU says.
+    ///   - inputPrecision: to what the inputs of the blocks' linear layers are rounded, as a packed model's are; nil leaves
+    ///     them as they are.
     /// - Throws: `CheckpointError` when the checkpoint is not a dense one, `TensorFileError` when a weight is not finite,
     ///   ``RuntimeError``, ``InstructionSetError``, `LanguageModelError.notEnoughMemory`, and `CancellationError` within a
     ///   fraction of a second when the task is cancelled.
     public convenience init(
         checkpoint: Checkpoint, arithmetic: DenseArithmetic = .float32, threads: Int? = nil,
-        instructionSet: InstructionSet? = nil
+        instructionSet: InstructionSet? = nil, inputPrecision: InputPrecision? = nil
     ) throws {
         let instructionSet = try instructionSet ?? InstructionSet.selected()
         guard let kernels = DenseKernels.best(arithmetic, of: instructionSet) else {
             throw InstructionSetError.unsupported(
                 name: arithmetic.rawValue, available: DenseKernels.available.map(\.name))
         }
-        try self.init(checkpoint: checkpoint, kernels: kernels, instructionSet: instructionSet, threads: threads)
+        try self.init(
+            checkpoint: checkpoint, kernels: kernels, instructionSet: instructionSet, threads: threads,
+            inputPrecision: inputPrecision)
     }
 
-    init(checkpoint: Checkpoint, kernels: DenseKernels, instructionSet: InstructionSet, threads: Int?) throws {
+    init(
+        checkpoint: Checkpoint, kernels: DenseKernels, instructionSet: InstructionSet, threads: Int?,
+        inputPrecision: InputPrecision? = nil
+    ) throws {
         try checkpoint.require(.dense)
         try AvailableMemory.require(checkpoint.byteCount, for: "\(checkpoint.directory.path): the model")
         let cpu = try CPUBackEnd(
-            dense: checkpoint, kernels: kernels, instructionSet: instructionSet, threads: threads)
+            dense: checkpoint, kernels: kernels, instructionSet: instructionSet, threads: threads,
+            inputPrecision: inputPrecision)
         configuration = checkpoint.configuration
         arithmetic = kernels.arithmetic
         self.kernels = kernels.name

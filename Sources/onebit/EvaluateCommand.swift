@@ -155,9 +155,12 @@ struct EvaluateCommand: ParsableCommand {
     }
 
     private func openJournal(_ directory: URL, for candidate: Candidate) throws -> EvaluationJournal {
+        // A run that goes on must not mix what is rounded in different ways.
         let runtime =
             candidate.checkpoint.kind == .packed
-            ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
+            ? "inputs \((options.inputBits ?? .default).rawValue) bit, head \(options.headBits.rawValue), "
+                + "keys and values \(options.kvBits.rawValue) bit"
+            : options.inputBits.map { "float, inputs \($0.rawValue) bit" } ?? "float"
         return try EvaluationJournal(
             directory: directory, model: candidate.name,
             identity: EvaluationJournal.identity(

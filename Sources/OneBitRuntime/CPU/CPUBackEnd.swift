@@ -45,16 +45,18 @@ final class CPUBackEnd: BackEnd {
 
     /// Maps a dense checkpoint, and looks at all of its weights once.
     init(
-        dense checkpoint: Checkpoint, kernels: DenseKernels, instructionSet: InstructionSet, threads: Int?
+        dense checkpoint: Checkpoint, kernels: DenseKernels, instructionSet: InstructionSet, threads: Int?,
+        inputPrecision: InputPrecision?
     ) throws {
         configuration = checkpoint.configuration
         self.instructionSet = instructionSet
         pool = ThreadPool(threadCount: threads ?? PhysicalCores.count)
-        inputPrecision = .default
+        // Of sign layers, which there are none.
+        self.inputPrecision = .default
         cachePrecision = .bits16
         transformer = try CPUTransformer(
-            of: checkpoint, weights: .dense(kernels, pool), headPrecision: .stored, kernels: instructionSet.kernels,
-            pool: pool)
+            of: checkpoint, weights: .dense(kernels, pool, rounding: inputPrecision), headPrecision: .stored,
+            kernels: instructionSet.kernels, pool: pool)
         bytesPerToken = try configuration.linears.reduce(transformer.head.byteCount) { bytes, linear in
             try bytes + checkpoint.mapped(linear.weightName).bytes.count
         }

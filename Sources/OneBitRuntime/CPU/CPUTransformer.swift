@@ -407,7 +407,7 @@ struct OutputHead: Sendable {
         projection = try configuration.outputProjection.map { try FloatMatrix($0, of: checkpoint) }
         matrix =
             switch (weights, precision) {
-            case (.dense(let dense, let pool), _):
+            case (.dense(let dense, let pool, _), _):
                 .dense(
                     DenseLinearGroup([
                         DenseLinear(try DenseMatrix(configuration.head, of: checkpoint, kernels: dense, pool: pool))

@@ -125,11 +125,14 @@ struct DenseLinearGroup: Sendable {
     private let partCounts: [Int]
     private let inputs: Int
     private let inputBytes: Int
+    private let rounding: InputRounding?
 
     var byteCount: Int { linears.reduce(0) { $0 + $1.weight.byteCount } }
 
-    init(_ linears: [DenseLinear]) {
+    /// - Parameter rounding: of the inputs; nil leaves them as they are.
+    init(_ linears: [DenseLinear], rounding: InputRounding? = nil) {
         self.linears = linears
+        self.rounding = rounding
         inputs = linears[0].weight.columns
         inputBytes = linears[0].weight.kernels.table.pointee.input_bytes(inputs)
         partCounts = linears.map { ($0.weight.rows + Self.partRows - 1) / Self.partRows }
@@ -144,7 +147,10 @@ struct DenseLinearGroup: Sendable {
         let packed = pass.activations.denseInputs.pointer
         pass.parallelFor(rows, grain: Self.partInputs) { range in
             let pack = linears[0].weight.kernels.table.pointee.pack_input
-            for row in range { pack(x + row * inputs, inputs, packed + row * inputBytes) }
+            for row in range {
+                let input = x + row * inputs
+                pack(rounding?.round(input, pass) ?? input, inputs, packed + row * inputBytes)
+            }
         }
         pass.parallelFor(partCounts.reduce(0, +)) { range in
             for index in range {
@@ -164,6 +170,31 @@ struct DenseLinearGroup: Sendable {
                 }
             }
         }
+    }
+}
+
+/// Rounds what dense layers read as sign layers would: what a precision costs, measured on a model whose weights are whole.
+struct InputRounding: Sendable {
+    private let precision: InputPrecision
+    private let inputs: Int
+    /// g = 1
+    private let ones: FloatVector
+
+    /// - Throws: ``RuntimeError/outOfMemory(bytes:)``
+    init(_ precision: InputPrecision, inputs: Int) throws {
+        self.precision = precision
+        self.inputs = inputs
+        ones = try FloatVector([Float](repeating: 1, count: inputs))
+    }
+
+    /// q s, q = round(x / s), in memory of the worker's.
+    func round(_ x: UnsafePointer<Float>, _ pass: ForwardPass) -> UnsafePointer<Float> {
+        let (integers, rounded) = pass.activations.roundedInput(worker: pass.worker.index)
+        let quantize =
+            precision == .bits10 ? pass.kernels.pointee.quantize_10bit : pass.kernels.pointee.quantize_16bit
+        let scale = quantize(x, ones.pointer, inputs, integers, inputs).scale
+        for index in 0..<inputs { rounded[index] = Float(integers[index]) * scale }
+        return UnsafePointer(rounded)
     }
 }
 

@@ -74,6 +74,10 @@ final class Activations {
     let signProduct: SignProductScratch
     /// What dense layers read, packed for their kernels: [rows, the widest input as floats, filled up to whole steps]
     let denseInputs: Buffer<UInt8>
+    /// An input of a dense layer and what it is rounded to: [worker, widest]
+    private let roundedIntegers: Buffer<Int16>
+    private let roundedInputs: Buffer<Float>
+    private let widest: Int
 
     private let attentionScratch: [AttentionScratch]
     /// Sums of attention by sequence and head, by part of the positions, where workers share these.
@@ -110,6 +114,9 @@ final class Activations {
         cosines = try Buffer(count: rows * configuration.headSize / 2)
         sines = try Buffer(count: rows * configuration.headSize / 2)
         let widest = max(hiddenSize, queryWidth, configuration.intermediateSize, configuration.embeddingSize)
+        self.widest = widest
+        roundedIntegers = try Buffer(count: threads * widest)
+        roundedInputs = try Buffer(count: threads * widest)
         signProduct = try SignProductScratch(
             tokens: rows, widest: widest, threads: threads, instructionSet: instructionSet, precision: inputPrecision)
         denseInputs = try Buffer(
@@ -123,6 +130,10 @@ final class Activations {
             count: sharesAttention
                 ? Self.fewSequences * ((positions + part - 1) / part + 1) * configuration.attentionHeadCount
                     * (configuration.headSize + 2) : 0)
+    }
+
+    func roundedInput(worker: Int) -> (UnsafeMutablePointer<Int16>, UnsafeMutablePointer<Float>) {
+        (roundedIntegers.pointer + worker * widest, roundedInputs.pointer + worker * widest)
     }
 
     func attentionScratch(worker: Int) -> AttentionScratch { attentionScratch[worker] }

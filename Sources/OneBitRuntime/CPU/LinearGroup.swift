@@ -4,8 +4,8 @@ import ModelDescription
 enum LinearWeights {
     /// ±1: those of all layers in the configuration's order.
     case signs([PackedSigns], SignLayout)
-    /// Floats, which are read from the checkpoint.
-    case dense(DenseKernels, ThreadPool)
+    /// Floats, which are read from the checkpoint, with inputs that are rounded or not.
+    case dense(DenseKernels, ThreadPool, rounding: InputPrecision?)
 
     /// Layers of one block that read the same input.
     ///
@@ -19,10 +19,11 @@ enum LinearWeights {
                     try linears.indices.map {
                         try SignLinear(linears[$0], signs: signs[linears[$0].layer * block + $0], of: checkpoint)
                     }, layout: layout))
-        case .dense(let kernels, let pool):
+        case .dense(let kernels, let pool, let precision):
             return .dense(
                 DenseLinearGroup(
-                    try linears.map { try DenseLinear($0, of: checkpoint, kernels: kernels, pool: pool) }))
+                    try linears.map { try DenseLinear($0, of: checkpoint, kernels: kernels, pool: pool) },
+                    rounding: try precision.map { try InputRounding($0, inputs: linears.first!.inputs) }))
         }
     }
 }

@@ -39,9 +39,12 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Bits to which a packed model's layer inputs are rounded: 16 loses nothing, 10 is faster.",
+            """
+            Bits to which the inputs of the blocks' layers are rounded: 16 loses nothing, 10 is faster. Of a packed \
+            model (default: \(InputPrecision.default.rawValue)); those of a dense one are rounded only if this says so.
+            """,
             valueName: "10|16"))
-    var inputBits = InputPrecision.default
+    var inputBits: InputPrecision?
 
     @Option(
         help: ArgumentHelp(
@@ -57,14 +60,14 @@ struct ModelOptions: ParsableArguments {
     /// The same with another precision of the inputs; nil changes nothing.
     func rounding(to inputBits: InputPrecision?) -> ModelOptions {
         var options = self
-        if let inputBits { options.inputBits = inputBits }
+        options.inputBits = inputBits ?? options.inputBits
         return options
     }
 
     /// For the packed runtime. What happens at load goes to standard error.
     var loadOptions: LoadOptions {
         LoadOptions(
-            threads: threads.threads, inputPrecision: inputBits, headPrecision: headBits, cachePrecision: kvBits
+            threads: threads.threads, inputPrecision: inputBits ?? .default, headPrecision: headBits, cachePrecision: kvBits
         ) { event in
             StandardStreams.writeError("\(event.isWarning ? "warning: " : "")\(event)\n")
         }
@@ -89,20 +92,24 @@ func loadModel(_ checkpoint: Checkpoint, options: ModelOptions) throws -> any Hi
         return try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
     }
     #if TRAINING
-        return try loadModel(checkpoint, threads: options.threads.threads, device: options.device.select())
+        return try loadModel(
+            checkpoint, threads: options.threads.threads, device: options.device.select(), inputBits: options.inputBits)
     #else
         guard checkpoint.kind == .dense else {
             throw ModelLoadingError.needsTraining(directory: checkpoint.directory.path)
         }
-        return try DenseModel(checkpoint: checkpoint, threads: options.threads.threads)
+        return try DenseModel(
+            checkpoint: checkpoint, threads: options.threads.threads, inputPrecision: options.inputBits)
     #endif
 }
 
 #if TRAINING
     /// A model that is not packed.
-    func loadModel(_ checkpoint: Checkpoint, threads: Int?, device: Device) throws -> any HiddenStateModel {
+    func loadModel(
+        _ checkpoint: Checkpoint, threads: Int?, device: Device, inputBits: InputPrecision? = nil
+    ) throws -> any HiddenStateModel {
         if checkpoint.kind == .dense, device == .cpu {
-            return try DenseModel(checkpoint: checkpoint, threads: threads)
+            return try DenseModel(checkpoint: checkpoint, threads: threads, inputPrecision: inputBits)
         }
         return try TorchModel(checkpoint: checkpoint, threads: threads, device: device)
     }
