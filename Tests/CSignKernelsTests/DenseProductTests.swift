@@ -37,60 +37,87 @@ import Testing
     }
 
     @Test(
-        "A product is that of the rounded numbers, and an output's bits do not depend on tokens and panels beside it",
-        arguments: [1, 2, 15, 16, 31, 33, 64, 171], [1, 31, 32, 70])
+        "A product is that of the rounded numbers, and an output's bits do not depend on tokens and rows beside it",
+        arguments: [1, 2, 15, 16, 31, 33, 64, 171, 1030], [1, 4, 31, 50, 99])
     func product(columns: Int, rows: Int) {
         var generator = TestGenerator(state: UInt64(columns * 1000 + rows))
-        let panelRows = Int(SIGN_KERNELS_PANEL_ROWS)
-        let panelCount = (rows + panelRows - 1) / panelRows
         for type in [SIGN_KERNELS_FLOAT32, SIGN_KERNELS_FLOAT16, SIGN_KERNELS_BFLOAT16] {
             let (bytes, values) = matrix(type, rows: rows, columns: columns, &generator)
             let x = GuardedMemory(generator.floats(27 * columns))
             // An odd address: weights lie anywhere in a file.
             let stored = GuardedMemory([0] + bytes)
+            defer { withExtendedLifetime(x) {} }
             for version in Self.versions {
                 let kernels = version.pointee
+                let name = String(cString: kernels.name)
                 let arithmetic = String(cString: kernels.arithmetic)
-                let panelType = kernels.panel_type(type)
-                let panels = GuardedMemory<UInt8>(
-                    count: panelCount * kernels.panel_bytes(panelType, columns), fill: 0xff)
-                for panel in 0..<panelCount {
-                    kernels.pack(stored.pointer + 1, type, rows, columns, panel, panel + 1, panels.pointer)
-                }
                 let inputBytes = kernels.input_bytes(columns)
+                #expect(inputBytes < (columns + Int(SIGN_KERNELS_DENSE_PADDING)) * 4)
                 var alone: [UInt32] = []
-                for tokens in [27, 12, 5, 2, 1] {
+                for (tokens, part) in [
+                    (27, rows), (12, rows), (7, 5), (6, rows), (5, 1), (4, 50), (3, rows), (2, 3), (1, rows),
+                ] {
                     let inputs = GuardedMemory<UInt8>(count: tokens * inputBytes, fill: 0xff)
                     for token in 0..<tokens {
                         kernels.pack_input(x.pointer + token * columns, columns, inputs.pointer + token * inputBytes)
                     }
                     let y = GuardedMemory<Float>(count: tokens * rows, fill: .nan)
-                    for panel in stride(from: 0, to: panelCount, by: tokens == 5 ? 1 : panelCount) {
+                    for first in stride(from: 0, to: rows, by: part) {
                         kernels.product(
-                            panels.pointer, panelType, rows, columns, panel,
-                            tokens == 5 ? panel + 1 : panelCount, inputs.pointer, tokens, y.pointer, rows)
+                            stored.pointer + 1, type, columns, first, min(first + part, rows), inputs.pointer, tokens,
+                            y.pointer, rows)
                     }
+                    withExtendedLifetime((stored, inputs)) {}
                     let found = y.array
                     if tokens == 27 {
                         alone = found.map(\.bitPattern)
-                        for token in 0..<tokens {
-                            for row in 0..<rows {
-                                var (sum, size) = (0.0, 0.0)
-                                for column in 0..<columns {
-                                    let product =
-                                        rounded(values[row * columns + column], arithmetic)
-                                        * rounded(x.pointer[token * columns + column], arithmetic)
-                                    sum += product
-                                    size += abs(product)
-                                }
-                                let difference = abs(Double(found[token * rows + row]) - sum)
-                                #expect(difference <= 2e-6 * size, "\(String(cString: kernels.name))")
-                            }
-                        }
+                        #expect(isProduct(found, values, x.array, columns: columns, arithmetic), "\(name)")
                     }
                     #expect(
                         found.map(\.bitPattern) == Array(alone[..<found.count]),
-                        "\(String(cString: kernels.name)): \(tokens) tokens")
+                        "\(name): \(tokens) tokens by \(part) rows")
+                }
+            }
+        }
+    }
+
+    /// Whether y is x Wᵀ of the rounded numbers, within the rounding of sums.
+    private func isProduct(_ y: [Float], _ w: [Float], _ x: [Float], columns: Int, _ arithmetic: String) -> Bool {
+        let weights = w.map { rounded($0, arithmetic) }
+        let inputs = x.map { rounded($0, arithmetic) }
+        let rows = w.count / columns
+        return y.enumerated().allSatisfy { index, found in
+            let (token, row) = index.quotientAndRemainder(dividingBy: rows)
+            var (sum, size) = (0.0, 0.0)
+            for column in 0..<columns {
+                let product = weights[row * columns + column] * inputs[token * columns + column]
+                sum += product
+                size += abs(product)
+            }
+            return abs(Double(found) - sum) <= 2e-6 * size
+        }
+    }
+
+    @Test("NaN and infinity are found at every place", arguments: [1, 31, 32, 33, 64, 99])
+    func finite(count: Int) {
+        var generator = TestGenerator(state: UInt64(count))
+        for type in [SIGN_KERNELS_FLOAT32, SIGN_KERNELS_FLOAT16, SIGN_KERNELS_BFLOAT16] {
+            let (bytes, _) = matrix(type, rows: 1, columns: count, &generator)
+            let width = bytes.count / count
+            for version in Self.versions {
+                let isFinite = { (bytes: [UInt8]) in
+                    let stored = GuardedMemory(bytes)
+                    return withExtendedLifetime(stored) { version.pointee.is_finite(stored.pointer, type, count) }
+                }
+                #expect(isFinite(bytes))
+                for place in 0..<count {
+                    for sign: UInt8 in [0, 0x80] {
+                        var spoiled = bytes
+                        // All bits of the exponent: 5 of float16, 8 of the others.
+                        spoiled[(place + 1) * width - 1] = 0x7f | sign
+                        spoiled[(place + 1) * width - 2] |= 0x80
+                        #expect(!isFinite(spoiled), "\(place)")
+                    }
                 }
             }
         }

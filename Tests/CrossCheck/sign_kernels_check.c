@@ -138,6 +138,64 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         memcpy(x, weights, sizeof x);
         SAME("attention_merge", 2 * heads * (head + 2));
     }
+    for (int i = 1; i <= count; i += 167) {
+        float largest, other;
+        const double sum = portable->log_sum_exp(a, i, &largest);
+        expect(kernels->log_sum_exp(a, i, &other) == sum && other == largest, kernels->name, "log_sum_exp", i, 0, 0);
+    }
+}
+
+// Dense products are those of plain loops, and an output has the same bits whatever tokens and rows are beside it.
+static void check_dense(const sign_kernels_dense_table *kernels, sign_kernels_float_type type, size_t rows, size_t columns) {
+    enum { tokens = 17 };
+    const sign_kernels_table *portable = sign_kernels_find("portable");
+    const size_t element = type == SIGN_KERNELS_FLOAT32 ? 4 : 2, input_bytes = kernels->input_bytes(columns);
+    float *w = malloc(rows * columns * sizeof *w), *x = malloc(tokens * columns * sizeof *x);
+    // Memory of exactly its size, at an odd address.
+    uint8_t *stored = malloc(rows * columns * element + 1), *weights = stored + 1;
+    for (size_t i = 0; i < rows * columns; i++) {
+        float value = next_float();
+        if (type == SIGN_KERNELS_FLOAT16) {
+            uint16_t half;
+            portable->narrow_float16(&value, 1, &half), memcpy(weights + i * 2, &half, 2);
+        } else if (type == SIGN_KERNELS_BFLOAT16) {
+            memcpy(weights + i * 2, (const uint8_t *)&value + 2, 2);
+        } else {
+            memcpy(weights + i * 4, &value, 4);
+        }
+        portable->widen(weights + i * element, type, 1, w + i);
+    }
+    for (size_t i = 0; i < tokens * columns; i++) x[i] = next_float();
+    uint8_t *inputs = malloc(tokens * input_bytes);
+    for (size_t t = 0; t < tokens; t++) kernels->pack_input(x + t * columns, columns, inputs + t * input_bytes);
+    float *y = malloc(tokens * rows * sizeof *y), *part = malloc(tokens * rows * sizeof *part);
+    kernels->product(weights, type, columns, 0, rows, inputs, tokens, y, rows);
+    int right = 1, same = 1;
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t r = 0; r < rows; r++) {
+            double sum = 0, size = 0;
+            for (size_t c = 0; c < columns; c++) {
+                const double product = (double)w[r * columns + c] * x[t * columns + c];
+                sum += product, size += product < 0 ? -product : product;
+            }
+            const double difference = y[t * rows + r] - sum;
+            right &= (difference < 0 ? -difference : difference) <= 2e-6 * size;
+        }
+    }
+    for (size_t n = 1; n < tokens; n++) {
+        const size_t step = n % 3 == 0 ? rows : n;
+        for (size_t r = 0; r < rows; r += step) {
+            kernels->product(weights, type, columns, r, r + step < rows ? r + step : rows, inputs, n, part, rows);
+        }
+        same &= memcmp(part, y, n * rows * sizeof *y) == 0;
+    }
+    expect(right, kernels->name, "dense product", rows, columns, type);
+    expect(same, kernels->name, "dense product in parts", rows, columns, type);
+    int found = kernels->is_finite(weights, type, rows * columns);
+    weights[rows * columns * element - 1] = 0x7f, weights[rows * columns * element - 2] |= 0x80;
+    found &= !kernels->is_finite(weights, type, rows * columns);
+    expect(found, kernels->name, "is_finite", rows, columns, type);
+    free(w), free(x), free(stored), free(inputs), free(y), free(part);
 }
 
 int main(void) {
@@ -156,6 +214,17 @@ int main(void) {
             }
         }
         check_floats(kernels, sign_kernels_find("portable"));
+    }
+    for (size_t i = 0; (name = sign_kernels_known_dense_name(i)) != NULL; i++) {
+        const sign_kernels_dense_table *kernels = sign_kernels_find_dense(name);
+        // Plain loops of rounded numbers would be another test.
+        if (kernels == NULL || strcmp(kernels->arithmetic, "float32") != 0) continue;
+        printf("checking dense products, %s\n", name);
+        for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+            for (int type = 0; type < 3; type++) {
+                check_dense(kernels, type, 7, columns[c]), check_dense(kernels, type, 53, columns[c]);
+            }
+        }
     }
     printf("%d passed, %d failed\n", checks - failures, failures);
     return failures != 0;

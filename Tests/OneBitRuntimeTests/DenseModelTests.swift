@@ -48,6 +48,52 @@ struct DenseModelTests {
         }
     }
 
+    @Test("The products are of the instruction set that is asked for")
+    func instructionSets() throws {
+        let tiny = try TinyDenseModel(ModelConfiguration.tiny(), elementType: .float16)
+        let checkpoint = try Checkpoint(directory: tiny.directory)
+        for instructionSet in InstructionSet.available {
+            let model = try DenseModel(checkpoint: checkpoint, threads: 1, instructionSet: instructionSet)
+            #expect(model.arithmetic == .float32)
+            #expect(model.kernels.prefix(4) == instructionSet.name.prefix(4))
+        }
+        #expect(throws: InstructionSetError.self) {
+            try DenseModel(
+                checkpoint: checkpoint, arithmetic: .bfloat16, instructionSet: InstructionSet(named: "portable"))
+        }
+    }
+
+    @Test("A token reads the linear layers and the output head once, in the type of their file")
+    func bytesPerToken() throws {
+        for type in [ElementType.float32, .float16] {
+            let tiny = try TinyDenseModel(ModelConfiguration.tiny(), elementType: type)
+            let weights = tiny.configuration.linearWeightCount + 37 * 40
+            let model = try tiny.model(kernels: DenseKernels.available[0])
+            #expect(model.bytesPerToken == weights * type.byteWidth)
+        }
+    }
+
+    @Test("Requests that are scored side by side have the scores of each by itself")
+    func scores() throws {
+        let tiny = try TinyDenseModel(ModelConfiguration.tiny(), elementType: .float16)
+        let model = try tiny.model(kernels: DenseKernels.available[0], threads: 2)
+        let requests = (1..<40).map { number in
+            ContinuationRequest(
+                context: (0..<(number * 5 % 13 + 1)).map { ($0 * 3 + number) % 37 },
+                continuations: (0..<(number % 4 + 1)).map { choice in
+                    (0...(choice + number) % 5).map { ($0 + choice * number) % 37 }
+                })
+        }
+        let together = try model.scores(of: requests)
+        for (request, scores) in zip(requests, together) {
+            #expect(try model.scores(of: [request]) == [scores])
+            for (separate, score) in zip(try model.separateScores(of: [request])[0], scores) {
+                #expect(abs(separate.logLikelihood - score.logLikelihood) < 1e-6)
+                #expect(separate.isGreedy == score.isGreedy)
+            }
+        }
+    }
+
     @Test("A weight that is not finite is refused by file and tensor")
     func notFinite() throws {
         let name = "model.layers.1.mlp.up_proj.weight"
@@ -115,7 +161,7 @@ final class TinyDenseModel {
 }
 
 extension ModelConfiguration {
-    /// LLaMA at sizes that no panel divides.
+    /// LLaMA at sizes that no tile divides.
     fileprivate static func tiny(heads: Int = 2, keyValueHeads: Int = 1) throws -> ModelConfiguration {
         try ModelConfiguration(
             vocabularySize: 37, hiddenSize: 40, intermediateSize: 45, layerCount: 2, attentionHeadCount: heads,
