@@ -157,7 +157,8 @@ struct EvaluateCommand: ParsableCommand {
     private func openJournal(_ directory: URL, for candidate: Candidate) throws -> EvaluationJournal {
         let runtime =
             candidate.checkpoint.kind == .packed
-            ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)" : "float"
+            ? "inputs \(options.inputBits.rawValue) bit, head \(options.headBits.rawValue)"
+                + (options.kvBits == .bits8 ? ", keys and values 8 bit" : "") : "float"
         return try EvaluationJournal(
             directory: directory, model: candidate.name,
             identity: EvaluationJournal.identity(
