@@ -208,15 +208,6 @@ struct TinyFamily: CustomTestStringConvertible {
         #expect(isClose(try model.scores(of: [request]), try model.separateScores(of: [request])))
     }
 
-    /// Whether scores of the same logits are the same but for the rounding of exponentials.
-    private func isClose(_ one: [[ContinuationScore]], _ other: [[ContinuationScore]]) -> Bool {
-        one.map(\.count) == other.map(\.count)
-            && zip(one.joined(), other.joined()).allSatisfy {
-                $0.isGreedy == $1.isGreedy
-                    && abs($0.logLikelihood - $1.logLikelihood) < 1e-6 * max(1, abs($1.logLikelihood))
-            }
-    }
-
     @Test("What greedy decoding writes is greedy, and nothing else is")
     func greedy() throws {
         let model = try TinyPackedModel().model()
@@ -246,4 +237,13 @@ struct TinyFamily: CustomTestStringConvertible {
         #expect(
             try model.scores(of: [ContinuationRequest(context: [1, 1, 1, 1, 1], continuations: [[1, 1]])]).count == 1)
     }
+}
+
+/// Whether scores of the same logits are the same but for the rounding of exponentials.
+func isClose(_ one: [[ContinuationScore]], _ other: [[ContinuationScore]]) -> Bool {
+    one.map(\.count) == other.map(\.count)
+        && zip(one.joined(), other.joined()).allSatisfy {
+            $0.isGreedy == $1.isGreedy
+                && abs($0.logLikelihood - $1.logLikelihood) < 1e-6 * max(1, abs($1.logLikelihood))
+        }
 }
