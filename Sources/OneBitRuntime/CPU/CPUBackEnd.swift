@@ -11,6 +11,9 @@ final class CPUBackEnd: BackEnd {
     let pool: ThreadPool
     let inputPrecision: InputPrecision
     let bytesPerToken: Int
+    /// Bytes of files that every pass reads where they are mapped. The system counts their pages as memory that can be had,
+    /// so whatever is allocated beside them has to leave them room.
+    let mappedByteCount: Int
 
     var kernels: Kernels { instructionSet.kernels }
 
@@ -25,6 +28,7 @@ final class CPUBackEnd: BackEnd {
         let signs = try SignLayoutCache(
             checkpoint: checkpoint, layout: layout, pool: pool, userCache: options.cacheDirectory
         ).load(policy: options.layoutPolicy, report: options.report)
+        mappedByteCount = 0
         transformer = try CPUTransformer(
             of: checkpoint, weights: .signs(signs, layout), headPrecision: options.headPrecision,
             kernels: instructionSet.kernels, pool: pool)
@@ -43,6 +47,7 @@ final class CPUBackEnd: BackEnd {
         self.instructionSet = instructionSet
         pool = ThreadPool(threadCount: threads ?? PhysicalCores.count)
         inputPrecision = .default
+        mappedByteCount = checkpoint.byteCount
         transformer = try CPUTransformer(
             of: checkpoint, weights: .dense(kernels, pool), headPrecision: .stored, kernels: instructionSet.kernels,
             pool: pool)
