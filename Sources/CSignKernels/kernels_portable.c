@@ -59,7 +59,6 @@ INLINE void narrow_lanes(const v16f *floats, v16u16 *halves) {
 #define DENSE_LANES 16
 #define TILE_ROWS 2
 #define TILE_TOKENS 2
-#define FETCH_AHEAD 8192
 #define WIDEN_FLOAT16 widen_float16
 #include "dense_product_float32.h"
 
