@@ -7,7 +7,6 @@
 //   WIDEN(type, bytes, operand)     makes DENSE_COLUMNS stored weights an operand
 //   MULTIPLY_ADD_STEP(a, b, sums)   adds the products of two operands to a vector of sums
 //   TILE_ROWS, TILE_TOKENS          rows (1, 2 or 4) and tokens (2 or 6) whose vectors of sums fit into the registers
-//   FETCH_AHEAD                     bytes between the weights in use and those that are fetched meanwhile
 //
 // Each output is DENSE_LANES chains of sums along the columns, in their order, and a tree of sums at their end. It depends on
 // its row and its token alone: not on the tokens beside it, and not on how rows and tokens are shared out.
@@ -18,10 +17,14 @@
 typedef float SUMS __attribute__((vector_size(DENSE_LANES * sizeof(float))));
 
 enum {
-    // Rows that stay in the second-level cache while all tiles of tokens pass over them, and columns of a tile of tokens that
-    // stay in the first-level one while these rows do.
+    // Rows that stay in the second-level cache while all tiles of tokens pass over them.
     DENSE(block_rows) = 48,
+    // Columns of a tile of tokens that stay in the first-level cache while these rows pass over them, and how many are not
+    // worth the division.
     DENSE(block_columns) = 1024,
+    DENSE(undivided_columns) = 2048,
+    // Bytes that are fetched further ahead than the rows in use end.
+    DENSE(fetched_bytes) = 4096,
 };
 
 INLINE size_t DENSE(element_bytes)(sign_kernels_float_type type) { return type == SIGN_KERNELS_FLOAT32 ? 4 : 2; }
@@ -78,14 +81,14 @@ INLINE void DENSE(step)(const int rows, const int tokens, const OPERAND *weights
 INLINE void DENSE(walk)(const int rows, const int tokens, const sign_kernels_float_type type, const int fetches,
                         const uint8_t *weights, size_t row_bytes, const INPUT *x, size_t stride, size_t columns,
                         SUMS sums[][4]) {
-    const size_t element = DENSE(element_bytes)(type);
+    const size_t element = DENSE(element_bytes)(type), ahead = 4 * row_bytes + DENSE(fetched_bytes);
     OPERAND operands[4];
     size_t c = 0;
     for (; c + DENSE_COLUMNS <= columns; c += DENSE_COLUMNS) {
         for (int i = 0; i < rows; i++) {
             const uint8_t *row = weights + i * row_bytes + c * element;
             for (size_t line = 0; fetches && line < DENSE_COLUMNS * element; line += 64) {
-                __builtin_prefetch(row + line + FETCH_AHEAD, 0, 2);
+                __builtin_prefetch(row + line + ahead, 0, 2);
             }
             WIDEN(type, row, &operands[i]);
         }
@@ -145,11 +148,12 @@ INLINE void DENSE(tile)(const int rows, const int tokens, const sign_kernels_flo
 
 // A tile of tokens with a block of rows.
 INLINE void DENSE(many)(const int tokens, const sign_kernels_float_type type, const int fetches, const uint8_t *weights,
-                        size_t columns, size_t rows, const INPUT *x, size_t stride, float *y, size_t output_stride) {
+                        size_t columns, size_t block_columns, size_t rows, const INPUT *x, size_t stride, float *y,
+                        size_t output_stride) {
     const size_t element = DENSE(element_bytes)(type), row_bytes = columns * element;
     DENSE(waiting) waiting;
-    for (size_t c = 0; c < columns; c += DENSE(block_columns)) {
-        const size_t count = columns - c < DENSE(block_columns) ? columns - c : DENSE(block_columns);
+    for (size_t c = 0; c < columns; c += block_columns) {
+        const size_t count = columns - c < block_columns ? columns - c : block_columns;
         const bool is_first = c == 0, is_last = c + count == columns;
         const uint8_t *block = weights + c * element;
         size_t r = 0;
@@ -177,6 +181,9 @@ INLINE void DENSE(product_of)(const sign_kernels_float_type type, const uint8_t 
         return;
     }
     const size_t tiles = (tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+    // One tile uses the weights once: the order in which they come from memory counts more.
+    const bool divides = tiles > 1 && columns > DENSE(undivided_columns);
+    const size_t block_columns = divides ? DENSE(block_columns) : columns;
     for (size_t row = row_begin; row < row_end; row += DENSE(block_rows)) {
         const uint8_t *block = weights + row * row_bytes;
         const size_t rows = row_end - row < DENSE(block_rows) ? row_end - row : DENSE(block_rows);
@@ -187,8 +194,11 @@ INLINE void DENSE(product_of)(const sign_kernels_float_type type, const uint8_t 
             float *output = y + begin * output_stride + row;
 #define TILE(n)                                                                                                        \
     case n:                                                                                                            \
-        if (tile == 0) DENSE(many)(n, type, 1, block, columns, rows, input, stride, output, output_stride);            \
-        else DENSE(many)(n, type, 0, block, columns, rows, input, stride, output, output_stride);                      \
+        if (tile == 0) {                                                                                               \
+            DENSE(many)(n, type, 1, block, columns, block_columns, rows, input, stride, output, output_stride);        \
+        } else {                                                                                                       \
+            DENSE(many)(n, type, 0, block, columns, block_columns, rows, input, stride, output, output_stride);        \
+        }                                                                                                              \
         break;
             switch (count) {
 #if TILE_TOKENS == 2

@@ -15,7 +15,6 @@
 #define DENSE_COLUMNS 32
 #define TILE_ROWS 4
 #define TILE_TOKENS 6
-#define FETCH_AHEAD 8192
 #define INPUT uint16_t
 #define OPERAND __m512bh
 #define MULTIPLY_ADD_STEP(a, b, sums) (sums) = _mm512_dpbf16_ps(sums, a, b)

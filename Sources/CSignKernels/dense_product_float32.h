@@ -1,6 +1,6 @@
 // Dense products in 32-bit floats, of weights that stay in their stored type. A template, compiled for each instruction set:
 // a file that includes it sets the target, includes float_products.h and dense_kernels.h, and defines
-//   DENSE(name), DENSE_LANES, TILE_ROWS, TILE_TOKENS, FETCH_AHEAD   as dense_product.h says
+//   DENSE(name), DENSE_LANES, TILE_ROWS, TILE_TOKENS   as dense_product.h says
 //   WIDEN_FLOAT16(bytes, y)   DENSE_LANES fp16 values to floats
 //   MULTIPLY_ADD(a, b, c)     c += a ⊙ b for vectors, rounded once where the CPU can: unlike the other kernels', the last
 //                             bits of these products depend on the version

@@ -69,7 +69,6 @@ INLINE void widen_eight_float16(const void *x, v8f *y) {
 #define DENSE_LANES 8
 #define TILE_ROWS 2
 #define TILE_TOKENS 6
-#define FETCH_AHEAD 8192
 #define WIDEN_FLOAT16 widen_eight_float16
 #include "dense_product_float32.h"
 

@@ -47,7 +47,6 @@ INLINE void add_pairs(const v32i16 *a, const int16_t *b, v16i *sum) {
 #define DENSE_LANES 16
 #define TILE_ROWS 4
 #define TILE_TOKENS 6
-#define FETCH_AHEAD 8192
 #define WIDEN_FLOAT16 widen_float16
 #include "dense_product_float32.h"
 

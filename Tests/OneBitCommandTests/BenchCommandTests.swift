@@ -41,6 +41,37 @@ struct BenchCommandTests {
         #expect(long.exitCode != 0 && long.errors.contains("200000"))
     }
 
+    @Test("Dense models, several sequences and filled contexts: a result for each, by depth")
+    func tests() async throws {
+        let outcome = try await BuiltCommand.run([
+            "bench", tinyTeacher.path, "--pp", "5", "--tg", "2", "--batch", "1,3", "--depth", "0,40", "-r", "1",
+            "--threads", "1", "--json",
+        ])
+        #expect(outcome.exitCode == 0, "\(outcome.errors)")
+        let report = try #require(try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any])
+        #expect(report["kind"] as? String == "dense" && report["arithmetic"] as? String == "float32")
+        #expect(report["input_bits"] == nil)
+        let results = try #require(report["results"] as? [[String: Any]])
+        #expect(
+            results.map { $0["name"] as? String } == [
+                "pp5", "tg2", "tg2 x3", "pp5 @ d40", "tg2 @ d40", "tg2 x3 @ d40",
+            ])
+        #expect(results.map { $0["sequences"] as? Int } == [1, 1, 3, 1, 1, 3])
+        #expect(results.map { $0["depth"] as? Int } == [0, 0, 0, 40, 40, 40])
+        #expect(try #require(report["bandwidth_share"] as? Double) > 0)
+    }
+
+    @Test(
+        "Lists that are none, have a number twice or are out of range are wrong usage",
+        arguments: [
+            ["--batch", "1,,2"], ["--batch", "0"], ["--batch", "2,2"], ["--batch", ""], ["--batch", "two"],
+            ["--depth", "-1"], ["--depth", "0,100000"], ["--depth", "1.5"],
+        ])
+    func lists(options: [String]) async throws {
+        let outcome = try await BuiltCommand.run(["bench", tinyTeacher.path] + options)
+        #expect(outcome.exitCode == 64 && outcome.output.isEmpty, "\(options)")
+    }
+
     @Test("An unknown instruction set is refused by name, with those that this machine has")
     func instructionSet() async throws {
         let model = try ChatModel(template: nil)

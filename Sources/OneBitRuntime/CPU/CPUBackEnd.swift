@@ -13,6 +13,9 @@ final class CPUBackEnd: BackEnd {
     /// In what precision keys and values are kept.
     let cachePrecision: CachePrecision
     let bytesPerToken: Int
+    /// Bytes of files that every pass reads where they are mapped. The system counts their pages as memory that can be had,
+    /// so whatever is allocated beside them has to leave them room.
+    let mappedByteCount: Int
 
     var kernels: Kernels { instructionSet.kernels }
 
@@ -33,6 +36,7 @@ final class CPUBackEnd: BackEnd {
         let signs = try SignLayoutCache(
             checkpoint: checkpoint, layout: layout, pool: pool, userCache: options.cacheDirectory
         ).load(policy: options.layoutPolicy, report: options.report)
+        mappedByteCount = 0
         transformer = try CPUTransformer(
             of: checkpoint, weights: .signs(signs, layout), headPrecision: options.headPrecision,
             kernels: instructionSet.kernels, pool: pool)
@@ -54,6 +58,7 @@ final class CPUBackEnd: BackEnd {
         // Of sign layers, which there are none.
         self.inputPrecision = .default
         cachePrecision = .bits16
+        mappedByteCount = checkpoint.byteCount
         transformer = try CPUTransformer(
             of: checkpoint, weights: .dense(kernels, pool, rounding: inputPrecision), headPrecision: .stored,
             kernels: instructionSet.kernels, pool: pool)

@@ -71,7 +71,8 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
             throw LanguageModelError.tooManySequences(maximum: limits.sequences)
         }
         try AvailableMemory.require(
-            backEnd.cacheByteCount(positions: capacity), for: "the keys and values of \(capacity) tokens")
+            backEnd.cacheByteCount(positions: capacity) + backEnd.mappedByteCount,
+            for: (backEnd.mappedByteCount > 0 ? "the model and " : "") + "the keys and values of \(capacity) tokens")
         sequences[slot] = try KeyValueCache(
             configuration: backEnd.configuration, capacity: max(0, capacity), precision: backEnd.cachePrecision)
         return SequenceID(index: slot)

@@ -6,7 +6,7 @@ import Torch
 struct DeviceOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Device of the models that libtorch runs: cpu, cuda, cuda:N, or auto.",
+            "Device: cpu, cuda, cuda:N, or auto. Packed models run on the CPU.",
             discussion:
                 "auto is a CUDA device where libtorch's CUDA libraries (make setup CUDA=1) and a device that they support "
                 + "are there, else the CPU.",
