@@ -65,7 +65,8 @@ INLINE void sums_of_lanes(const v8f *x, v4f *y) {
                        + __builtin_shufflevector(x[2], x[3], 4, 5, 6, 7, 12, 13, 14, 15);
     const v8f pairs = __builtin_shufflevector(first, second, 0, 1, 8, 9, 4, 5, 12, 13)
                       + __builtin_shufflevector(first, second, 2, 3, 10, 11, 6, 7, 14, 15);
-    const v4f sums = __builtin_shufflevector(pairs, pairs, 0, 2, 4, 6) + __builtin_shufflevector(pairs, pairs, 1, 3, 5, 7);
+    const v4f sums =
+        __builtin_shufflevector(pairs, pairs, 0, 2, 4, 6) + __builtin_shufflevector(pairs, pairs, 1, 3, 5, 7);
     *y = __builtin_shufflevector(sums, sums, 0, 2, 1, 3);
 }
 

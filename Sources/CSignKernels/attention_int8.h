@@ -1,9 +1,9 @@
-// Attention over keys and values in 8-bit integers with a scale per row. A template, as float_kernels.h says; attention.h
-// includes it. Beside what int8_product.h wants, a file that includes it defines
+// Attention over keys and values in 8-bit integers with a scale per row. A template, as float_kernels.h says;
+// attention.h includes it. Beside what int8_product.h wants, a file that includes it defines
 //   add_pairs(const v32i16 *a, const int16_t *b, v16i *sum)   adds a_2i b_2i + a_2i+1 b_2i+1 to lane i
 //
-// Queries and weights become integers too, so that every sum is exact, and what several rows do beyond the positions that
-// one of them sees adds zero to it.
+// Queries and weights become integers too, so that every sum is exact, and what several rows do beyond the positions
+// that one of them sees adds zero to it.
 
 enum {
     int8_channels = SIGN_KERNELS_INT8_HEAD_PADDING,
@@ -82,8 +82,8 @@ INLINE void int8_mix(const attention_row *rows, const int8_attention_row *intege
                 __builtin_prefetch(row + values.stride + b * int8_channels + attention_fetch, 0, 3);
             }
             const v32i16 low_pairs = __builtin_shufflevector(
-                one, other, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17, 49, 18, 50, 19, 51, 24,
-                56, 25, 57, 26, 58, 27, 59);
+                one, other, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17, 49, 18, 50, 19, 51,
+                24, 56, 25, 57, 26, 58, 27, 59);
             const v32i16 high_pairs = __builtin_shufflevector(
                 one, other, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47, 20, 52, 21, 53, 22, 54, 23, 55,
                 28, 60, 29, 61, 30, 62, 31, 63);
@@ -132,7 +132,8 @@ INLINE void attend_int8_rows(const attention_row *rows, int8_attention_row *inte
         integers[r].scale = KERNEL(round_int16)(weights, positions, integers[r].weights, attention_positions);
     }
     // As many rows at a time as the registers hold the sums of, two vectors for each 32 channels.
-    const int most = ATTENTION_SUMS / 2 < count ? ATTENTION_SUMS / 2 : count, step = count % most == 0 ? most : count / 2;
+    const int most = ATTENTION_SUMS / 2 < count ? ATTENTION_SUMS / 2 : count;
+    const int step = count % most == 0 ? most : count / 2;
     const int blocks = 8 * step <= ATTENTION_SUMS ? 4 : 4 * step <= ATTENTION_SUMS ? 2 : 1;
     for (int r = 0; r < count; r += step) {
         size_t i = 0;

@@ -39,22 +39,6 @@ struct PackCommand: ParsableCommand {
         }
     }
 
-    /// Bits of the weights of embedding and output projection.
-    enum EmbeddingBits: String, ExpressibleByArgument, CaseIterable {
-        case bits8 = "8"
-        case float
-        case stored
-
-        /// Nil: as they are stored.
-        var format: QuantizationConfiguration.EmbeddingFormat? {
-            switch self {
-            case .bits8: .int8
-            case .float: .float
-            case .stored: nil
-            }
-        }
-    }
-
     @Argument(help: "Directory of the student: from onebit distill or onebit init, or the paper's.")
     var student: URL
 
@@ -68,20 +52,14 @@ struct PackCommand: ParsableCommand {
             """)
     var valueType: ValueType?
 
-    @Option(
-        help: """
-            Embedding and output projection: 8 for bytes with a scale per row, half of float16; float; or stored for what \
-            they are.
-            """)
-    var embeddingBits = EmbeddingBits.stored
-
+    @OptionGroup var packing: PackingOptions
     @OptionGroup var progress: ProgressOptions
 
     func run() throws {
         let student = try checkpoints.open(student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
         let valueType = valueType ?? (student.kind == .packed ? .stored : .float16)
-        try CheckpointPacker(valueType: valueType.elementType, embeddingFormat: embeddingBits.format).pack(
+        try CheckpointPacker(valueType: valueType.elementType, embeddingFormat: packing.embeddingBits.format).pack(
             student: student,
             destination: output.output,
             overwrite: output.overwrite

@@ -12,6 +12,23 @@ struct PackCommandTests {
             .appending(path: "ModelDescriptionTests/Reference/release-\(form)")
     }
 
+    @Test("With --embedding-bits 8 embeddings become bytes, which stay so until they are floats again")
+    func embeddingBits() async throws {
+        let folder = try TemporaryDirectory()
+        var source = released("float")
+        for (number, (bits, type)) in [("8", ElementType.int8), ("stored", .int8), ("float", .float16)].enumerated() {
+            let output = folder.file("packed\(number)")
+            let outcome = try await BuiltCommand.run(
+                ["pack", source.path, "--output", output.path, "--embedding-bits", bits, "--value-type", "float16"])
+            #expect(outcome.exitCode == 0)
+            let packed = try Checkpoint(directory: output)
+            for tensor in packed.configuration.embeddingTensors {
+                #expect(try packed.description(of: tensor.name).elementType == type)
+            }
+            source = output
+        }
+    }
+
     @Test(
         "A packed checkpoint keeps its types unless told otherwise, a float one gets float16",
         arguments: [

@@ -179,8 +179,8 @@ typedef struct sign_kernels_table {
     void (*_Nonnull dequantize)(const int32_t *_Nonnull q, float s, const float *_Nonnull h, size_t count,
                                 float *_Nonnull y);
 
-    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens. W: [rows, columns] of a float type, any
-    // alignment.
+    // y[t][r] = Σ_c W[r][c] · x[t][c]   for row_begin ≤ r < row_end, 0 ≤ t < tokens. W: [rows, columns] of a float type,
+    // any alignment.
     void (*_Nonnull float_product)(const void *_Nonnull weights, sign_kernels_float_type type, size_t columns,
                                    size_t row_begin, size_t row_end, const float *_Nonnull x, size_t input_stride,
                                    size_t tokens, float *_Nonnull y, size_t output_stride);
@@ -216,12 +216,13 @@ typedef struct sign_kernels_table {
     // Rotates the pairs (x[i], x[i + size/2]) of one head by the angles whose cosines and sines are given, [size/2].
     void (*_Nonnull rotate_half)(float *_Nonnull x, size_t size, const float *_Nonnull cosine,
                                  const float *_Nonnull sine);
-    // A part of the attention of the query heads that share one key/value head, for consecutive tokens of one sequence: with
-    // s_p = q[t][h] · k_p · scale and p over the first positions + t positions, at most SIGN_KERNELS_ATTENTION_POSITIONS,
+    // A part of the attention of the query heads that share one key/value head, for consecutive tokens of one sequence:
+    // with s_p = q[t][h] · k_p · scale and p over the first positions + t positions, at most
+    // SIGN_KERNELS_ATTENTION_POSITIONS of them,
     //     part[t][h] = Σ_p exp(s_p − m) v_p,   m = max_p s_p,   Σ_p exp(s_p − m)      0 ≤ t < tokens, 0 ≤ h < heads
-    // which are `size` floats and two; zeros and −∞ where there is no position. q: [tokens, query_stride], the heads side by
-    // side, `size` floats each. keys, values: zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING, or of
-    // SIGN_KERNELS_INT8_HEAD_PADDING, which are read too, of the last row as well.
+    // which are `size` floats and two; zeros and −∞ where there is no position. q: [tokens, query_stride], the heads side
+    // by side, `size` floats each. keys, values: zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING, or
+    // of SIGN_KERNELS_INT8_HEAD_PADDING, which are read too, of the last row as well.
     // scratch: SIGN_KERNELS_ATTENTION_ROWS · (SIGN_KERNELS_ATTENTION_POSITIONS + size + 15) floats to work with.
     void (*_Nonnull attention)(const float *_Nonnull q, size_t query_stride, size_t tokens, size_t heads,
                                sign_kernels_cached_rows keys, sign_kernels_cached_rows values, ptrdiff_t positions,

@@ -29,6 +29,8 @@ struct Candidates: Sendable {
 
     /// Adds the tokens with lower ≤ x < upper and a weight of at least `least`.
     mutating func gather(_ softmax: SoftmaxWeights, from lower: Float, below upper: Float, least: Float = 0) {
+        // Room for all at the first draw, so that no later one allocates; what is not used takes no memory.
+        elements.reserveCapacity(softmax.logits.count)
         for index in stride(from: 0, to: softmax.logits.count, by: SoftmaxWeights.laneCount) {
             let x = softmax.exponents(at: index)
             guard any(x .>= lower) else { continue }

@@ -82,6 +82,7 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup(title: "Corpus") var synthesis: SynthesisOptions
     @OptionGroup(title: "Budget") var budget: BudgetOptions
     @OptionGroup(title: "Method") var method: MethodOptions
+    @OptionGroup(title: "Packing") var packing: PackingOptions
     @OptionGroup(title: "Run") var resumption: ResumeOptions
     @OptionGroup(title: "Watching") var monitoring: MonitoringOptions
 
@@ -309,10 +310,17 @@ struct CompressCommand: ParsableCommand {
     }
 
     private func pack(_ work: CompressionWork) throws {
-        guard !work.has(work.packed) else { return }
+        let format = packing.embeddingBits.format ?? .float
+        if work.has(work.packed),
+            try checkpoints.reopen(work.packed).configuration.quantization?.embeddingFormat == format
+        {
+            return
+        }
         let student = try checkpoints.reopen(work.student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "parameters")
-        try CheckpointPacker().pack(student: student, destination: work.packed) { done, _ in
+        try CheckpointPacker(embeddingFormat: format).pack(
+            student: student, destination: work.packed, overwrite: true
+        ) { done, _ in
             meter.update(done: done)
             try Task.checkCancellation()
         }
