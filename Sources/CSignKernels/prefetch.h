@@ -2,7 +2,7 @@
 //
 // Twice: far ahead, and again 4096 bytes before the use. A processor drops fetches when too many are under way, and the
 // second one makes up for those; where the first came through it costs a look into the second-level cache. Measured on a
-// Zen 4 core, 8-bit inputs, share of the plain reading rate: none 0.58, far alone 0.68, both 0.83.
+// Zen 4 core, two digits, share of the plain reading rate: none 0.58, far alone 0.68, both 0.83.
 #pragma once
 
 #include <immintrin.h>
