@@ -67,7 +67,8 @@ struct ModelOptions: ParsableArguments {
     /// For the packed runtime. What happens at load goes to standard error.
     var loadOptions: LoadOptions {
         LoadOptions(
-            threads: threads.threads, inputPrecision: inputBits ?? .default, headPrecision: headBits, cachePrecision: kvBits
+            threads: threads.threads, inputPrecision: inputBits ?? .default, headPrecision: headBits,
+            cachePrecision: kvBits
         ) { event in
             StandardStreams.writeError("\(event.isWarning ? "warning: " : "")\(event)\n")
         }
