@@ -98,22 +98,20 @@ INLINE void exponential(const v16f *input, v16f *y) {
 
 // MARK: Quantization
 
-// x ⊙ g of 16 lanes; those beyond `count` are 0.
-INLINE void load_product(const float *x, const float *g, size_t count, v16f *product) {
-    v16f a, b;
-    if (count >= lanes) {
-        load(x, &a);
-        load(g, &b);
-    } else {
-        load_tail(x, count, &a);
-        load_tail(g, count, &b);
-    }
-    *product = a * b;
+// x ⊙ g, or x where g is NULL, of 16 lanes from i on; those from `count` on are 0.
+INLINE void load_product(const float *x, const float *g, size_t i, size_t count, v16f *product) {
+    v16f factor;
+    if (count - i >= lanes) load(x + i, product);
+    else load_tail(x + i, count - i, product);
+    if (g == NULL) return;
+    if (count - i >= lanes) load(g + i, &factor);
+    else load_tail(g + i, count - i, &factor);
+    *product *= factor;
 }
 
-INLINE void magnitudes_of_products(const float *x, const float *g, size_t count, v16u *magnitudes) {
+INLINE void magnitudes_of_products(const float *x, const float *g, size_t i, size_t count, v16u *magnitudes) {
     v16f product;
-    load_product(x, g, count, &product);
+    load_product(x, g, i, count, &product);
     *magnitudes = (v16u)product & 0x7fffffffu;
 }
 

@@ -53,7 +53,7 @@ static void KERNEL(float_product)(const void *weights, sign_kernels_float_type t
     case SIGN_KERNELS_BFLOAT16:
         float_product_bfloat16(weights, columns, row_begin, row_end, x, input_stride, tokens, y, output_stride);
         return;
-    case SIGN_KERNELS_INT8: return;  // int8_product's
+    case SIGN_KERNELS_INT8: __builtin_trap();  // int8_product's
     }
 }
 

@@ -1,21 +1,21 @@
 // Quantization of the inputs of sign products. A template, as float_kernels.h says; include that file before it.
 
-// Largest magnitude of x ⊙ g in each of 16 lanes, as bit patterns: they order as magnitudes do, infinity and NaN above all
+// Largest magnitude of x ⊙ g (x where g is NULL) in each of 16 lanes, as bit patterns: they order as magnitudes do, infinity and NaN above all
 // else.
 INLINE void largest_magnitudes(const float *x, const float *g, size_t columns, v16u *largest) {
     *largest = (v16u){0};
     for (size_t c = 0; c < columns; c += lanes) {
         v16u magnitude;
-        magnitudes_of_products(x + c, g + c, columns - c, &magnitude);
+        magnitudes_of_products(x, g, c, columns, &magnitude);
         const v16u larger = (v16u)(magnitude > *largest);
         *largest = (magnitude & larger) | (*largest & ~larger);
     }
 }
 
-// 16 integers round(x ⊙ g · inverse); lanes beyond `count` are 0.
-INLINE void quantize_lanes(const float *x, const float *g, size_t count, float inverse, v16i *q) {
+// 16 integers round(x ⊙ g · inverse) from i on (x where g is NULL); those from `count` on are 0.
+INLINE void quantize_lanes(const float *x, const float *g, size_t i, size_t count, float inverse, v16i *q) {
     v16f product, rounding;
-    load_product(x, g, count, &product);
+    load_product(x, g, i, count, &product);
     fill(ROUNDING_CONSTANT, &rounding);
     const v16f shifted = product * inverse + ROUNDING_CONSTANT;
     *q = (v16i)shifted - (v16i)rounding;
@@ -26,7 +26,7 @@ static int32_t quantize_row(const float *x, const float *g, size_t columns, floa
     v16i magnitudes = {0};
     for (size_t c = 0; c < padded; c += lanes) {
         v16i wide = {0};
-        if (c < columns) quantize_lanes(x + c, g + c, columns - c, inverse, &wide);
+        if (c < columns) quantize_lanes(x, g, c, columns, inverse, &wide);
         const v16i sign = wide >> 31;
         magnitudes += (wide ^ sign) - sign;
         const v16i16 narrow = __builtin_convertvector(wide, v16i16);
@@ -47,10 +47,11 @@ INLINE sign_kernels_quantized without_outliers(float scale, int32_t magnitude) {
 
 #define SMALLEST_INPUT 1e-30f
 
-// What a row becomes whose largest magnitude is no number to divide by; false where it is one.
-INLINE int is_degenerate(float largest, sign_kernels_quantized *result) {
+// Whether a row's largest magnitude is no number to divide by; its integers are then 0 and its scale says why.
+INLINE int is_degenerate(float largest, void *q, size_t bytes, float *scale) {
     if (largest >= SMALLEST_INPUT && !isinf(largest)) return 0;
-    *result = without_outliers(largest < SMALLEST_INPUT ? 0.0f : NAN, 0);
+    memset(q, 0, bytes);
+    *scale = largest < SMALLEST_INPUT ? 0.0f : NAN;
     return 1;
 }
 
@@ -66,11 +67,8 @@ static sign_kernels_quantized KERNEL(quantize_16bit)(const float *x, const float
     v16u magnitudes;
     largest_magnitudes(x, g, columns, &magnitudes);
     const float largest = largest_of_lanes(&magnitudes);
-    sign_kernels_quantized result;
-    if (is_degenerate(largest, &result)) {
-        memset(q, 0, padded * sizeof *q);
-        return result;
-    }
+    float scale;
+    if (is_degenerate(largest, q, padded * sizeof *q, &scale)) return without_outliers(scale, 0);
     return without_outliers(largest / 32767.0f, quantize_row(x, g, columns, 32767.0f / largest, q, padded));
 }
 
@@ -105,7 +103,7 @@ INLINE void find_largest_inputs(const float *x, const float *g, size_t columns, 
     *inputs = (largest_inputs){{0}, {0}};
     for (size_t c = 0; c < columns; c += lanes) {
         v16u magnitude;
-        magnitudes_of_products(x + c, g + c, columns - c, &magnitude);
+        magnitudes_of_products(x, g, c, columns, &magnitude);
         if (__builtin_reduce_or((v16i)(magnitude >= least)) == 0) continue;
         memcpy(values, &magnitude, sizeof values);
         for (int i = 0; i < lanes; i++) insert_input(inputs, values[i], (uint32_t)(c + i));
@@ -117,11 +115,8 @@ static sign_kernels_quantized KERNEL(quantize_10bit)(const float *x, const float
     v16u magnitudes;
     largest_magnitudes(x, g, columns, &magnitudes);
     const float largest = largest_of_lanes(&magnitudes);
-    sign_kernels_quantized result;
-    if (is_degenerate(largest, &result)) {
-        memset(q, 0, padded * sizeof *q);
-        return result;
-    }
+    float scale;
+    if (is_degenerate(largest, q, padded * sizeof *q, &scale)) return without_outliers(scale, 0);
     largest_inputs inputs;
     find_largest_inputs(x, g, columns, &magnitudes, &inputs);
     float next;
@@ -130,8 +125,8 @@ static sign_kernels_quantized KERNEL(quantize_10bit)(const float *x, const float
     const float levels = SIGN_KERNELS_10BIT_LARGEST, scale_of_next = next / levels, scale_of_largest = largest / 32767.0f;
     const int is_next = scale_of_next >= scale_of_largest;
     const float inverse = is_next ? levels / next : 32767.0f / largest;
-    result = without_outliers(is_next ? scale_of_next : scale_of_largest,
-                              quantize_row(x, g, columns, inverse, q, padded));
+    scale = is_next ? scale_of_next : scale_of_largest;
+    sign_kernels_quantized result = without_outliers(scale, quantize_row(x, g, columns, inverse, q, padded));
     for (int i = 0; i < outlier_count; i++) {
         const int16_t value = q[inputs.columns[i]];
         const int magnitude = value < 0 ? -value : value;

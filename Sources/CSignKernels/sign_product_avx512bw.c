@@ -102,10 +102,6 @@ INLINE void tabulate_group(const int16_t *q, const int first_digit, const int di
     for (int d = 0; d < digits; d++) memcpy(own + 64 * d + 16, own + 64 * d, 16);
 }
 
-INLINE void tabulate_quad(const int16_t *q, const int digits, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
-}
-
 #include "sign_product_walk.h"
 
 #pragma clang attribute pop

@@ -57,8 +57,4 @@ static void tabulate_group(const int16_t *x, int first_digit, int digits, int g,
     memcpy(luts + (size_t)g * sizeof table, table, sizeof table);
 }
 
-static void tabulate_quad(const int16_t *q, int digits, uint8_t *luts) {
-    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
-}
-
 #include "sign_product_walk.h"

@@ -23,6 +23,7 @@
 //   accumulate_indices(digits, indices, luts, quads, sums)
 //   empty(first_digit, digits, rows, run, sums)   sums[r] += run[r] · 64^first_digit, and run = 0
 //   tabulate_group(q, first_digit, digits, g, luts)   the tables of group g of a quad
+//   TABULATE_TWO_DIGIT_QUAD(q, luts)   where defined: digits 0 and 1 of a whole quad, faster
 // No include guard: it is a template. Include <string.h>, kernel_tables.h and vectors.h before it.
 
 enum {
@@ -139,7 +140,7 @@ INLINE void walk(const int digits, const size_t outlier_bytes, sign_kernels_pack
         const size_t count = tokens - t < token_block ? tokens - t : token_block;
         const uint8_t *own = luts + t * lut_stride;
         outlier_groups outliers[token_block];
-        for (size_t i = 0; i < count; i++) find_outlier_groups(inputs + t + i, &outliers[i]);
+        for (size_t i = 0; outlier_bytes > 0 && i < count; i++) find_outlier_groups(inputs + t + i, &outliers[i]);
         for (size_t tile = tile_begin; tile < tile_end; tile++) {
             const size_t first = tile * TILE_ROWS;
             const size_t rows = matrix.rows - first < TILE_ROWS ? matrix.rows - first : TILE_ROWS;
@@ -169,6 +170,16 @@ size_t VERSIONED(lut_bytes_10bit)(size_t columns) {
     return outlier_lut_bytes + quad_count(columns) * DIGITS_10BIT * LUT_DIGIT_BYTES;
 }
 size_t VERSIONED(lut_bytes_16bit)(size_t columns) { return quad_count(columns) * DIGITS_16BIT * LUT_DIGIT_BYTES; }
+
+INLINE void tabulate_quad(const int16_t *q, const int digits, uint8_t *luts) {
+#ifdef TABULATE_TWO_DIGIT_QUAD
+    if (digits == digits_10bit) {
+        TABULATE_TWO_DIGIT_QUAD(q, luts);
+        return;
+    }
+#endif
+    for (int g = 0; g < groups_per_quad; g++) tabulate_group(q + GROUP_COLUMNS * g, 0, digits, g, luts);
+}
 
 INLINE void build_luts(const int digits, const int16_t *q, size_t quad_begin, size_t quad_end, uint8_t *luts) {
     for (size_t quad = quad_begin; quad < quad_end; quad++) {

@@ -133,7 +133,7 @@ private struct BenchmarkedModel {
     let benchmark: ModelBenchmark
     let bytesPerToken: Int
     let threads: Int
-    /// Bits of a packed model's layer inputs.
+    /// Bits of the layers' inputs; nil where a dense model's are not rounded.
     let inputBits: Int?
     /// What a dense model's products are computed in.
     let arithmetic: String?
@@ -143,10 +143,11 @@ private struct BenchmarkedModel {
     /// - Throws: `CheckpointError` for a float student, which no kernels are for.
     init(_ checkpoint: Checkpoint, options: ModelOptions) throws {
         if checkpoint.kind == .dense {
-            let model = try DenseModel(checkpoint: checkpoint, threads: options.threads.threads)
+            let model = try DenseModel(
+                checkpoint: checkpoint, threads: options.threads.threads, inputPrecision: options.inputBits)
             (self.model, benchmark, bytesPerToken) = (model, ModelBenchmark(model), model.bytesPerToken)
             (threads, kernels) = (model.threads, model.kernels)
-            (inputBits, arithmetic) = (nil, model.arithmetic.rawValue)
+            (inputBits, arithmetic) = (options.inputBits?.rawValue, model.arithmetic.rawValue)
         } else {
             let model = try PackedModel(checkpoint: checkpoint, options: options.loadOptions)
             (self.model, benchmark, bytesPerToken) = (model, ModelBenchmark(model), model.bytesPerToken)

@@ -154,8 +154,7 @@ final class Activations {
 }
 
 /// What one worker computes attention in: for up to ``SequenceSlice/rowLimit`` tokens' queries that share a head.
-// Unchecked because of the pointers: one worker alone writes there.
-final class AttentionScratch: @unchecked Sendable {
+final class AttentionScratch {
     /// The kernel's.
     let kernel: UnsafeMutablePointer<Float>
     /// Sums of a part, and of all parts so far: a row of `headSize` floats, their largest score and the weights' sum.
