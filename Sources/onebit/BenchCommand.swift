@@ -211,7 +211,7 @@ private struct BenchReport: Encodable {
     let parameters: Int
     let bytesPerToken: Int
     let threads: Int
-    /// Of a packed model.
+    /// Nil where a dense model's inputs are not rounded.
     let inputBits: Int?
     /// Of a dense one.
     let arithmetic: String?
