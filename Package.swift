@@ -22,6 +22,7 @@ var products: [Product] = [
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
+    .library(name: "CorpusSynthesis", targets: ["CorpusSynthesis"]),
     .executable(name: "onebit", targets: ["onebit"]),
     // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
     .library(name: "CSignKernels", targets: ["CSignKernels"]),
@@ -44,11 +45,18 @@ var targets: [Target] = [
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
     .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
+    .target(name: "ResumableRuns", dependencies: ["JSON", "ModelDescription", "TensorFiles"]),
+    .target(
+        name: "CorpusSynthesis",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "ResumableRuns", "SignDecomposition", "TensorFiles",
+            "Tokenization",
+        ]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
-            "Tokenization", argumentParser,
+            "CorpusSynthesis", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime",
+            "ResumableRuns", "SignDecomposition", "Tokenization", argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -123,8 +131,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization",
-                "Torch",
+                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ResumableRuns", "SignDecomposition",
+                "TensorFiles", "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -140,7 +148,8 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests",
             dependencies: [
-                "CMetaKernels", "LanguageModel", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch",
+                "CMetaKernels", "CorpusSynthesis", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
+                "TestSupport", "Torch",
             ]),
     ]
 }

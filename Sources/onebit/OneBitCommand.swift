@@ -49,7 +49,7 @@ struct OneBitCommand: AsyncParsableCommand {
                 PretrainCommand.self, InitCommand.self, SynthesizeCommand.self, DistillCommand.self, PackCommand.self,
             ]
         #else
-            [InitCommand.self, PackCommand.self]
+            [InitCommand.self, SynthesizeCommand.self, PackCommand.self]
         #endif
     }
 

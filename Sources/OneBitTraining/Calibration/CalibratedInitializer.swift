@@ -1,6 +1,7 @@
 import Foundation
 import LanguageModel
 import ModelDescription
+import ResumableRuns
 import SignDecomposition
 import TensorFiles
 import Torch
@@ -82,7 +83,7 @@ public struct CalibratedInitializer: Sendable {
         }
     }
 
-    /// - Throws: ``CalibrationError``, ``TrainingError/invalidSetting(name:value:expected:)``
+    /// - Throws: ``CalibrationError``, `RunError.invalidSetting`
     public func validate(for teacher: ModelConfiguration) throws {
         guard !recipe.postLayerNorm else { throw CalibrationError.layerNormBehindLayers }
         guard recipe.method != .copy else { throw CalibrationError.unitScales }
