@@ -16,6 +16,7 @@ let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-
 var products: [Product] = [
     .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
+    .library(name: "ModelFiles", targets: ["ModelFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
@@ -32,10 +33,11 @@ var targets: [Target] = [
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
-    .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "ModelFiles", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "ModelDescription", dependencies: ["JSON", "ModelFiles", "TensorFiles"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", protobuf],
+        dependencies: ["JSON", "ModelFiles", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -43,12 +45,12 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
+    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "ModelFiles", "Tokenization"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
-            "Tokenization", argumentParser,
+            "JSON", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation", "OneBitRuntime",
+            "SignDecomposition", "Tokenization", argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -123,8 +125,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization",
-                "Torch",
+                "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "SignDecomposition", "TensorFiles",
+                "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
