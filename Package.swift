@@ -16,6 +16,7 @@ let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-
 var products: [Product] = [
     .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
+    .library(name: "ModelFiles", targets: ["ModelFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
@@ -33,10 +34,11 @@ var targets: [Target] = [
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
-    .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "ModelFiles", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "ModelDescription", dependencies: ["JSON", "ModelFiles", "TensorFiles"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", protobuf],
+        dependencies: ["JSON", "ModelFiles", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -44,8 +46,8 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
-    .target(name: "ResumableRuns", dependencies: ["JSON", "ModelDescription", "TensorFiles"]),
+    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "ModelFiles", "Tokenization"]),
+    .target(name: "ResumableRuns", dependencies: ["JSON", "ModelDescription", "ModelFiles", "TensorFiles"]),
     .target(
         name: "CorpusSynthesis",
         dependencies: [
@@ -55,8 +57,8 @@ var targets: [Target] = [
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime",
-            "ResumableRuns", "SignDecomposition", "Tokenization", argumentParser,
+            "CorpusSynthesis", "JSON", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
+            "OneBitRuntime", "ResumableRuns", "SignDecomposition", "Tokenization", argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -131,8 +133,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ResumableRuns", "SignDecomposition",
-                "TensorFiles", "Tokenization", "Torch",
+                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "ResumableRuns",
+                "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),

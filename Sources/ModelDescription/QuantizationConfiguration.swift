@@ -97,13 +97,6 @@ public struct QuantizationConfiguration: Sendable, Hashable {
     }
 }
 
-extension JSONValue {
-    /// A float as the shortest decimal that reads back as it, not as the double beside it.
-    init(_ value: Float) {
-        self = .number(Double(value.description) ?? Double(value))
-    }
-}
-
 extension ElementType {
     /// PyTorch's name of a float type, as `config.json` writes it; nil for integers.
     public var configurationName: String? {

@@ -3,6 +3,7 @@
 import Foundation
 import JSON
 import ModelDescription
+import ModelFiles
 import TensorFiles
 
 /// What a run computes: its settings, and a digest of everything that it reads. A resumed run must have the same.
@@ -67,7 +68,7 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
 
     /// Of a teacher or a student: its configuration, and the names, types, shapes and bytes of its tensors.
     public init(of checkpoint: Checkpoint) throws {
-        try update(readSmallFile(checkpoint.directory.appending(path: "config.json")))
+        try update(ModelFile.contents(of: checkpoint.directory.appending(path: "config.json")))
         for (name, tensor) in checkpoint.tensors.sorted(by: { $0.key < $1.key }) {
             try Task.checkCancellation()
             update(Data("\(name) \(tensor.elementType) \(tensor.shape)".utf8))

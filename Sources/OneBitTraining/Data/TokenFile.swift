@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import ModelDescription
+import ModelFiles
 import ResumableRuns
 import TensorFiles
 import Tokenization
@@ -45,7 +46,10 @@ public struct CorpusEncoding: Sendable {
         encoder = CorpusEncoder(
             tokenizer: tokenizer, vocabularySize: vocabularySize, closesDocuments: closesDocuments)
         self.selection = selection
-        let files = try ContentDigest(of: tokenizerFiles(in: directory))
+        var files = ContentDigest()
+        for file in try tokenizerFiles(in: directory) {
+            files.update(try ModelFile.contents(of: file, limit: 1 << 30))
+        }
         let text = "\(files) \(vocabularySize) \(closesDocuments) \(selection) \(OneBitVersion.current)"
         key = Data(text.utf8).withUnsafeBytes { xxHash64($0) }
     }

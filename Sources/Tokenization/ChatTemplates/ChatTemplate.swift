@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import ModelFiles
 
 /// A message of a conversation.
 public struct ChatMessage: Sendable, Hashable, Codable {
@@ -241,18 +242,18 @@ struct ChatTemplateSource {
     /// The template of a model directory: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`, else that of
     /// `chat_template.json`.
     init(directory: URL) throws {
-        func existing(_ name: String) -> URL? {
+        func existing(_ name: String) throws -> URL? {
             let url = directory.appending(path: name)
-            return FileManager.default.fileExists(atPath: url.path) ? url : nil
+            return try ModelFile.exists(url) ? url : nil
         }
-        if let url = existing("chat_template.jinja") {
+        if let url = try existing("chat_template.jinja") {
             guard let text = String(validating: try readSmallFile(url, limit: Self.maximumBytes), as: UTF8.self) else {
                 throw ChatTemplateError.malformed(file: url.path, reason: "not valid UTF-8")
             }
             self.init(file: url.path, text: text)
             return
         }
-        for url in ["tokenizer_config.json", "chat_template.json"].compactMap(existing) {
+        for url in try ["tokenizer_config.json", "chat_template.json"].compactMap(existing) {
             let node = try JSONNode(tokenizerFile: url)["chat_template"]
             if node.isNull { continue }
             self.init(file: url.path, text: try Self.text(of: node))

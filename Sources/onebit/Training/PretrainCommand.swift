@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
+import ModelFiles
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -200,8 +201,9 @@ struct PretrainCommand: ParsableCommand {
     /// Copies the given tokenizer into `directory`, or trains one there.
     private func provideTokenizer(in directory: URL) throws -> any Tokenizer {
         if let tokenizer {
-            for file in tokenizerFiles(in: tokenizer) {
-                try FileManager.default.copyItem(at: file, to: directory.appending(path: file.lastPathComponent))
+            for file in try tokenizerFiles(in: tokenizer) {
+                try writeAtomically(
+                    ModelFile.contents(of: file, limit: 1 << 30), to: directory.appending(path: file.lastPathComponent))
             }
         } else {
             let trained = try BytePairTrainer.train(
