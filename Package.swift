@@ -70,6 +70,9 @@ var targets: [Target] = [
     .testTarget(
         name: "TensorFilesTests", dependencies: ["JSON", "TensorFiles", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
+        name: "ModelFilesTests",
+        dependencies: ["JSON", "ModelDescription", "ModelFiles", "TensorFiles", "TestSupport", "Tokenization"]),
+    .testTarget(
         name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
     .testTarget(
@@ -83,7 +86,8 @@ var targets: [Target] = [
         name: "LanguageModelTests", dependencies: ["LanguageModel", "ModelDescription", "TestSupport", "Tokenization"]),
     .testTarget(
         name: "OneBitRuntimeTests",
-        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),
+        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"],
+        exclude: ["Reference"]),
     .testTarget(
         name: "OneBitEvaluationTests",
         dependencies: [

@@ -206,21 +206,24 @@ struct GGUFArchitecture {
 
     private func scaling(_ members: [(String, JSONValue)]) -> JSONValue { .object(JSONObject(members)) }
 
-    /// LLaMA 3's scaling, of which a GGUF file has the divisors of the frequencies and not the parameters: they are those of every
-    /// published model (wavelengths above 8192 divided by the largest, below 2048 by 1), or the file is refused.
+    /// LLaMA 3's scaling, of which a GGUF file has the divisors of the frequencies and not the parameters: the largest divisor is
+    /// the factor, and the other parameters are those of every published model, 1, 4 and 8192 positions, or another power of
+    /// two of them. Divisors that these do not give are refused.
     private func llama3Scaling(_ factors: [Float]) throws -> JSONValue {
-        let (low, high, original): (Float, Float, Float) = (1, 4, 8192)
+        let (low, high): (Float, Float) = (1, 4)
         let factor = factors.max() ?? 1
         let base = Float(try metadata.positiveNumber("\(kind.name).rope.freq_base") ?? 10_000)
-        let isKnown = factors.enumerated().allSatisfy { index, found in
-            let wavelength = 2 * Float.pi * pow(base, Float(2 * index) / Float(headSize))
-            let smooth = min(max((original / wavelength - low) / (high - low), 0), 1)
-            return abs(found * ((1 - smooth) / factor + smooth) - 1) < 1e-3
+        let original = ([8192] + (4...20).map { Float(1 << $0) }).first { original in
+            factors.enumerated().allSatisfy { index, found in
+                let wavelength = 2 * Float.pi * pow(base, Float(2 * index) / Float(headSize))
+                let smooth = min(max((original / wavelength - low) / (high - low), 0), 1)
+                return abs(found * ((1 - smooth) / factor + smooth) - 1) < 1e-4
+            }
         }
-        guard isKnown, factors.count == headSize / 2 else {
+        guard let original, factors.count == headSize / 2 else {
             throw GGUFError.unsupportedValue(
                 file: metadata.file, key: Self.rotaryFactors, found: "\(factors.count) divisors up to \(factor)",
-                supported: "those of LLaMA 3.1 and later: low_freq_factor 1, high_freq_factor 4, 8192 positions")
+                supported: "those of LLaMA 3.1 and later: low_freq_factor 1, high_freq_factor 4")
         }
         if factor == 1 { return .null }
         return scaling([

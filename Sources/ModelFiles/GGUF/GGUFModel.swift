@@ -10,7 +10,6 @@ package struct GGUFModel: Sendable {
 
     /// The files by name: one, or those that a model was split into.
     private let files: [(name: String, file: GGUFFile)]
-    private let architecture: GGUFArchitecture
 
     private var metadata: GGUFMetadata { files[0].file.metadata }
 
@@ -26,7 +25,11 @@ package struct GGUFModel: Sendable {
             files.append((name, try GGUFFile(contentsOf: split)))
         }
         self.files = files
-        architecture = try GGUFArchitecture(files.map(\.file))
+    }
+
+    /// What the model computes. Its tokenizer can be read without: also that of an architecture that is not supported.
+    private var architecture: GGUFArchitecture {
+        get throws { try GGUFArchitecture(files.map(\.file)) }
     }
 
     /// The names of the other files of a model whose first is given: `X-00002-of-00003.gguf` and so on (llama.cpp's
@@ -81,6 +84,7 @@ package struct GGUFModel: Sendable {
     ///
     /// - Throws: `GGUFError`.
     package func tensorFiles() throws -> [String: GGUFTensors] {
+        let architecture = try architecture
         var tensors: [String: GGUFTensors] = [:]
         for (name, file) in files { tensors[name] = try GGUFTensors(file) { architecture.place(of: $0) } }
         return tensors

@@ -110,7 +110,7 @@ struct GGUFHeader {
     private static let maximumTensors = 1 << 20
     private static let maximumKeys = 1 << 16
     /// ggml's tensors have at most four dimensions.
-    private static let maximumDimensions = 4
+    static let maximumDimensions = 4
     private static let maximumNameBytes = 1 << 16
     /// Arrays in arrays deeper than this are refused; those in use are flat.
     private static let maximumDepth = 8
