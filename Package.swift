@@ -23,6 +23,7 @@ var products: [Product] = [
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
+    .library(name: "StudentExport", targets: ["StudentExport"]),
     .library(name: "CorpusSynthesis", targets: ["CorpusSynthesis"]),
     .executable(name: "onebit", targets: ["onebit"]),
     // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
@@ -47,6 +48,9 @@ var targets: [Target] = [
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
     .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "ModelFiles", "Tokenization"]),
+    .target(
+        name: "StudentExport",
+        dependencies: ["JSON", "ModelDescription", "ModelFiles", "SignDecomposition", "TensorFiles", "Tokenization"]),
     .target(name: "ResumableRuns", dependencies: ["JSON", "ModelDescription", "ModelFiles", "TensorFiles"]),
     .target(
         name: "CorpusSynthesis",
@@ -58,7 +62,8 @@ var targets: [Target] = [
         name: "onebit",
         dependencies: [
             "CorpusSynthesis", "JSON", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
-            "OneBitRuntime", "ResumableRuns", "SignDecomposition", "Tokenization", argumentParser,
+            "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
+            argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []

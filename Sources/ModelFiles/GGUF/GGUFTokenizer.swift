@@ -9,12 +9,13 @@ import TensorFiles
 struct GGUFTokenizer {
     /// The kinds of tokens, by the numbers that SentencePiece gives them (`tokenizer.ggml.token_type`).
     private enum TokenType: Int {
-        case normal = 1, unknown, control, userDefined, unused, byte
+        case normal = 1
+        case unknown, control, userDefined, unused, byte
     }
 
     /// How texts are cut before they are merged.
     private enum Kind {
-        case byteLevel(PreTokenizer)
+        case byteLevel(GGUFPreTokenizer)
         /// Spaces become "▁", and a text begins with one where the flag says so.
         case sentencePiece(addsPrefix: Bool)
     }
@@ -51,7 +52,7 @@ struct GGUFTokenizer {
         var addsBegin = false
         switch model {
         case "gpt2":
-            let preTokenizer = try PreTokenizer(metadata)
+            let preTokenizer = try GGUFPreTokenizer(metadata)
             kind = .byteLevel(preTokenizer)
             addsBegin = preTokenizer.addsBeginOfSequence
         case "llama":
@@ -110,9 +111,10 @@ struct GGUFTokenizer {
     ///
     /// - Throws: `GGUFError`.
     func tokenizerFile() throws -> Data {
-        let addedTokens = try JSONValue.array(addedTokenIDs.map { id in
-            .object(JSONObject([("id", .integer(id))] + (try flags(ofToken: id))))
-        })
+        let addedTokens = try JSONValue.array(
+            addedTokenIDs.map { id in
+                .object(JSONObject([("id", .integer(id))] + (try flags(ofToken: id))))
+            })
         var text = JSONText()
         text.append(
             """
@@ -145,11 +147,15 @@ struct GGUFTokenizer {
 
     private var isByteLevel: Bool { if case .byteLevel = kind { true } else { false } }
 
-    private var ignoresMerges: Bool { if case .byteLevel(let preTokenizer) = kind { preTokenizer.ignoresMerges } else { false } }
+    private var ignoresMerges: Bool {
+        if case .byteLevel(let preTokenizer) = kind { preTokenizer.ignoresMerges } else { false }
+    }
 
     /// Tokens that are found in a text before it is merged. User-defined ones are ordinary text otherwise.
     private var addedTokenIDs: [Int] {
-        types.indices.filter { [.control, .userDefined].contains(types[$0]) || (types[$0] == .unknown && !isByteLevel) }
+        types.indices.filter {
+            [.control, .userDefined].contains(types[$0]) || (types[$0] == .unknown && !isByteLevel)
+        }
     }
 
     private func flags(ofToken id: Int) throws -> [(String, JSONValue)] {
@@ -267,7 +273,8 @@ struct GGUFTokenizer {
     }
 
     private func postProcessor() throws -> JSONValue {
-        let text = JSONValue.object(JSONObject([("Sequence", .object(JSONObject([("id", .string("A")), ("type_id", .integer(0))])))]))
+        let text = JSONValue.object(
+            JSONObject([("Sequence", .object(JSONObject([("id", .string("A")), ("type_id", .integer(0))])))]))
         let begin = addsBeginOfSequence ? beginOfSequence : nil
         let end = addsEndOfSequence ? endOfSequence : nil
         guard begin != nil || end != nil else { return .null }
@@ -285,7 +292,9 @@ struct GGUFTokenizer {
         for id in [begin, end].compactMap({ $0 }) {
             let name = try spelling(id)
             special[name] = .object(
-                JSONObject([("id", .string(name)), ("ids", .array([.integer(id)])), ("tokens", .array([.string(name)]))]))
+                JSONObject([
+                    ("id", .string(name)), ("ids", .array([.integer(id)])), ("tokens", .array([.string(name)])),
+                ]))
         }
         return .object(
             JSONObject([
@@ -345,7 +354,8 @@ struct GGUFTokenizer {
             return Self.component(
                 "ByteLevel",
                 [
-                    ("add_prefix_space", .boolean(true)), ("trim_offsets", .boolean(true)), ("use_regex", .boolean(true)),
+                    ("add_prefix_space", .boolean(true)), ("trim_offsets", .boolean(true)),
+                    ("use_regex", .boolean(true)),
                 ])
         case .sentencePiece(let addsPrefix):
             let strip = Self.component(
@@ -384,77 +394,10 @@ struct GGUFTokenizer {
         let names = try metadata.strings("tokenizer.chat_templates") ?? []
         if names.isEmpty { return standard.map { .string($0) } }
         let named = try names.map { ($0, try metadata.required("\(key).\($0)", metadata.string("\(key).\($0)"))) }
-        let templates = (standard.map { [("default", $0)] } ?? []) + named.filter { $0.0 != "default" || standard == nil }
+        let templates =
+            (standard.map { [("default", $0)] } ?? []) + named.filter { $0.0 != "default" || standard == nil }
         return .array(
             templates.map { .object(JSONObject([("name", .string($0.0)), ("template", .string($0.1))])) })
-    }
-}
-
-/// How byte-level tokenizers cut texts, by `tokenizer.ggml.pre`: the names that llama.cpp's converter gives to the tokenizers of
-/// published models, and the expressions that these have in their `tokenizer.json` (llama.cpp quotes them in
-/// `llama-vocab.cpp`). A name that is not here is refused: with other expressions a text has other tokens.
-private struct PreTokenizer {
-    enum Step {
-        /// Every digit is a word.
-        case digits
-        /// What matches is a word, and what is between matches.
-        case expression(String)
-    }
-
-    var steps: [Step] = []
-    /// Whether words are what GPT-2's expression matches in what the steps leave.
-    var endsWithGPT2Words = false
-    /// Whether texts are normalized (NFC) first.
-    var composes = false
-    /// Whether a word that is a token is not merged.
-    var ignoresMerges = false
-    /// Whether a text begins with BOS where the file does not say.
-    var addsBeginOfSequence = false
-
-    private static let key = "tokenizer.ggml.pre"
-    private static let words = #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-    private static let llama3Expression = #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"# + words
-    private static let qwen2Expression = #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + words
-    private static let tekkenExpression =
-        #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"#
-        + #"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"#
-        + #"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-
-    private static let known: [String: PreTokenizer] = {
-        let gpt2 = PreTokenizer(endsWithGPT2Words: true)
-        let digits = PreTokenizer(steps: [.digits], endsWithGPT2Words: true)
-        let llama3 = PreTokenizer(
-            steps: [.expression(llama3Expression)], ignoresMerges: true, addsBeginOfSequence: true)
-        let qwen2 = PreTokenizer(steps: [.expression(qwen2Expression)], composes: true)
-        let tekken = PreTokenizer(
-            steps: [.expression(tekkenExpression)], ignoresMerges: true, addsBeginOfSequence: true)
-        return [
-            "gpt-2": gpt2, "smollm": digits, "starcoder": digits, "refact": digits, "llama-bpe": llama3,
-            "llama3": llama3, "llama-v3": llama3, "falcon3": llama3, "qwen2": qwen2, "deepseek-r1-qwen": qwen2,
-            "tekken": tekken,
-        ]
-    }()
-
-    /// - Throws: `GGUFError.unsupportedValue`.
-    init(_ metadata: GGUFMetadata) throws {
-        let name = try metadata.string(Self.key)
-        guard let known = name.flatMap({ Self.known[$0] }) else {
-            throw GGUFError.unsupportedValue(
-                file: metadata.file, key: Self.key, found: name.map { "\"\($0)\"" } ?? "missing",
-                supported: Self.known.keys.sorted().joined(separator: ", "))
-        }
-        self = known
-    }
-
-    private init(
-        steps: [Step] = [], endsWithGPT2Words: Bool = false, composes: Bool = false, ignoresMerges: Bool = false,
-        addsBeginOfSequence: Bool = false
-    ) {
-        self.steps = steps
-        self.endsWithGPT2Words = endsWithGPT2Words
-        self.composes = composes
-        self.ignoresMerges = ignoresMerges
-        self.addsBeginOfSequence = addsBeginOfSequence
     }
 }
 
