@@ -36,29 +36,6 @@ struct InputScaleFolding: Hashable {
     var isComplete: Bool { readers && output && expanders }
 }
 
-/// The query heads that share a key/value head.
-struct HeadGroups {
-    let headSize: Int
-    let headsPerGroup: Int
-
-    init(_ configuration: ModelConfiguration) {
-        headSize = configuration.headSize
-        headsPerGroup = configuration.attentionHeadCount / configuration.keyValueHeadCount
-    }
-
-    /// Of a vector over the channels of query heads, the part of each group's first head.
-    func first(of vector: [Float]) -> [Float] {
-        stride(from: 0, to: vector.count, by: headSize * headsPerGroup).flatMap { vector[$0..<$0 + headSize] }
-    }
-
-    /// A vector over the channels of key/value heads, as the query heads see it.
-    func repeated(_ vector: [Float]) -> [Float] {
-        stride(from: 0, to: vector.count, by: headSize).flatMap { first in
-            (0..<headsPerGroup).flatMap { _ in vector[first..<first + headSize] }
-        }
-    }
-}
-
 /// A block of a student whose input scales are folded.
 struct FoldedBlock {
     private(set) var attentionNorm: [Float]

@@ -74,7 +74,8 @@ public struct CalibratedInitializer: Sendable {
                 }
             }
             let quantization = QuantizationConfiguration(
-                checkpointFormat: .float, postLayerNorm: false, valueType: .float32)
+                checkpointFormat: .float, postLayerNorm: false, valueType: .float32,
+                inputScales: recipe.inputScales)
             try writeAtomically(
                 teacher.configuration.jsonData(quantization: quantization),
                 to: directory.appending(path: "config.json"))

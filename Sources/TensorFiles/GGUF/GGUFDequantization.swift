@@ -52,7 +52,9 @@ extension GGUFTensorType {
     // MARK: Floats
 
     @inline(__always)
-    private static func float32(_ block: Block, _ weights: Weights) { weights[0] = Float(bitPattern: doubleWord(block)) }
+    private static func float32(_ block: Block, _ weights: Weights) {
+        weights[0] = Float(bitPattern: doubleWord(block))
+    }
 
     @inline(__always)
     private static func float16(_ block: Block, _ weights: Weights) { weights[0] = half(block) }
