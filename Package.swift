@@ -84,6 +84,12 @@ var targets: [Target] = [
         name: "TokenizationTests",
         dependencies: ["JSON", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
+    .testTarget(
+        name: "StudentExportTests",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "SignDecomposition", "StudentExport",
+            "TensorFiles", "TestSupport", "Tokenization",
+        ]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
