@@ -220,7 +220,7 @@ extension GGUFTensorType {
                     // What is behind the wanted digits wraps around.
                     let fraction = UInt16(block[index] &* power)
                     weights[first + digit * bytes.count + index - bytes.lowerBound] =
-                        d * Float(Int32(fraction * 3 >> 8) - 1)
+                        d * Float(Int32((fraction * 3) >> 8) - 1)
                 }
                 power &*= 3
             }
