@@ -11,11 +11,15 @@ import Tokenization
 struct GGUFConformanceTests {
     /// A folder with llama.cpp's `models/ggml-vocab-*.gguf`, and the `.inp` and `.out` beside them: texts, and the ids that
     /// Hugging Face's tokenizers give them.
-    static let vocabularyFolder = ProcessInfo.processInfo.environment["ONEBIT_GGUF_VOCABULARIES"].map { URL(filePath: $0) }
+    static let vocabularyFolder = ProcessInfo.processInfo.environment["ONEBIT_GGUF_VOCABULARIES"].map {
+        URL(filePath: $0)
+    }
 
     @Test(
         "Vocabularies give the ids of the tokenizers that they were made of",
-        .enabled(if: GGUFConformanceTests.vocabularyFolder != nil, "ONEBIT_GGUF_VOCABULARIES names no folder of llama.cpp's vocabularies"),
+        .enabled(
+            if: GGUFConformanceTests.vocabularyFolder != nil,
+            "ONEBIT_GGUF_VOCABULARIES names no folder of llama.cpp's vocabularies"),
         arguments: ["llama-bpe", "qwen2", "gpt-2", "llama-spm", "starcoder", "refact"])
     func tokens(name: String) throws {
         let file = try #require(Self.vocabularyFolder).appending(path: "ggml-vocab-\(name).gguf")

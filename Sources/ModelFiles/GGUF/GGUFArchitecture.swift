@@ -74,7 +74,8 @@ struct GGUFArchitecture {
         let counts = try metadata.integers(key) ?? []
         guard let first = counts.first, counts.allSatisfy({ $0 == first }), (1...4096).contains(first) else {
             throw GGUFError.unsupportedValue(
-                file: metadata.file, key: key, found: "different in some layers", supported: "one number for all layers")
+                file: metadata.file, key: key, found: "different in some layers", supported: "one number for all layers"
+            )
         }
         return first
     }
@@ -131,7 +132,10 @@ struct GGUFArchitecture {
             ("tie_word_embeddings", .boolean(tensors["output.weight"] == nil)),
             ("bos_token_id", try token("bos")),
             ("eos_token_id", try token("eos")),
-            ("torch_dtype", .string(embedding.type == .f32 ? "float32" : embedding.type == .bf16 ? "bfloat16" : "float16")),
+            (
+                "torch_dtype",
+                .string(embedding.type == .f32 ? "float32" : embedding.type == .bf16 ? "bfloat16" : "float16")
+            ),
         ])
         if kind.hasHeadSize { config["head_dim"] = .integer(headSize) }
         switch modelType {
@@ -194,7 +198,8 @@ struct GGUFArchitecture {
         switch type {
         case "none": return .null
         case "linear":
-            return factor == 1 ? .null : scaling([("rope_type", .string("linear")), ("factor", JSONValue(Float(factor)))])
+            return factor == 1
+                ? .null : scaling([("rope_type", .string("linear")), ("factor", JSONValue(Float(factor)))])
         case "yarn":
             let original = try metadata.integer("\(prefix).scaling.original_context_length", in: 1...Int(Int32.max))
             return scaling([
@@ -241,9 +246,11 @@ struct GGUFArchitecture {
 
     /// Keys that are read, or that say how a file was made.
     private static let knownKeys: Set = [
-        "vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
+        "vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length",
+        "attention.head_count",
         "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "attention.key_length", "attention.value_length",
-        "attention.sliding_window", "rope.dimension_count", "rope.freq_base", "rope.scaling.type", "rope.scaling.factor",
+        "attention.sliding_window", "rope.dimension_count", "rope.freq_base", "rope.scaling.type",
+        "rope.scaling.factor",
         "rope.scaling.original_context_length", "rope.scaling.finetuned", "rope.scale_linear", "tensor_data_layout",
         "expert_count", "expert_used_count",
     ]
@@ -270,7 +277,8 @@ struct GGUFArchitecture {
         }
         func integer(_ key: String) throws -> Int? { try metadata.integer("\(kind.name).\(key)", in: 0...1 << 30) }
         try refuse("expert_count", try integer("expert_count"), 0, "no mixture of experts")
-        try refuse("attention.value_length", try integer("attention.value_length"), headSize, "\(headSize), as key_length")
+        try refuse(
+            "attention.value_length", try integer("attention.value_length"), headSize, "\(headSize), as key_length")
         try refuse(
             "rope.dimension_count", try integer("rope.dimension_count"), headSize,
             "\(headSize), all channels of a head")

@@ -9,7 +9,8 @@ import TensorFiles
 struct GGUFTokenizer {
     /// The kinds of tokens, by the numbers that SentencePiece gives them (`tokenizer.ggml.token_type`).
     private enum TokenType: Int {
-        case normal = 1, unknown, control, userDefined, unused, byte
+        case normal = 1
+        case unknown, control, userDefined, unused, byte
     }
 
     /// How texts are cut before they are merged.
@@ -110,9 +111,10 @@ struct GGUFTokenizer {
     ///
     /// - Throws: `GGUFError`.
     func tokenizerFile() throws -> Data {
-        let addedTokens = try JSONValue.array(addedTokenIDs.map { id in
-            .object(JSONObject([("id", .integer(id))] + (try flags(ofToken: id))))
-        })
+        let addedTokens = try JSONValue.array(
+            addedTokenIDs.map { id in
+                .object(JSONObject([("id", .integer(id))] + (try flags(ofToken: id))))
+            })
         var text = JSONText()
         text.append(
             """
@@ -145,11 +147,15 @@ struct GGUFTokenizer {
 
     private var isByteLevel: Bool { if case .byteLevel = kind { true } else { false } }
 
-    private var ignoresMerges: Bool { if case .byteLevel(let preTokenizer) = kind { preTokenizer.ignoresMerges } else { false } }
+    private var ignoresMerges: Bool {
+        if case .byteLevel(let preTokenizer) = kind { preTokenizer.ignoresMerges } else { false }
+    }
 
     /// Tokens that are found in a text before it is merged. User-defined ones are ordinary text otherwise.
     private var addedTokenIDs: [Int] {
-        types.indices.filter { [.control, .userDefined].contains(types[$0]) || (types[$0] == .unknown && !isByteLevel) }
+        types.indices.filter {
+            [.control, .userDefined].contains(types[$0]) || (types[$0] == .unknown && !isByteLevel)
+        }
     }
 
     private func flags(ofToken id: Int) throws -> [(String, JSONValue)] {
@@ -267,7 +273,8 @@ struct GGUFTokenizer {
     }
 
     private func postProcessor() throws -> JSONValue {
-        let text = JSONValue.object(JSONObject([("Sequence", .object(JSONObject([("id", .string("A")), ("type_id", .integer(0))])))]))
+        let text = JSONValue.object(
+            JSONObject([("Sequence", .object(JSONObject([("id", .string("A")), ("type_id", .integer(0))])))]))
         let begin = addsBeginOfSequence ? beginOfSequence : nil
         let end = addsEndOfSequence ? endOfSequence : nil
         guard begin != nil || end != nil else { return .null }
@@ -285,7 +292,9 @@ struct GGUFTokenizer {
         for id in [begin, end].compactMap({ $0 }) {
             let name = try spelling(id)
             special[name] = .object(
-                JSONObject([("id", .string(name)), ("ids", .array([.integer(id)])), ("tokens", .array([.string(name)]))]))
+                JSONObject([
+                    ("id", .string(name)), ("ids", .array([.integer(id)])), ("tokens", .array([.string(name)])),
+                ]))
         }
         return .object(
             JSONObject([
@@ -345,7 +354,8 @@ struct GGUFTokenizer {
             return Self.component(
                 "ByteLevel",
                 [
-                    ("add_prefix_space", .boolean(true)), ("trim_offsets", .boolean(true)), ("use_regex", .boolean(true)),
+                    ("add_prefix_space", .boolean(true)), ("trim_offsets", .boolean(true)),
+                    ("use_regex", .boolean(true)),
                 ])
         case .sentencePiece(let addsPrefix):
             let strip = Self.component(
@@ -384,7 +394,8 @@ struct GGUFTokenizer {
         let names = try metadata.strings("tokenizer.chat_templates") ?? []
         if names.isEmpty { return standard.map { .string($0) } }
         let named = try names.map { ($0, try metadata.required("\(key).\($0)", metadata.string("\(key).\($0)"))) }
-        let templates = (standard.map { [("default", $0)] } ?? []) + named.filter { $0.0 != "default" || standard == nil }
+        let templates =
+            (standard.map { [("default", $0)] } ?? []) + named.filter { $0.0 != "default" || standard == nil }
         return .array(
             templates.map { .object(JSONObject([("name", .string($0.0)), ("template", .string($0.1))])) })
     }

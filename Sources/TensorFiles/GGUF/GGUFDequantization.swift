@@ -15,19 +15,19 @@ extension GGUFTensorType {
         case .f32: each(blocks, count, output, Self.float32)
         case .f16: each(blocks, count, output, Self.float16)
         case .bf16: each(blocks, count, output, Self.bfloat16)
-        case .q1_0: each(blocks, count, output, Self.signs)
-        case .q4_0: each(blocks, count, output, Self.nibbles)
-        case .q4_1: each(blocks, count, output, Self.nibblesWithMinimum)
-        case .q5_0: each(blocks, count, output, Self.fiveBits)
-        case .q5_1: each(blocks, count, output, Self.fiveBitsWithMinimum)
-        case .q8_0: each(blocks, count, output, Self.bytes)
-        case .q2_K: each(blocks, count, output, Self.twoBitsK)
-        case .q3_K: each(blocks, count, output, Self.threeBitsK)
-        case .q4_K: each(blocks, count, output, Self.fourBitsK)
-        case .q5_K: each(blocks, count, output, Self.fiveBitsK)
-        case .q6_K: each(blocks, count, output, Self.sixBitsK)
-        case .tq1_0: each(blocks, count, output, Self.ternaryPowers)
-        case .tq2_0: each(blocks, count, output, Self.ternaryPairs)
+        case .q10: each(blocks, count, output, Self.signs)
+        case .q40: each(blocks, count, output, Self.nibbles)
+        case .q41: each(blocks, count, output, Self.nibblesWithMinimum)
+        case .q50: each(blocks, count, output, Self.fiveBits)
+        case .q51: each(blocks, count, output, Self.fiveBitsWithMinimum)
+        case .q80: each(blocks, count, output, Self.bytes)
+        case .q2K: each(blocks, count, output, Self.twoBitsK)
+        case .q3K: each(blocks, count, output, Self.threeBitsK)
+        case .q4K: each(blocks, count, output, Self.fourBitsK)
+        case .q5K: each(blocks, count, output, Self.fiveBitsK)
+        case .q6K: each(blocks, count, output, Self.sixBitsK)
+        case .tq10: each(blocks, count, output, Self.ternaryPowers)
+        case .tq20: each(blocks, count, output, Self.ternaryPairs)
         }
     }
 
@@ -52,7 +52,9 @@ extension GGUFTensorType {
     // MARK: Floats
 
     @inline(__always)
-    private static func float32(_ block: Block, _ weights: Weights) { weights[0] = Float(bitPattern: doubleWord(block)) }
+    private static func float32(_ block: Block, _ weights: Weights) {
+        weights[0] = Float(bitPattern: doubleWord(block))
+    }
 
     @inline(__always)
     private static func float16(_ block: Block, _ weights: Weights) { weights[0] = half(block) }

@@ -88,7 +88,8 @@ package final class GGUFTensors: TensorFile {
             stored[place.name] = (tensor.type, range.count)
             if let order = place.rowOrder, !order.orders(tensor) {
                 throw GGUFError.badShape(
-                    file: source.path, tensor: tensor.name, type: tensor.type.name, shape: tensor.shape.map(UInt64.init))
+                    file: source.path, tensor: tensor.name, type: tensor.type.name, shape: tensor.shape.map(UInt64.init)
+                )
             }
             if tensor.type.elementType == nil || place.rowOrder != nil {
                 conversions[place.name] = TensorConversion(tensor, to: elementType, rowOrder: place.rowOrder)
@@ -188,7 +189,9 @@ struct GGUFHeader {
     private mutating func elementCount(of type: GGUFValueType, _ place: String) throws -> Int {
         let count = try read(UInt64.self, place)
         let (needed, overflow) = count.multipliedReportingOverflow(by: UInt64(type.minimumByteCount))
-        guard !overflow, needed <= UInt64(bytes.count - offset) else { throw truncated(place, overflow ? .max : needed) }
+        guard !overflow, needed <= UInt64(bytes.count - offset) else {
+            throw truncated(place, overflow ? .max : needed)
+        }
         return Int(count)
     }
 
@@ -200,7 +203,8 @@ struct GGUFHeader {
         case .array:
             guard depth < Self.maximumDepth else {
                 throw GGUFError.unsupportedValue(
-                    file: file, key: place, found: "nested more than \(Self.maximumDepth) deep", supported: "flat arrays")
+                    file: file, key: place, found: "nested more than \(Self.maximumDepth) deep",
+                    supported: "flat arrays")
             }
             for _ in 0..<count {
                 let inner = try valueType(place)
@@ -290,7 +294,9 @@ struct GGUFHeader {
 
     private mutating func count(_ what: String, limit: Int) throws -> Int {
         let count = try read(UInt64.self, "the number of \(what)")
-        guard count <= UInt64(limit) else { throw GGUFError.tooMany(file: file, what: what, found: count, limit: limit) }
+        guard count <= UInt64(limit) else {
+            throw GGUFError.tooMany(file: file, what: what, found: count, limit: limit)
+        }
         return Int(count)
     }
 

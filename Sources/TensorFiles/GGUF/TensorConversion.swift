@@ -60,7 +60,9 @@ package struct RotaryRowOrder: Sendable, Hashable {
 
     /// Whether a tensor has whole heads of rows; a vector, elements that stand alone.
     func orders(_ tensor: GGUFTensorDescription) -> Bool {
-        guard let rows = tensor.shape.first, tensor.shape.count <= 2, headSize > 0, headSize % 2 == 0 else { return false }
+        guard let rows = tensor.shape.first, tensor.shape.count <= 2, headSize > 0, headSize % 2 == 0 else {
+            return false
+        }
         return rows % headSize == 0 && (tensor.shape.count == 2 || tensor.type.blockSize == 1)
     }
 }
