@@ -112,7 +112,7 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+        dependencies: ["ModelDescription", "OneBitEvaluation", "OneBitRuntime", "TestSupport", "Tokenization"]
             + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),

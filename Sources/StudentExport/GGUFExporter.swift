@@ -47,14 +47,14 @@ public struct GGUFExporter: Sendable {
         }
         var model = try GGUFStudent(student)
         // A student some of whose layers are dense anyway gains little by being filled up.
-        if model.isFoldable { model.pad(toMultiplesOf: GGUFTensorType.q1_0.blockSize) }
+        if model.isFoldable { model.pad(toMultiplesOf: GGUFTensorType.q10.blockSize) }
         let plan = try model.plan(denseType: denseType, embeddingType: embeddingType)
-        var metadata = try model.metadata(file: destination.path, type: model.isFoldable ? .q1_0 : denseType)
+        var metadata = try model.metadata(file: destination.path, type: model.isFoldable ? .q10 : denseType)
         try metadata.addTokenizer(of: student)
         let writer = try GGUFWriter(destination: destination, metadata: metadata, tensors: plan.map(\.tensor))
         try model.write(plan, to: writer) { try progress($0, student.configuration.parameterCount) }
         return Report(
-            signLayers: plan.count { $0.tensor.type == .q1_0 }, layers: student.configuration.linears.count,
+            signLayers: plan.count { $0.tensor.type == .q10 }, layers: student.configuration.linears.count,
             byteCount: writer.byteCount, padding: model.padding, reasons: model.reasons(for: plan))
     }
 }

@@ -170,10 +170,10 @@ struct GGUFStudent {
             }
             for (role, linear) in roles(of: block) {
                 let (rows, columns) = extents(role)
-                let isSigns = isFolded(role, layer) && columns % GGUFTensorType.q1_0.blockSize == 0
+                let isSigns = isFolded(role, layer) && columns % GGUFTensorType.q10.blockSize == 0
                 let stem = "blk.\(layer).\(role.rawValue)"
                 try add(
-                    stem + ".weight", isSigns ? .q1_0 : denseType, [rows, columns], parameters: linear.weightCount)
+                    stem + ".weight", isSigns ? .q10 : denseType, [rows, columns], parameters: linear.weightCount)
                 if linear.hasBias { try add(stem + ".bias", .f32, [rows]) }
             }
         }
@@ -265,7 +265,7 @@ struct GGUFStudent {
             let bias = linear.bias! + [Float](repeating: 0, count: rows - linear.bias!.count)
             return inRotaryOrder(bias, width: 1, role)
         }
-        let isSigns = tensor.type == .q1_0
+        let isSigns = tensor.type == .q10
         // The scale of a block is a half. A block takes it from the mean of magnitudes, which is exact of halves that are equal:
         // the columns that are filled up, whose inputs are zero, have it too.
         if isSigns { linear.outputScale = linear.outputScale.map { Float(Float16($0)) } }
@@ -337,7 +337,7 @@ struct GGUFStudent {
         if !foldings.allSatisfy(\.readers) { reasons.append("q, k and v have input scales of their own") }
         if !foldings.allSatisfy(\.output) { reasons.append("query heads of a group have input scales of their own") }
         if !foldings.allSatisfy(\.expanders) { reasons.append("gate and up have input scales of their own") }
-        let block = GGUFTensorType.q1_0.blockSize
+        let block = GGUFTensorType.q10.blockSize
         for role in [LinearRole.output, .down] where extents(role).columns % block != 0 {
             reasons.append("\(role.rawValue)'s \(extents(role).columns) columns do not divide into blocks of \(block)")
         }
@@ -364,9 +364,9 @@ extension GGUFTensorType {
     fileprivate var fileType: UInt32 {
         switch self {
         case .f16: 1
-        case .q8_0: 7
+        case .q80: 7
         case .bf16: 32
-        case .q1_0: 40
+        case .q10: 40
         default: 0
         }
     }

@@ -52,7 +52,7 @@ struct ExportCommand: ParsableCommand {
             case .f32: .f32
             case .f16: .f16
             case .bf16: .bf16
-            case .q8: .q8_0
+            case .q8: .q80
             }
         }
     }

@@ -62,7 +62,8 @@ struct GGUFArchitectureTests {
         #expect(try key("llama.rope.scaling.attn_factor", .float32(2)) == "llama.rope.scaling.attn_factor")
         #expect(try key("llama.block_count", .uint32(0)) == "llama.block_count")
         #expect(try key("llama.context_length", .string("x")) == "llama.context_length")
-        #expect(try key("llama.attention.head_count", .array(GGUFArray([2, 4] as [Int32]))) == "llama.attention.head_count")
+        #expect(
+            try key("llama.attention.head_count", .array(GGUFArray([2, 4] as [Int32]))) == "llama.attention.head_count")
         #expect(try key("qwen2.attention.key_length", .uint32(8), of: "qwen2") == "qwen2.attention.key_length")
     }
 
@@ -89,7 +90,9 @@ struct GGUFArchitectureTests {
         var linear = GGUFFixture()
         linear.metadata["llama.rope.scaling.type"] = .string("linear")
         linear.metadata["llama.rope.scaling.factor"] = .float32(4)
-        #expect(try configuration(linear).structure.positions == .rotary(RotaryPositions(base: 10_000, scaling: .linear(factor: 4))))
+        #expect(
+            try configuration(linear).structure.positions
+                == .rotary(RotaryPositions(base: 10_000, scaling: .linear(factor: 4))))
         // The fixture's weights count up from -1: divisors of no model.
         var factors = GGUFFixture()
         factors.tensors.append(GGUFTensorDescription(name: "rope_freqs.weight", type: .f32, shape: [2]))

@@ -70,7 +70,7 @@ struct StudentExportTests {
         #expect(!report.padding.isEmpty && report.reasons.isEmpty)
         let file = try GGUFFile(contentsOf: output)
         for tensor in file.storedTensors where tensor.name.hasPrefix("blk.") && tensor.shape.count == 2 {
-            #expect(tensor.type == .q1_0 && tensor.shape[1] % 128 == 0, "\(tensor.name)")
+            #expect(tensor.type == .q10 && tensor.shape[1] % 128 == 0, "\(tensor.name)")
         }
         // The scales of rows are halves, and their products are rounded once more.
         #expect(try difference(student.checkpoint, output) < 4e-3)

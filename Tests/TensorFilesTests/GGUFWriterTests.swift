@@ -27,10 +27,10 @@ struct GGUFWriterTests {
 
     @Test(
         "Floats are rounded and quantized to the bytes of the gguf package",
-        arguments: [GGUFTensorType.f32, .f16, .bf16, .q8_0, .q1_0])
+        arguments: [GGUFTensorType.f32, .f16, .bf16, .q80, .q10])
     func quantization(type: GGUFTensorType) throws {
         let reference = try SafetensorsFile(contentsOf: GGUFReference.url("written.safetensors"))
-        let floats = try reference.floats(of: type == .q1_0 ? "signs" : "floats")
+        let floats = try reference.floats(of: type == .q10 ? "signs" : "floats")
         let plan = [GGUFTensorDescription(name: "x", type: type, shape: [4, 256])]
         let writer = try GGUFWriter(destination: url, metadata: metadata, tensors: plan)
         try writer.write("x", floats: floats)
@@ -39,7 +39,7 @@ struct GGUFWriterTests {
         let stored = try #require(file.contents.ranges["x"])
         let expected = try reference.withUnsafeBytes(of: type.name, Array.init)
         #expect(Array(file.contents.file.bytes[stored]) == expected)
-        if type == .q1_0 || type == .f32 { #expect(try file.floats(of: "x") == floats) }
+        if type == .q10 || type == .f32 { #expect(try file.floats(of: "x") == floats) }
     }
 
     @Test("What is written is read again, tensors at multiples of the alignment", arguments: [32, 256])
@@ -48,7 +48,7 @@ struct GGUFWriterTests {
         if alignment != 32 { metadata["general.alignment"] = .uint32(UInt32(alignment)) }
         let plan = [
             GGUFTensorDescription(name: "a", type: .f16, shape: [3]),
-            GGUFTensorDescription(name: "b", type: .q8_0, shape: [3, 64]),
+            GGUFTensorDescription(name: "b", type: .q80, shape: [3, 64]),
             GGUFTensorDescription(name: "c", type: .f32, shape: [2, 1, 5]),
         ]
         let writer = try GGUFWriter(destination: url, metadata: metadata, tensors: plan)
@@ -84,7 +84,7 @@ struct GGUFWriterTests {
     func refusals() throws {
         let plan = [
             GGUFTensorDescription(name: "a", type: .f16, shape: [2]),
-            GGUFTensorDescription(name: "k", type: .q4_K, shape: [256]),
+            GGUFTensorDescription(name: "k", type: .q4K, shape: [256]),
         ]
         let writer = try GGUFWriter(destination: url, metadata: metadata, tensors: plan)
         #expect(throws: CheckpointWriterError.outOfOrder(file: url.path, expected: "a", found: "b")) {
@@ -106,7 +106,7 @@ struct GGUFWriterTests {
             }
         }
         refused([plan[0], plan[0]])
-        refused([GGUFTensorDescription(name: "a", type: .q8_0, shape: [2, 33])])
+        refused([GGUFTensorDescription(name: "a", type: .q80, shape: [2, 33])])
         refused([GGUFTensorDescription(name: "a", type: .f32, shape: [1 << 40, 1 << 40])])
         refused([GGUFTensorDescription(name: "a", type: .f32, shape: [])])
         refused([GGUFTensorDescription(name: "a", type: .f32, shape: [-1])])

@@ -63,7 +63,9 @@ struct HostileGGUFTests {
 
     // MARK: Particular faults
 
-    private func header(version: UInt32 = 3, tensors: UInt64, keys: UInt64, _ body: (inout GGUFEncoder) -> Void) -> [UInt8] {
+    private func header(version: UInt32 = 3, tensors: UInt64, keys: UInt64, _ body: (inout GGUFEncoder) -> Void)
+        -> [UInt8]
+    {
         var encoder = GGUFEncoder()
         for byte in GGUFHeader.magic { encoder.append(byte) }
         encoder.append(version)

@@ -102,8 +102,12 @@ struct GGUFArchitecture {
     // MARK: config.json
 
     /// `config.json`, of the keys that the family's own has.
+    ///
+    /// - Throws: `GGUFError`, `TensorFileError.noSuchTensor` where there is no embedding: the file of a vocabulary alone.
     func configuration() throws -> JSONObject {
-        let embedding = try metadata.required("the tensor token_embd.weight", tensors["token_embd.weight"])
+        guard let embedding = tensors["token_embd.weight"] else {
+            throw TensorFileError.noSuchTensor(file: metadata.file, tensor: "token_embd.weight")
+        }
         let window = kind.modelType == "llama" ? try slidingWindow() : nil
         let modelType = window == nil ? kind.modelType : "mistral"
         let architecture = window == nil ? kind.architecture : "MistralForCausalLM"

@@ -15,19 +15,19 @@ extension GGUFTensorType {
         case .f32: each(blocks, count, output, Self.float32)
         case .f16: each(blocks, count, output, Self.float16)
         case .bf16: each(blocks, count, output, Self.bfloat16)
-        case .q1_0: each(blocks, count, output, Self.signs)
-        case .q4_0: each(blocks, count, output, Self.nibbles)
-        case .q4_1: each(blocks, count, output, Self.nibblesWithMinimum)
-        case .q5_0: each(blocks, count, output, Self.fiveBits)
-        case .q5_1: each(blocks, count, output, Self.fiveBitsWithMinimum)
-        case .q8_0: each(blocks, count, output, Self.bytes)
-        case .q2_K: each(blocks, count, output, Self.twoBitsK)
-        case .q3_K: each(blocks, count, output, Self.threeBitsK)
-        case .q4_K: each(blocks, count, output, Self.fourBitsK)
-        case .q5_K: each(blocks, count, output, Self.fiveBitsK)
-        case .q6_K: each(blocks, count, output, Self.sixBitsK)
-        case .tq1_0: each(blocks, count, output, Self.ternaryPowers)
-        case .tq2_0: each(blocks, count, output, Self.ternaryPairs)
+        case .q10: each(blocks, count, output, Self.signs)
+        case .q40: each(blocks, count, output, Self.nibbles)
+        case .q41: each(blocks, count, output, Self.nibblesWithMinimum)
+        case .q50: each(blocks, count, output, Self.fiveBits)
+        case .q51: each(blocks, count, output, Self.fiveBitsWithMinimum)
+        case .q80: each(blocks, count, output, Self.bytes)
+        case .q2K: each(blocks, count, output, Self.twoBitsK)
+        case .q3K: each(blocks, count, output, Self.threeBitsK)
+        case .q4K: each(blocks, count, output, Self.fourBitsK)
+        case .q5K: each(blocks, count, output, Self.fiveBitsK)
+        case .q6K: each(blocks, count, output, Self.sixBitsK)
+        case .tq10: each(blocks, count, output, Self.ternaryPowers)
+        case .tq20: each(blocks, count, output, Self.ternaryPairs)
         }
     }
 
@@ -222,7 +222,7 @@ extension GGUFTensorType {
                     // What is behind the wanted digits wraps around.
                     let fraction = UInt16(block[index] &* power)
                     weights[first + digit * bytes.count + index - bytes.lowerBound] =
-                        d * Float(Int32(fraction * 3 >> 8) - 1)
+                        d * Float(Int32((fraction * 3) >> 8) - 1)
                 }
                 power &*= 3
             }

@@ -1,23 +1,23 @@
-/// The element types of a GGUF file's tensors, by the numbers that they have there: ggml's.
+/// The element types of a GGUF file's tensors, by the numbers that they have there: ggml's, whose `Q4_0` is `q40` here.
 ///
 /// Quantized types store a row in blocks: so many weights in so many bytes. A row is a whole number of blocks.
 public enum GGUFTensorType: UInt32, Sendable, Hashable, CaseIterable {
     case f32 = 0
     case f16 = 1
-    case q4_0 = 2
-    case q4_1 = 3
-    case q5_0 = 6
-    case q5_1 = 7
-    case q8_0 = 8
-    case q2_K = 10
-    case q3_K = 11
-    case q4_K = 12
-    case q5_K = 13
-    case q6_K = 14
+    case q40 = 2
+    case q41 = 3
+    case q50 = 6
+    case q51 = 7
+    case q80 = 8
+    case q2K = 10
+    case q3K = 11
+    case q4K = 12
+    case q5K = 13
+    case q6K = 14
     case bf16 = 30
-    case tq1_0 = 34
-    case tq2_0 = 35
-    case q1_0 = 41
+    case tq10 = 34
+    case tq20 = 35
+    case q10 = 41
 
     /// The name that users know, such as `Q4_K`.
     public var name: String {
@@ -25,19 +25,19 @@ public enum GGUFTensorType: UInt32, Sendable, Hashable, CaseIterable {
         case .f32: "F32"
         case .f16: "F16"
         case .bf16: "BF16"
-        case .q1_0: "Q1_0"
-        case .q2_K: "Q2_K"
-        case .q3_K: "Q3_K"
-        case .q4_0: "Q4_0"
-        case .q4_1: "Q4_1"
-        case .q4_K: "Q4_K"
-        case .q5_0: "Q5_0"
-        case .q5_1: "Q5_1"
-        case .q5_K: "Q5_K"
-        case .q6_K: "Q6_K"
-        case .q8_0: "Q8_0"
-        case .tq1_0: "TQ1_0"
-        case .tq2_0: "TQ2_0"
+        case .q10: "Q1_0"
+        case .q2K: "Q2_K"
+        case .q3K: "Q3_K"
+        case .q40: "Q4_0"
+        case .q41: "Q4_1"
+        case .q4K: "Q4_K"
+        case .q50: "Q5_0"
+        case .q51: "Q5_1"
+        case .q5K: "Q5_K"
+        case .q6K: "Q6_K"
+        case .q80: "Q8_0"
+        case .tq10: "TQ1_0"
+        case .tq20: "TQ2_0"
         }
     }
 
@@ -45,9 +45,9 @@ public enum GGUFTensorType: UInt32, Sendable, Hashable, CaseIterable {
     public var blockSize: Int {
         switch self {
         case .f32, .f16, .bf16: 1
-        case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
-        case .q1_0: 128
-        case .q2_K, .q3_K, .q4_K, .q5_K, .q6_K, .tq1_0, .tq2_0: 256
+        case .q40, .q41, .q50, .q51, .q80: 32
+        case .q10: 128
+        case .q2K, .q3K, .q4K, .q5K, .q6K, .tq10, .tq20: 256
         }
     }
 
@@ -56,18 +56,18 @@ public enum GGUFTensorType: UInt32, Sendable, Hashable, CaseIterable {
         switch self {
         case .f32: 4
         case .f16, .bf16: 2
-        case .q1_0, .q4_0: 18
-        case .q4_1: 20
-        case .q5_0: 22
-        case .q5_1: 24
-        case .q8_0: 34
-        case .q2_K: 84
-        case .q3_K: 110
-        case .q4_K: 144
-        case .q5_K: 176
-        case .q6_K: 210
-        case .tq1_0: 54
-        case .tq2_0: 66
+        case .q10, .q40: 18
+        case .q41: 20
+        case .q50: 22
+        case .q51: 24
+        case .q80: 34
+        case .q2K: 84
+        case .q3K: 110
+        case .q4K: 144
+        case .q5K: 176
+        case .q6K: 210
+        case .tq10: 54
+        case .tq20: 66
         }
     }
 

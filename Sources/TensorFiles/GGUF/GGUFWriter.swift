@@ -190,11 +190,11 @@ extension GGUFTensorType {
             { floats, count, row in
                 for index in 0..<count { Self.store(FloatConversion.bfloat16(floats[index]), row + index * 2) }
             }
-        case .q8_0:
+        case .q80:
             { floats, count, row in
                 for block in 0..<count / 32 { Self.quantizeBytes(floats + block * 32, row + block * 34) }
             }
-        case .q1_0:
+        case .q10:
             { floats, count, row in
                 for block in 0..<count / 128 { Self.quantizeSigns(floats + block * 128, row + block * 18) }
             }
@@ -205,9 +205,9 @@ extension GGUFTensorType {
     /// The first value that the type, or the scale of its block, cannot hold.
     fileprivate func firstTooLarge(_ floats: [Float]) -> Int? {
         switch self {
-        case .f16, .q1_0: floats.firstIndex { $0.magnitude >= 65520 }
+        case .f16, .q10: floats.firstIndex { $0.magnitude >= 65520 }
         // The scale is a 127th of the largest magnitude.
-        case .q8_0: floats.firstIndex { $0.magnitude / 127 >= 65520 }
+        case .q80: floats.firstIndex { $0.magnitude / 127 >= 65520 }
         case .bf16: floats.firstIndex { Float(bitPattern: UInt32(FloatConversion.bfloat16($0)) << 16).isInfinite }
         default: nil
         }
