@@ -17,6 +17,7 @@ var products: [Product] = [
     .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
+    .library(name: "Jinja", targets: ["Jinja"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
@@ -33,9 +34,10 @@ var targets: [Target] = [
     .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "Jinja", dependencies: ["JSON"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", protobuf],
+        dependencies: ["JSON", "Jinja", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -48,7 +50,7 @@ var targets: [Target] = [
         name: "onebit",
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
-            "Tokenization", argumentParser,
+            "Jinja", "Tokenization", argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -62,6 +64,7 @@ var targets: [Target] = [
     .testTarget(
         name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
+    .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
         dependencies: ["JSON", "Tokenization", "TestSupport"],
@@ -87,7 +90,7 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+        dependencies: ["Jinja", "JSON", "OneBitEvaluation", "OneBitRuntime", "TestSupport"]
             + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
