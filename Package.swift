@@ -18,6 +18,7 @@ var products: [Product] = [
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "ModelFiles", targets: ["ModelFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
+    .library(name: "Jinja", targets: ["Jinja"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
@@ -37,9 +38,10 @@ var targets: [Target] = [
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelFiles", dependencies: ["JSON", "TensorFiles"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "ModelFiles", "TensorFiles"]),
+    .target(name: "Jinja", dependencies: ["JSON"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", "ModelFiles", protobuf],
+        dependencies: ["JSON", "Jinja", "ModelFiles", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -61,7 +63,7 @@ var targets: [Target] = [
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "JSON", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
+            "CorpusSynthesis", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
             "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
@@ -80,6 +82,7 @@ var targets: [Target] = [
     .testTarget(
         name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
+    .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
         dependencies: ["JSON", "Tokenization", "TestSupport"],
@@ -112,7 +115,9 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["ModelDescription", "OneBitEvaluation", "OneBitRuntime", "TestSupport", "Tokenization"]
+        dependencies: [
+            "Jinja", "JSON", "ModelDescription", "OneBitEvaluation", "OneBitRuntime", "TestSupport", "Tokenization",
+        ]
             + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
