@@ -1,5 +1,4 @@
 import Foundation
-import JSON
 import ModelDescription
 import ModelFiles
 import TensorFiles
@@ -48,25 +47,25 @@ extension GGUFMetadata {
         set("unknown", table.unknown)
         self["tokenizer.ggml.add_bos_token"] = .bool(table.addsBeginOfSequence)
         self["tokenizer.ggml.add_eos_token"] = .bool(table.addsEndOfSequence)
-        if let template = try chatTemplate(in: directory) { self["tokenizer.chat_template"] = .string(template) }
+        try addChatTemplate(of: directory)
     }
 
     private mutating func set(_ token: String, _ id: Int?) {
         if let id { self["tokenizer.ggml.\(token)_token_id"] = .uint32(UInt32(id)) }
     }
 
-    /// The template of plain conversations, from where transformers takes it.
-    private func chatTemplate(in directory: URL) throws -> String? {
-        let file = directory.appending(path: "chat_template.jinja")
-        if try ModelFile.exists(file) { return String(decoding: try ModelFile.contents(of: file), as: UTF8.self) }
-        let settings = directory.appending(path: "tokenizer_config.json")
-        guard try ModelFile.exists(settings) else { return nil }
-        let data = try ModelFile.contents(of: settings)
-        let node = try data.withUnsafeBytes {
-            try JSONNode(parsing: $0, file: settings.path, duplicateKeys: .lastCounts)
-        }["chat_template"]
-        guard case .array = node.value else { return try node.nonNull?.string() }
-        return try node.elements().first { try $0["name"].string() == "default" }?["template"].string()
+    /// The template, and the one for conversations with tools where there is another.
+    private mutating func addChatTemplate(of directory: URL) throws {
+        let key = "tokenizer.chat_template"
+        do {
+            let (standard, withTools) = try ChatTemplateSource.templates(of: directory)
+            self[key] = .string(standard.text)
+            guard let withTools else { return }
+            self["tokenizer.chat_templates"] = .array(GGUFArray(["tool_use"]))
+            self[key + ".tool_use"] = .string(withTools.text)
+        } catch ChatTemplateError.notFound {
+            // Base models have none.
+        }
     }
 }
 

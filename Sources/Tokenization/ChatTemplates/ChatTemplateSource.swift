@@ -3,9 +3,9 @@ import JSON
 import ModelFiles
 
 /// The text of a chat template, and where it stands.
-struct ChatTemplateSource {
-    let file: String
-    let text: String
+package struct ChatTemplateSource {
+    package let file: String
+    package let text: String
 
     /// The longest template in use has some 20 kB.
     private static let maximumBytes = 1 << 20
@@ -14,7 +14,11 @@ struct ChatTemplateSource {
     ///
     /// `chat_template.jinja` goes before `chat_template` of `tokenizer_config.json`, and that before the one of
     /// `chat_template.json`. Beside the first stand others in `additional_chat_templates`; the others may be lists.
-    static func templates(of directory: URL) throws -> (standard: ChatTemplateSource, withTools: ChatTemplateSource?) {
+    ///
+    /// - Throws: `ChatTemplateError`, `TokenizerError`, `FileError`.
+    package static func templates(of directory: URL) throws -> (
+        standard: ChatTemplateSource, withTools: ChatTemplateSource?
+    ) {
         func existing(_ name: String) throws -> URL? {
             let url = directory.appending(path: name)
             return try ModelFile.exists(url) ? url : nil
