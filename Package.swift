@@ -18,11 +18,14 @@ var products: [Product] = [
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "ModelFiles", targets: ["ModelFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
+    .library(name: "Jinja", targets: ["Jinja"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
     .library(name: "SignDecomposition", targets: ["SignDecomposition"]),
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
+    .library(name: "StudentExport", targets: ["StudentExport"]),
+    .library(name: "CorpusSynthesis", targets: ["CorpusSynthesis"]),
     .executable(name: "onebit", targets: ["onebit"]),
     // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
     .library(name: "CSignKernels", targets: ["CSignKernels"]),
@@ -35,9 +38,10 @@ var targets: [Target] = [
     .target(name: "TensorFiles", dependencies: ["JSON"]),
     .target(name: "ModelFiles", dependencies: ["JSON", "TensorFiles"]),
     .target(name: "ModelDescription", dependencies: ["JSON", "ModelFiles", "TensorFiles"]),
+    .target(name: "Jinja", dependencies: ["JSON"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", "ModelFiles", protobuf],
+        dependencies: ["JSON", "Jinja", "ModelFiles", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -46,11 +50,22 @@ var targets: [Target] = [
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
     .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "ModelFiles", "Tokenization"]),
+    .target(
+        name: "StudentExport",
+        dependencies: ["JSON", "ModelDescription", "ModelFiles", "SignDecomposition", "TensorFiles", "Tokenization"]),
+    .target(name: "ResumableRuns", dependencies: ["JSON", "ModelDescription", "ModelFiles", "TensorFiles"]),
+    .target(
+        name: "CorpusSynthesis",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "ResumableRuns", "SignDecomposition", "TensorFiles",
+            "Tokenization",
+        ]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "JSON", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation", "OneBitRuntime",
-            "SignDecomposition", "Tokenization", argumentParser,
+            "CorpusSynthesis", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
+            "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
+            argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -67,10 +82,17 @@ var targets: [Target] = [
     .testTarget(
         name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
+    .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
         dependencies: ["JSON", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
+    .testTarget(
+        name: "StudentExportTests",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "SignDecomposition", "StudentExport",
+            "TensorFiles", "TestSupport", "Tokenization",
+        ]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
@@ -93,7 +115,9 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["ModelDescription", "OneBitEvaluation", "OneBitRuntime", "TestSupport", "Tokenization"]
+        dependencies: [
+            "Jinja", "JSON", "ModelDescription", "OneBitEvaluation", "OneBitRuntime", "TestSupport", "Tokenization",
+        ]
             + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
@@ -129,8 +153,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "SignDecomposition", "TensorFiles",
-                "Tokenization", "Torch",
+                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "ResumableRuns",
+                "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -146,7 +170,8 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests",
             dependencies: [
-                "CMetaKernels", "LanguageModel", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch",
+                "CMetaKernels", "CorpusSynthesis", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
+                "TestSupport", "Torch",
             ]),
     ]
 }

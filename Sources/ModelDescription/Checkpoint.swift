@@ -212,6 +212,28 @@ public final class Checkpoint: Sendable {
 }
 
 extension Checkpoint {
+    /// Checks that the input scales that the configuration calls shared are the same.
+    ///
+    /// - Throws: ``CheckpointError/inputScalesDiffer(directory:tensor:other:)``, and what reading throws.
+    package func requireSharedInputScales() throws {
+        guard configuration.quantization?.inputScales == .shared else { return }
+        let groups = HeadGroups(configuration)
+        for layer in 0..<configuration.layerCount {
+            let block = configuration.block(layer)
+            for group in block.inputGroups {
+                let first = try floats(of: group[0].inputScaleName)
+                for other in group.dropFirst() where try floats(of: other.inputScaleName) != first {
+                    throw CheckpointError.inputScalesDiffer(
+                        directory: directory.path, tensor: other.inputScaleName, other: group[0].inputScaleName)
+                }
+                if group == [block.output], first != groups.repeated(groups.first(of: first)) {
+                    let name = block.output.inputScaleName
+                    throw CheckpointError.inputScalesDiffer(directory: directory.path, tensor: name, other: name)
+                }
+            }
+        }
+    }
+
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
     /// settings, license. Not `config.json`, which every stage writes itself.
     package static let auxiliaryFileNames = [
@@ -267,6 +289,8 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
     case wrongShape(directory: String, tensor: String, expected: [Int], found: [Int])
     /// A tensor of another element type than the model needs.
     case wrongElementType(directory: String, tensor: String, expected: String, found: ElementType)
+    /// Input scales that `config.json` says layers or query heads share are not the same.
+    case inputScalesDiffer(directory: String, tensor: String, other: String)
     /// A stage got a checkpoint of another kind than it works on.
     case wrongKind(directory: String, expected: CheckpointKind, found: CheckpointKind)
 
@@ -284,6 +308,10 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
             "\(directory): tensor \"\(tensor)\": config.json gives it shape \(expected), found \(found)."
         case .wrongElementType(let directory, let tensor, let expected, let found):
             "\(directory): tensor \"\(tensor)\": expected \(expected), found \(found.rawValue)."
+        case .inputScalesDiffer(let directory, let tensor, let other) where tensor == other:
+            "\(directory): config.json says that the query heads of a group share \"\(tensor)\", but they differ in it."
+        case .inputScalesDiffer(let directory, let tensor, let other):
+            "\(directory): config.json says that \"\(tensor)\" and \"\(other)\" are the same, but they differ."
         case .wrongKind(let directory, let expected, let found):
             "\(directory) is \(found.article); expected \(expected.article)."
         }

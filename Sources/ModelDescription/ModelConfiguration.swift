@@ -231,6 +231,15 @@ public struct ModelConfiguration: Sendable, Hashable {
         return size
     }
 
+    /// `config.json` of a dense checkpoint of this model, all tensors of which are of one type.
+    public func jsonData(denseType: ElementType) throws -> Data {
+        var object = source
+        // transformers 5 calls it `dtype`, and reads both.
+        let key = object["dtype"] == nil ? "torch_dtype" : "dtype"
+        object[key] = denseType.configurationName.map { .string($0) }
+        return Data((JSONValue.object(object).serialized(indentation: 2) + "\n").utf8)
+    }
+
     /// `config.json` of a checkpoint of this model: the family's own keys as read, and how the linears are stored.
     public func jsonData(quantization: QuantizationConfiguration?) throws -> Data {
         var object = source

@@ -28,12 +28,36 @@ public struct BytePairTokenizer: Tokenizer {
     }
 
     public func encode(_ parts: [PromptPart]) throws -> [Int] {
-        try encodeRuns(of: parts, idOfToken: addedTokens.id(of:)) { run, startsPrompt in
-            var ids: [Int] = []
-            var run = run
-            try run.withUTF8 { try appendIDs(of: $0, findsSpecialTokens: false, startsPrompt: startsPrompt, to: &ids) }
-            return ids
+        var ids: [Int] = []
+        // All text between two special tokens is encoded as one.
+        var run = ""
+        var startsPrompt = true
+        var stripsRun = false
+        func encodeRun(stripsEnd: Bool) throws {
+            if stripsRun { run = String(run.drop(while: \.isWhitespace)) }
+            if stripsEnd { while run.last?.isWhitespace == true { run.removeLast() } }
+            try run.withUTF8 {
+                try appendIDs(of: $0, findsSpecialTokens: false, startsPrompt: startsPrompt, to: &ids)
+            }
+            run = ""
         }
+        for part in parts {
+            guard case .template(let text) = part else {
+                run += part.content
+                continue
+            }
+            for piece in addedTokens.specialPieces(of: text) {
+                switch piece {
+                case .text(let text): run += text
+                case .token(let token):
+                    try encodeRun(stripsEnd: token.stripsLeft)
+                    ids.append(token.id)
+                    (startsPrompt, stripsRun) = (false, token.stripsRight)
+                }
+            }
+        }
+        try encodeRun(stripsEnd: false)
+        return ids
     }
 
     private func appendIDs(

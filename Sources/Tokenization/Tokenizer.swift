@@ -15,7 +15,8 @@ public protocol Tokenizer: Sendable {
     /// - Throws: `TokenizerError.expressionFailed` where a regular expression of the tokenizer's file takes too long on the
     ///   text: no ids are given rather than wrong ones. `CancellationError` once the task is cancelled.
     func encode(_ text: String, addSpecialTokens: Bool) throws -> [Int]
-    /// Token ids of a prompt, with nothing around it: its tokens, and its texts, whose special tokens are text like any other.
+    /// Token ids of a prompt, with nothing around it: special tokens are found in what its template wrote, and in nothing
+    /// else.
     ///
     /// - Throws: what `encode(_:addSpecialTokens:)` throws.
     func encode(_ parts: [PromptPart]) throws -> [Int]
@@ -36,47 +37,28 @@ extension Tokenizer {
     }
 }
 
-/// A part of a prompt that is assembled from control tokens and untrusted text.
+/// A part of a prompt that is put together of a template's text and untrusted text.
 public enum PromptPart: Sendable, Hashable {
-    /// A special token, by its content. For a tokenizer that has none of this content it is text like any other.
-    case token(String)
+    /// Text in which special tokens are found: what a template wrote itself.
+    case template(String)
     /// Text in which nothing counts as a special token, whatever it spells.
     case text(String)
 
     /// The part's spelling.
     public var content: String {
         switch self {
-        case .token(let content), .text(let content): content
+        case .template(let content), .text(let content): content
         }
     }
+
+    var isTemplate: Bool { if case .template = self { true } else { false } }
 }
 
 extension Tokenizer {
-    /// Ids of a prompt, with nothing around it. This one serves tokenizers whose `encode` finds no special tokens in a text:
-    /// the others have to bring their own.
+    /// Ids of a prompt, with nothing around it. This one serves tokenizers that have no special tokens: the others have to
+    /// bring their own.
     public func encode(_ parts: [PromptPart]) throws -> [Int] {
-        try encodeRuns(of: parts, idOfToken: id(of:)) { text, _ in try encode(text, addSpecialTokens: false) }
-    }
-
-    /// Ids of tokens as they come, and of all text between two of them at once.
-    func encodeRuns(
-        of parts: [PromptPart],
-        idOfToken: (String) -> Int?,
-        idsOfText: (_ run: String, _ startsPrompt: Bool) throws -> [Int]
-    ) rethrows -> [Int] {
-        var ids: [Int] = []
-        var run = ""
-        for part in parts {
-            guard case .token(let content) = part, let id = idOfToken(content) else {
-                run += part.content
-                continue
-            }
-            if !run.isEmpty { ids += try idsOfText(run, ids.isEmpty) }
-            run = ""
-            ids.append(id)
-        }
-        if !run.isEmpty { ids += try idsOfText(run, ids.isEmpty) }
-        return ids
+        try encode(parts.map(\.content).joined(), addSpecialTokens: false)
     }
 }
 

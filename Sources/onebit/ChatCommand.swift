@@ -10,8 +10,8 @@ struct ChatCommand: AsyncParsableCommand {
         abstract: "Talk with a model.",
         discussion: """
             A line of standard input is a question; the answer goes to standard output as it is generated, prompts and \
-            speeds to standard error. The model needs a chat template of a known format: onebit generate works without \
-            one. /help lists what else may be typed.
+            speeds to standard error. The model needs a chat template: onebit generate works without one. /help lists \
+            what else may be typed.
 
             On a terminal, Ctrl-C stops the answer, and at the prompt ends the chat. Without a terminal it ends the \
             chat at once. The same seed, model and questions give the same answers.
@@ -20,6 +20,7 @@ struct ChatCommand: AsyncParsableCommand {
               onebit chat packed
               onebit chat packed --system "You answer in one sentence." --temperature 0.5 --context 2048
               onebit chat packed --greedy --json < questions.txt > answers.jsonl
+              onebit chat packed --template-arguments '{"enable_thinking": false}' --tools tools.json
             """
     )
 
@@ -35,6 +36,7 @@ struct ChatCommand: AsyncParsableCommand {
             valueName: "n"))
     var context: Int?
 
+    @OptionGroup var template: TemplateOptions
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var options: ModelOptions
 
@@ -51,12 +53,12 @@ struct ChatCommand: AsyncParsableCommand {
     func run() async throws {
         let model = try ModelContainer(model: loadModel(directory: model, options: options), directory: model)
         let session = try ChatSession(
-            model, instructions: system, generateParameters: sampling.parameters, contextLength: context)
+            model, instructions: system, templateArguments: template.arguments(),
+            generateParameters: sampling.parameters, contextLength: context)
         let loop = ChatLoop(session: session, printsJSON: json, isQuiet: quiet)
         if loop.isTerminal, !quiet {
             StandardStreams.writeError(
-                "\(self.model.lastPathComponent), \(try model.chatTemplate.formatName), "
-                    + "\(session.contextLength) tokens of context. /help lists commands.\n")
+                "\(self.model.lastPathComponent), \(session.contextLength) tokens of context. /help lists commands.\n")
         }
         try await loop.run()
     }
@@ -185,7 +187,7 @@ private struct ChatReport: Encodable {
 extension ChatTemplateError: CommandLineAdvice {
     var commandLineAdvice: String? {
         switch self {
-        case .notFound, .unknownFormat: "`onebit generate` works without one."
+        case .notFound, .malformed, .template: "`onebit generate` works without one."
         default: nil
         }
     }

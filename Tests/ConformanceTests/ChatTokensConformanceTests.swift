@@ -14,43 +14,47 @@ struct ChatTokensConformanceTests {
     @Test(
         "A chat turn by turn gives the ids of the whole, and these are the ids of the text",
         arguments: [
-            ("llama", "LLaMA-2"), ("llama", "Mistral"), ("llama", "Alpaca"), ("llama3-style", "LLaMA-3"),
-            ("qwen2", "ChatML"), ("qwen2", "Qwen3"),
+            ("llama", "chat_templates-llama-2-chat"), ("llama", "chat_templates-mistral-instruct"),
+            ("llama", "mistralai--Mistral-7B-Instruct-v0.3"), ("llama", "chat_templates-alpaca"),
+            ("llama3-style", "chat_templates-llama-3-instruct"), ("llama3-style", "unsloth-llama-3"),
+            ("qwen2", "chat_templates-chatml"), ("qwen2", "chat_templates-qwen2.5-instruct"),
+            ("qwen2", "Qwen--Qwen3-1.7B"),
         ])
-    func turns(name: String, family: String) throws {
-        let templates = KnownTemplate.all.filter { $0.format.name.hasPrefix(family) }
+    func turns(name: String, template: String) throws {
         try TokenizationConformanceTests.withDirectory(name) { directory in
             let tokenizer = try loadTokenizer(from: directory)
-            for known in templates { try check(known, tokenizer: tokenizer) }
+            try check(try self.template(template, tokenizer: tokenizer), tokenizer: tokenizer)
         }
     }
 
     /// What `tokenizer` makes of a chat in one format.
-    private func check(_ known: KnownTemplate, tokenizer: any Tokenizer) throws {
-        let chat = template(known, tokenizer: tokenizer)
+    private func check(_ chat: ChatTemplate, tokenizer: any Tokenizer) throws {
         var messages: [ChatMessage] = [.user("Where is the river Elbe, and how long is it?")]
         var fed = try chat.tokens(of: messages, addGenerationPrompt: true, tokenizer: tokenizer)
         for (answer, question) in [("In Europe: 1,094 km.", "And the Rh\u{F4}ne?"), ("813 km,\n\nof course!", "Why?")] {
             let asked = fed.count
             messages.append(.assistant(answer))
-            let continuation = try #require(try chat.continuation(of: messages, by: question, tokenizer: tokenizer))
+            let continuation = try #require(
+                try chat.continuation(of: messages, by: .user(question), tokenizer: tokenizer))
             messages.append(.user(question))
             let whole = try chat.tokens(of: messages, addGenerationPrompt: true, tokenizer: tokenizer)
             // What the model generates: the ids of the whole between the question and what closes the answer.
             let generated = whole.dropFirst(asked).dropLast(continuation.count)
             let spelled = tokenizer.decode(Array(generated), skipSpecialTokens: false)
-            #expect(spelled.trimmingCharacters(in: .whitespacesAndNewlines) == answer, "\(chat.formatName)")
+            #expect(spelled.trimmingCharacters(in: .whitespacesAndNewlines) == answer)
             fed += generated + continuation
-            #expect(fed == whole, "\(chat.formatName)")
+            #expect(fed == whole)
             let text = try chat.text(of: messages, addGenerationPrompt: true)
-            #expect(try whole == tokenizer.encode(text, addSpecialTokens: false), "\(chat.formatName)")
+            #expect(try whole == tokenizer.encode(text, addSpecialTokens: false))
         }
     }
 
-    private func template(_ known: KnownTemplate, tokenizer: any Tokenizer) -> ChatTemplate {
-        ChatTemplate(
-            format: known.format,
-            beginOfSequence: tokenizer.beginOfSequence.flatMap(tokenizer.token(of:)) ?? "<|begin_of_text|>",
-            endOfSequence: tokenizer.endOfSequence.flatMap(tokenizer.token(of:)) ?? "<|endoftext|>")
+    private func template(_ name: String, tokenizer: any Tokenizer) throws -> ChatTemplate {
+        let url = SharedData.url("data/chat_templates/templates/\(name).jinja")
+        let tokens = [
+            "bos_token": tokenizer.beginOfSequence.flatMap(tokenizer.token(of:)) ?? "<|begin_of_text|>",
+            "eos_token": tokenizer.endOfSequence.flatMap(tokenizer.token(of:)) ?? "<|endoftext|>",
+        ]
+        return try ChatTemplate(String(contentsOf: url, encoding: .utf8), name: name, specialTokens: tokens)
     }
 }

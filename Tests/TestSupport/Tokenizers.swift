@@ -34,6 +34,14 @@ package struct ChatTokenizer: Tokenizer {
     package func encode(_ text: String, addSpecialTokens: Bool) -> [Int] {
         text.map { id(of: String($0)) ?? 2 }
     }
+    package func encode(_ parts: [PromptPart]) -> [Int] {
+        parts.flatMap { part in
+            guard case .template(var text) = part else { return encode(part.content, addSpecialTokens: false) }
+            // The marks as characters that stand for nothing else.
+            for (id, mark) in Self.marks.enumerated() { text.replace(mark, with: "\(id == 0 ? "\u{0}" : "\u{1}")") }
+            return text.unicodeScalars.map { $0.value < 2 ? Int($0.value) : id(of: String(Character($0))) ?? 2 }
+        }
+    }
     package func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String {
         ids.filter { !skipSpecialTokens || $0 >= Self.marks.count }.compactMap(token(of:)).joined()
     }

@@ -7,24 +7,15 @@ import Testing
 struct ChatTemplateReference: Decodable, Sendable {
     struct Template: Decodable, Sendable, CustomTestStringConvertible {
         let name: String
-        let format: String
         let template: String
         let bos: String?
         let eos: String
-        let isReworded: Bool?
         let cases: [Case]
 
         var testDescription: String { name }
 
-        /// The template of a directory that has it, and tokens, in `tokenizer_config.json`; of one that is written in
-        /// other words than the published one, and so not recognized, its format.
-        func load() throws -> ChatTemplate {
-            if isReworded == true {
-                let known = try #require(KnownTemplate.all.first { $0.format.name == format })
-                return ChatTemplate(format: known.format, beginOfSequence: bos ?? "", endOfSequence: eos)
-            }
-            return try ChatTemplateReference.load(template, bos: bos, eos: eos)
-        }
+        /// The template of a directory that has it, and tokens, in `tokenizer_config.json`.
+        func load() throws -> ChatTemplate { try ChatTemplateReference.load(template, bos: bos, eos: eos) }
     }
 
     struct Case: Decodable, Sendable {
@@ -50,15 +41,15 @@ struct ChatTemplateReference: Decodable, Sendable {
         try #require(shared.templates.first { $0.name == name })
     }
 
+    static let chatML = """
+        {% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}\
+        {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+        """
+
     static func load(_ template: String, bos: String? = "<s>", eos: String? = "</s>") throws -> ChatTemplate {
         let config = ["chat_template": template, "bos_token": bos, "eos_token": eos].compactMapValues { $0 }
         return try withDirectory(["tokenizer_config.json": JSONEncoder().encode(config)]) {
             try ChatTemplate(directory: $0)
         }
     }
-}
-
-extension KnownTemplate {
-    /// The template of one that is known by it.
-    var jinja: String { if case .template(let template) = signature { template } else { "" } }
 }

@@ -10,175 +10,103 @@ struct ChatTemplateTests {
     @Test("Every family writes what Jinja writes", arguments: ChatTemplateReference.shared.templates)
     func reference(template: ChatTemplateReference.Template) throws {
         var chat = try template.load()
-        chat.today = Self.day
-        #expect(chat.formatName == template.format)
+        chat.clock.date = Self.day
         for example in template.cases {
             let messages = try #require(ChatTemplateReference.shared.conversations[example.conversation])
             let text = try? chat.text(of: messages, addGenerationPrompt: example.addGenerationPrompt)
             if text == nil {
-                // We refuse more than the templates do: what these would leave out silently, or put out of order.
-                let isRefusedByUsAlone =
-                    messages.dropFirst().contains { $0.role == .system }
-                    || template.name == "Mistral v1, no system" && messages[0].role == .system
-                #expect(example.refusal != nil || isRefusedByUsAlone, "\(example.conversation)")
+                // We refuse more than the templates do: what these would leave out silently.
+                let isLeftOut = messages.contains {
+                    $0.role == .system && example.text?.contains($0.content) == false
+                }
+                #expect(example.refusal != nil || isLeftOut, "\(example.conversation)")
             } else {
                 #expect(text == example.text, "\(example.conversation)")
             }
         }
     }
 
-    @Test("Roles are checked, with errors that say where")
+    @Test("What a template refuses and what it leaves out are errors that say so")
     func roles() throws {
         let llama2 = try ChatTemplateReference.template("LLaMA-2").load()
         #expect(throws: ChatTemplateError.noMessages) { try llama2.text(of: [], addGenerationPrompt: true) }
-        #expect(throws: ChatTemplateError.rolesDoNotAlternate(format: "LLaMA-2", index: 2, found: .user)) {
-            try llama2.text(of: [.system("s"), .user("a"), .user("b")], addGenerationPrompt: true)
+        for messages in [[.system("s"), .user("a"), .user("b")], [.assistant("a")]] as [[ChatMessage]] {
+            let error = #expect(throws: ChatTemplateError.self) {
+                try llama2.text(of: messages, addGenerationPrompt: true)
+            }
+            guard case .refused(let refusal) = error else {
+                return #expect(Bool(false), "\(String(describing: error))")
+            }
+            #expect(refusal.message == "user and assistant have to alternate" && refusal.line == 1)
+            #expect(error?.errorDescription?.contains("tokenizer_config.json:1:") == true)
         }
-        #expect(throws: ChatTemplateError.rolesDoNotAlternate(format: "LLaMA-2", index: 0, found: .assistant)) {
-            try llama2.text(of: [.assistant("a")], addGenerationPrompt: true)
+        let forgetful = try ChatTemplateReference.load(
+            "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}")
+        #expect(throws: ChatTemplateError.systemUnsupported(file: forgetful.file)) {
+            try forgetful.text(of: [.system("s"), .user("a")], addGenerationPrompt: true)
         }
-        #expect(throws: ChatTemplateError.systemNotFirst(index: 1)) {
-            try llama2.text(of: [.user("a"), .system("s")], addGenerationPrompt: true)
-        }
-        let mistral = try ChatTemplateReference.template("Mistral v1, no system").load()
-        #expect(throws: ChatTemplateError.systemUnsupported(format: "Mistral v1")) {
-            try mistral.text(of: [.system("s"), .user("a")], addGenerationPrompt: true)
-        }
-    }
-}
-
-@Suite("ChatTemplate: recognition")
-struct ChatTemplateRecognitionTests {
-    private let chatML = """
-        {% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}\
-        {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
-        """
-
-    private func step(of template: String) -> String? {
-        do {
-            _ = try ChatTemplateReference.load(template)
-            return nil
-        } catch ChatTemplateError.unknownFormat(_, _, let step, _) {
-            return step ?? "none"
-        } catch {
-            return "\(error)"
-        }
+        #expect(try forgetful.text(of: [.system(" "), .user("a")], addGenerationPrompt: true) == "a")
     }
 
-    @Test("Whatever changes what is written is refused, and shown")
-    func changes() {
-        #expect(step(of: chatML) == nil)
-        #expect(
-            step(of: chatML.replacing("message.content +", with: "message.content|trim +"))?.contains("|trim") == true)
-        #expect(step(of: chatML.replacing("<|im_end|>\\n", with: "<|im_end|>"))?.contains("<|im_end|>") == true)
-        #expect(
-            step(of: chatML.replacing("message.content +", with: "message.content|upper +"))?.contains("upper") == true)
-        #expect(step(of: chatML + "!") != nil)
-        #expect(step(of: "{% if documents %}{{ documents }}{% endif %}" + chatML) == "if documents")
-        #expect(step(of: chatML.replacing("{% for", with: "{{ 'Be kind.' }}{% for")) == "write Be kind.")
-        #expect(step(of: chatML.replacing("in messages", with: "in messages[-3:]")) == "for message in messages[-3:]")
-        #expect(step(of: "{% set tools = ['x'] %}" + chatML)?.hasPrefix("set tools") == true)
-        #expect(step(of: "{% set add_generation_prompt = true %}" + chatML)?.hasPrefix("set add_gen") == true)
-        #expect(step(of: "{% set loop_messages = messages[1:] %}" + chatML) != nil)
-    }
-
-    @Test("Quotes, indexing, comments, line ends and branches for tools make no difference")
-    func spellings() {
-        let other = """
-            {#- ours -#}
-            {%- if tools %}
-                {{- tools | tojson }}
-            {%- endif %}
-            {%- for message in messages -%}
-                {{- "<|im_start|>" + message["role"] + "\\n" -}}
-                {{- message['content'] ~ '<|im_end|>' }}
-            {% endfor -%}
-            {%- if add_generation_prompt -%}
-                {{- "<|im_start|>assistant\\n" -}}
-            {%- endif -%}
+    @Test("Tools, calls, documents and variables reach the template, calls with their arguments taken apart")
+    func arguments() throws {
+        let chat = try ChatTemplateReference.load(
             """
-        #expect(step(of: other) == nil)
-    }
-
-    @Test("A branch that an earlier one leaves nothing to makes no difference; one that it does is seen")
-    func unreachable() throws {
-        let qwen = try ChatTemplateReference.template("Qwen2.5").template
-        #expect(step(of: qwen) == nil)
+            {{ tools[0].name }} {{ documents[0].title }} {{ enable_thinking }} {% for m in messages %}\
+            {% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments }}{% endfor %}\
+            {{ m.tool_call_id }}{{ m.reasoning_content }}{{ m.content }}|{% endfor %}
+            """)
+        let arguments = try ChatTemplate.Arguments(
+            tools: [.init(json: #"{"name": "add"}"#)], documents: [.init(json: #"{"title": "Sums"}"#)],
+            variables: ["enable_thinking": .boolean(false)])
+        let messages = [
+            ChatMessage(
+                role: .assistant, content: "", reasoningContent: "Hm.",
+                toolCalls: [
+                    ToolCall(name: "add", arguments: #"{"a": 1, "b": "x"}"#), ToolCall(name: "no", arguments: "{"),
+                ]),
+            .tool("2", callID: "7"),
+        ]
         #expect(
-            step(of: qwen.replacing("elif message.role == \"assistant\"", with: "elif message.role == \"x\"")) != nil)
-    }
-
-    @Test("A digest stands for all steps: spelling makes no difference, everything else does")
-    func digest() throws {
-        let plain = try TemplateOutline(chatML)
-        #expect(plain.digest == (try TemplateOutline(chatML.replacing("message.role", with: "message['role']"))).digest)
-        #expect(plain.digest != (try TemplateOutline(chatML + "!")).digest)
-        // Other words for what Qwen3's does are not Qwen3's.
-        #expect(step(of: try ChatTemplateReference.template("Qwen3").template) != nil)
-    }
-
-    @Test("A foreign template is refused with its beginning and the known formats")
-    func foreign() throws {
-        let gemma = "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message.role }}{% endfor %}"
-        let error = #expect(throws: ChatTemplateError.self) { try ChatTemplateReference.load(gemma) }
-        let text = try #require(error?.errorDescription)
-        #expect(text.contains("/tokenizer_config.json: chat_template: "))
-        #expect(text.contains("{{ bos_token }}{% for message"))
-        #expect(text.contains("LLaMA-2, LLaMA-3, LLaMA-3.1, LLaMA-3.2, Mistral v1"))
-    }
-
-    @Test(
-        "What is not Jinja is refused, whatever it is",
-        arguments: [
-            "{% for", "{{ 'a }}", "{% if a %}", "{% endif %}", "{% macro x() %}{% endmacro %}", "{%%}",
-            "{% for a in b %}{% endif %}",
-            "{% if a %}{% endfor %}", "{# never closed",
-        ])
-    func malformed(template: String) {
-        let error = #expect(throws: ChatTemplateError.self) { try ChatTemplateReference.load(template) }
-        guard case .malformed = error else { return #expect(Bool(false), "\(String(describing: error))") }
-    }
-
-    @Test("Deep nesting and empty templates are refused")
-    func extremes() {
-        for nested in ["not ", "("] {
-            let condition = String(repeating: nested, count: 100_000) + "a"
-            #expect(step(of: "{% if \(condition) %}x{% endif %}")?.contains("nested too deeply") == true)
+            try chat.text(of: messages, addGenerationPrompt: false, arguments: arguments)
+                == "add Sums False add{'a': 1, 'b': 'x'}no{Hm.|72|")
+        let coded = try JSONDecoder().decode([ChatMessage].self, from: JSONEncoder().encode(messages))
+        #expect(coded == messages)
+        for name in ["messages", "tools", "add_generation_prompt", "eos_token", "range", "raise_exception", "loop"] {
+            #expect(throws: ChatTemplateError.reservedVariable(name: name)) {
+                try ChatTemplate.Arguments(variables: [name: .none])
+            }
         }
-        #expect(step(of: String(repeating: "{% if a %}", count: 1000))?.contains("nested too deeply") == true)
-        #expect(step(of: "") != nil)
-        #expect(step(of: "{% if ((((not a or (b %}x{% endif %}") != nil)
     }
 }
 
 @Suite("ChatTemplate: files")
 struct ChatTemplateFileTests {
-    private let chatML = KnownTemplate.chatML[0].jinja
-    private let alpaca = KnownTemplate.alpaca[2].jinja
+    private let chatML = "ChatML {{ messages[0].content }}"
+    private let alpaca = "Alpaca {{ messages[0].content }}"
 
     private func config(_ template: some Encodable) throws -> Data {
         try JSONEncoder().encode(["chat_template": template])
     }
 
-    private func format(_ files: [String: Data]) throws -> String {
-        try withDirectory(files) { try ChatTemplate(directory: $0).formatName }
+    /// The first word that the template writes.
+    private func format(_ files: [String: Data], _ arguments: ChatTemplate.Arguments = .none) throws -> String {
+        let text = try withDirectory(files) {
+            try ChatTemplate(directory: $0).text(of: [.user("?")], addGenerationPrompt: true, arguments: arguments)
+        }
+        return text.split(separator: " ").first.map(String.init) ?? ""
     }
 
-    @Test("Combining marks without end are refused, and so are those that no character bears", .timeLimit(.minutes(2)))
-    func marks() throws {
-        let marks = String(repeating: "\u{301}\u{323}", count: 64)
-        func reason(_ template: String) -> String? {
-            let files = ["chat_template.jinja": Data(template.utf8)]
-            let error = #expect(throws: ChatTemplateError.self) {
-                _ = try withDirectory(files) { try ChatTemplate(directory: $0) }
-            }
-            if case .malformed(_, let reason) = error { return reason }
-            return nil
-        }
-        #expect(reason("{{ 'a\(marks)' }}") == nil)
-        #expect(reason("{{ 'a\(String(repeating: marks, count: 3000))' }}")?.contains("combining marks") == true)
-        // Each is short, but what they write would be one run.
-        #expect(reason(String(repeating: "{{ '\(marks)' }}", count: 1000))?.contains("combining marks") == true)
+    @Test(
+        "What is not Jinja is refused when it is read, with the place",
+        arguments: [
+            "{% for", "{{ 'a }}", "{% if a %}", "{% endif %}", "{%%}", "{% for a in b %}{% endif %}",
+            "{% if a %}{% endfor %}", "{# never closed", "{{ a|nothing }}",
+        ])
+    func malformed(template: String) {
+        let error = #expect(throws: ChatTemplateError.self) { try ChatTemplateReference.load("\n\n" + template) }
+        guard case .template(let syntax) = error else { return #expect(Bool(false), "\(String(describing: error))") }
+        #expect(syntax.kind == .syntax && syntax.line == 3 && syntax.column > 0)
     }
 
     @Test("chat_template.jinja goes before tokenizer_config.json, and that before chat_template.json")
@@ -193,8 +121,11 @@ struct ChatTemplateFileTests {
 
     @Test("Of several templates the one called default counts")
     func lists() throws {
-        let several = [["name": "tool_use", "template": "{{ tools }}"], ["name": "default", "template": chatML]]
+        let several = [["name": "tool_use", "template": "Tools"], ["name": "default", "template": chatML]]
         #expect(try format(["tokenizer_config.json": config(several)]) == "ChatML")
+        let tools = try ChatTemplate.Arguments(tools: [.init(json: "{}")])
+        #expect(try format(["tokenizer_config.json": config(several)], tools) == "Tools")
+        #expect(try format(["tokenizer_config.json": config(chatML)], tools) == "ChatML")
         let error = #expect(throws: ChatTemplateError.self) {
             try format(["tokenizer_config.json": config([several[0]])])
         }
@@ -209,10 +140,11 @@ struct ChatTemplateFileTests {
             }
             #expect(error?.errorDescription?.contains("can continue texts") == true)
         }
-        let llama3 = Data(KnownTemplate.llama3[0].jinja.utf8)
+        let llama3 = Data("{{ bos_token + messages[0].content }}".utf8)
         let error = #expect(throws: ChatTemplateError.self) { try format(["chat_template.jinja": llama3]) }
-        #expect(error?.errorDescription?.contains("writes bos_token, but neither") == true)
+        #expect(error?.errorDescription?.contains("needs bos_token, but neither") == true)
         let map = Data(#"{"bos_token": {"content": "<|begin_of_text|>"}}"#.utf8)
-        #expect(try format(["chat_template.jinja": llama3, "special_tokens_map.json": map]) == "LLaMA-3")
+        #expect(
+            try format(["chat_template.jinja": llama3, "special_tokens_map.json": map]) == "<|begin_of_text|>?")
     }
 }

@@ -61,9 +61,9 @@ struct ChatTokensTests {
             #"{"id": 258, "content": "<C>", "special": false, "normalized": false}"#,
         ]
         let tokenizer = try file.tokenizer()
-        #expect(try tokenizer.encode([.token("<A>"), .text("<C>"), .token("<B>")]) == [256, 258, 257])
+        #expect(try tokenizer.encode([.template("<A>"), .text("<C>"), .template("<B>")]) == [256, 258, 257])
         #expect(try tokenizer.encode([.text("<A><B>")]) == Array("<a><b>".utf8).map(Int.init))
-        #expect(try tokenizer.encode([.text("x<"), .token("<Z>"), .text("y")]) == Array("x<<z>y".utf8).map(Int.init))
+        #expect(try tokenizer.encode([.text("x<"), .template("<Z>"), .text("y")]) == Array("x<<z>y".utf8).map(Int.init))
     }
 
     @Test(
@@ -82,7 +82,7 @@ struct ChatTokensTests {
             fed += try tokenizer.encode([.text(space + answer)])
             messages.append(.assistant(answer))
             // A template that always asks has no text without its question.
-            fed += try #require(try chat.continuation(of: messages, by: question, tokenizer: tokenizer))
+            fed += try #require(try chat.continuation(of: messages, by: .user(question), tokenizer: tokenizer))
             messages.append(.user(question))
             #expect(fed == (try chat.tokens(of: messages, addGenerationPrompt: true, tokenizer: tokenizer)))
         }
@@ -93,14 +93,14 @@ struct ChatTokensTests {
         let tokenizer = try tokenizer()
         let mistral = try ChatTemplateReference.template("Mistral v3").load()
         let first: [ChatMessage] = [.system("Be kind."), .user("Hello"), .assistant("Hi.")]
-        #expect(try mistral.continuation(of: first, by: "So?", tokenizer: tokenizer) == nil)
+        #expect(try mistral.continuation(of: first, by: .user("So?"), tokenizer: tokenizer) == nil)
         let older = try ChatTemplateReference.template("Mistral v1").load()
-        #expect(try older.continuation(of: first, by: "So?", tokenizer: tokenizer) != nil)
+        #expect(try older.continuation(of: first, by: .user("So?"), tokenizer: tokenizer) != nil)
         let qwen3 = try ChatTemplateReference.template("Qwen3").load()
         let thought: [ChatMessage] = [.user("Hello"), .assistant("<think>\nHm.\n</think>\n\nHi.")]
-        #expect(try qwen3.continuation(of: thought, by: "So?", tokenizer: tokenizer) == nil)
+        #expect(try qwen3.continuation(of: thought, by: .user("So?"), tokenizer: tokenizer) == nil)
         #expect(throws: ChatTemplateError.nothingToContinue) {
-            try qwen3.continuation(of: [.user("Hello")], by: "So?", tokenizer: tokenizer)
+            try qwen3.continuation(of: [.user("Hello")], by: .user("So?"), tokenizer: tokenizer)
         }
     }
 
@@ -108,7 +108,7 @@ struct ChatTokensTests {
     func prefixSpace() throws {
         let tokenizer = try tokenizer(normalizer: #"{"type": "Prepend", "prepend": " "}"#)
         let llama2 = try ChatTemplateReference.template("LLaMA-2").load()
-        let ids = try llama2.continuation(of: [.user("a"), .assistant("b")], by: "c", tokenizer: tokenizer)
+        let ids = try llama2.continuation(of: [.user("a"), .assistant("b")], by: .user("c"), tokenizer: tokenizer)
         #expect(ids.map { tokenizer.decode($0, skipSpecialTokens: false) } == " </s><s> [INST] c [/INST]")
     }
 
@@ -123,7 +123,7 @@ struct ChatTokensTests {
         #expect(try end("Qwen2.5") == ChatTemplate.AnswerEnd(tokens: [263], strings: []))
         #expect(
             try end("Alpaca, without tokens") == ChatTemplate.AnswerEnd(tokens: [257], strings: ["### Instruction:"]))
-        let base = try ChatTemplateReference.load(KnownTemplate.chatML[0].jinja, eos: "</s>")
+        let base = try ChatTemplateReference.load(ChatTemplateReference.chatML, eos: "</s>")
         #expect(try base.answerEnd(tokenizer: tokenizer) == ChatTemplate.AnswerEnd(tokens: [263, 257], strings: []))
         let bytes = try ByteLevelFile.bytes.tokenizer()
         #expect(

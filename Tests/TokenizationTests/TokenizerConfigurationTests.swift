@@ -49,7 +49,7 @@ struct TokenizerConfigurationTests {
         let (a, b) = (try #require(tokenizer.id(of: "a")), try #require(tokenizer.id(of: "b")))
         #expect(try ids("a<x>b<y>", tokenizer) == [a, size, b, size + 1])
         #expect(tokenizer.decode([a, size, b, size + 1], skipSpecialTokens: true) == "a<x>b")
-        #expect(try tokenizer.encode([.token("<y>"), .text("<x><y>")]).prefix(2) == [size + 1, size])
+        #expect(try tokenizer.encode([.template("<y>"), .text("<x><y>")]).prefix(2) == [size + 1, size])
         #expect(try tokenizer.encode([.text("<y>")]).count == 3, "a text of others has no special tokens")
     }
 

@@ -4,8 +4,7 @@
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install jinja2==3.1.6
     /tmp/venv/bin/python scripts/reference/chat_templates.py > Tests/TokenizationTests/Reference/chat_templates.json
 
-The templates are ours, and do for plain text what those of the families do, with some branches for tools: on purpose they
-quote, space and order things otherwise than the known templates in `Sources/Tokenization/ChatTemplates`.
+The templates are ours, and do for plain text what those of the families do, with some branches for tools.
 """
 
 import datetime
@@ -261,41 +260,36 @@ LLAMA3_TOKENS = ("<|begin_of_text|>", "<|eot_id|>")
 CHATML_TOKENS = (None, "<|im_end|>")
 
 TEMPLATES = [
-    ("LLaMA-2", "LLaMA-2", llama2(True), SENTENCE),
-    ("LLaMA-2, later system", "LLaMA-2", llama2(True, later_system=True), SENTENCE),
-    ("LLaMA-2, one BOS", "LLaMA-2", llama2(False), SENTENCE),
-    ("LLaMA-3", "LLaMA-3", LLAMA3 + prompt(LLAMA3_PROMPT), LLAMA3_TOKENS),
-    ("LLaMA-3, always asks", "LLaMA-3", LLAMA3 + "{{ " + LLAMA3_PROMPT + " }}", LLAMA3_TOKENS),
+    ("LLaMA-2", llama2(True), SENTENCE),
+    ("LLaMA-2, later system", llama2(True, later_system=True), SENTENCE),
+    ("LLaMA-2, one BOS", llama2(False), SENTENCE),
+    ("LLaMA-3", LLAMA3 + prompt(LLAMA3_PROMPT), LLAMA3_TOKENS),
+    ("LLaMA-3, always asks", LLAMA3 + "{{ " + LLAMA3_PROMPT + " }}", LLAMA3_TOKENS),
     (
         "LLaMA-3, BOS in front",
-        "LLaMA-3",
         "{{ bos_token }}{% for message in messages %}{{ " + LLAMA3_MESSAGE + " }}{% endfor %}" + prompt(LLAMA3_PROMPT),
         LLAMA3_TOKENS,
     ),
-    ("LLaMA-3.1", "LLaMA-3.1", llama3_tools(RELEASE_DAY), LLAMA3_TOKENS),
-    ("LLaMA-3.2", "LLaMA-3.2", llama3_tools(DAY_OF_USE), LLAMA3_TOKENS),
-    ("Mistral v1, no system", "Mistral v1", MISTRAL_WITHOUT_SYSTEM, SENTENCE),
-    ("Mistral v1", "Mistral v1", mistral(" [INST] ", " [/INST]", "' ' + ", "loop.first"), SENTENCE),
-    ("Mistral v3", "Mistral v3", mistral("[INST] ", "[/INST]", "' ' + ", "loop.last", "|trim"), SENTENCE),
+    ("LLaMA-3.1", llama3_tools(RELEASE_DAY), LLAMA3_TOKENS),
+    ("LLaMA-3.2", llama3_tools(DAY_OF_USE), LLAMA3_TOKENS),
+    ("Mistral v1, no system", MISTRAL_WITHOUT_SYSTEM, SENTENCE),
+    ("Mistral v1", mistral(" [INST] ", " [/INST]", "' ' + ", "loop.first"), SENTENCE),
+    ("Mistral v3", mistral("[INST] ", "[/INST]", "' ' + ", "loop.last", "|trim"), SENTENCE),
     (
         "Mistral v3, last question",
-        "Mistral v3",
         mistral("[INST] ", "[/INST]", "' ' + ", "(message == user_messages[-1])", "|trim"),
         SENTENCE,
     ),
-    ("Mistral v3-tekken", "Mistral v3-tekken", mistral("[INST]", "[/INST]", "", "loop.last"), SENTENCE),
-    ("ChatML", "ChatML", CHATML, CHATML_TOKENS),
-    ("ChatML, BOS in front", "ChatML", "{{ bos_token }}" + CHATML, ("<s>", "<|im_end|>")),
-    ("Qwen2", "ChatML", QWEN2, CHATML_TOKENS),
-    ("Qwen2.5", "ChatML", QWEN25, CHATML_TOKENS),
-    ("Qwen3", "Qwen3", QWEN3, CHATML_TOKENS),
-    ("Alpaca", "Alpaca", ALPACA, SENTENCE),
-    ("Alpaca, trimmed", "Alpaca", ALPACA_TRIMMED, SENTENCE),
-    ("Alpaca, without tokens", "Alpaca", ALPACA_WITHOUT_TOKENS, SENTENCE),
+    ("Mistral v3-tekken", mistral("[INST]", "[/INST]", "", "loop.last"), SENTENCE),
+    ("ChatML", CHATML, CHATML_TOKENS),
+    ("ChatML, BOS in front", "{{ bos_token }}" + CHATML, ("<s>", "<|im_end|>")),
+    ("Qwen2", QWEN2, CHATML_TOKENS),
+    ("Qwen2.5", QWEN25, CHATML_TOKENS),
+    ("Qwen3", QWEN3, CHATML_TOKENS),
+    ("Alpaca", ALPACA, SENTENCE),
+    ("Alpaca, trimmed", ALPACA_TRIMMED, SENTENCE),
+    ("Alpaca, without tokens", ALPACA_WITHOUT_TOKENS, SENTENCE),
 ]
-
-# Those that the known templates do not recognise: they write what a published one does, in another way.
-REWORDED = [QWEN3]
 
 TURNS = [
     ("system", "You speak like a pirate."),
@@ -324,7 +318,7 @@ CONVERSATIONS = {
 
 def main():
     results = []
-    for name, format_name, template, (bos, eos) in TEMPLATES:
+    for name, template, (bos, eos) in TEMPLATES:
         cases = []
         for title, turns in CONVERSATIONS.items():
             messages = [{"role": role, "content": content} for role, content in turns]
@@ -335,10 +329,7 @@ def main():
                 except jinja2.exceptions.TemplateError as error:
                     case["refusal"] = str(error)
                 cases.append(case)
-        result = {"name": name, "format": format_name, "template": template, "bos": bos, "eos": eos, "cases": cases}
-        if template in REWORDED:
-            result["isReworded"] = True
-        results.append(result)
+        results.append({"name": name, "template": template, "bos": bos, "eos": eos, "cases": cases})
     conversations = {
         title: [{"role": role, "content": content} for role, content in turns] for title, turns in CONVERSATIONS.items()
     }

@@ -32,17 +32,19 @@ public final class ChatSession: Sendable {
     ///   - model: the model, which other sessions may share.
     ///   - instructions: how the model is to behave: the system message.
     ///   - history: an earlier conversation to continue, questions and answers in turn.
+    ///   - templateArguments: tools, documents and variables that the model's chat template sees.
     ///   - generateParameters: how each answer is generated. Its seed is the first answer's; the next have the numbers
     ///     after it.
     ///   - contextLength: most tokens, at most the model's own context; without one as many as that, but
     ///     not more than ``standardContextLength``. The memory for their keys and values is taken at the first
     ///     question.
-    /// - Throws: `ChatTemplateError` or ``ChatSessionError/noChatTemplate`` for a model without a chat template that is
-    ///   known or has a place for the instructions, ``GenerationError`` for parameters outside their ranges.
+    /// - Throws: `ChatTemplateError` or ``ChatSessionError/noChatTemplate`` for a model without a chat template, or with one
+    ///   that has no place for the instructions or the history, ``GenerationError`` for parameters outside their ranges.
     public init(
         _ model: ModelContainer,
         instructions: String? = nil,
         history: [ChatMessage] = [],
+        templateArguments: ChatTemplate.Arguments = .none,
         generateParameters: GenerateParameters = GenerateParameters(),
         contextLength: Int? = nil
     ) throws {
@@ -51,8 +53,8 @@ public final class ChatSession: Sendable {
         engine = model.engine
         conversation = Mutex(
             try Conversation(
-                model, instructions: instructions, history: history, parameters: generateParameters,
-                contextLength: self.contextLength))
+                model, instructions: instructions, history: history, templateArguments: templateArguments,
+                parameters: generateParameters, contextLength: self.contextLength))
     }
 
     deinit { engine.removeCache(cacheKey) }
@@ -63,7 +65,12 @@ public final class ChatSession: Sendable {
     /// The answer to a question, when it is complete.
     ///
     /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``, ``LanguageModelError``, `CancellationError`.
-    public func respond(to question: String) async throws -> String {
+    public func respond(to question: String) async throws -> String { try await respond(to: .user(question)) }
+
+    /// The answer to a message, a tool's say, when it is complete.
+    ///
+    /// - Throws: what ``respond(to:)-(String)`` throws.
+    public func respond(to question: ChatMessage) async throws -> String {
         // The engine would begin to answer before it hears that nobody waits.
         try Task.checkCancellation()
         let channel = ask(question)
@@ -77,13 +84,23 @@ public final class ChatSession: Sendable {
         throw CancellationError()
     }
 
-    /// The answer to a question as it comes. Errors, those of ``respond(to:)``, come out of the stream.
+    /// The answer to a question as it comes. Errors, those of ``respond(to:)-(String)``, come out of the stream.
     public func streamResponse(to question: String) -> AsyncThrowingStream<String, any Error> {
+        streamResponse(to: .user(question))
+    }
+
+    /// The answer to a message as it comes.
+    public func streamResponse(to question: ChatMessage) -> AsyncThrowingStream<String, any Error> {
         ask(question).stream { if case .chunk(let text) = $0 { text } else { nil } }
     }
 
     /// The answer to a question as it comes, and at the end why it ended and how long it took.
     public func streamDetails(to question: String) -> AsyncThrowingStream<Generation, any Error> {
+        streamDetails(to: .user(question))
+    }
+
+    /// The answer to a message as it comes, and at the end why it ended and how long it took.
+    public func streamDetails(to question: ChatMessage) -> AsyncThrowingStream<Generation, any Error> {
         ask(question).stream { $0 }
     }
 
@@ -94,7 +111,7 @@ public final class ChatSession: Sendable {
         }
     }
 
-    private func ask(_ question: String) -> BoundedChannel<Generation> {
+    private func ask(_ question: ChatMessage) -> BoundedChannel<Generation> {
         let channel = BoundedChannel<Generation>()
         let answer = Mutex("")
         conversation.withLock { $0.questionsAsked += 1 }
@@ -146,6 +163,7 @@ struct Conversation {
     private let container: ModelContainer
     private let template: ChatTemplate
     private let instructions: [ChatMessage]
+    private let arguments: ChatTemplate.Arguments
     private let parameters: GenerateParameters
     private let contextLength: Int
     private let stopTokens: Set<Int>
@@ -163,27 +181,28 @@ struct Conversation {
 
     /// - Throws: `ChatTemplateError` where there is no template or it has no place for the messages.
     init(
-        _ container: ModelContainer, instructions: String?, history: [ChatMessage], parameters: GenerateParameters,
-        contextLength: Int
+        _ container: ModelContainer, instructions: String?, history: [ChatMessage],
+        templateArguments: ChatTemplate.Arguments, parameters: GenerateParameters, contextLength: Int
     ) throws {
         self.container = container
         self.instructions = instructions.map { [.system($0)] } ?? []
+        arguments = templateArguments
         self.contextLength = contextLength
         turns = history
         template = try container.chatTemplate
-        let end = try template.answerEnd(tokenizer: container.tokenizer)
+        let end = try template.answerEnd(tokenizer: container.tokenizer, arguments: arguments)
         stopTokens = Set(end.tokens)
         var parameters = parameters
         parameters.stopStrings += end.strings
         self.parameters = parameters
         try parameters.validate()
-        _ = try template.text(of: messages + [.user("")], addGenerationPrompt: true)
+        _ = try template.text(of: messages + [.user("")], addGenerationPrompt: true, arguments: arguments)
     }
 
     /// What the answer to a question is generated from.
     ///
     /// - Throws: ``ChatSessionError/contextExceeded(tokens:maximum:)``
-    mutating func begin(_ question: String) throws -> GenerationRequest.Input {
+    mutating func begin(_ question: ChatMessage) throws -> GenerationRequest.Input {
         prompt = try prompt(asking: question)
         guard prompt.count < contextLength else {
             throw ChatSessionError.contextExceeded(tokens: prompt.count, maximum: contextLength)
@@ -198,14 +217,14 @@ struct Conversation {
 
     /// Keeps question and answer. Of a cancelled answer it keeps the text up to there; where there is none, or an error
     /// ends it, the conversation is as it was.
-    mutating func end(_ question: String, answer: String, _ result: Result<GenerateCompletionInfo, any Error>) {
+    mutating func end(_ question: ChatMessage, answer: String, _ result: Result<GenerateCompletionInfo, any Error>) {
         switch result {
         case .success(let info):
-            turns += [.user(question), .assistant(answer)]
+            turns += [question, .assistant(answer)]
             transcript = info.stopReason == .stopString ? nil : prompt + info.tokens
         case .failure(let error):
             guard error is CancellationError, !answer.isEmpty else { break }
-            turns += [.user(question), .assistant(answer)]
+            turns += [question, .assistant(answer)]
             transcript = nil
         }
         questionsAnswered += 1
@@ -232,14 +251,15 @@ struct Conversation {
 
     /// The tokens of the conversation with one more question: the transcript and what follows it, where the format leaves
     /// earlier turns as they are.
-    private func prompt(asking question: String) throws -> [Int] {
+    private func prompt(asking question: ChatMessage) throws -> [Int] {
         let tokenizer = container.tokenizer
         if let transcript,
-            let continuation = try template.continuation(of: messages, by: question, tokenizer: tokenizer)
+            let continuation = try template.continuation(
+                of: messages, by: question, arguments: arguments, tokenizer: tokenizer)
         {
             return transcript + continuation
         }
         return try template.tokens(
-            of: messages + [.user(question)], addGenerationPrompt: true, tokenizer: tokenizer)
+            of: messages + [question], addGenerationPrompt: true, arguments: arguments, tokenizer: tokenizer)
     }
 }

@@ -15,7 +15,7 @@ struct GGUFTokenizer {
 
     /// How texts are cut before they are merged.
     private enum Kind {
-        case byteLevel(PreTokenizer)
+        case byteLevel(GGUFPreTokenizer)
         /// Spaces become "▁", and a text begins with one where the flag says so.
         case sentencePiece(addsPrefix: Bool)
     }
@@ -52,7 +52,7 @@ struct GGUFTokenizer {
         var addsBegin = false
         switch model {
         case "gpt2":
-            let preTokenizer = try PreTokenizer(metadata)
+            let preTokenizer = try GGUFPreTokenizer(metadata)
             kind = .byteLevel(preTokenizer)
             addsBegin = preTokenizer.addsBeginOfSequence
         case "llama":
@@ -398,74 +398,6 @@ struct GGUFTokenizer {
             (standard.map { [("default", $0)] } ?? []) + named.filter { $0.0 != "default" || standard == nil }
         return .array(
             templates.map { .object(JSONObject([("name", .string($0.0)), ("template", .string($0.1))])) })
-    }
-}
-
-/// How byte-level tokenizers cut texts, by `tokenizer.ggml.pre`: the names that llama.cpp's converter gives to the tokenizers of
-/// published models, and the expressions that these have in their `tokenizer.json` (llama.cpp quotes them in
-/// `llama-vocab.cpp`). A name that is not here is refused: with other expressions a text has other tokens.
-private struct PreTokenizer {
-    enum Step {
-        /// Every digit is a word.
-        case digits
-        /// What matches is a word, and what is between matches.
-        case expression(String)
-    }
-
-    var steps: [Step] = []
-    /// Whether words are what GPT-2's expression matches in what the steps leave.
-    var endsWithGPT2Words = false
-    /// Whether texts are normalized (NFC) first.
-    var composes = false
-    /// Whether a word that is a token is not merged.
-    var ignoresMerges = false
-    /// Whether a text begins with BOS where the file does not say.
-    var addsBeginOfSequence = false
-
-    private static let key = "tokenizer.ggml.pre"
-    private static let words = #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-    private static let llama3Expression = #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"# + words
-    private static let qwen2Expression = #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + words
-    private static let tekkenExpression =
-        #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"#
-        + #"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"#
-        + #"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-
-    private static let known: [String: PreTokenizer] = {
-        let gpt2 = PreTokenizer(endsWithGPT2Words: true)
-        let digits = PreTokenizer(steps: [.digits], endsWithGPT2Words: true)
-        let llama3 = PreTokenizer(
-            steps: [.expression(llama3Expression)], ignoresMerges: true, addsBeginOfSequence: true)
-        let qwen2 = PreTokenizer(steps: [.expression(qwen2Expression)], composes: true)
-        let tekken = PreTokenizer(
-            steps: [.expression(tekkenExpression)], ignoresMerges: true, addsBeginOfSequence: true)
-        return [
-            "gpt-2": gpt2, "smollm": digits, "starcoder": digits, "refact": digits, "llama-bpe": llama3,
-            "llama3": llama3, "llama-v3": llama3, "falcon3": llama3, "qwen2": qwen2, "deepseek-r1-qwen": qwen2,
-            "tekken": tekken,
-        ]
-    }()
-
-    /// - Throws: `GGUFError.unsupportedValue`.
-    init(_ metadata: GGUFMetadata) throws {
-        let name = try metadata.string(Self.key)
-        guard let known = name.flatMap({ Self.known[$0] }) else {
-            throw GGUFError.unsupportedValue(
-                file: metadata.file, key: Self.key, found: name.map { "\"\($0)\"" } ?? "missing",
-                supported: Self.known.keys.sorted().joined(separator: ", "))
-        }
-        self = known
-    }
-
-    private init(
-        steps: [Step] = [], endsWithGPT2Words: Bool = false, composes: Bool = false, ignoresMerges: Bool = false,
-        addsBeginOfSequence: Bool = false
-    ) {
-        self.steps = steps
-        self.endsWithGPT2Words = endsWithGPT2Words
-        self.composes = composes
-        self.ignoresMerges = ignoresMerges
-        self.addsBeginOfSequence = addsBeginOfSequence
     }
 }
 

@@ -2,6 +2,7 @@ import Foundation
 import JSON
 import ModelDescription
 import ModelFiles
+import ResumableRuns
 import TensorFiles
 import Tokenization
 
@@ -276,5 +277,18 @@ public final class TokenFile: TokenStream {
             throw TrainingError.malformedCorpus(file: corpus, line: nil, reason: "it changed while it was read")
         }
         try staged.commit()
+    }
+}
+
+extension ContentDigest {
+    /// Of a stream of tokens, whether it lies in memory or in a ``TokenFile``.
+    public init(of tokens: [Int32]) {
+        self.init()
+        tokens.withUnsafeBufferPointer { tokens in
+            for first in stride(from: 0, to: tokens.count, by: TokenFile.tokensPerPiece) {
+                let piece = tokens[first..<min(first + TokenFile.tokensPerPiece, tokens.count)]
+                update(UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: piece)))
+            }
+        }
     }
 }

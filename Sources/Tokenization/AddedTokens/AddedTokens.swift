@@ -23,6 +23,8 @@ struct AddedTokens: Sendable {
     /// Those of the two that are no special tokens: what is found in untrusted text.
     let verbatimWords: AddedTokenMatcher
     let normalizedWords: AddedTokenMatcher
+    /// Finds the special tokens by their contents, in text that a template wrote.
+    private let special: AddedTokenMatcher
     private let entries: [Int: (token: AddedToken, spelling: [UInt8])]
     private let ids: [[UInt8]: Int]
 
@@ -39,6 +41,8 @@ struct AddedTokens: Sendable {
         self.normalized = AddedTokenMatcher(normalized)
         verbatimWords = AddedTokenMatcher(verbatim.filter { !$0.token.isSpecial })
         normalizedWords = AddedTokenMatcher(normalized.filter { !$0.token.isSpecial })
+        special = AddedTokenMatcher(
+            ordered.filter(\.token.isSpecial).map { token, _ in (token, Array(token.content.utf8)) })
         entries = Dictionary(ordered.map { ($0.token.id, $0) }) { $1 }
         ids = Dictionary(ordered.map { (Array($0.token.content.utf8), $0.token.id) }) { $1 }
         upperBound = ordered.map { $0.token.id + 1 }.max() ?? 0
@@ -48,6 +52,24 @@ struct AddedTokens: Sendable {
     subscript(id: Int) -> (token: AddedToken, spelling: [UInt8])? { entries[id] }
 
     func id(of content: String) -> Int? { ids[Array(content.utf8)] }
+
+    /// A part of a text that a template wrote.
+    enum TemplatePiece {
+        case text(String)
+        case token(AddedToken)
+    }
+
+    /// The special tokens of a text that a template wrote, and what is between them.
+    func specialPieces(of text: String) -> [TemplatePiece] {
+        Array(text.utf8).withUnsafeBufferPointer { bytes in
+            special.split(bytes).map { part in
+                switch part {
+                case .token(let token): .token(token)
+                case .text(let range): .text(String(decoding: bytes[range], as: UTF8.self))
+                }
+            }
+        }
+    }
 }
 
 /// Finds added tokens in a text: the leftmost first, and of those that begin together the longest.

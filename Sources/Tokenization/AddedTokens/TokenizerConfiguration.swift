@@ -23,12 +23,15 @@ struct TokenizerConfiguration {
     private let names: [JSONNode]
     /// The tokens that are given ids, in the order of these.
     private let added: [AddedTokenEntry]
+    /// The files that name tokens, those first that count first.
+    private let sources: [JSONNode]
 
     init(directory: URL) throws {
         root = try JSONNode(tokenizerFile: directory.appending(path: "tokenizer_config.json"))
         let map = try JSONNode(tokenizerFile: directory.appending(path: "special_tokens_map.json"))
         let decoder = root["added_tokens_decoder"]
         let sources = decoder.isNull ? [map, root] : [root]
+        self.sources = sources
         func content(_ key: String) throws -> String? {
             try sources.lazy.compactMap { $0[key].nonNull }.first?.tokenContent()
         }
@@ -46,6 +49,22 @@ struct TokenizerConfiguration {
             ? Self.entries(
                 of: JSONNode(tokenizerFile: directory.appending(path: "added_tokens.json")), special: special)
             : Self.entries(ofDecoder: decoder, special: special)
+    }
+
+    /// The tokens that have a key, by these keys, as templates see them: each where it is named first.
+    var namedTokens: [(name: String, content: String)] {
+        get throws {
+            var tokens: [(name: String, content: String)] = []
+            for source in sources where !source.isNull {
+                for (key, node) in try source.members() where key.hasSuffix("_token") {
+                    let isToken = if case .string = node.value { true } else { Self.keys.contains(key) }
+                    guard isToken, !tokens.contains(where: { $0.name == key }), let content = try node.tokenContent()
+                    else { continue }
+                    tokens.append((key, content))
+                }
+            }
+            return tokens
+        }
     }
 
     private typealias Bytes = [UInt8]

@@ -136,13 +136,13 @@ struct PretrainCommand: ParsableCommand {
         let measured = try PretrainingPlan(
             model: model, budget: budget, optimizer: optimizer(steps: 1000), execution: execution.execution)
         let steps = try self.steps ?? timeBudget.map { try measured.steps(in: $0.seconds) } ?? 1000
-        let stages = StagePlan(
+        let stages = StageTable(
             stages: [
-                StagePlan.Stage(
+                StageTable.Stage(
                     name: "pretrain", tokens: steps * budget.tokensPerStep,
                     seconds: Double(steps) * measured.stepSeconds, deviceBytes: measured.memoryBytes,
                     diskBytes: 3 * measured.checkpointBytes + 2 * model.parameterCount)
-            ], isAccelerated: false)
+            ])
         if plan {
             try StandardStreams.write(stages.text)
             return nil
