@@ -104,6 +104,18 @@ enum FloatConversion {
         return UInt16(truncatingIfNeeded: magnitude < 0x3880_0000 ? subnormal : normal) | sign
     }
 
+    /// The nearest halves of any floats.
+    static func storeHalves(_ values: UnsafePointer<Float>, _ count: Int, _ halves: UnsafeMutablePointer<UInt16>) {
+        // An integer maximum over the magnitudes and a conversion without branches, which the compiler vectorizes.
+        var largest: UInt32 = 0
+        for index in 0..<count { largest = max(largest, values[index].bitPattern & 0x7FFF_FFFF) }
+        if largest < Float(65520).bitPattern {
+            for index in 0..<count { halves[index] = half(values[index]) }
+        } else {
+            for index in 0..<count { halves[index] = halfOrInfinity(values[index]) }
+        }
+    }
+
     /// The nearest half of any float; infinity, or NaN, where there is none.
     @inline(__always)
     static func halfOrInfinity(_ value: Float) -> UInt16 {

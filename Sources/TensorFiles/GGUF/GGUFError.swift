@@ -44,7 +44,8 @@ public enum GGUFError: LocalizedError, Sendable, Equatable {
     public var errorDescription: String? {
         switch self {
         case .notGGUF(let file, let found):
-            "\(file): not a GGUF file: it begins with \(found); expected \"GGUF\"."
+            "\(file): not a GGUF file: it begins with \(found); expected \"GGUF\". A model is a directory in Hugging Face layout, "
+                + "or a GGUF file."
         case .bigEndian(let file):
             "\(file): a big-endian GGUF file; only little-endian ones are read. Convert it with gguf_convert_endian.py."
         case .unsupportedVersion(let file, let found):

@@ -195,15 +195,14 @@ public struct GGUFMetadata: Sendable {
     /// No metadata yet, of a file of that name.
     public init(file: String) { self.file = file }
 
-    /// The value of a key; nil where there is none. A key that is new comes behind the others.
+    /// The value of a key; nil where there is none. A key that is new comes behind the others; setting nil removes one.
     public subscript(key: String) -> GGUFValue? {
         get { values[key] }
         set {
-            if values.updateValue(newValue ?? .bool(false), forKey: key) == nil { keys.append(key) }
-            if newValue == nil {
-                values[key] = nil
-                keys.removeAll { $0 == key }
-            }
+            let oldValue = values[key]
+            values[key] = newValue
+            if oldValue == nil, newValue != nil { keys.append(key) }
+            if oldValue != nil, newValue == nil { keys.removeAll { $0 == key } }
         }
     }
 

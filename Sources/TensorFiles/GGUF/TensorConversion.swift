@@ -14,16 +14,30 @@ struct TensorConversion: Sendable {
         self.rowOrder = rowOrder
     }
 
+    /// Weights that one part of a conversion takes: larger tensors are made by several threads.
+    private static let partElements = 1 << 18
+
     /// Makes a tensor of its stored bytes.
     func convert(_ stored: UnsafeRawBufferPointer, to output: UnsafeMutableRawBufferPointer) {
         guard source.elementCount > 0, let input = stored.baseAddress, let output = output.baseAddress else { return }
         // A vector that is ordered has rows of one element.
         let columns = source.shape.count > 1 || rowOrder == nil ? source.columns : 1
         let rows = source.elementCount / columns
+        let parts = min(rows, (source.elementCount + Self.partElements - 1) / Self.partElements)
+        // The bytes that are read do not change, and every part writes to rows of its own; all are done on return.
+        nonisolated(unsafe) let (from, to) = (input, output)
+        DispatchQueue.concurrentPerform(iterations: parts) { part in
+            convert(rows * part / parts..<rows * (part + 1) / parts, columns, from, to)
+        }
+    }
+
+    private func convert(
+        _ rows: Range<Int>, _ columns: Int, _ input: UnsafeRawPointer, _ output: UnsafeMutableRawPointer
+    ) {
         let storedRowBytes = columns / source.type.blockSize * source.type.blockByteCount
         let rowBytes = columns * target.byteWidth
         withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { scratch in
-            for row in 0..<rows {
+            for row in rows {
                 let from = input + (rowOrder?.storedRow(of: row) ?? row) * storedRowBytes
                 let to = output + row * rowBytes
                 if source.type.elementType == target {
@@ -33,8 +47,8 @@ struct TensorConversion: Sendable {
                         from.assumingMemoryBound(to: UInt8.self), columns, to.assumingMemoryBound(to: Float.self))
                 } else {
                     source.type.dequantize(from.assumingMemoryBound(to: UInt8.self), columns, scratch.baseAddress!)
-                    let halves = to.assumingMemoryBound(to: UInt16.self)
-                    for column in 0..<columns { halves[column] = FloatConversion.halfOrInfinity(scratch[column]) }
+                    FloatConversion.storeHalves(
+                        scratch.baseAddress!, columns, to.assumingMemoryBound(to: UInt16.self))
                 }
             }
         }
