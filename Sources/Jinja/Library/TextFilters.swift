@@ -48,24 +48,17 @@ enum TextFilters {
         func separates(_ codePoint: UInt32) -> Bool {
             CodePoint.isSpace(codePoint) || [0x2D, 0x28, 0x7B, 0x5B, 0x3C].contains(codePoint)
         }
-        let lower = text.lowercased
-        guard lower.count == text.count else {
-            // Lower case of another length: word by word.
-            return titleByWords(text, separates)
+        var result = TemplateString()
+        var position = 0
+        while position < text.count {
+            let start = position
+            let isSeparator = separates(text.codePoints[position])
+            while position < text.count, separates(text.codePoints[position]) == isSeparator { position += 1 }
+            result.append(isSeparator ? text[start..<position] : text.character(at: start).uppercased)
+            if !isSeparator { result.append(text[start + 1..<position].lowercased) }
         }
-        var beginsWord = true
-        return text.mapped { position, codePoint in
-            defer { beginsWord = separates(codePoint) }
-            return beginsWord ? CodePoint.uppercased(codePoint) : [lower.codePoints[position]]
-        }
-    }
-
-    private static func titleByWords(_ text: TemplateString, _ separates: (UInt32) -> Bool) -> TemplateString {
-        var beginsWord = true
-        return text.mapped { _, codePoint in
-            defer { beginsWord = separates(codePoint) }
-            return beginsWord ? CodePoint.uppercased(codePoint) : CodePoint.lowercased(codePoint)
-        }
+        result.isMarkup = text.isMarkup
+        return result
     }
 
     private static func format(_ renderer: Renderer, _ value: Value, _ arguments: Arguments) throws -> Value {
