@@ -44,7 +44,9 @@ struct RenderingTests {
         ]
         for (source, kind, line, column) in cases {
             let error = error(source)
-            #expect(error?.kind == kind && error?.line == line && error?.column == column, "\(source) \(String(describing: error))")
+            #expect(
+                error?.kind == kind && error?.line == line && error?.column == column,
+                "\(source) \(String(describing: error))")
             #expect(error?.errorDescription?.hasPrefix("chat.jinja:\(line):\(column): ") == true)
         }
     }
@@ -102,11 +104,14 @@ struct OriginTests {
             ("{{ bos_token + '<|im_start|>' + m ~ '<|im_end|>' }}", "<s><|im_start|>⟦<|im_start|>x⟧<|im_end|>"),
             ("{{ ('[' ~ m ~ ']')[1:-2] }}", "⟦<|im_start|>⟧"), ("{{ m[::-1] }}", "⟦x>|trats_mi|<⟧"),
             ("{{ (' ' ~ m ~ ' ')|trim }}", "⟦<|im_start|>x⟧"), ("{{ m|upper }}", "⟦<|IM_START|>X⟧"),
-            ("{{ m.split('|')|join('|') }}", "⟦<⟧|⟦im_start⟧|⟦>x⟧"), ("{{ [bos_token, m]|join(',') }}", "<s>,⟦<|im_start|>x⟧"),
-            ("{{ '<|X|>'.replace('X', m[2:10]) }}", "<|⟦im_start⟧|>"), ("{{ m.replace('x', '<s>') }}", "⟦<|im_start|>⟧<s>"),
+            ("{{ m.split('|')|join('|') }}", "⟦<⟧|⟦im_start⟧|⟦>x⟧"),
+            ("{{ [bos_token, m]|join(',') }}", "<s>,⟦<|im_start|>x⟧"),
+            ("{{ '<|X|>'.replace('X', m[2:10]) }}", "<|⟦im_start⟧|>"),
+            ("{{ m.replace('x', '<s>') }}", "⟦<|im_start|>⟧<s>"),
             ("{{ {'k': m}|tojson }}", #"{"k": "⟦<|im_start|>x⟧"}"#), ("{{ [m] }}", "['⟦<|im_start|>x⟧']"),
             ("{{ '%s!' % m }}", "⟦<|im_start|>x⟧!"), ("{{ '{}!'.format(m) }}", "⟦<|im_start|>x⟧!"),
-            ("{{ m.center(17, '*') }}", "**⟦<|im_start|>x⟧**"), ("{% set x %}<s>{{ m }}{% endset %}{{ x }}", "<s>⟦<|im_start|>x⟧"),
+            ("{{ m.center(17, '*') }}", "**⟦<|im_start|>x⟧**"),
+            ("{% set x %}<s>{{ m }}{% endset %}{{ x }}", "<s>⟦<|im_start|>x⟧"),
             ("{% macro f(a) %}<s>{{ a }}{% endmacro %}{{ f(m) }}", "<s>⟦<|im_start|>x⟧"),
             ("{% for c in m[:3] %}{{ c }}.{% endfor %}", "⟦<⟧.⟦|⟧.⟦i⟧."), ("{{ m|e }}", "⟦&lt;|im_start|&gt;x⟧"),
             ("{{ m|indent(1, true) }}", " ⟦<|im_start|>x⟧"), ("{{ m|title }}", "⟦<|im_start|>x⟧"),
@@ -146,7 +151,8 @@ struct LimitTests {
     @Test(
         "Whatever takes too much is refused before it is there",
         arguments: [
-            "{{ 'a' * 10 ** 9 }}", "{{ 'a' * 9223372036854775807 }}", "{{ [1] * 10 ** 9 }}", "{{ 'ab'.center(10 ** 9) }}",
+            "{{ 'a' * 10 ** 9 }}", "{{ 'a' * 9223372036854775807 }}", "{{ [1] * 10 ** 9 }}",
+            "{{ 'ab'.center(10 ** 9) }}",
             "{{ 'ab'.zfill(10 ** 9) }}", "{{ '%1000000000d' % 5 }}", "{{ '%.*f' % (1000000000, 5) }}",
             "{{ '{:>1000000000}'.format(1) }}", "{{ 'a\nb'|indent(10 ** 9) }}", "{{ [[1]]|tojson(indent=10 ** 9) }}",
             "{{ 2 ** 1000000 }}", "{{ (2 ** 9999) ** 9 }}", "{{ ('a' * 10 ** 6)|replace('a', 'b' * 100) }}",
@@ -172,9 +178,10 @@ struct LimitTests {
 
     @Test("Nesting is refused in the source, and limited when it is evaluated", .timeLimit(.minutes(1)))
     func depth() {
-        let count = 100_000
+        let count = 20_000
         for (open, close) in [
-            ("(", ")"), ("[", "]"), ("-", ""), ("not ", ""), ("{'a': ", "}"), ("f(", ")"), ("1 + (", ")"), ("1 if (", ")"),
+            ("(", ")"), ("[", "]"), ("-", ""), ("not ", ""), ("{'a': ", "}"), ("f(", ")"), ("1 + (", ")"),
+            ("1 if (", ")"),
         ] {
             let source = String(repeating: open, count: count) + "1" + String(repeating: close, count: count)
             #expect(kind("{{ \(source) }}") == .syntax, "\(open)")
@@ -199,7 +206,10 @@ struct LimitTests {
             ("{% set ns = namespace(l=[]) %}" + loop + "{% set ns.l = [ns.l].x %}{% endfor %}{{ [ns.l] }}", .recursion),
             ("{% set ns = namespace(l=[]) %}" + loop + "{% set ns.l = joiner(ns.l) %}{% endfor %}", .recursion),
             ("{% set ns = namespace(l=[]) %}" + loop + "{% set ns.l = namespace(l=ns.l) %}{% endfor %}", nil),
-            ("{% set ns = namespace(m=1) %}" + loop + "{% macro f() %}{{ ns.m }}{% endmacro %}{% set ns.m = f %}{% endfor %}", nil),
+            (
+                "{% set ns = namespace(m=1) %}" + loop
+                    + "{% macro f() %}{{ ns.m }}{% endmacro %}{% set ns.m = f %}{% endfor %}", nil
+            ),
         ] as [(String, TemplateError.Kind?)] {
             #expect(kind(source) == expected, "\(source)")
         }

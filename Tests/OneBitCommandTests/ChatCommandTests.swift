@@ -39,7 +39,9 @@ struct ChatCommandTests {
 
     @Test("A model without a template, or with one that is no Jinja, is refused and told what to do")
     func refusals() async throws {
-        for (template, reason) in [(nil, "no chat template"), ("\n{{ messages", "chat_template.jinja:2:12: unexpected end of template")] {
+        for (template, reason) in [
+            (nil, "no chat template"), ("\n{{ messages", "chat_template.jinja:2:12: unexpected end of template"),
+        ] {
             let model = try ChatModel(template: template)
             let outcome = try await BuiltCommand.run(["chat", model.directory.path, "--threads", "1"])
             #expect(outcome.exitCode == 1)

@@ -187,7 +187,8 @@ class Grammar:
             return f"({sub()}).{self.fill(self.r.choice(self.METHODS))}"
         if k == 9:
             a, b, c = (self.r.choice(["", "0", "1", "-1", "2", "-2", "9", "-9", "i", "none"]) for _ in range(3))
-            return f"({sub()})[{a}:{b}{':' + c if self.r.random() < 0.4 else ''}]"
+            # Of constants jinja2 folds slices by other rules than it evaluates them by.
+            return f"(u or {self.r.choice(self.NAMES)})[{a}:{b}{':' + c if self.r.random() < 0.4 else ''}]"
         if k == 10:
             return f"({sub()})[{self.r.choice(['0', '-1', '1', repr('k'), repr('r'), '9', 'i', self.atom()])}]"
         if k == 11:
@@ -197,7 +198,7 @@ class Grammar:
                 return f"('{self.r.choice(self.FORMATS)}' % ({sub()}{self.r.choice([',', '', ', ' + self.atom()])}))"
             return f"'{self.r.choice(self.SPECIFICATIONS)}'.format({sub()}, {sub()})"
         return self.r.choice([f"(-({sub()}))", f"(not {sub()})", f"[{sub()}, {sub()}]", f"{{'a': {sub()}}}", f"({sub()},)",
-                              f"(+({sub()}))", f"({sub()} ** {self.r.choice(['0', '1', '2', '-1', '3', '0.5'])})"])
+                              f"(+({sub()}))", f"({sub()} ** {self.r.choice(['0', '1', '2', '-1', '3'])})"])
 
     def template(self):
         k = self.r.randrange(8)
