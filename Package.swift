@@ -16,6 +16,7 @@ let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-
 var products: [Product] = [
     .library(name: "JSON", targets: ["JSON"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
+    .library(name: "ModelFiles", targets: ["ModelFiles"]),
     .library(name: "ModelDescription", targets: ["ModelDescription"]),
     .library(name: "Jinja", targets: ["Jinja"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
@@ -23,6 +24,8 @@ var products: [Product] = [
     .library(name: "LanguageModel", targets: ["LanguageModel"]),
     .library(name: "OneBitRuntime", targets: ["OneBitRuntime"]),
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
+    .library(name: "StudentExport", targets: ["StudentExport"]),
+    .library(name: "CorpusSynthesis", targets: ["CorpusSynthesis"]),
     .executable(name: "onebit", targets: ["onebit"]),
     // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
     .library(name: "CSignKernels", targets: ["CSignKernels"]),
@@ -33,11 +36,12 @@ var targets: [Target] = [
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .target(name: "JSON", dependencies: ["CZlib"]),
     .target(name: "TensorFiles", dependencies: ["JSON"]),
-    .target(name: "ModelDescription", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "ModelFiles", dependencies: ["JSON", "TensorFiles"]),
+    .target(name: "ModelDescription", dependencies: ["JSON", "ModelFiles", "TensorFiles"]),
     .target(name: "Jinja", dependencies: ["JSON"]),
     .target(
         name: "Tokenization",
-        dependencies: ["JSON", "Jinja", protobuf],
+        dependencies: ["JSON", "Jinja", "ModelFiles", protobuf],
         exclude: ["SentencePiece/sentencepiece_model.proto"]
     ),
     .target(name: "SignDecomposition", dependencies: ["ModelDescription", "TensorFiles"]),
@@ -45,12 +49,23 @@ var targets: [Target] = [
     .target(
         name: "OneBitRuntime",
         dependencies: ["CSignKernels", "JSON", "LanguageModel", "ModelDescription", "TensorFiles", "SignDecomposition"]),
-    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "Tokenization"]),
+    .target(name: "OneBitEvaluation", dependencies: ["JSON", "LanguageModel", "ModelFiles", "Tokenization"]),
+    .target(
+        name: "StudentExport",
+        dependencies: ["JSON", "ModelDescription", "ModelFiles", "SignDecomposition", "TensorFiles", "Tokenization"]),
+    .target(name: "ResumableRuns", dependencies: ["JSON", "ModelDescription", "ModelFiles", "TensorFiles"]),
+    .target(
+        name: "CorpusSynthesis",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "ResumableRuns", "SignDecomposition", "TensorFiles",
+            "Tokenization",
+        ]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "OneBitRuntime", "SignDecomposition",
-            "Jinja", "Tokenization", argumentParser,
+            "CorpusSynthesis", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
+            "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
+            argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
         swiftSettings: training ? [.define("TRAINING")] : []
@@ -63,6 +78,9 @@ var targets: [Target] = [
     .testTarget(
         name: "TensorFilesTests", dependencies: ["JSON", "TensorFiles", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
+        name: "ModelFilesTests",
+        dependencies: ["JSON", "ModelDescription", "ModelFiles", "TensorFiles", "TestSupport", "Tokenization"]),
+    .testTarget(
         name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
     .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
@@ -70,6 +88,12 @@ var targets: [Target] = [
         name: "TokenizationTests",
         dependencies: ["JSON", "Tokenization", "TestSupport"],
         exclude: ["Reference/chat_templates.json"]),
+    .testTarget(
+        name: "StudentExportTests",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "SignDecomposition", "StudentExport",
+            "TensorFiles", "TestSupport", "Tokenization",
+        ]),
     .testTarget(name: "SignDecompositionTests", dependencies: ["JSON", "SignDecomposition", "TestSupport"]),
     // Counts allocations; the one target that replaces malloc, in the runtime's tests alone.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
@@ -77,7 +101,8 @@ var targets: [Target] = [
         name: "LanguageModelTests", dependencies: ["LanguageModel", "ModelDescription", "TestSupport", "Tokenization"]),
     .testTarget(
         name: "OneBitRuntimeTests",
-        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"]),
+        dependencies: ["CAllocationCounter", "LanguageModel", "OneBitRuntime", "TestSupport"],
+        exclude: ["Reference"]),
     .testTarget(
         name: "OneBitEvaluationTests",
         dependencies: [
@@ -91,7 +116,9 @@ var targets: [Target] = [
         exclude: training ? [] : ["Training"]),
     .testTarget(
         name: "ConformanceTests",
-        dependencies: ["Jinja", "JSON", "OneBitEvaluation", "OneBitRuntime", "TestSupport"]
+        dependencies: [
+            "Jinja", "JSON", "ModelDescription", "OneBitEvaluation", "OneBitRuntime", "TestSupport", "Tokenization",
+        ]
             + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: ["Reference"] + (training ? [] : ["Training"])
     ),
@@ -127,8 +154,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "JSON", "LanguageModel", "ModelDescription", "SignDecomposition", "TensorFiles", "Tokenization",
-                "Torch",
+                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "ResumableRuns",
+                "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -144,7 +171,8 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests",
             dependencies: [
-                "CMetaKernels", "LanguageModel", "OneBitRuntime", "OneBitTraining", "TestSupport", "Torch",
+                "CMetaKernels", "CorpusSynthesis", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
+                "TestSupport", "Torch",
             ]),
     ]
 }

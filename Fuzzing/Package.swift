@@ -29,6 +29,7 @@ let package = Package(
         fuzzTarget("safetensors", json, tensorFiles, modelDescription),
         fuzzTarget("shard-index", json, tensorFiles, modelDescription),
         fuzzTarget("pytorch", json, tensorFiles),
+        fuzzTarget("gguf", json, tensorFiles, modelDescription, tokenization, "TokenizerExercise"),
         fuzzTarget("config", json, modelDescription),
         fuzzTarget("tokenizer-json", json, tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", json, tokenization, "TokenizerExercise"),

@@ -130,6 +130,73 @@ write("config", "dense", text(llama))
 write("config", "packed", text(llama | {"quantization_config": quantization, "eos_token_id": [2, 3]}))
 write("config", "rope-and-generation", text(llama | rope) + SEPARATOR + text({"eos_token_id": [2, 4]}))
 
+# model.gguf
+
+
+def gguf_string(value):
+    value = value.encode()
+    return struct.pack("<Q", len(value)) + value
+
+
+def gguf_value(value):
+    """Type and value: integers of 32 bits, floats, booleans, strings, lists of one of these."""
+    if isinstance(value, bool):
+        return 7, struct.pack("<B", value)
+    if isinstance(value, int):
+        return 4, struct.pack("<I", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    if isinstance(value, str):
+        return 8, gguf_string(value)
+    kinds = [gguf_value(element) for element in value]
+    return 9, struct.pack("<IQ", kinds[0][0], len(kinds)) + b"".join(element for _, element in kinds)
+
+
+def gguf(metadata, tensors, version=3):
+    """tensors: (name, number of the type, extents with the fastest first, bytes), all zeros."""
+    header = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(metadata))
+    for key, value in metadata.items():
+        kind, data = gguf_value(value)
+        header += gguf_string(key) + struct.pack("<I", kind) + data
+    size = 0
+    for name, kind, extents, count in tensors:
+        header += gguf_string(name) + struct.pack(f"<I{len(extents)}QIQ", len(extents), *extents, kind, size)
+        size += -(-count // 32) * 32
+    return header + bytes(-len(header) % 32) + bytes(size)
+
+
+def gguf_llama(architecture="llama", tokens=3, kind=0, width=4):
+    sizes = {"block_count": 1, "context_length": 8, "embedding_length": 2, "feed_forward_length": 3,
+             "attention.head_count": 1, "attention.layer_norm_rms_epsilon": 0.5, "rope.freq_base": 100.0}
+    parts = [(f"attn_{part}", [2, 2]) for part in ("q", "k", "v", "output")] + [("attn_norm", [2]), ("ffn_norm", [2])]
+    parts += [("ffn_gate", [2, 3]), ("ffn_up", [2, 3]), ("ffn_down", [3, 2])]
+    shapes = [("token_embd.weight", [2, tokens]), ("output_norm.weight", [2])]
+    shapes += [(f"blk.0.{part}.weight", shape) for part, shape in parts]
+    tensors = [(name, kind, shape, width * shape[0] * (shape + [1])[1]) for name, shape in shapes]
+    return {"general.architecture": architecture} | {f"{architecture}.{key}": value for key, value in sizes.items()}, tensors
+
+
+metadata, tensors = gguf_llama()
+write("gguf", "llama", gguf(metadata, tensors))
+write("gguf", "version-2", gguf(metadata | {"general.alignment": 32}, tensors, version=2))
+qwen3 = gguf_llama("qwen3", kind=1, width=2)
+norms = [(f"blk.0.attn_{part}_norm.weight", 1, [2], 4) for part in "qk"]
+write("gguf", "qwen3", gguf(qwen3[0], qwen3[1] + norms))
+blocks = [(2, 32, 18), (3, 32, 20), (6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84), (11, 256, 110), (12, 256, 144),
+          (13, 256, 176), (14, 256, 210), (34, 256, 54), (35, 256, 66), (41, 128, 18)]
+write("gguf", "blocks", gguf({"general.architecture": "x"}, [(str(kind), kind, [size, 1], count) for kind, size, count in blocks]))
+pieces = ["<unk>", "<s>", "</s>", "<0x41>", "\u2581", "a", "b", "ab", "\u2581ab", "<x>"]
+scored = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": pieces,
+          "tokenizer.ggml.token_type": [2, 3, 3, 6, 1, 1, 1, 1, 1, 4],
+          "tokenizer.ggml.scores": [-float(index) for index in range(10)], "tokenizer.ggml.add_space_prefix": True}
+metadata, tensors = gguf_llama(tokens=10)
+write("gguf", "sentencepiece", gguf(metadata | scored, tensors))
+merged = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "llama-bpe",
+          "tokenizer.ggml.tokens": ["<s>", "H", "e", "l", "o", "\u0120", "ll", "\u0120H", "<x>", "[PAD9]"],
+          "tokenizer.ggml.token_type": [3, 1, 1, 1, 1, 1, 1, 1, 4, 5], "tokenizer.ggml.merges": ["l l", "\u0120 H"],
+          "tokenizer.ggml.bos_token_id": 0, "tokenizer.chat_template": "{{ bos_token }}"}
+write("gguf", "byte-level", gguf(metadata | merged, tensors))
+
 # tokenizer.json
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

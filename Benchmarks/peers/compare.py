@@ -2,7 +2,11 @@
 """`onebit bench` and llama.cpp on random models of one shape, in turn, as a Markdown table.
 
     Benchmarks/peers/run.sh --shape llama-7b --threads 2 --pp 512 --tg 128      # makes the environment, then runs this
-    compare.py --variant "" --variant "--input-bits 10"                          # more than one way to run ours
+    compare.py --variant "" --variant "--input-bits 16"                          # more than one way to run ours
+    compare.py --batch 1,2,4,8 --depth 0,2048                                    # in company, and deep in a context
+    compare.py --shape DIRECTORY/OF/A/LLAMA --types F16                          # a dense or packed model of our own
+
+With a directory as --shape, ours runs that model and llama.cpp a random one of its shape.
 
 A round measures every program once, each in a process of its own, so that a machine that gets slower or faster does so
 for all of them; a figure is the median over the rounds of the mean of a run's repetitions. Ratios are ours ÷ theirs,
@@ -37,19 +41,27 @@ def say(text):
 
 def measure_onebit(arguments, variant):
     """One run of `onebit bench`, with the keys that a llama.cpp record has. All that is known about ours is here."""
-    command = [arguments.onebit, "bench", "--shape", arguments.shape, "--threads", arguments.threads]
-    command += ["--pp", arguments.pp, "--tg", arguments.tg, "--repetitions", arguments.repetitions, "--json"]
+    model = ["--shape", arguments.shape] if arguments.shape in llamacpp.SHAPES else [arguments.shape]
+    command = [arguments.onebit, "bench", *model, "--threads", arguments.threads, *sizes(arguments), "--json"]
     command += shlex.split(variant)
     finished = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if finished.returncode != 0:
         say(f"onebit bench failed: {finished.stderr.strip()}")
         return None
     record = json.loads(finished.stdout)
-    bandwidth = record.get("read_bandwidth")
+    bandwidth = record.pop("read_bandwidth")  # the memory's; below it is a test's, as in a llama.cpp record
     for result in record["results"]:
-        if result["name"].startswith("tg"):
-            result.setdefault("read_bandwidth", bandwidth)
-    return {"engine": "onebit", "type": variant, "bits_per_weight": 1.0, **record}
+        if result["test"] == "tg" and result["sequences"] == 1 and result["depth"] == 0:
+            result["read_bandwidth"] = record["bytes_per_token"] * result["tokens_per_second"]
+    bits = 1.0 if record["kind"] == "packed" else 16.0
+    return {"engine": "onebit", "type": variant, "bits_per_weight": bits, "memory_bandwidth": bandwidth, **record}
+
+
+def sizes(arguments):
+    """The options of the tests, which both programs know."""
+    batch, depth = (",".join(map(str, numbers)) for numbers in (arguments.batch, arguments.depth))
+    options = ["--pp", arguments.pp, "--tg", arguments.tg, "--batch", batch, "--depth", depth]
+    return options + ["--repetitions", arguments.repetitions]
 
 
 def has_bench(onebit):
@@ -92,8 +104,7 @@ def wait_for_quiet(seconds):
 
 def run_llamacpp(arguments, verb, kinds):
     command = [sys.executable, HERE / "llamacpp.py", verb, "--shape", arguments.shape, "--types", ",".join(kinds)]
-    command += ["--work", arguments.work, "--threads", arguments.threads, "--pp", arguments.pp, "--tg", arguments.tg]
-    command += ["--repetitions", arguments.repetitions]
+    command += ["--work", arguments.work, "--threads", arguments.threads, *sizes(arguments)]
     output = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True).stdout
     return [json.loads(line) for line in output.splitlines()]
 
@@ -125,7 +136,7 @@ def tables(runs):
     ours = [label for label, records in runs.items() if records[0]["engine"] == "onebit"]
     tests = list(next(iter(figures.values())))
     header = ["", "bits per weight", "bits per input"]
-    header += [f"{test} tokens/s (lowest to highest)" for test in tests] + ["GB/s read"]
+    header += [f"{test} tokens/s (lowest to highest)" for test in tests] + ["GB/s read", "of reading"]
     rows = []
     for label, records in runs.items():
         found = figures[label]
@@ -134,6 +145,8 @@ def tables(runs):
             cells.append(f"{found[test]['rate']:.2f} ({found[test]['low']:.2f} to {found[test]['high']:.2f})")
         bandwidths = [found[test]["bandwidth"] for test in tests if found[test]["bandwidth"]]
         cells.append(f"{bandwidths[-1] / 1e9:.2f}" if bandwidths else "")
+        shares = [record["bandwidth_share"] for record in records if record.get("bandwidth_share")]
+        cells.append(f"{statistics.median(shares):.2f}" if shares else "")
         rows.append(cells)
     text = markdown(header, rows)
     if ours:
@@ -150,12 +163,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--onebit", type=pathlib.Path, default=REPOSITORY / ".build/release/onebit")
     parser.add_argument("--variant", action="append", help="more options for `onebit bench`, a row each")
-    parser.add_argument("--shape", choices=llamacpp.SHAPES, default="llama-7b")
+    shapes = ", ".join(llamacpp.SHAPES)
+    parser.add_argument("--shape", default="llama-7b", help=f"{shapes}, or a directory of a LLaMA (llama-7b)")
     parser.add_argument("--types", default=llamacpp.DEFAULT_TYPES, help=f"llama.cpp's ({llamacpp.DEFAULT_TYPES})")
     parser.add_argument("--work", type=pathlib.Path, default=REPOSITORY / ".build-peers", help="where the models go")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pp", type=int, default=512)
     parser.add_argument("--tg", type=int, default=128)
+    parser.add_argument("--batch", type=llamacpp.numbers, default=[1], help="sequences side by side (1)")
+    parser.add_argument("--depth", type=llamacpp.numbers, default=[0], help="tokens in the context before (0)")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="at most this, for a quiet machine")
@@ -169,7 +185,8 @@ def main():
     if not has_bench(arguments.onebit):
         variants = []
     runs = {}
-    json_lines = arguments.json_lines or arguments.work / f"compare-{arguments.shape}.jsonl"
+    name = pathlib.Path(arguments.shape).resolve().name
+    json_lines = arguments.json_lines or arguments.work / f"compare-{name}.jsonl"
     with open(json_lines, "w") as lines:
 
         def run(label, measure):

@@ -17,6 +17,11 @@ package enum JSONValue: Sendable, Hashable {
     case array([JSONValue])
     case object(JSONObject)
 
+    /// A float as the shortest decimal that reads back as it, not as the double beside it.
+    package init(_ value: Float) {
+        self = .number(Double(value.description) ?? Double(value))
+    }
+
     /// The value as JSON, shortened for an error message.
     package var summary: String {
         let text = serialized(stoppingAfter: 80)

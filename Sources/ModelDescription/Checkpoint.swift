@@ -1,13 +1,15 @@
 import Foundation
 import JSON
+import ModelFiles
 import TensorFiles
 
-/// A model directory in Hugging Face layout: `config.json` and memory-mapped weights, safetensors or PyTorch's.
+/// A model directory in Hugging Face layout: `config.json` and memory-mapped weights, safetensors or PyTorch's; or a GGUF file,
+/// which is read as the directory that it stands for.
 ///
 /// Opening reads the configuration and the headers, milliseconds for any model, and checks that the tensors are those
 /// that the configuration calls for: every name, shape and element type.
 public final class Checkpoint: Sendable {
-    /// Where it lies.
+    /// Where it lies: a directory, or a GGUF file.
     public let directory: URL
     /// Its `config.json`.
     public let configuration: ModelConfiguration
@@ -20,23 +22,27 @@ public final class Checkpoint: Sendable {
     /// Opens and checks a checkpoint.
     ///
     /// - Parameters:
-    ///   - directory: in Hugging Face layout.
+    ///   - directory: in Hugging Face layout, or a GGUF file.
     ///   - unknownKeys: what to do about keys of `config.json` that this version does not know.
     /// - Throws: ``CheckpointError``, ``ConfigurationError``, `JSONNodeError`, `TensorFileError`, `SafetensorsError`,
-    ///   `PyTorchError` or `FileError`.
+    ///   `PyTorchError`, `GGUFError` or `FileError`.
     public init(directory: URL, unknownKeys: UnknownKeys = .refused) throws {
         self.directory = directory
         let config = directory.appending(path: "config.json")
-        guard FileManager.default.fileExists(atPath: config.path) else {
+        guard try ModelFile.exists(config) else {
             throw CheckpointError.notACheckpoint(directory: directory.path, missing: "config.json")
         }
         let configuration = try ModelConfiguration(contentsOf: config, unknownKeys: unknownKeys)
-        let index = try ShardIndex(directory: directory, ignores: configuration.ignores)
+        let index =
+            try ModelFile.isFile(directory)
+            ? ShardIndex(files: GGUFModel(contentsOf: directory).tensorFiles())
+            : ShardIndex(directory: directory, ignores: configuration.ignores)
         var tensors: [String: TensorDescription] = [:]
         var locations: [String: (file: any TensorFile, name: String)] = [:]
         for (stored, shard) in index.shardOfTensor {
             guard let file = index.files[shard], let found = file.tensors[stored] else { continue }
             let name = configuration.canonicalName(stored)
+            if configuration.ignores(name) { continue }
             if let other = locations.updateValue((file, stored), forKey: name) {
                 let names = [other.name, stored].sorted()
                 throw CheckpointError.sameTensorTwice(directory: directory.path, tensor: names[0], other: names[1])
@@ -118,6 +124,25 @@ public final class Checkpoint: Sendable {
         return try location.file.mapped(location.name)
     }
 
+    /// Bytes of the tensors that a model which is in use has in memory of its own and not where they are mapped: those that
+    /// their files store in another form.
+    package var convertedByteCount: Int {
+        locations.reduce(0) { bytes, entry in
+            bytes + (entry.value.file.isConverted(entry.value.name) ? tensors[entry.key]?.byteCount ?? 0 : 0)
+        }
+    }
+
+    /// What a tensor is stored as, such as `Q4_K`, and its bytes in the file.
+    ///
+    /// - Throws: ``CheckpointError/missingTensor(directory:tensor:)``.
+    public func storage(of name: String) throws -> (type: String, byteCount: Int) {
+        let (description, location) = (try description(of: name), try location(of: name))
+        if let stored = (location.file as? GGUFTensors)?.stored[location.name] {
+            return (stored.type.name, stored.byteCount)
+        }
+        return (description.elementType.rawValue, description.byteCount)
+    }
+
     /// Lets the system drop a tensor's pages from memory until they are touched again.
     ///
     /// So a pass over a model keeps no more than the present tensor.
@@ -187,6 +212,28 @@ public final class Checkpoint: Sendable {
 }
 
 extension Checkpoint {
+    /// Checks that the input scales that the configuration calls shared are the same.
+    ///
+    /// - Throws: ``CheckpointError/inputScalesDiffer(directory:tensor:other:)``, and what reading throws.
+    package func requireSharedInputScales() throws {
+        guard configuration.quantization?.inputScales == .shared else { return }
+        let groups = HeadGroups(configuration)
+        for layer in 0..<configuration.layerCount {
+            let block = configuration.block(layer)
+            for group in block.inputGroups {
+                let first = try floats(of: group[0].inputScaleName)
+                for other in group.dropFirst() where try floats(of: other.inputScaleName) != first {
+                    throw CheckpointError.inputScalesDiffer(
+                        directory: directory.path, tensor: other.inputScaleName, other: group[0].inputScaleName)
+                }
+                if group == [block.output], first != groups.repeated(groups.first(of: first)) {
+                    let name = block.output.inputScaleName
+                    throw CheckpointError.inputScalesDiffer(directory: directory.path, tensor: name, other: name)
+                }
+            }
+        }
+    }
+
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
     /// settings, license. Not `config.json`, which every stage writes itself.
     package static let auxiliaryFileNames = [
@@ -196,18 +243,20 @@ extension Checkpoint {
     ]
 
     /// Those of the auxiliary files that this checkpoint has.
-    package var auxiliaryFiles: [URL] {
-        Self.auxiliaryFileNames.map { directory.appending(path: $0) }
-            .filter { FileManager.default.fileExists(atPath: $0.path) }
+    ///
+    /// - Throws: `GGUFError`, `FileError`.
+    package func auxiliaryFiles() throws -> [URL] {
+        try Self.auxiliaryFileNames.map { directory.appending(path: $0) }.filter(ModelFile.exists)
     }
 
-    /// Copies the auxiliary files into another directory; links are followed, as the Hub's cache is made of them.
+    /// Copies the auxiliary files into another directory, or writes those that a GGUF file stands for; links are followed, as the
+    /// Hub's cache is made of them.
     ///
-    /// - Throws: `FileError`.
+    /// - Throws: `GGUFError`, `FileError`.
     package func copyAuxiliaryFiles(to target: URL) throws {
-        for file in auxiliaryFiles {
+        for file in try auxiliaryFiles() {
             try writeAtomically(
-                try readSmallFile(file, limit: 1 << 30),
+                try ModelFile.contents(of: file, limit: 1 << 30),
                 to: target.appending(path: file.lastPathComponent)
             )
         }
@@ -240,13 +289,15 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
     case wrongShape(directory: String, tensor: String, expected: [Int], found: [Int])
     /// A tensor of another element type than the model needs.
     case wrongElementType(directory: String, tensor: String, expected: String, found: ElementType)
+    /// Input scales that `config.json` says layers or query heads share are not the same.
+    case inputScalesDiffer(directory: String, tensor: String, other: String)
     /// A stage got a checkpoint of another kind than it works on.
     case wrongKind(directory: String, expected: CheckpointKind, found: CheckpointKind)
 
     public var errorDescription: String? {
         switch self {
         case .notACheckpoint(let directory, let missing):
-            "\(directory): expected a Hugging Face model directory, but there is no \(missing)."
+            "\(directory): expected a Hugging Face model directory or a GGUF file, but there is no \(missing)."
         case .missingTensor(let directory, let tensor):
             "\(directory): config.json calls for the tensor \"\(tensor)\", which is not there."
         case .sameTensorTwice(let directory, let tensor, let other):
@@ -257,6 +308,10 @@ public enum CheckpointError: LocalizedError, Sendable, Equatable {
             "\(directory): tensor \"\(tensor)\": config.json gives it shape \(expected), found \(found)."
         case .wrongElementType(let directory, let tensor, let expected, let found):
             "\(directory): tensor \"\(tensor)\": expected \(expected), found \(found.rawValue)."
+        case .inputScalesDiffer(let directory, let tensor, let other) where tensor == other:
+            "\(directory): config.json says that the query heads of a group share \"\(tensor)\", but they differ in it."
+        case .inputScalesDiffer(let directory, let tensor, let other):
+            "\(directory): config.json says that \"\(tensor)\" and \"\(other)\" are the same, but they differ."
         case .wrongKind(let directory, let expected, let found):
             "\(directory) is \(found.article); expected \(expected.article)."
         }

@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import ModelFiles
 import TensorFiles
 
 /// Shape and constants of a model: a validated `config.json`.
@@ -55,11 +56,15 @@ public struct ModelConfiguration: Sendable, Hashable {
     /// - Throws: ``ConfigurationError``, `JSONNodeError`, `FileError`.
     public init(contentsOf url: URL, unknownKeys: UnknownKeys = .refused) throws {
         let generation = url.deletingLastPathComponent().appending(path: "generation_config.json")
-        let hasGeneration = FileManager.default.fileExists(atPath: generation.path)
         try self.init(
-            JSONNode(contentsOf: url, duplicateKeys: .lastCounts),
-            generation: hasGeneration ? JSONNode(contentsOf: generation, duplicateKeys: .lastCounts) : nil,
+            Self.node(url), generation: ModelFile.exists(generation) ? Self.node(generation) : nil,
             unknownKeys: unknownKeys)
+    }
+
+    private static func node(_ url: URL) throws -> JSONNode {
+        try ModelFile.contents(of: url).withUnsafeBytes {
+            try JSONNode(parsing: $0, file: url.path, duplicateKeys: .lastCounts)
+        }
     }
 
     /// A dense LLaMA configuration that is in no file yet.
@@ -224,6 +229,15 @@ public struct ModelConfiguration: Sendable, Hashable {
             )
         }
         return size
+    }
+
+    /// `config.json` of a dense checkpoint of this model, all tensors of which are of one type.
+    public func jsonData(denseType: ElementType) throws -> Data {
+        var object = source
+        // transformers 5 calls it `dtype`, and reads both.
+        let key = object["dtype"] == nil ? "torch_dtype" : "dtype"
+        object[key] = denseType.configurationName.map { .string($0) }
+        return Data((JSONValue.object(object).serialized(indentation: 2) + "\n").utf8)
     }
 
     /// `config.json` of a checkpoint of this model: the family's own keys as read, and how the linears are stored.

@@ -147,9 +147,37 @@ public struct BlockDescription: Sendable, Hashable {
         [query, key, value, output] + (gate.map { [$0] } ?? []) + [up, down]
     }
 
+    /// The linears by what they read: q, k, v; o; gate, up; down.
+    package var inputGroups: [[LinearDescription]] {
+        [[query, key, value], [output], (gate.map { [$0] } ?? []) + [up], [down]]
+    }
+
     /// The tensors that stay in float: norms, then biases.
     public var floatTensors: [TensorShape] {
         [attentionNorm, mlpNorm, queryNorm, keyNorm].compactMap { $0 }.flatMap(\.tensors)
             + linears.compactMap(\.bias)
+    }
+}
+
+/// The query heads that share a key/value head (Ainslie et al. 2023).
+package struct HeadGroups: Sendable, Hashable {
+    package let headSize: Int
+    package let headsPerGroup: Int
+
+    package init(_ configuration: ModelConfiguration) {
+        headSize = configuration.headSize
+        headsPerGroup = configuration.attentionHeadCount / configuration.keyValueHeadCount
+    }
+
+    /// Of a vector over the channels of query heads, the part of each group's first head.
+    package func first(of vector: [Float]) -> [Float] {
+        stride(from: 0, to: vector.count, by: headSize * headsPerGroup).flatMap { vector[$0..<$0 + headSize] }
+    }
+
+    /// A vector over the channels of key/value heads, as the query heads see it.
+    package func repeated(_ vector: [Float]) -> [Float] {
+        stride(from: 0, to: vector.count, by: headSize).flatMap { first in
+            (0..<headsPerGroup).flatMap { _ in vector[first..<first + headSize] }
+        }
     }
 }

@@ -19,6 +19,15 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         case int8
     }
 
+    /// Which layers have an input scale g of their own.
+    public enum InputScales: String, Sendable, Hashable, Codable, CaseIterable {
+        /// All of them: the paper's.
+        case own
+        /// q, k and v have the same, gate and up have the same, and o's is the same for the query heads that share a key/value
+        /// head. Every g then folds into what is before it, and the layers are signs and a scale per row.
+        case shared
+    }
+
     /// Float student or packed.
     public var checkpointFormat: CheckpointFormat
     /// Whether a LayerNorm without affine parameters follows every one-bit linear (paper §3.1).
@@ -29,6 +38,8 @@ public struct QuantizationConfiguration: Sendable, Hashable {
     public var valueType: ElementType
     /// How the token embedding and an output projection of its own are stored.
     public var embeddingFormat: EmbeddingFormat
+    /// Which layers have an input scale of their own. Where some share one, each still stores it.
+    public var inputScales: InputScales
     /// Linear layers that are not made of signs.
     public var modulesToNotConvert: [String]
     /// The tools that wrote the checkpoint, `name:version`.
@@ -41,6 +52,7 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         layerNormEpsilon: Float = 1e-5,
         valueType: ElementType,
         embeddingFormat: EmbeddingFormat = .float,
+        inputScales: InputScales = .own,
         modulesToNotConvert: [String] = ["lm_head", "embed_tokens"],
         quantizer: [String] = [OneBitVersion.quantizer]
     ) {
@@ -49,6 +61,7 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         self.layerNormEpsilon = layerNormEpsilon
         self.valueType = valueType
         self.embeddingFormat = embeddingFormat
+        self.inputScales = inputScales
         self.modulesToNotConvert = modulesToNotConvert
         self.quantizer = quantizer
     }
@@ -69,12 +82,17 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         if let bits = embeddingBits.nonNull, try format != .packed || bits.number() != 8 {
             throw bits.unsupported(supported: "8 in a packed checkpoint, or no such key: floats")
         }
+        let scales = node["input_scales"]
+        guard let inputScales = InputScales(rawValue: try scales.nonNull?.string() ?? InputScales.own.rawValue) else {
+            throw scales.unsupported(supported: "\"own\" and \"shared\"")
+        }
         self.init(
             checkpointFormat: format,
             postLayerNorm: try node["post_layernorm"].boolean(),
             layerNormEpsilon: try node["layernorm_eps"].nonNull?.positiveNumber(atMost: 1) ?? 1e-5,
             valueType: valueType,
             embeddingFormat: embeddingBits.nonNull == nil ? .float : .int8,
+            inputScales: inputScales,
             modulesToNotConvert: try node["modules_to_not_convert"].nonNull?.strings() ?? ["lm_head", "embed_tokens"],
             quantizer: try node["meta"]["quantizer"].nonNull?.strings() ?? []
         )
@@ -89,18 +107,12 @@ public struct QuantizationConfiguration: Sendable, Hashable {
         ])
         // Left out where they are floats, as in every file before there was a choice.
         if embeddingFormat == .int8 { object["embedding_bits"] = .integer(8) }
+        if inputScales == .shared { object["input_scales"] = .string(inputScales.rawValue) }
         object["post_layernorm"] = .boolean(postLayerNorm)
         object["layernorm_eps"] = JSONValue(layerNormEpsilon)
         object["modules_to_not_convert"] = .array(modulesToNotConvert.map { .string($0) })
         object["meta"] = .object(JSONObject([("quantizer", .array(quantizer.map { .string($0) }))]))
         return .object(object)
-    }
-}
-
-extension JSONValue {
-    /// A float as the shortest decimal that reads back as it, not as the double beside it.
-    init(_ value: Float) {
-        self = .number(Double(value.description) ?? Double(value))
     }
 }
 

@@ -7,13 +7,9 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
     /// `line` is nil for a file that is one document.
     case malformedCorpus(file: URL, line: Int?, reason: String)
     case notFinite(step: Int, quantity: String)
-    case settingsChanged(directory: URL, key: String, saved: String, given: String)
-    case damagedTrainingCheckpoint(directory: URL, reason: String)
     /// A directory without the metrics of a run.
     case noMetrics(directory: URL)
     case damagedTokenFile(file: URL, reason: String)
-    case workExists(directory: URL)
-    case invalidSetting(name: String, value: String, expected: String)
     /// The ranks of a process group do not have the same signs.
     case ranksDisagree(step: Int)
     /// The ranks of a process group do not see the same files there.
@@ -29,18 +25,10 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
             "\(file.path)\(line.map { ", line \($0)" } ?? ""): \(reason)."
         case .notFinite(let step, let quantity):
             "Step \(step): \(quantity) is not a finite number."
-        case .settingsChanged(let directory, let key, let saved, let given):
-            "\(directory.path): started with \(key) = \(saved), now given \(given)."
-        case .damagedTrainingCheckpoint(let directory, let reason):
-            "\(directory.path): damaged training checkpoint: \(reason)."
         case .noMetrics(let directory):
             "\(directory.path): no metrics of a training (metrics.jsonl), or none yet."
         case .damagedTokenFile(let file, let reason):
             "\(file.path): damaged file of tokens: \(reason)."
-        case .workExists(let directory):
-            "\(directory.path): holds an unfinished run."
-        case .invalidSetting(let name, let value, let expected):
-            "\(name) is \(value), expected \(expected)."
         case .ranksDisagree(let step):
             "Step \(step): the ranks do not have the same signs."
         case .directoryNotShared(let directory):
@@ -54,12 +42,8 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         case .corpusTooShort: "Take more text, or shorter sequences."
         case .malformedCorpus: "Each line must be a JSON object with \"text\" or \"tokens\" of this model."
         case .notFinite: "Lower the learning rate, and check that the teacher predicts text."
-        case .settingsChanged: "Resume with the settings of the first run, or delete what it left there."
-        case .damagedTrainingCheckpoint: "Delete that directory and resume from the one before."
         case .noMetrics: "Name the output of a distillation, compression or pretraining, or its work directory."
         case .damagedTokenFile: "Delete it: it is made again of the corpus."
-        case .workExists: "Resume it, or delete it."
-        case .invalidSetting: nil
         case .ranksDisagree:
             "Memory or network is at fault; resume from the last training checkpoint on other machines."
         case .directoryNotShared: "Take a directory that all machines share."

@@ -36,7 +36,7 @@ public struct CheckpointPacker: Sendable {
     ) throws {
         if student.kind == .dense { try student.require(.floatStudent) }
         try convert(student, to: .packed, destination, overwrite: overwrite, progress) { linear, writer in
-            let signs = try student.kind == .packed ? student.signs(of: linear) : student.latentSigns(of: linear)
+            let signs = try student.storedSigns(of: linear)
             try signs.bytes.withUnsafeBytes { try writer.write(linear.weightName, bytes: $0) }
         }
     }
@@ -161,8 +161,11 @@ private func commonType(_ types: [ElementType]) -> ElementType {
 }
 
 extension Checkpoint {
-    /// The signs of one latent weight of a float student.
-    fileprivate func latentSigns(of linear: LinearDescription) throws -> SignMatrix {
+    /// The signs of one linear of a student: packed, or those of its latent weight.
+    ///
+    /// - Throws: ``DecompositionError`` naming the tensor, and the errors of checkpoints.
+    package func storedSigns(of linear: LinearDescription) throws -> SignMatrix {
+        if kind == .packed { return try signs(of: linear) }
         let weight = try floats(of: linear.weightName)
         return try attributingErrors(to: linear.weightName, of: directory) {
             try SignMatrix(signsOf: weight, rows: linear.outputs, columns: linear.inputs)

@@ -102,8 +102,8 @@ public struct CheckpointSummary: Sendable {
         public let outputs: Int
         /// Columns.
         public let inputs: Int
-        /// How the weight is stored.
-        public let weightType: ElementType
+        /// What the weight is stored as, such as `F16`, or `Q4_K` in a GGUF file.
+        public let weightType: String
         /// Bytes of weight and value vectors.
         public let storedBytes: Int
         /// Stored bits per weight of the dense layer.
@@ -114,8 +114,8 @@ public struct CheckpointSummary: Sendable {
     public let kind: CheckpointKind
     /// Every linear of the blocks, in forward order.
     public let layers: [Layer]
-    /// Tensors that stay in float, or are stored in 8 bits.
-    public let others: [TensorDescription]
+    /// Stored bytes of the tensors that stay in float, or are stored in 8 bits.
+    public let otherBytes: Int
     /// The sizes that packing gives.
     public let size: ModelSize
 
@@ -128,23 +128,21 @@ public struct CheckpointSummary: Sendable {
         size = ModelSize(configuration)
         layers = try configuration.linears.map { linear in
             let tensors = try linear.tensors(kind: checkpoint.kind, weightType: .float32, valueType: .float32)
-                .map { try checkpoint.description(of: $0.name) }
+                .map { try checkpoint.storage(of: $0.name) }
             return Layer(
                 name: linear.name,
                 outputs: linear.outputs,
                 inputs: linear.inputs,
-                weightType: tensors[0].elementType,
+                weightType: tensors[0].type,
                 storedBytes: tensors.reduce(0) { $0 + $1.byteCount }
             )
         }
-        others = try configuration.packedOtherTensors { _ in .float32 }
-            .map { try checkpoint.description(of: $0.name) }
+        otherBytes = try configuration.packedOtherTensors { _ in .float32 }
+            .reduce(0) { $0 + (try checkpoint.storage(of: $1.name)).byteCount }
     }
 
     /// Stored bytes of the linears.
     public var linearBytes: Int { layers.reduce(0) { $0 + $1.storedBytes } }
-    /// Stored bytes of the rest.
-    public var otherBytes: Int { others.reduce(0) { $0 + $1.byteCount } }
     /// Stored bytes of all tensors.
     public var byteCount: Int { linearBytes + otherBytes }
     /// Stored bits of the linears per weight of the dense model.

@@ -3,6 +3,7 @@
 // ModelDescription.
 
 import Foundation
+import ModelDescription
 
 /// Sign-value-independent decomposition of one weight matrix (paper §3.2): `W ≈ W±1 ⊙ (a bᵀ)` with `a bᵀ ≈ |W|`.
 public struct SignValueDecomposition: Sendable {
@@ -75,6 +76,60 @@ public func decompose(
         residual: matrix.residual(factors.a, factors.b),
         iterations: factors.iterations
     )
+}
+
+/// Approximates the |W_i| of layers that share an input scale by h_i gᵀ with one g: the matrices one above the other are decomposed
+/// as one.
+///
+/// With `groups` g is the same for the query heads of a group besides: the mean of theirs, and h is fitted to it again.
+///
+/// - Parameters:
+///   - weights: each row-major [rows, columns], of the same columns.
+///   - groups: of the heads that the columns are the channels of.
+/// - Returns: a decomposition for each matrix, all with the same input scale.
+/// - Throws: as `decompose`.
+package func decomposeTogether(
+    _ weights: [[Float]], columns: Int, groups: HeadGroups? = nil, method: DecompositionMethod, scaleSplit: ScaleSplit,
+    seed: UInt64, limits: DecompositionLimits = DecompositionLimits()
+) throws -> [SignValueDecomposition] {
+    let stacked = weights.count == 1 ? weights[0] : weights.flatMap { $0 }
+    let rows = columns > 0 ? stacked.count / columns : 0
+    var whole = try decompose(
+        stacked, rows: rows, columns: columns, method: method, scaleSplit: scaleSplit, seed: seed, limits: limits)
+    if let groups, groups.headsPerGroup > 1 {
+        let mean = groups.mean(of: whole.inputScale)
+        whole.inputScale = groups.repeated(mean)
+        if method != .copy {
+            // h = |W| g / (g · g)
+            let g = whole.inputScale.map(Double.init)
+            let square = g.reduce(0) { $0 + $1 * $1 }
+            whole.outputScale = MagnitudeMatrix(stacked, rows: rows, columns: columns).times(g)
+                .map { square > 0 ? Float($0 / square) : 0 }
+        }
+    }
+    var first = 0
+    return weights.map { weight in
+        let count = columns > 0 ? weight.count / columns : 0
+        defer { first += count }
+        let h = Array(whole.outputScale[first..<first + count])
+        let residual = MagnitudeMatrix(weight, rows: count, columns: columns)
+            .residual(h.map(Double.init), whole.inputScale.map(Double.init))
+        return SignValueDecomposition(
+            outputScale: h, inputScale: whole.inputScale, residual: residual, iterations: whole.iterations)
+    }
+}
+
+extension HeadGroups {
+    /// Of a vector over the channels of query heads, the mean over the heads of each group.
+    fileprivate func mean(of vector: [Float]) -> [Float] {
+        let group = headSize * headsPerGroup
+        return stride(from: 0, to: vector.count, by: group).flatMap { first in
+            (0..<headSize).map { channel in
+                stride(from: first + channel, to: first + group, by: headSize).reduce(0) { $0 + vector[$1] }
+                    / Float(headsPerGroup)
+            }
+        }
+    }
 }
 
 /// How |W| is approximated by the outer product of two value vectors (paper §3.2).

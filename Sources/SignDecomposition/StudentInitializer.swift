@@ -56,7 +56,8 @@ public struct StudentInitializer: Sendable {
             let quantization = QuantizationConfiguration(
                 checkpointFormat: .float,
                 postLayerNorm: recipe.postLayerNorm,
-                valueType: .float32
+                valueType: .float32,
+                inputScales: recipe.inputScales
             )
             try writeAtomically(
                 teacher.configuration.jsonData(quantization: quantization),
@@ -81,6 +82,7 @@ public struct StudentInitializer: Sendable {
         let total = configuration.parameterCount
         var completed = 0
         var reports: [LayerReport] = []
+        var shared = SharedDecompositions(initializer: self, teacher: teacher)
         for part in configuration.parts {
             try Task.checkCancellation()
             switch part {
@@ -90,7 +92,7 @@ public struct StudentInitializer: Sendable {
                 try teacher.releasePages(of: tensor.name)
                 completed += tensor.elementCount
             case .linear(let linear):
-                reports.append(try write(linear, number: reports.count, of: teacher, with: writer))
+                reports.append(try write(linear, number: reports.count, of: teacher, &shared, with: writer))
                 try teacher.releasePages(of: linear.weightName)
                 completed += linear.weightCount
             }
@@ -104,11 +106,13 @@ public struct StudentInitializer: Sendable {
         _ linear: LinearDescription,
         number: Int,
         of teacher: Checkpoint,
+        _ shared: inout SharedDecompositions,
         with writer: CheckpointWriter
     ) throws -> LayerReport {
         var weight = try teacher.floats(of: linear.weightName)
         let result = try attributingErrors(to: linear.weightName, of: teacher.directory) {
-            try decompose(
+            if recipe.inputScales == .shared { return try shared.decomposition(of: linear, number: number) }
+            return try decompose(
                 weight,
                 rows: linear.outputs,
                 columns: linear.inputs,
@@ -135,6 +139,36 @@ public struct StudentInitializer: Sendable {
     }
 }
 
+/// The decompositions of layers that share an input scale, made when the first of them is asked for.
+private struct SharedDecompositions {
+    let initializer: StudentInitializer
+    let teacher: Checkpoint
+    private var made: [String: SignValueDecomposition] = [:]
+
+    init(initializer: StudentInitializer, teacher: Checkpoint) {
+        self.initializer = initializer
+        self.teacher = teacher
+    }
+
+    /// - Parameter number: of the layer, for the seed.
+    mutating func decomposition(of linear: LinearDescription, number: Int) throws -> SignValueDecomposition {
+        if let found = made.removeValue(forKey: linear.name) { return found }
+        let block = teacher.configuration.block(linear.layer)
+        let group = block.inputGroups.first { $0.contains(linear) } ?? [linear]
+        let weights = try group.map { linear in
+            let weight = try teacher.floats(of: linear.weightName)
+            try teacher.releasePages(of: linear.weightName)
+            return weight
+        }
+        let decompositions = try decomposeTogether(
+            weights, columns: linear.inputs, groups: linear == block.output ? HeadGroups(teacher.configuration) : nil,
+            method: initializer.recipe.method, scaleSplit: initializer.recipe.scaleSplit,
+            seed: initializer.seed &+ UInt64(number), limits: initializer.limits)
+        for (linear, decomposition) in zip(group, decompositions) { made[linear.name] = decomposition }
+        return made.removeValue(forKey: linear.name) ?? decompositions[0]
+    }
+}
+
 /// What the student's latent weight starts from.
 public enum LatentWeight: String, Sendable, CaseIterable, Codable {
     /// 0.01 · sign(W): the paper's.
@@ -153,13 +187,19 @@ public struct StartRecipe: Sendable, Hashable, Codable {
     public var scaleSplit: ScaleSplit
     /// Whether a LayerNorm follows every one-bit linear.
     public var postLayerNorm: Bool
+    /// Which layers have an input scale of their own.
+    public var inputScales: QuantizationConfiguration.InputScales
 
     /// A recipe of its own.
-    public init(method: DecompositionMethod, latent: LatentWeight, scaleSplit: ScaleSplit, postLayerNorm: Bool) {
+    public init(
+        method: DecompositionMethod, latent: LatentWeight, scaleSplit: ScaleSplit, postLayerNorm: Bool,
+        inputScales: QuantizationConfiguration.InputScales = .own
+    ) {
         self.method = method
         self.latent = latent
         self.scaleSplit = scaleSplit
         self.postLayerNorm = postLayerNorm
+        self.inputScales = inputScales
     }
 
     /// The paper's (§3.2 and its released code).

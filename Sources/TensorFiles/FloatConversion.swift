@@ -104,9 +104,16 @@ enum FloatConversion {
         return UInt16(truncatingIfNeeded: magnitude < 0x3880_0000 ? subnormal : normal) | sign
     }
 
+    /// The nearest half of any float; infinity, or NaN, where there is none.
+    @inline(__always)
+    static func halfOrInfinity(_ value: Float) -> UInt16 {
+        if value.magnitude < 65520 { return half(value) }
+        return (value.isNaN ? 0x7E00 : 0x7C00) | UInt16(truncatingIfNeeded: value.bitPattern >> 16) & 0x8000
+    }
+
     /// Round to nearest, ties to even, of a finite value.
     @inline(__always)
-    private static func bfloat16(_ value: Float) -> UInt16 {
+    static func bfloat16(_ value: Float) -> UInt16 {
         let bits = value.bitPattern
         return UInt16((bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16)
     }

@@ -28,6 +28,20 @@ package struct ShardIndex {
     /// Tensor to file name.
     package private(set) var shardOfTensor: [String: String] = [:]
 
+    /// Files that are open, each of whose tensors it has under one name alone.
+    ///
+    /// - Throws: ``TensorFileError/tensorTwice(file:tensor:other:)``.
+    package init(files: [String: any TensorFile]) throws {
+        self.files = files
+        for (name, file) in files.sorted(by: { $0.key < $1.key }) {
+            for tensor in file.tensors.keys {
+                if let other = shardOfTensor.updateValue(name, forKey: tensor) {
+                    throw TensorFileError.tensorTwice(file: file.path, tensor: tensor, other: other)
+                }
+            }
+        }
+    }
+
     /// Opens every file of a checkpoint and checks that each has the tensors that the index puts there. Of two equal names
     /// in the index the later one counts, as in transformers.
     ///

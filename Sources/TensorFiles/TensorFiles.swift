@@ -1,5 +1,5 @@
-// TensorFiles: from bytes to tensors and back: safetensors, PyTorch's pickles, shards, checkpoints written whole or not at
-// all. It knows nothing of models. May import JSON.
+// TensorFiles: from bytes to tensors and back: safetensors, PyTorch's pickles, GGUF, shards, checkpoints written whole or
+// not at all. It knows nothing of models. May import JSON.
 
 import Foundation
 import JSON
@@ -101,8 +101,13 @@ public protocol TensorFile: Sendable {
 public struct MappedTensors: Sendable {
     let file: MappedFile
     let descriptions: [String: TensorDescription]
-    /// Bytes of each tensor, counted from the start of the file: inside it, and as many as its description asks.
+    /// Bytes of each tensor, counted from the start of the file: inside it, and as many as its description asks, or as its
+    /// stored form takes.
     let ranges: [String: Range<Int>]
+    /// Of the tensors that are stored in another form than they are described, how to make them of it.
+    var conversions: [String: TensorConversion] = [:]
+    /// What was made of those and is still in use.
+    let converted = ConvertedTensors()
 }
 
 extension TensorFile {
@@ -119,8 +124,13 @@ extension TensorFile {
     ///
     /// The pointer is valid during the call only.
     ///
-    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``, and what `body` throws.
+    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``, ``TensorFileError/outOfMemory(file:tensor:bytes:)`` where the
+    ///   tensor is stored in another form, and what `body` throws.
     public func withUnsafeBytes<R>(of name: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        if contents.conversions[name] != nil {
+            let tensor = try mapped(name)
+            return try withExtendedLifetime(tensor) { try body(tensor.bytes) }
+        }
         let range = try range(of: name)
         let file = contents.file
         return try withExtendedLifetime(file) {
@@ -128,12 +138,33 @@ extension TensorFile {
         }
     }
 
-    /// A tensor's bytes where they are mapped, for as long as the caller keeps them.
+    /// A tensor's bytes where they are mapped, for as long as the caller keeps them. Where it is stored in another form, they
+    /// are made of it, once for all who keep them at a time.
     ///
-    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``.
+    /// - Throws: ``TensorFileError/noSuchTensor(file:tensor:)``, ``TensorFileError/outOfMemory(file:tensor:bytes:)``.
     public func mapped(_ name: String) throws -> MappedTensor {
-        MappedTensor(description: try description(of: name), range: try range(of: name), of: contents.file)
+        let description = try description(of: name)
+        let range = try range(of: name)
+        let file = contents.file
+        let stored = UnsafeRawBufferPointer(rebasing: file.bytes[range])
+        guard let conversion = contents.conversions[name] else {
+            return MappedTensor(description: description, bytes: stored, owner: file)
+        }
+        let memory = try withExtendedLifetime(file) {
+            try contents.converted.memory(of: name, byteCount: description.byteCount) {
+                guard let memory = TensorMemory(byteCount: description.byteCount) else {
+                    throw TensorFileError.outOfMemory(file: path, tensor: name, bytes: description.byteCount)
+                }
+                conversion.convert(stored, to: memory.bytes)
+                file.release(range)
+                return memory
+            }
+        }
+        return MappedTensor(description: description, bytes: UnsafeRawBufferPointer(memory.bytes), owner: memory)
     }
+
+    /// Whether a tensor is in memory of its own once it is in use, and not read where it is mapped.
+    package func isConverted(_ name: String) -> Bool { contents.conversions[name] != nil }
 
     /// A float tensor's values.
     ///
@@ -171,21 +202,22 @@ extension TensorFile {
     }
 }
 
-/// A tensor's bytes in its mapped file, for a model that computes with them where they lie.
+/// A tensor's bytes in its mapped file, for a model that computes with them where they lie; or in memory, where the file has
+/// them in another form.
 ///
-/// Keeps the file mapped as long as it lives.
-// Unchecked because of the pointer: the mapping is read-only and lives as long as `file`, which is held here.
+/// Keeps the file mapped, or the memory, as long as it lives.
+// Unchecked because of the pointer: nobody writes to the bytes, and they live as long as `owner`, which is held here.
 public struct MappedTensor: @unchecked Sendable {
     /// Type and shape.
     public let description: TensorDescription
     /// The bytes, little-endian, of any alignment; valid as long as this value, or a copy of it, lives.
     public let bytes: UnsafeRawBufferPointer
-    private let file: MappedFile
+    private let owner: any AnyObject & Sendable
 
-    init(description: TensorDescription, range: Range<Int>, of file: MappedFile) {
+    init(description: TensorDescription, bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable) {
         self.description = description
-        self.file = file
-        bytes = UnsafeRawBufferPointer(rebasing: file.bytes[range])
+        self.bytes = bytes
+        self.owner = owner
     }
 }
 
@@ -205,6 +237,10 @@ public enum TensorFileError: LocalizedError, Sendable, Equatable {
     case notFloat(file: String, tensor: String, found: ElementType)
     /// A value that no weight can have.
     case nonFinite(file: String, tensor: String, index: Int, found: Float)
+    /// Two files of one model have the same tensor.
+    case tensorTwice(file: String, tensor: String, other: String)
+    /// No memory for a tensor that is stored in another form than it is used in.
+    case outOfMemory(file: String, tensor: String, bytes: Int)
 
     public var errorDescription: String? {
         switch self {
@@ -222,6 +258,10 @@ public enum TensorFileError: LocalizedError, Sendable, Equatable {
             "\(file): tensor \"\(tensor)\" holds \(found.rawValue); expected F32, F16 or BF16."
         case .nonFinite(let file, let tensor, let index, let found):
             "\(file): tensor \"\(tensor)\" holds \(found) at element \(index); expected finite numbers."
+        case .tensorTwice(let file, let tensor, let other):
+            "\(file): tensor \"\(tensor)\" is in \(other) too."
+        case .outOfMemory(let file, let tensor, let bytes):
+            "\(file): tensor \"\(tensor)\" takes \(bytes) bytes of memory, which are not there."
         }
     }
 }

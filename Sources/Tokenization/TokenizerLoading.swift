@@ -1,13 +1,14 @@
 import Foundation
 import JSON
+import ModelFiles
 
 /// Loads the tokenizer of a model directory in Hugging Face layout: `tokenizer.json`, else `tokenizer.model`, else
-/// `vocab.json` with `merges.txt`.
+/// `vocab.json` with `merges.txt`; or that of a GGUF file.
 ///
-/// - Throws: `TokenizerError`, naming file and key, and `FileError` where a file cannot be read.
+/// - Throws: `TokenizerError`, naming file and key, `GGUFError`, and `FileError` where a file cannot be read.
 public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
     let tokenizerFile = directory.appending(path: "tokenizer.json")
-    if FileManager.default.fileExists(atPath: tokenizerFile.path) {
+    if try ModelFile.exists(tokenizerFile) {
         return try BytePairTokenizer(contentsOf: tokenizerFile)
     }
     let sentencePieceModel = directory.appending(path: "tokenizer.model")
@@ -23,13 +24,15 @@ public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
 }
 
 /// The files of a model directory that make up its tokenizer, in order of their names: what a stage copies into the directory
-/// that it writes. Empty where there are none.
-public func tokenizerFiles(in directory: URL) -> [URL] {
+/// that it writes. Empty where there are none. To be read with `ModelFile`: those of a GGUF file are made of its metadata.
+///
+/// - Throws: `GGUFError`, `FileError`.
+public func tokenizerFiles(in directory: URL) throws -> [URL] {
     let names = [
         "added_tokens.json", "chat_template.jinja", "chat_template.json", "merges.txt", "special_tokens_map.json",
         "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
     ]
-    return names.map { directory.appending(path: $0) }.filter { FileManager.default.fileExists(atPath: $0.path) }
+    return try names.map { directory.appending(path: $0) }.filter(ModelFile.exists)
 }
 
 /// Larger files are refused before they are read: tokenizers in use have at most some 40 MB.
@@ -76,11 +79,13 @@ extension JSONNode {
     ///
     /// - Returns: A node that is missing where the file is.
     init(tokenizerFile url: URL) throws {
-        guard FileManager.default.fileExists(atPath: url.path) else {
+        guard try ModelFile.exists(url) else {
             self.init(nil, file: url.path)
             return
         }
-        try self.init(contentsOf: url, duplicateKeys: .lastCounts, limit: maximumTokenizerFileBytes)
+        self = try ModelFile.contents(of: url, limit: maximumTokenizerFileBytes).withUnsafeBytes {
+            try JSONNode(parsing: $0, file: url.path, duplicateKeys: .lastCounts)
+        }
         _ = try object()
     }
 

@@ -125,7 +125,7 @@ struct Inspection: Encodable {
             return Layer(
                 name: layer.name,
                 shape: [layer.outputs, layer.inputs],
-                storedType: stored?.weightType.rawValue,
+                storedType: stored?.weightType,
                 storedBytes: stored?.storedBytes,
                 packedBytes: layer.packedBytes,
                 packedBitsPerWeight: layer.bitsPerWeight,

@@ -47,9 +47,10 @@ struct OneBitCommand: AsyncParsableCommand {
         #if TRAINING
             [
                 PretrainCommand.self, InitCommand.self, SynthesizeCommand.self, DistillCommand.self, PackCommand.self,
+                ExportCommand.self,
             ]
         #else
-            [InitCommand.self, PackCommand.self]
+            [InitCommand.self, SynthesizeCommand.self, PackCommand.self, ExportCommand.self]
         #endif
     }
 

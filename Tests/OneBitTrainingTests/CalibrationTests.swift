@@ -7,6 +7,7 @@ import Testing
 import Torch
 
 @testable import OneBitTraining
+@testable import ResumableRuns
 
 @Suite("A calibrated start")
 struct CalibrationTests {
@@ -172,11 +173,11 @@ struct CalibrationTests {
             TrainingError.corpusTooShort(tokens: 7, segment: 8), Self.initializer(teacher),
             text: TrainingCorpus(Array(TinyModels.ids.prefix(7))))
         refused(
-            TrainingError.invalidSetting(
+            RunError.invalidSetting(
                 name: "sequence length", value: "33", expected: "2 to the model's 32 positions"),
             Self.initializer(teacher) { $0.sequenceLength = 33 })
         refused(
-            TrainingError.invalidSetting(
+            RunError.invalidSetting(
                 name: "calibration tokens", value: "3", expected: "one sequence of 8 or more"),
             Self.initializer(teacher) { $0.tokens = 3 })
         // A cancellation in the middle.

@@ -6,6 +6,7 @@ import Testing
 import Tokenization
 
 @testable import OneBitTraining
+@testable import ResumableRuns
 
 @Suite("A corpus as a file of tokens")
 struct CorpusFileTests {
@@ -293,7 +294,7 @@ struct TrainingCorpusTests {
                 _ = try TokenSegments(
                     tokens: mixture(weights, lengths: weights.map { _ in 40 }), length: 4, seed: 0)
             } throws: { error in
-                guard case .invalidSetting? = error as? TrainingError else { return false }
+                guard case .invalidSetting? = error as? RunError else { return false }
                 return true
             }
         }

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import OneBitTraining
+@testable import ResumableRuns
 
 @Suite("TensorBoard's event files")
 struct TensorBoardTests {
@@ -182,7 +183,7 @@ struct MonitoringTests {
         #expect {
             try run(monitor(best: 5), resumes: true, keepsBest: true)
         } throws: { error in
-            guard case .settingsChanged(_, "best", "4", "5")? = error as? TrainingError else { return false }
+            guard case .settingsChanged(_, "best", "4", "5")? = error as? RunError else { return false }
             return true
         }
     }

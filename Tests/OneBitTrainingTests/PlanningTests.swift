@@ -1,6 +1,7 @@
 import LanguageModel
 import ModelDescription
 import OneBitTraining
+import ResumableRuns
 import Testing
 
 /// Plans: what fits where, and what fits into a time.
@@ -119,7 +120,7 @@ import Testing
         #expect(try abs(plan.steps(in: 1000 * plan.stepSeconds) - 900) <= 1)
         #expect(throws: PlanError.self) { try plan.steps(in: 5 * plan.stepSeconds) }
         for (batchSize, sequenceLength) in [(0, 8), (2, 0), (2, 1), (2, 33)] {
-            #expect(throws: TrainingError.self) {
+            #expect(throws: RunError.self) {
                 try PretrainingPlan(
                     model: TinyModels.shape.modelConfiguration(),
                     budget: TrainingBudget(length: .steps(1), batchSize: batchSize, sequenceLength: sequenceLength),

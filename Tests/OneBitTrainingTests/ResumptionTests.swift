@@ -6,6 +6,7 @@ import Testing
 import Torch
 
 @testable import OneBitTraining
+@testable import ResumableRuns
 
 @Suite("Stopping and resuming")
 struct ResumptionTests {
@@ -61,9 +62,9 @@ struct ResumptionTests {
                 observe: { if $0.step == 2 { throw Stop() } })
         }
         #expect(throws: Stop.self) { try run(steps: 8, resumes: false) }
-        #expect(throws: TrainingError.workExists(directory: directory)) { try run(steps: 8, resumes: false) }
+        #expect(throws: RunError.workExists(directory: directory)) { try run(steps: 8, resumes: false) }
         #expect(
-            throws: TrainingError.settingsChanged(
+            throws: RunError.settingsChanged(
                 directory: directory, key: "budget.length.steps", saved: "8", given: "9")
         ) {
             try run(steps: 9, resumes: true)
@@ -71,7 +72,7 @@ struct ResumptionTests {
         #expect {
             try run(steps: 8, tokens: TrainingCorpus(TinyModels.ids.reversed() as [Int32]), resumes: true)
         } throws: { error in
-            guard case .settingsChanged(_, "corpus", _, _)? = error as? TrainingError else { return false }
+            guard case .settingsChanged(_, "corpus", _, _)? = error as? RunError else { return false }
             return true
         }
     }
@@ -115,7 +116,7 @@ struct ResumptionTests {
             #expect {
                 try body()
             } throws: { error in
-                guard case .settingsChanged(_, key, let saved, let given)? = error as? TrainingError else {
+                guard case .settingsChanged(_, key, let saved, let given)? = error as? RunError else {
                     return false
                 }
                 return saved != given
@@ -148,7 +149,7 @@ struct ResumptionTests {
         #expect {
             try resume(configuration, teacher: split, start: makeStart("start2", of: split))
         } throws: { error in
-            guard case .settingsChanged? = error as? TrainingError else { return false }
+            guard case .settingsChanged? = error as? RunError else { return false }
             return true
         }
         expectRefusal("start") {
@@ -187,7 +188,7 @@ struct ResumptionTests {
         #expect {
             try run(resumes: true, stop: 7)
         } throws: { error in
-            guard case .damagedTrainingCheckpoint? = error as? TrainingError else { return false }
+            guard case .damagedState? = error as? RunError else { return false }
             return true
         }
     }
@@ -238,7 +239,7 @@ struct ResumptionTests {
         #expect {
             try run()
         } throws: { error in
-            guard case .damagedTrainingCheckpoint(let found, _)? = error as? TrainingError else { return false }
+            guard case .damagedState(let found, _)? = error as? RunError else { return false }
             return found.lastPathComponent == "step-2"
         }
     }
@@ -273,11 +274,11 @@ struct ResumptionTests {
         #expect {
             try make(sequenceLength: 33)
         } throws: { error in
-            guard case .invalidSetting("sequence length", "33", _)? = error as? TrainingError else { return false }
+            guard case .invalidSetting("sequence length", "33", _)? = error as? RunError else { return false }
             return true
         }
-        #expect(throws: TrainingError.self) { try make(batchSize: 0) }
-        #expect(throws: TrainingError.self) { try make(microBatchSize: 0) }
+        #expect(throws: RunError.self) { try make(batchSize: 0) }
+        #expect(throws: RunError.self) { try make(microBatchSize: 0) }
     }
 
     @Test("Splitting a batch into micro-batches changes nothing but rounding; sharing these out changes nothing at all")

@@ -4,6 +4,7 @@ import ModelDescription
 import Testing
 
 @testable import OneBitTraining
+@testable import ResumableRuns
 @testable import Torch
 
 /// Several ranks, each on a thread of this process, against one.
@@ -211,7 +212,7 @@ struct ShardingTests {
                 try Self.loop(.alone, steps: 8).run(
                     policy: CheckpointPolicy(directory: folder, interval: 2, resumes: true), observe: { _ in })
             } throws: { error in
-                guard case .damagedTrainingCheckpoint(_, let reason)? = error as? TrainingError else { return false }
+                guard case .damagedState(_, let reason)? = error as? RunError else { return false }
                 return reason.contains(word)
             }
         }

@@ -6,7 +6,9 @@ import TensorFiles
 import Testing
 import Tokenization
 
+@testable import CorpusSynthesis
 @testable import OneBitTraining
+@testable import ResumableRuns
 
 @Suite("Corpus synthesis")
 struct SynthesisTests {
@@ -106,7 +108,7 @@ struct SynthesisTests {
         try handle.seekToEnd()
         try handle.write(contentsOf: Data("{\"text\":\"torn".utf8))
         try handle.close()
-        #expect(throws: TrainingError.workExists(directory: partial)) {
+        #expect(throws: RunError.workExists(directory: partial)) {
             try synthesizer(settings(first)).write(to: broken, resumes: false) { _ in }
         }
         let rest = try synthesizer(settings(first), rows: 3).write(to: broken, resumes: true) { _ in }
@@ -169,8 +171,8 @@ struct SynthesisTests {
         #expect(try rows(SynthesisLimits(cacheBytes: 5 * sample + 1)) == 5)
         #expect(try rows(SynthesisLimits(rows: 3, cacheBytes: 5 * sample)) == 3)
         #expect(try rows(SynthesisLimits()) == 64)
-        #expect(throws: TrainingError.self) { try rows(SynthesisLimits(cacheBytes: sample - 1)) }
-        #expect(throws: TrainingError.self) { try rows(SynthesisLimits(rows: 0)) }
+        #expect(throws: RunError.self) { try rows(SynthesisLimits(cacheBytes: sample - 1)) }
+        #expect(throws: RunError.self) { try rows(SynthesisLimits(rows: 0)) }
     }
 
     @Test("The estimate of a run's tokens begins at the most that there can be and ends at what there were")
@@ -286,7 +288,7 @@ struct SynthesisTests {
             #expect {
                 try changed.write(to: output, resumes: true) { _ in }
             } throws: { error in
-                guard case .settingsChanged(_, name, _, _)? = error as? TrainingError else { return false }
+                guard case .settingsChanged(_, name, _, _)? = error as? RunError else { return false }
                 return true
             }
         }

@@ -287,7 +287,8 @@ struct TokenizerFileTests {
             #expect(throws: TokenizerError.notFound(directory: directory.path)) {
                 _ = try loadTokenizer(from: directory)
             }
-            #expect(tokenizerFiles(in: directory).map(\.lastPathComponent) == ["tokenizer_config.json", "vocab.json"])
+            #expect(
+                try tokenizerFiles(in: directory).map(\.lastPathComponent) == ["tokenizer_config.json", "vocab.json"])
         }
     }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import LanguageModel
+import ModelFiles
 
 /// Keeps what a model scored, so that a killed run goes on where it stopped.
 ///
@@ -45,7 +46,7 @@ public final class EvaluationJournal {
     /// - Throws: `FileError` where `config.json` cannot be read.
     public static func identity(weights: String, configuration: URL, runtime: String) throws -> String {
         var fingerprint = Fingerprint()
-        fingerprint.combine(try readSmallFile(configuration))
+        fingerprint.combine(try ModelFile.contents(of: configuration))
         return "\(weights); config.json \(hexadecimal(fingerprint.value)); \(runtime)"
     }
 

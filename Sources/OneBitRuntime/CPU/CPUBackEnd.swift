@@ -58,7 +58,7 @@ final class CPUBackEnd: BackEnd {
         // Of sign layers, which there are none.
         self.inputPrecision = .default
         cachePrecision = .bits16
-        mappedByteCount = checkpoint.byteCount
+        mappedByteCount = checkpoint.byteCount - checkpoint.convertedByteCount
         transformer = try CPUTransformer(
             of: checkpoint, weights: .dense(kernels, pool, rounding: inputPrecision), headPrecision: .stored,
             kernels: instructionSet.kernels, pool: pool)

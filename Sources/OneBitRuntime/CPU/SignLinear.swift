@@ -47,10 +47,14 @@ struct SignLinearGroup: Sendable {
     private let partTiles: Int
     private let partCounts: [Int]
     private let inputs: Int
+    /// Different input scales among the layers': one where they share theirs, and then what is made of an input serves all.
+    private let scaleCount: Int
 
     init(_ linears: [SignLinear], layout: SignLayout) {
         self.linears = linears
         inputs = linears[0].inputs
+        let isShared = linears.allSatisfy { $0.inputScale.isEqual(to: linears[0].inputScale) }
+        scaleCount = isShared ? 1 : linears.count
         let partTiles = max(1, SignProductScratch.partRows / layout.tileRows)
         self.partTiles = partTiles
         partCounts = linears.map { (layout.tileCount(rows: $0.outputs) + partTiles - 1) / partTiles }
@@ -85,10 +89,10 @@ struct SignLinearGroup: Sendable {
         }
     }
 
-    /// q, s and the look-up tables of every layer and token.
+    /// q, s and the look-up tables of every input scale and token.
     private func quantize(_ x: UnsafePointer<Float>, tokens: Int, _ pass: ForwardPass) {
         let scratch = pass.activations.signProduct
-        let count = linears.count * tokens
+        let count = scaleCount * tokens
         let quads = scratch.layout.quadCount(columns: inputs)
         func slot(_ index: Int) -> Int {
             let (linear, token) = index.quotientAndRemainder(dividingBy: tokens)
@@ -132,7 +136,7 @@ struct SignLinearGroup: Sendable {
                 let tiles = part * partTiles..<min((part + 1) * partTiles, tileCount)
                 let first = tiles.lowerBound * scratch.layout.tileRows
                 let count = min(tiles.upperBound * scratch.layout.tileRows, layer.outputs) - first
-                let slot = scratch.slot(linear: linear, token: 0)
+                let slot = scratch.slot(linear: min(linear, scaleCount - 1), token: 0)
                 scratch.product(layer.signs, tiles: tiles, slot: slot, tokens: tokens, into: sums, stride: count)
                 for token in 0..<tokens {
                     pass.kernels.pointee.dequantize(

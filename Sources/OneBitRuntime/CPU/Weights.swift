@@ -39,6 +39,12 @@ final class FloatVector: @unchecked Sendable {
     convenience init(_ name: String, of checkpoint: Checkpoint) throws {
         try self.init(checkpoint.floats(of: name))
     }
+
+    func isEqual(to other: FloatVector) -> Bool {
+        self === other
+            || UnsafeBufferPointer(start: pointer, count: count)
+                .elementsEqual(UnsafeBufferPointer(start: other.pointer, count: other.count))
+    }
 }
 
 /// A matrix of floats, where its file is mapped: the embeddings, projections and `lm_head`.

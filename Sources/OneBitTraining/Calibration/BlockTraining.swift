@@ -13,6 +13,8 @@ struct BlockTraining {
     let positions: TokenPositions
     /// Decides the order of the sequences.
     let seed: UInt64
+    /// Which layers have an input scale of their own.
+    let inputScales: QuantizationConfiguration.InputScales
 
     /// Tokens of one step.
     static func stepTokens(sequenceLength: Int) -> Int { max(1, 2048 / sequenceLength) * sequenceLength }
@@ -51,6 +53,12 @@ struct BlockTraining {
             defer { next += 1 }
             return try .floats(initial[next], shape: parameter.shape)
         }
+        let shared =
+            inputScales == .own
+            ? nil
+            : SharedInputScales(description, of: configuration) { name in
+                parameters.firstIndex { $0.name == name } ?? 0
+            }
         let schedule = optimizer.settings.schedule(steps: settings.blockSteps)
         let order = try order(of: inputs.shape[0])
         let batch = Self.stepTokens(sequenceLength: settings.sequenceLength) / settings.sequenceLength
@@ -66,8 +74,10 @@ struct BlockTraining {
             let target = try sequences(targets)
             let upstream = try (output.detached() - target) * (2 / max(target.squareSum(), .leastNormalMagnitude))
             let gradients = try output.gradients(by: leaves, upstream: upstream)
-            try optimizer.add(
-                gradients.enumerated().compactMap { index, gradient in gradient.map { (index, $0) } })
+            let found = gradients.enumerated().compactMap { index, gradient in
+                gradient.map { (parameter: index, gradient: $0) }
+            }
+            try optimizer.add(shared?.tied(found) ?? found)
             let made = try optimizer.step(step, factor: schedule.factor(at: step)) {
                 try optimizer.values[$0].numbers()
             }

@@ -1,6 +1,7 @@
 import Foundation
 import LanguageModel
 import ModelDescription
+import ResumableRuns
 import SignDecomposition
 import TensorFiles
 import Torch
@@ -73,7 +74,8 @@ public struct CalibratedInitializer: Sendable {
                 }
             }
             let quantization = QuantizationConfiguration(
-                checkpointFormat: .float, postLayerNorm: false, valueType: .float32)
+                checkpointFormat: .float, postLayerNorm: false, valueType: .float32,
+                inputScales: recipe.inputScales)
             try writeAtomically(
                 teacher.configuration.jsonData(quantization: quantization),
                 to: directory.appending(path: "config.json"))
@@ -82,7 +84,7 @@ public struct CalibratedInitializer: Sendable {
         }
     }
 
-    /// - Throws: ``CalibrationError``, ``TrainingError/invalidSetting(name:value:expected:)``
+    /// - Throws: ``CalibrationError``, `RunError.invalidSetting`
     public func validate(for teacher: ModelConfiguration) throws {
         guard !recipe.postLayerNorm else { throw CalibrationError.layerNormBehindLayers }
         guard recipe.method != .copy else { throw CalibrationError.unitScales }

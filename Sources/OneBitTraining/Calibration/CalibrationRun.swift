@@ -116,7 +116,7 @@ final class CalibrationRun {
         if let inputs {
             let training = BlockTraining(
                 description: description, configuration: configuration, settings: initializer.settings,
-                positions: try tokenPositions(), seed: initializer.seed)
+                positions: try tokenPositions(), seed: initializer.seed, inputScales: initializer.recipe.inputScales)
             (layers, block) = try training.run(layers, of: block, inputs: inputs, targets: teacherStream)
         }
         for (linear, layer) in zip(description.linears, layers) {
@@ -178,8 +178,7 @@ final class CalibrationRun {
             let fits = try statistics.fits(
                 weights: layers.map { try require(weights[$0.name]) }, damping: initializer.settings.damping,
                 of: (layers, self.teacher.directory))
-            return try zip(layers, fits).map { linear, fit in
-                let layer = try solve(linear, fit)
+            return try zip(layers, solve(layers, fits)).map { linear, layer in
                 fittedLayers.append(layer)
                 return try layer.linear(bias: bias(linear), device: device)
             }
@@ -261,14 +260,32 @@ final class CalibrationRun {
         return try teacher.tensor(name).converted(to: .float32, device: device)
     }
 
-    private func solve(_ linear: LinearDescription, _ fit: LayerFit) throws -> CalibratedLayer {
-        let layer = try fit.solved(
-            recipe: initializer.recipe, sweeps: initializer.settings.sweeps,
-            seed: initializer.seed &+ UInt64(reports.count))
-        let report = CalibratedInitializer.LayerReport(name: linear.name, relativeError: layer.relativeError)
-        reports.append(report)
-        try advance(by: linear.weightCount, report)
-        return layer
+    /// Solves the problems of layers that read one vector.
+    private func solve(_ layers: [LinearDescription], _ fits: [LayerFit]) throws -> [CalibratedLayer] {
+        let recipe = initializer.recipe
+        let optima = try fits.map { try $0.denseOptimum() }
+        let isShared = recipe.inputScales == .shared
+        let groups =
+            layers == [configuration.block(layers[0].layer).output] && isShared ? HeadGroups(configuration) : nil
+        func decomposed(_ weights: ArraySlice<Tensor>, number: Int) throws -> [SignValueDecomposition] {
+            try decomposeTogether(
+                weights.map { try $0.floats() }, columns: layers[0].inputs, groups: groups, method: recipe.method,
+                scaleSplit: .balanced, seed: initializer.seed &+ UInt64(number))
+        }
+        let number = reports.count
+        let factors =
+            isShared
+            ? try decomposed(optima[...], number: number)
+            : try optima.indices.flatMap { try decomposed(optima[$0...$0], number: number + $0) }
+        return try layers.indices.map { index in
+            let layer = try fits[index].solved(
+                from: optima[index], factors: factors[index], recipe: recipe, sweeps: initializer.settings.sweeps)
+            let report = CalibratedInitializer.LayerReport(
+                name: layers[index].name, relativeError: layer.relativeError)
+            reports.append(report)
+            try advance(by: layers[index].weightCount, report)
+            return layer
+        }
     }
 
     private func advance(by weights: Int, _ report: CalibratedInitializer.LayerReport?) throws {

@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import ResumableRuns
 import Torch
 
 /// How a start checkpoint is calibrated: what it computes, besides teacher, text and ``StartRecipe``.
@@ -46,10 +47,10 @@ public struct CalibrationSettings: Sendable, Hashable, Codable {
         storage = .float32
     }
 
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``
+    /// - Throws: `RunError.invalidSetting`
     func validate(for teacher: ModelConfiguration) throws {
         func check(_ isValid: Bool, _ name: String, _ value: Any, _ expected: String) throws {
-            guard isValid else { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
+            guard isValid else { throw RunError.invalidSetting(name: name, value: "\(value)", expected: expected) }
         }
         try check(
             (2...teacher.maximumPositions).contains(sequenceLength), "sequence length", sequenceLength,

@@ -75,16 +75,19 @@ struct LayerFit {
     /// ‖Y‖² + λ ‖W⁰‖²: the error of a layer that gives nothing.
     let energy: Double
 
-    /// The one-bit layer, in the order of the method: the dense optimum on these inputs, its magnitudes as h gᵀ, signs column
-    /// by column with h fitted to them, and the signs again.
+    /// W = C A⁻¹: the dense optimum on these inputs.
+    func denseOptimum() throws -> Tensor { try cross.solvingRows(factor: factor) }
+
+    /// The one-bit layer, in the order of the method: the dense optimum, its magnitudes as h gᵀ, signs column by column with h
+    /// fitted to them, and the signs again.
     ///
-    /// - Parameter seed: Of the decomposition's random start.
-    func solved(recipe: StartRecipe, sweeps: Int, seed: UInt64) throws -> CalibratedLayer {
+    /// - Parameters:
+    ///   - weight: The dense optimum.
+    ///   - factors: Its magnitudes as h gᵀ. g stays as it is.
+    func solved(
+        from weight: Tensor, factors: SignValueDecomposition, recipe: StartRecipe, sweeps: Int
+    ) throws -> CalibratedLayer {
         let shape = teacherWeight.shape
-        let weight = try cross.solvingRows(factor: factor)  // W = C A⁻¹
-        let factors = try decompose(
-            try weight.floats(), rows: shape[0], columns: shape[1], method: recipe.method, scaleSplit: .balanced,
-            seed: seed)
         var signs = try ColumnSigns(
             weight: weight, gram: gram, factor: factor, cross: cross,
             inputScale: .floats(factors.inputScale, shape: [shape[1]], device: weight.device),
@@ -139,7 +142,8 @@ struct CalibratedLayer {
             }
         }
         var (g, h) = (inputScale, outputScale.map { max($0, Self.smallest) })
-        if recipe.scaleSplit == .balanced {
+        // A shared g cannot follow every layer's h.
+        if recipe.scaleSplit == .balanced, recipe.inputScales == .own {
             // ‖g‖ = ‖h‖
             func norm(_ values: [Float]) -> Double {
                 values.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()

@@ -1,4 +1,5 @@
 import Foundation
+import ResumableRuns
 import TensorFiles
 import Torch
 
@@ -47,17 +48,17 @@ struct ShardFiles {
     private let directory: URL
     private let files: [SafetensorsFile]
 
-    /// - Throws: ``TrainingError/damagedTrainingCheckpoint(directory:reason:)`` where one is missing, and what opening throws.
+    /// - Throws: `RunError.damagedState` where one is missing, and what opening throws.
     init(in directory: URL, count: Int) throws {
         self.directory = directory
         guard (1...99_999).contains(count) else {
-            throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "state.json: \(count) files")
+            throw RunError.damagedState(directory: directory, reason: "state.json: \(count) files")
         }
         files = try (0..<count).map { rank in
             let name = ShardFile.name(rank, of: count)
             let url = directory.appending(path: name)
             guard FileManager.default.fileExists(atPath: url.path) else {
-                throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "\(name) is missing")
+                throw RunError.damagedState(directory: directory, reason: "\(name) is missing")
             }
             return try SafetensorsFile(contentsOf: url)
         }
@@ -66,14 +67,14 @@ struct ShardFiles {
     /// Rows of a tensor of the state, put together from the files that have some.
     ///
     /// - Parameter wanted: Which rows, in which type and shape.
-    /// - Throws: ``TrainingError/damagedTrainingCheckpoint(directory:reason:)`` where some are missing, or of another type or
+    /// - Throws: `RunError.damagedState` where some are missing, or of another type or
     ///   shape.
     func rows(_ wanted: ShardedOptimizer.StateRows, of parameter: TrainedParameter) throws -> Tensor {
         try checkCancellation()
         let name = "\(parameter.name)/\(wanted.name)"
         let (dtype, shape) = (wanted.tensor.dtype, wanted.tensor.shape)
-        func damaged(_ reason: String) -> TrainingError {
-            .damagedTrainingCheckpoint(directory: directory, reason: "\(name): \(reason)")
+        func damaged(_ reason: String) -> RunError {
+            .damagedState(directory: directory, reason: "\(name): \(reason)")
         }
         let rowBytes = shape.dropFirst().reduce(1, *) * dtype.byteWidth
         // The files' rows follow one another, from the first of the parameter to its last.

@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import ResumableRuns
 import TensorFiles
 import Torch
 
@@ -35,10 +36,10 @@ public struct CheckpointPolicy: Sendable {
 
     /// What a run checks before it plans: that it does not write over another one's work.
     ///
-    /// - Throws: ``TrainingError/workExists(directory:)`` where a run that is not to be resumed has saved something.
+    /// - Throws: `RunError.workExists` where a run that is not to be resumed has saved something.
     public func requireFreshUnlessResumed() throws {
         if !resumes, try !TrainingCheckpoints.savedSteps(in: directory).isEmpty {
-            throw TrainingError.workExists(directory: directory)
+            throw RunError.workExists(directory: directory)
         }
     }
 }
@@ -102,9 +103,9 @@ final class TrainingCheckpoints {
     /// Starts a run, or finds where an earlier one stopped.
     ///
     /// - Returns: The events up to the newest checkpoint, whose values `optimizer` then has; none where nothing was saved.
-    /// - Throws: ``TrainingError/workExists(directory:)`` where a run that is not to be resumed has saved something,
-    ///   ``TrainingError/settingsChanged(directory:key:saved:given:)`` where it was started differently,
-    ///   ``TrainingError/damagedTrainingCheckpoint(directory:reason:)``,
+    /// - Throws: `RunError.workExists` where a run that is not to be resumed has saved something,
+    ///   `RunError.settingsChanged` where it was started differently,
+    ///   `RunError.damagedState`,
     ///   ``TrainingError/directoryNotShared(directory:)``, and what reading throws.
     func begin(resumes: Bool, optimizer: ShardedOptimizer) throws -> [TrainingEvent] {
         var past: [TrainingEvent] = []
@@ -112,7 +113,7 @@ final class TrainingCheckpoints {
         let seen = try group.allGather([Double(newest ?? 0)])
         guard seen.allSatisfy({ $0 == seen[0] }) else { throw TrainingError.directoryNotShared(directory: directory) }
         if let newest {
-            guard resumes else { throw TrainingError.workExists(directory: directory) }
+            guard resumes else { throw RunError.workExists(directory: directory) }
             let state = try readState(of: newest)
             try identity.requireSame(as: state.identity, in: directory)
             past = try readEvents(upTo: state.step)
@@ -139,7 +140,7 @@ final class TrainingCheckpoints {
         do {
             return try JSONDecoder().decode(State.self, from: Data(contentsOf: saved.appending(path: "state.json")))
         } catch {
-            throw TrainingError.damagedTrainingCheckpoint(directory: saved, reason: "state.json: \(error)")
+            throw RunError.damagedState(directory: saved, reason: "state.json: \(error)")
         }
     }
 
@@ -243,12 +244,12 @@ final class TrainingCheckpoints {
             let lines = try Data(contentsOf: eventFile).split(separator: UInt8(ascii: "\n")).prefix(step)
             let events = try lines.map { try JSONDecoder().decode(TrainingEvent.self, from: $0) }
             guard events.map(\.step) == Array(1..<step + 1) else {
-                throw TrainingError.damagedTrainingCheckpoint(
+                throw RunError.damagedState(
                     directory: directory, reason: "events.jsonl does not hold steps 1 to \(step)")
             }
             return events
         } catch let error where !(error is TrainingError) {
-            throw TrainingError.damagedTrainingCheckpoint(directory: directory, reason: "events.jsonl: \(error)")
+            throw RunError.damagedState(directory: directory, reason: "events.jsonl: \(error)")
         }
     }
 }

@@ -1,6 +1,8 @@
 import Foundation
 import JSON
 import ModelDescription
+import ModelFiles
+import ResumableRuns
 import TensorFiles
 import Tokenization
 
@@ -44,7 +46,10 @@ public struct CorpusEncoding: Sendable {
         encoder = CorpusEncoder(
             tokenizer: tokenizer, vocabularySize: vocabularySize, closesDocuments: closesDocuments)
         self.selection = selection
-        let files = try ContentDigest(of: tokenizerFiles(in: directory))
+        var files = ContentDigest()
+        for file in try tokenizerFiles(in: directory) {
+            files.update(try ModelFile.contents(of: file, limit: 1 << 30))
+        }
         let text = "\(files) \(vocabularySize) \(closesDocuments) \(selection) \(OneBitVersion.current)"
         key = Data(text.utf8).withUnsafeBytes { xxHash64($0) }
     }
@@ -272,5 +277,18 @@ public final class TokenFile: TokenStream {
             throw TrainingError.malformedCorpus(file: corpus, line: nil, reason: "it changed while it was read")
         }
         try staged.commit()
+    }
+}
+
+extension ContentDigest {
+    /// Of a stream of tokens, whether it lies in memory or in a ``TokenFile``.
+    public init(of tokens: [Int32]) {
+        self.init()
+        tokens.withUnsafeBufferPointer { tokens in
+            for first in stride(from: 0, to: tokens.count, by: TokenFile.tokensPerPiece) {
+                let piece = tokens[first..<min(first + TokenFile.tokensPerPiece, tokens.count)]
+                update(UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: piece)))
+            }
+        }
     }
 }

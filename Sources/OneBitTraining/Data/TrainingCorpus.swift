@@ -1,4 +1,5 @@
 import Foundation
+import ResumableRuns
 import SignDecomposition
 
 /// A file to train on, and its share where there are several.
@@ -37,17 +38,17 @@ public struct TrainingCorpus: Sendable {
 
     let parts: [Part]
 
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)`` without a part, for a weight that is not above zero,
+    /// - Throws: `RunError.invalidSetting` without a part, for a weight that is not above zero,
     ///   and where some parts have weights and others have none.
     public init(_ parts: [Part]) throws {
         let weights = parts.map(\.weight)
         guard !parts.isEmpty, weights.allSatisfy({ $0 == nil }) || weights.allSatisfy({ $0 != nil }) else {
-            throw TrainingError.invalidSetting(
+            throw RunError.invalidSetting(
                 name: "corpus", value: "\(parts.count) files, \(weights.count { $0 != nil }) with weights",
                 expected: "a file, and weights for all or for none")
         }
         for weight in weights.compactMap(\.self) where !(weight > 0 && weight.isFinite) {
-            throw TrainingError.invalidSetting(
+            throw RunError.invalidSetting(
                 name: "weight of a corpus", value: "\(weight)", expected: "a number above zero")
         }
         self.parts = parts
@@ -94,7 +95,7 @@ struct MixtureOrder: Sendable {
     let quotas: [Int]
     private let seed: UInt64
 
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)`` for a share of less than a thousandth.
+    /// - Throws: `RunError.invalidSetting` for a share of less than a thousandth.
     init(shares: [Double], seed: UInt64) throws {
         // Largest remainders (Hamilton's apportionment): each its whole part, what is left to the largest fractions.
         let exact = shares.map { $0 * Double(Self.blockLength) }
@@ -104,7 +105,7 @@ struct MixtureOrder: Sendable {
         }
         for index in byFraction.prefix(Self.blockLength - quotas.reduce(0, +)) { quotas[index] += 1 }
         if let index = quotas.firstIndex(of: 0) {
-            throw TrainingError.invalidSetting(
+            throw RunError.invalidSetting(
                 name: "share of corpus \(index + 1)", value: "\(shares[index])",
                 expected: "a thousandth of the segments or more")
         }

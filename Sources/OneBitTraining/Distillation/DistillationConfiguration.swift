@@ -1,5 +1,7 @@
+import CorpusSynthesis
 import Foundation
 import ModelDescription
+import ResumableRuns
 import SignDecomposition
 import Torch
 
@@ -54,7 +56,7 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let rate = isLarge ? 2e-4 : 4e-4
         return DistillationConfiguration(
             start: .paper,
-            synthesis: SynthesisSettings(samples: paperSamples, firstToken: .uniform, for: teacher, seed: seed),
+            synthesis: .paper(for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .tanh),
             optimizer: OptimizerSettings(
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: 0, norm: 0)),
@@ -69,7 +71,7 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
     ///     trained tokens   2 per parameter, what the paper's budget gives LLaMA-7B
     ///     tokens a step    2,048 · √(parameters / 4 M)
     ///     rate             6e-3 · (parameters / 4 M)^−0.3
-    ///     corpus           a quarter of the trained tokens, and no more samples than the paper's
+    ///     corpus           a quarter of the trained tokens (`SynthesisSettings.default`)
     ///     moments          bfloat16 from 20 M parameters on
     ///
     /// none of them below what a model of four million parameters has, the rate not above it.
@@ -79,12 +81,10 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         let batch = max(
             defaultBatchSize(sequenceLength: length), Int((2048 * size.squareRoot() / Double(length)).rounded()))
         let steps = max(800, 2 * teacher.parameterCount / (batch * length))
-        let samples = max(2000, min(paperSamples, steps * batch / Int(TimeBudget.passes)))
         let rate = 6e-3 * pow(size, -0.3)
         var configuration = DistillationConfiguration(
             start: .standard,
-            synthesis: SynthesisSettings(
-                samples: size > 1 ? samples : 2000, firstToken: .model, for: teacher, seed: seed),
+            synthesis: .default(for: teacher, seed: seed),
             loss: Loss(weights: LossWeights(klDivergence: 0.01, hiddenStates: 1), signGradient: .hard),
             optimizer: OptimizerSettings(
                 learningRates: LearningRates(latent: rate, scales: rate, embedding: rate, norm: rate)),
@@ -95,8 +95,6 @@ public struct DistillationConfiguration: Sendable, Hashable, Codable {
         configuration.calibration = CalibrationPolicy.settings(for: configuration, teacher: teacher)
         return configuration
     }
-
-    private static let paperSamples = 132_000
 
     /// Sequences per step of the default preset for a small model: about 2,048 tokens' worth.
     public static func defaultBatchSize(sequenceLength: Int) -> Int { max(4, 2048 / sequenceLength) }

@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import ResumableRuns
 import TensorFiles
 import Torch
 

@@ -22,6 +22,7 @@ extension Transformer {
         var oneBit: OneBitSettings?
         if checkpoint.kind != .dense {
             try checkpoint.require(.floatStudent)
+            try checkpoint.requireSharedInputScales()
             oneBit = OneBitSettings(
                 layerNormEpsilon: checkpoint.configuration.quantization.flatMap {
                     $0.postLayerNorm ? $0.layerNormEpsilon : nil

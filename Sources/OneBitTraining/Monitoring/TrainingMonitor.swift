@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import ResumableRuns
 import TensorFiles
 
 /// Watches a run: its metrics as JSON lines and as TensorBoard's event files, and how the model does on held-out text.

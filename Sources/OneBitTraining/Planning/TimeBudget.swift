@@ -1,3 +1,4 @@
+import CorpusSynthesis
 import Foundation
 import ModelDescription
 
@@ -46,7 +47,7 @@ public struct TimeBudget: Sendable, Hashable {
     static let fewestSteps = 300
     static let shortestSequence = 256
     /// Share of the time that is planned for: rates vary, and a run that ends late misses what the budget was for.
-    public static let plannedShare = 0.9
+    public static let plannedShare = SynthesisRate.plannedShare
     /// Share of the time that is spent on judging the result.
     static let evaluationShare = 0.1
     /// On fewer tokens a perplexity says little.

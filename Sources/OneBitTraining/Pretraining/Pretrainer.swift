@@ -1,5 +1,6 @@
 import Foundation
 import ModelDescription
+import ResumableRuns
 import TensorFiles
 import Torch
 
@@ -98,7 +99,7 @@ public struct Pretrainer {
         self.elementType = elementType
         model = try Transformer(configuration: configuration) { name, _ in
             guard let shape = shapes[name] else {
-                throw TrainingError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
+                throw RunError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
             }
             if name.hasSuffix(".bias") { return .tensor(try .zeros(shape)) }
             if shape.count == 1 { return .tensor(try .full(1, shape: shape)) }

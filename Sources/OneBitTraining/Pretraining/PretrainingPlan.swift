@@ -1,5 +1,6 @@
 import LanguageModel
 import ModelDescription
+import ResumableRuns
 import TensorFiles
 
 /// What a pretraining takes, before it begins.
@@ -14,7 +15,7 @@ public struct PretrainingPlan: Sendable, Hashable, Codable {
 
     /// Measures a step, in seconds.
     ///
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``; `LanguageModelError.notEnoughMemory` before a model is
+    /// - Throws: `RunError.invalidSetting`; `LanguageModelError.notEnoughMemory` before a model is
     ///   made that does not fit; `CancellationError`.
     public init(
         model: ModelConfiguration, budget: TrainingBudget, optimizer: OptimizerSettings, execution: Execution

@@ -230,9 +230,10 @@ struct BlockSchedule: Sendable {
                 attentionLosses.append(loss)
                 outputs += [(attention.queries, gradient.queries), (attention.keys, gradient.keys)]
             }
+            let shared = student.sharedInputScales(ofBlock: layer)
             gradient = try back(
-                from: outputs, to: recorded.input, leaves: leaves, parameters: Array(block.parameters),
-                receive: receive)
+                from: outputs, to: recorded.input, leaves: leaves, parameters: Array(block.parameters)
+            ) { try receive(shared?.tied($0) ?? $0) }
             if !forward.stateGradients.isEmpty { gradient = try gradient + forward.stateGradients[layer] }
         }
         let trained = student.outerParameters.filter { leaves[$0] != nil }

@@ -1,3 +1,5 @@
+import ResumableRuns
+
 /// How long, and on how much at a time, a model is trained.
 public struct TrainingBudget: Sendable, Hashable, Codable {
     /// The length of a run.
@@ -24,10 +26,10 @@ public struct TrainingBudget: Sendable, Hashable, Codable {
     public var tokensPerStep: Int { batchSize * sequenceLength }
 
     /// - Parameter context: Positions that the model knows.
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
+    /// - Throws: `RunError.invalidSetting`.
     public func validate(context: Int) throws {
         func require(_ holds: Bool, _ name: String, _ value: Int, _ expected: String) throws {
-            if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
+            if !holds { throw RunError.invalidSetting(name: name, value: "\(value)", expected: expected) }
         }
         if case .steps(let steps) = length { try require(steps > 0, "steps", steps, "a positive number") }
         try require(batchSize > 0, "batch size", batchSize, "a positive number")

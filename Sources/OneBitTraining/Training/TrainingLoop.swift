@@ -1,10 +1,11 @@
-// OneBitTraining: teacher and student on libtorch, synthesis, distillation, optimizer, training checkpoints. May import
-// Torch, LanguageModel, SignDecomposition and TensorFiles.
+// OneBitTraining: teacher and student on libtorch, distillation, optimizer, training checkpoints. May import Torch,
+// LanguageModel, CorpusSynthesis, ResumableRuns, SignDecomposition and TensorFiles.
 
 import Foundation
 import JSON
 import LanguageModel
 import ModelDescription
+import ResumableRuns
 import Torch
 
 /// What one optimizer step did.
@@ -94,10 +95,10 @@ final class TrainingLoop {
         self.model = model
     }
 
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``.
+    /// - Throws: `RunError.invalidSetting`.
     private static func validate(_ optimizer: OptimizerSettings, _ execution: Execution) throws {
         func require(_ holds: Bool, _ name: String, _ value: some CustomStringConvertible, _ expected: String) throws {
-            if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
+            if !holds { throw RunError.invalidSetting(name: name, value: "\(value)", expected: expected) }
         }
         if let size = execution.microBatchSize { try require(size > 0, "micro-batch size", size, "a positive number") }
         try require(optimizer.warmupSteps >= 0, "warm-up steps", optimizer.warmupSteps, "zero or more")

@@ -1,10 +1,11 @@
 import Foundation
 import JSON
+import ModelFiles
 
 /// The text of a chat template, and where it stands.
-struct ChatTemplateSource {
-    let file: String
-    let text: String
+package struct ChatTemplateSource {
+    package let file: String
+    package let text: String
 
     /// The longest template in use has some 20 kB.
     private static let maximumBytes = 1 << 20
@@ -13,16 +14,20 @@ struct ChatTemplateSource {
     ///
     /// `chat_template.jinja` goes before `chat_template` of `tokenizer_config.json`, and that before the one of
     /// `chat_template.json`. Beside the first stand others in `additional_chat_templates`; the others may be lists.
-    static func templates(of directory: URL) throws -> (standard: ChatTemplateSource, withTools: ChatTemplateSource?) {
-        func existing(_ name: String) -> URL? {
+    ///
+    /// - Throws: `ChatTemplateError`, `TokenizerError`, `FileError`.
+    package static func templates(of directory: URL) throws -> (
+        standard: ChatTemplateSource, withTools: ChatTemplateSource?
+    ) {
+        func existing(_ name: String) throws -> URL? {
             let url = directory.appending(path: name)
-            return FileManager.default.fileExists(atPath: url.path) ? url : nil
+            return try ModelFile.exists(url) ? url : nil
         }
-        if let url = existing("chat_template.jinja") {
+        if let url = try existing("chat_template.jinja") {
             let withTools = try existing("additional_chat_templates/tool_use.jinja").map(read)
             return (try read(url), withTools)
         }
-        for url in ["tokenizer_config.json", "chat_template.json"].compactMap(existing) {
+        for url in try ["tokenizer_config.json", "chat_template.json"].compactMap(existing) {
             let node = try JSONNode(tokenizerFile: url)["chat_template"]
             if !node.isNull { return try templates(in: node) }
         }

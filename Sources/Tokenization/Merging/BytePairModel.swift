@@ -19,16 +19,16 @@ struct BytePairModel: Sendable {
     }
 
     let vocabulary: Vocabulary
-    private let merges: MergeTable
-    private let unit: Unit
-    private let unknown: UnknownToken?
+    let merges: MergeTable
+    let unit: Unit
+    let unknown: UnknownToken?
     private let fusesUnknown: Bool
     private let ignoresMerges: Bool
     /// Id of each single-byte unit, or −1: all bytes, or ASCII.
     private let byteIDs: [Int]
     /// Ids of the tokens "<0x00>"... that spell a scalar that the vocabulary lacks (−1 where one is missing); empty
     /// without byte fallback.
-    private let fallbackIDs: [Int]
+    let fallbackIDs: [Int]
     /// The word separator "▁", where no merge reaches across the beginning of a run of it. Then a text can be cut
     /// there, and what each part becomes does not depend on the others.
     private let separator: [UInt8]?

@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import ModelFiles
 
 extension BytePairTokenizer {
     /// Reads a `tokenizer.json` in the format of Hugging Face's `tokenizers`, with a BPE model.
@@ -18,8 +19,9 @@ extension BytePairTokenizer {
 
     private init(tokenizerFile url: URL) throws {
         var modelReader = BytePairModelReader(file: url.path)
-        let parts = try withJSONReader(of: try readSmallFile(url, limit: maximumTokenizerFileBytes), file: url.path) {
-            reader in
+        let parts = try withJSONReader(
+            of: try ModelFile.contents(of: url, limit: maximumTokenizerFileBytes), file: url.path
+        ) { reader in
             var parts = JSONObject()
             var hasModel = false
             try reader.readObject { reader, key in

@@ -1,9 +1,11 @@
 import ArgumentParser
+import ModelDescription
 import SignDecomposition
 
 extension DecompositionMethod: ExpressibleByArgument {}
 extension LatentWeight: ExpressibleByArgument {}
 extension ScaleSplit: ExpressibleByArgument {}
+extension QuantizationConfiguration.InputScales: ExpressibleByArgument {}
 
 /// A preset of the method, as `--recipe` takes it.
 enum RecipeName: String, ExpressibleByArgument, CaseIterable, Encodable {
@@ -41,11 +43,19 @@ struct StartRecipeOptions: ParsableArguments {
     @Option(help: "A LayerNorm without parameters after every one-bit linear: on or off.")
     var postLayernorm: OnOff?
 
+    @Option(
+        help: ArgumentHelp(
+            "Whether each layer has a g of its own, or q, k, v share one, gate and up share one, and so do the query heads of "
+                + "a group: own or shared.",
+            discussion: "Shared ones fold away in onebit export --format gguf: one bit per weight in llama.cpp too."))
+    var inputScales: QuantizationConfiguration.InputScales?
+
     /// Puts these choices in place of a preset's.
     func apply(to recipe: inout StartRecipe) {
         if let method { recipe.method = method }
         if let latent { recipe.latent = latent }
         if let scaleSplit { recipe.scaleSplit = scaleSplit }
+        if let inputScales { recipe.inputScales = inputScales }
         if let postLayernorm { recipe.postLayerNorm = postLayernorm == .on }
     }
 }

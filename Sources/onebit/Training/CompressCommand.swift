@@ -1,10 +1,12 @@
 import ArgumentParser
+import CorpusSynthesis
 import Foundation
 import JSON
 import ModelDescription
 import OneBitEvaluation
 import OneBitRuntime
 import OneBitTraining
+import ResumableRuns
 import SignDecomposition
 import TensorFiles
 import Tokenization

@@ -2,6 +2,7 @@ import Foundation
 import ModelDescription
 import OneBitEvaluation
 import OneBitTraining
+import ResumableRuns
 import TensorFiles
 import Tokenization
 
@@ -29,19 +30,19 @@ struct CompressionWork {
     ///   - identity: What is computed.
     ///   - choice: What was planned; kept for a resumption.
     ///   - resumes: Whether to go on with what stands there.
-    /// - Throws: `TrainingError.workExists(directory:)`, and
-    ///   `TrainingError.settingsChanged(directory:key:saved:given:)` where it was started differently.
+    /// - Throws: `RunError.workExists(directory:)`, and
+    ///   `RunError.settingsChanged(directory:key:saved:given:)` where it was started differently.
     init(beside output: URL, identity: RunIdentity, choice: RunPlanner.Choice, resumes: Bool) throws {
         directory = Self.directory(beside: output)
         let file = directory.appending(path: Self.settingsName)
         let contents = try? FileManager.default.contentsOfDirectory(atPath: directory.path)
         if let contents, !contents.isEmpty {
-            guard resumes else { throw TrainingError.workExists(directory: directory) }
+            guard resumes else { throw RunError.workExists(directory: directory) }
             let saved: RunIdentity
             do {
                 saved = try JSONDecoder().decode(RunIdentity.self, from: Data(contentsOf: file))
             } catch {
-                throw TrainingError.damagedTrainingCheckpoint(
+                throw RunError.damagedState(
                     directory: directory, reason: "\(Self.settingsName): \(error)")
             }
             try identity.requireSame(as: saved, in: directory)

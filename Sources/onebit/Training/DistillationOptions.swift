@@ -10,7 +10,6 @@ extension ValueStorage: ExpressibleByArgument {}
 extension MomentStorage: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
 extension SignProducts: ExpressibleByArgument {}
-extension SynthesisSettings.FirstToken: ExpressibleByArgument {}
 
 extension RecipeName {
     /// The preset for a teacher.
@@ -20,43 +19,6 @@ extension RecipeName {
         case .default: .default(for: teacher, seed: seed)
         }
     }
-}
-
-/// How the teacher writes.
-struct SynthesisOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Samples to write.", valueName: "n"))
-    var samples: Int?
-
-    @Option(help: ArgumentHelp("Most tokens of a sample; 2048 or the model's context.", valueName: "n"))
-    var maxLength: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "Most samples written side by side; 64, or what --cache-memory has room for. Does not change the corpus.",
-            valueName: "n"))
-    var synthesisBatch: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "Memory for the keys and values of the samples under way, as 512M or 4G.",
-            discussion:
-                "A quarter of what is available, but no more than 1 GiB or half of the weights, unless given.",
-            valueName: "size"))
-    var cacheMemory: ByteSize?
-
-    @Option(
-        help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model behind BOS.")
-    var firstToken: SynthesisSettings.FirstToken?
-
-    /// Puts these choices in place of a preset's.
-    func apply(to settings: inout SynthesisSettings, teacher: ModelConfiguration) {
-        settings = SynthesisSettings(
-            samples: samples ?? settings.samples, firstToken: firstToken ?? settings.firstToken, for: teacher,
-            maximumLength: maxLength, seed: settings.seed)
-    }
-
-    /// How much is taken on at a time.
-    var limits: SynthesisLimits { SynthesisLimits(rows: synthesisBatch, cacheBytes: cacheMemory?.bytes) }
 }
 
 /// How much is trained on.
@@ -286,12 +248,7 @@ extension TrainingError: CommandLineAdvice {
         case .shapesDiffer: "Make the start checkpoint from this teacher with `onebit init`."
         case .corpusTooShort: "Synthesize more text, or give a shorter --sequence-length."
         case .notFinite: "Lower the learning rate, and check the teacher with `onebit perplexity`."
-        case .settingsChanged:
-            "Give --resume the options of the first run; to start over with others, delete what it left there."
-        case .workExists: "Continue it with --resume, or delete it."
-        case .malformedCorpus, .noMetrics, .damagedTokenFile, .damagedTrainingCheckpoint, .invalidSetting,
-            .ranksDisagree, .directoryNotShared:
-            nil
+        case .malformedCorpus, .noMetrics, .damagedTokenFile, .ranksDisagree, .directoryNotShared: nil
         }
     }
 }

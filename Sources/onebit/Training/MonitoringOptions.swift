@@ -4,6 +4,7 @@ import LanguageModel
 import ModelDescription
 import OneBitEvaluation
 import OneBitTraining
+import ResumableRuns
 import Tokenization
 
 /// How a training is watched.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ModelDescription
+import ModelFiles
 import OneBitTraining
 import TensorFiles
 import Tokenization
@@ -135,13 +136,13 @@ struct PretrainCommand: ParsableCommand {
         let measured = try PretrainingPlan(
             model: model, budget: budget, optimizer: optimizer(steps: 1000), execution: execution.execution)
         let steps = try self.steps ?? timeBudget.map { try measured.steps(in: $0.seconds) } ?? 1000
-        let stages = StagePlan(
+        let stages = StageTable(
             stages: [
-                StagePlan.Stage(
+                StageTable.Stage(
                     name: "pretrain", tokens: steps * budget.tokensPerStep,
                     seconds: Double(steps) * measured.stepSeconds, deviceBytes: measured.memoryBytes,
                     diskBytes: 3 * measured.checkpointBytes + 2 * model.parameterCount)
-            ], isAccelerated: false)
+            ])
         if plan {
             try StandardStreams.write(stages.text)
             return nil
@@ -200,8 +201,9 @@ struct PretrainCommand: ParsableCommand {
     /// Copies the given tokenizer into `directory`, or trains one there.
     private func provideTokenizer(in directory: URL) throws -> any Tokenizer {
         if let tokenizer {
-            for file in tokenizerFiles(in: tokenizer) {
-                try FileManager.default.copyItem(at: file, to: directory.appending(path: file.lastPathComponent))
+            for file in try tokenizerFiles(in: tokenizer) {
+                try writeAtomically(
+                    ModelFile.contents(of: file, limit: 1 << 30), to: directory.appending(path: file.lastPathComponent))
             }
         } else {
             let trained = try BytePairTrainer.train(

@@ -1,8 +1,10 @@
+import CorpusSynthesis
 import Foundation
 import LanguageModel
 import ModelDescription
 import OneBitRuntime
 import OneBitTraining
+import ResumableRuns
 import TensorFiles
 import Tokenization
 
@@ -95,7 +97,7 @@ struct RunPlanner {
             try json ? writeJSON(plan) : StandardStreams.write(plan.text)
             return nil
         }
-        try requireDisk(plan.diskBytes)
+        try requireDisk(plan.table.diskBytes)
         if !progress.quiet { StandardStreams.writeError(plan.text + "\n") }
         return Choice(
             requested: requested, configuration: work.configuration,
@@ -135,8 +137,6 @@ struct RunPlanner {
     /// Seconds a parameter, as SmolLM2-135M takes on two cores (dev/LOG.md).
     private static let secondsToInitialize = 1.5e-8
     private static let secondsToPack = 2e-8
-    /// Bytes that a token takes in a corpus of JSON lines: its text and its id.
-    static let corpusBytesPerToken = 11
     /// Training checkpoints that are there at a time: two that are kept and one that is being written.
     private static let checkpointsKept = 3
 
@@ -151,30 +151,30 @@ struct RunPlanner {
         let configuration = work.configuration
         let parameters = model.parameterCount
         let isAccelerated = options.deviceMemory != nil || execution.device.kind == .cuda
-        var stages: [StagePlan.Stage] = []
+        var stages: [StageTable.Stage] = []
         let startBytes = 4 * model.linearWeightCount + teacherElementBytes * (parameters - model.linearWeightCount)
         var corpusTokens = work.corpusTokens
         if corpusTokens == nil, work.isWhole {
             let tokens = configuration.synthesis.samples * configuration.synthesis.maximumLength
             corpusTokens = tokens
             stages.append(
-                StagePlan.Stage(
+                StageTable.Stage(
                     name: "synthesize", tokens: tokens,
                     seconds: rates?.synthesizedTokens.map { Double(tokens) / $0 },
-                    deviceBytes: Self.synthesisBytes(model, configuration.synthesis),
-                    diskBytes: tokens * Self.corpusBytesPerToken))
+                    deviceBytes: SynthesisLimits.byteCount(of: model, settings: configuration.synthesis),
+                    diskBytes: tokens * SynthesisLimits.corpusBytesPerToken))
         }
         if work.isWhole {
             let calibration = rates == nil ? 0 : try calibrationSeconds(work, configuration)
             stages.append(
-                StagePlan.Stage(
+                StageTable.Stage(
                     name: calibration > 0 ? "calibrate" : "init",
                     seconds: rates.map { _ in calibration + Double(parameters) * Self.secondsToInitialize },
                     diskBytes: startBytes))
         }
         let steps = configuration.budget.steps(corpusTokens: corpusTokens ?? 0)
         stages.append(
-            StagePlan.Stage(
+            StageTable.Stage(
                 name: "distill", tokens: steps * configuration.budget.tokensPerStep,
                 seconds: rates?.trainingSeconds(configuration.budget, steps: steps),
                 deviceBytes: plan.memory.deviceBytes, hostBytes: plan.hostBytesPerHost,
@@ -182,28 +182,21 @@ struct RunPlanner {
         if work.isWhole {
             let packed = model.linearWeightCount / 8 + 2 * (parameters - model.linearWeightCount)
             stages.append(
-                StagePlan.Stage(
+                StageTable.Stage(
                     name: "pack", seconds: rates.map { _ in Double(parameters) * Self.secondsToPack },
                     diskBytes: 2 * packed))
             if let tokens = work.heldOutTokens {
                 stages.append(
-                    StagePlan.Stage(
+                    StageTable.Stage(
                         name: "evaluate", tokens: 3 * tokens,
                         seconds: rates?.evaluationSeconds(tokens: tokens)))
             }
         }
         return StagePlan(
-            stages: stages, memory: plan.memory, placement: plan.placement, processes: plan.processes,
+            table: StageTable(stages: stages, isAccelerated: isAccelerated), memory: plan.memory,
+            placement: plan.placement, processes: plan.processes,
             microBatchSize: plan.microBatchSize, steps: steps, batchSize: configuration.budget.batchSize,
-            sequenceLength: configuration.budget.sequenceLength, isAccelerated: isAccelerated)
-    }
-
-    /// Weights in 16 bits, keys and values of the samples under way (as ``SynthesisLimits`` chooses them), and the rest of
-    /// the process.
-    static func synthesisBytes(_ model: ModelConfiguration, _ settings: SynthesisSettings) -> Int {
-        let row = 4 * model.layerCount * model.keyValueHeadCount * model.headSize * (settings.maximumLength + 1)
-        let cache = min(max(1 << 30, model.parameterCount), min(64, settings.samples) * row)
-        return 2 * model.parameterCount + max(row, cache) + (128 << 20)
+            sequenceLength: configuration.budget.sequenceLength)
     }
 
     private var teacherElementBytes: Int {

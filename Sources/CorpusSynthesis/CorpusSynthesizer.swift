@@ -1,7 +1,11 @@
+// CorpusSynthesis: a teacher writes the text that it will be distilled on. May import LanguageModel, ResumableRuns,
+// SignDecomposition and TensorFiles.
+
 import Foundation
 import JSON
 import LanguageModel
 import ModelDescription
+import ResumableRuns
 import SignDecomposition
 import TensorFiles
 import Tokenization
@@ -34,7 +38,7 @@ public struct CorpusSynthesizer {
     ///   - teacher: Digest of the model, so that a run is not resumed with another.
     ///   - arithmetic: What the model computes in, where that decides what it writes.
     ///   - limits: How much is taken on at a time.
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)``, `LanguageModelError.notEnoughMemory`.
+    /// - Throws: `RunError.invalidSetting(name:value:expected:)``, `LanguageModelError.notEnoughMemory`.
     public init(
         model: any CausalLanguageModel, tokenizer: any Tokenizer, settings: SynthesisSettings,
         teacher: ContentDigest? = nil, arithmetic: String? = nil, limits: SynthesisLimits = SynthesisLimits()
@@ -71,7 +75,7 @@ public struct CorpusSynthesizer {
     ///   - observe: Receives the progress at the beginning and after every pass; when it throws, what is there stays for a
     ///     resumption.
     /// - Returns: Tokens drawn by this run.
-    /// - Throws: ``TrainingError``, `FileError`, `LanguageModelError`; `CancellationError` within a fraction of a second,
+    /// - Throws: `RunError`, `FileError`, `LanguageModelError`; `CancellationError` within a fraction of a second,
     ///   with everything kept.
     @discardableResult
     public func write(
@@ -83,7 +87,7 @@ public struct CorpusSynthesizer {
         var unfinished = UnfinishedSamples(file: output.appendingPathExtension("unfinished.jsonl"))
         var done = 0
         if FileManager.default.fileExists(atPath: partial.path) {
-            guard resumes else { throw TrainingError.workExists(directory: partial) }
+            guard resumes else { throw RunError.workExists(directory: partial) }
             try requireSameIdentity(in: identityFile)
             done = try keepWholeLines(of: partial)
             unfinished.load(from: done, accepting: isBeginning)
@@ -128,7 +132,7 @@ public struct CorpusSynthesizer {
         do {
             saved = try JSONDecoder().decode(RunIdentity.self, from: Data(contentsOf: file))
         } catch {
-            throw TrainingError.damagedTrainingCheckpoint(directory: file, reason: "\(error)")
+            throw RunError.damagedState(directory: file, reason: "\(error)")
         }
         try identity.requireSame(as: saved, in: file)
     }
@@ -172,12 +176,12 @@ public struct CorpusSynthesizer {
 
     /// Uniform over the vocabulary without BOS and the stop tokens, which would end the sample before it began.
     ///
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)`` where nothing else is in the vocabulary.
+    /// - Throws: `RunError.invalidSetting(name:value:expected:)`` where nothing else is in the vocabulary.
     private func firstToken(using random: inout SplitMix64) throws -> Int {
         // Rows that pad a model's table are no tokens to begin with.
         let tokens = 0..<min(tokenizer.vocabularySize, model.configuration.vocabularySize)
         guard tokens.contains(where: { $0 != beginOfSequence && !stops.contains($0) }) else {
-            throw TrainingError.invalidSetting(
+            throw RunError.invalidSetting(
                 name: "vocabulary", value: "\(tokens.count) tokens", expected: "one at least that begins a text")
         }
         while true {

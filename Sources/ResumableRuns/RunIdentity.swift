@@ -1,6 +1,9 @@
+// ResumableRuns: what a run that may be stopped is known by, and why it cannot go on. May import ModelDescription.
+
 import Foundation
 import JSON
 import ModelDescription
+import ModelFiles
 import TensorFiles
 
 /// What a run computes: its settings, and a digest of everything that it reads. A resumed run must have the same.
@@ -13,7 +16,7 @@ public struct RunIdentity: Sendable, Hashable, Codable {
     /// - Parameters:
     ///   - settings: Any configuration.
     ///   - inputs: Digests of what is read, by name.
-    ///   - corpus: What is trained on, as ``TrainingCorpus/identity`` or ``CorpusSource/identity(of:)`` says it.
+    ///   - corpus: What is trained on, as a corpus says it by its files' digests and weights.
     public init(
         _ settings: some Encodable, inputs: [String: ContentDigest], corpus: [String: String] = [:]
     ) throws {
@@ -45,11 +48,11 @@ public struct RunIdentity: Sendable, Hashable, Codable {
     /// - Parameters:
     ///   - saved: What the run in `directory` was started as.
     ///   - directory: For the message.
-    /// - Throws: ``TrainingError/settingsChanged(directory:key:saved:given:)`` with the first setting that differs.
+    /// - Throws: ``RunError/settingsChanged(directory:key:saved:given:)`` with the first setting that differs.
     package func requireSame(as saved: RunIdentity, in directory: URL) throws {
         let keys = Set(saved.settings.keys).union(settings.keys).sorted()
         guard let key = keys.first(where: { saved.settings[$0] != settings[$0] }) else { return }
-        throw TrainingError.settingsChanged(
+        throw RunError.settingsChanged(
             directory: directory, key: key, saved: saved.settings[key] ?? "not set",
             given: settings[key] ?? "not set")
     }
@@ -65,7 +68,7 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
 
     /// Of a teacher or a student: its configuration, and the names, types, shapes and bytes of its tensors.
     public init(of checkpoint: Checkpoint) throws {
-        try update(readSmallFile(checkpoint.directory.appending(path: "config.json")))
+        try update(ModelFile.contents(of: checkpoint.directory.appending(path: "config.json")))
         for (name, tensor) in checkpoint.tensors.sorted(by: { $0.key < $1.key }) {
             try Task.checkCancellation()
             update(Data("\(name) \(tensor.elementType) \(tensor.shape)".utf8))
@@ -96,28 +99,18 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// Of a stream of tokens, whether it lies in memory or in a ``TokenFile``.
-    public init(of tokens: [Int32]) {
-        tokens.withUnsafeBufferPointer { tokens in
-            for first in stride(from: 0, to: tokens.count, by: TokenFile.tokensPerPiece) {
-                let piece = tokens[first..<min(first + TokenFile.tokensPerPiece, tokens.count)]
-                update(UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: piece)))
-            }
-        }
-    }
-
     /// Adds a piece. The digest depends on how the bytes are cut into pieces.
-    mutating func update(_ bytes: UnsafeRawBufferPointer) { pieces.append(xxHash64(bytes)) }
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) { pieces.append(xxHash64(bytes)) }
 
-    mutating func update(_ data: Data) { data.withUnsafeBytes { update($0) } }
+    package mutating func update(_ data: Data) { data.withUnsafeBytes { update($0) } }
 
     /// The digest as a number.
-    var value: UInt64 { pieces.withUnsafeBytes { xxHash64($0) } }
+    package var value: UInt64 { pieces.withUnsafeBytes { xxHash64($0) } }
 
     /// Sixteen hexadecimal digits.
     public var description: String { Self.description(of: value) }
 
-    static func description(of value: UInt64) -> String {
+    package static func description(of value: UInt64) -> String {
         let digits = String(value, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }
@@ -125,7 +118,7 @@ public struct ContentDigest: Sendable, Hashable, CustomStringConvertible {
 
 extension JSONEncoder {
     /// The same value gives the same bytes.
-    static var sorted: JSONEncoder {
+    package static var sorted: JSONEncoder {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return encoder

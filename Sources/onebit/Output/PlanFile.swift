@@ -1,5 +1,5 @@
 import Foundation
-import OneBitTraining
+import ResumableRuns
 import TensorFiles
 
 /// What a run was planned with, kept beside its work: a resumed run does the same though the machine has become faster or
@@ -16,13 +16,13 @@ struct PlanFile {
 
     /// Nil where there is none.
     ///
-    /// - Throws: `TrainingError.damagedTrainingCheckpoint(directory:reason:)`
+    /// - Throws: `RunError.damagedState(directory:reason:)`
     func read<Plan: Decodable>(_ type: Plan.Type) throws -> Plan? {
         guard FileManager.default.fileExists(atPath: url.path) else { return nil }
         do {
             return try JSONDecoder().decode(type, from: Data(contentsOf: url))
         } catch {
-            throw TrainingError.damagedTrainingCheckpoint(
+            throw RunError.damagedState(
                 directory: url.deletingLastPathComponent(), reason: "\(url.lastPathComponent): \(error)")
         }
     }

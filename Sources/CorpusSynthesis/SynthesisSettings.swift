@@ -1,5 +1,6 @@
 import LanguageModel
 import ModelDescription
+import ResumableRuns
 
 /// How the teacher writes its corpus (paper §3.4, after LLM-QAT, Liu et al. 2023): what is written, as opposed to
 /// ``SynthesisLimits``.
@@ -41,12 +42,27 @@ public struct SynthesisSettings: Sendable, Hashable, Codable {
             firstToken: firstToken, seed: seed)
     }
 
+    /// The paper's: 132,000 samples behind a uniform first token (§4.1).
+    public static func paper(for teacher: ModelConfiguration, seed: UInt64) -> SynthesisSettings {
+        SynthesisSettings(samples: paperSamples, firstToken: .uniform, for: teacher, seed: seed)
+    }
+
+    /// The best that this project has measured (dev/LOG.md): half a token of text for each parameter, a quarter of what
+    /// is trained on, but 2,000 samples at least and no more than the paper's.
+    public static func `default`(for teacher: ModelConfiguration, seed: UInt64) -> SynthesisSettings {
+        let samples = teacher.parameterCount / (2 * min(2048, teacher.maximumPositions))
+        return SynthesisSettings(
+            samples: max(2000, min(paperSamples, samples)), firstToken: .model, for: teacher, seed: seed)
+    }
+
+    private static let paperSamples = 132_000
+
     /// Positions of a sequence: the sample and BOS.
     var positions: Int { maximumLength + 1 }
 
     func validate(context: Int) throws {
         func require(_ holds: Bool, _ name: String, _ value: Int, _ expected: String) throws {
-            if !holds { throw TrainingError.invalidSetting(name: name, value: "\(value)", expected: expected) }
+            if !holds { throw RunError.invalidSetting(name: name, value: "\(value)", expected: expected) }
         }
         try require(samples > 0, "samples", samples, "a positive number")
         try require(
@@ -71,19 +87,30 @@ public struct SynthesisLimits: Sendable, Hashable {
     private static let defaultRows = 64
     private static let defaultCacheBytes = 1 << 30
 
+    /// What a plan counts for the memory of a synthesis at most: weights in 16 bits, keys and values of the samples under
+    /// way, and the rest of the process.
+    public static func byteCount(of model: ModelConfiguration, settings: SynthesisSettings) -> Int {
+        let row = 4 * model.layerCount * model.keyValueHeadCount * model.headSize * settings.positions
+        let cache = min(max(defaultCacheBytes, model.parameterCount), min(defaultRows, settings.samples) * row)
+        return 2 * model.parameterCount + max(row, cache) + (128 << 20)
+    }
+
+    /// Bytes that a token takes in the corpus's lines: its text and its id.
+    public static let corpusBytesPerToken = 11
+
     /// What generation takes on: as many rows as keys and values of full length fit into the budget, one at least.
     ///
-    /// - Throws: ``TrainingError/invalidSetting(name:value:expected:)`` for a budget that was asked for and has no room for
+    /// - Throws: `RunError.invalidSetting` for a budget that was asked for and has no room for
     ///   one sample; `LanguageModelError.notEnoughMemory(needed:available:purpose:)`.
     func generationLimits(
         for model: any CausalLanguageModel, settings: SynthesisSettings
     ) throws -> GenerationLimits {
         if let rows, rows < 1 {
-            throw TrainingError.invalidSetting(name: "rows", value: "\(rows)", expected: "1 or more")
+            throw RunError.invalidSetting(name: "rows", value: "\(rows)", expected: "1 or more")
         }
         let rowBytes = max(1, model.cacheByteCount(positions: settings.positions))
         if let cacheBytes, cacheBytes < rowBytes {
-            throw TrainingError.invalidSetting(
+            throw RunError.invalidSetting(
                 name: "memory of keys and values", value: "\(cacheBytes) bytes",
                 expected: "\(rowBytes) or more, what one sample of \(settings.maximumLength) tokens takes")
         }

@@ -12,6 +12,9 @@ public struct SynthesisRate: Sendable {
     /// Of one row, for each position that it attends to.
     public let positionSeconds: Double
 
+    /// Share of a time that is planned for; the rest is for what cannot be measured beforehand.
+    public static let plannedShare = 0.9
+
     /// Tokens per second while samples of up to `maximumLength` tokens are written, each of them to its end.
     public func tokensPerSecond(maximumLength: Int) -> Double {
         Double(rows) / (passSeconds + Double(rows) * Double(maximumLength) / 2 * positionSeconds)

@@ -1,12 +1,18 @@
 import ArgumentParser
+import CorpusSynthesis
 import Foundation
 import JSON
+import LanguageModel
 import ModelDescription
 import OneBitRuntime
-import OneBitTraining
+import ResumableRuns
 import TensorFiles
 import Tokenization
-import Torch
+
+#if TRAINING
+    import OneBitTraining
+    import Torch
+#endif
 
 struct SynthesizeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -51,7 +57,9 @@ struct SynthesizeCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var seed: SeedOption
     @OptionGroup var threads: ThreadOptions
-    @OptionGroup var device: DeviceOptions
+    #if TRAINING
+        @OptionGroup var device: DeviceOptions
+    #endif
     @OptionGroup var progress: ProgressOptions
 
     /// What a time was fitted with, kept beside the corpus until it stands.
@@ -65,15 +73,19 @@ struct SynthesizeCommand: ParsableCommand {
         }
         let checkpoint = try checkpoints.open(teacher)
         try checkpoint.require(.dense)
-        var settings = recipe.configuration(for: checkpoint.configuration, seed: seed.seed).synthesis
+        var settings = recipe.synthesis(for: checkpoint.configuration, seed: seed.seed)
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)
-        let writer = try CorpusWriter(checkpoint, threads: threads.threads, device: device.select())
+        #if TRAINING
+            let writer = try CorpusWriter(checkpoint, threads: threads.threads, device: device.select())
+        #else
+            let writer = try CorpusWriter(checkpoint, threads: threads.threads)
+        #endif
         let tokenizer = try loadTokenizer(from: teacher)
         // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
         let choice = PlanFile(output.appendingPathExtension(PlanFile.name))
         let partial = output.appendingPathExtension("partial")
         if !resume, !plan, FileManager.default.fileExists(atPath: partial.path) {
-            throw TrainingError.workExists(directory: partial)
+            throw RunError.workExists(directory: partial)
         }
         if resume, !plan, let planned = try choice.read(PlannedSamples.self) {
             settings.samples = planned.samples
@@ -82,18 +94,18 @@ struct SynthesizeCommand: ParsableCommand {
                 model: writer.model, tokenizer: tokenizer, settings: settings, limits: synthesis.limits
             ).measureRate().tokensPerSecond(maximumLength: settings.maximumLength)
             if let timeBudget {
-                let possible = timeBudget.seconds * TimeBudget.plannedShare * rate / Double(settings.maximumLength)
+                let possible = timeBudget.seconds * SynthesisRate.plannedShare * rate / Double(settings.maximumLength)
                 settings.samples = max(1, Int(min(Double(settings.samples), possible)))
             }
             if plan {
                 let expected = settings.samples * settings.maximumLength
-                let stages = StagePlan(
+                let stages = StageTable(
                     stages: [
-                        StagePlan.Stage(
+                        StageTable.Stage(
                             name: "synthesize", tokens: expected, seconds: Double(expected) / rate,
-                            deviceBytes: RunPlanner.synthesisBytes(checkpoint.configuration, settings),
-                            diskBytes: expected * RunPlanner.corpusBytesPerToken)
-                    ], isAccelerated: false)
+                            deviceBytes: SynthesisLimits.byteCount(of: checkpoint.configuration, settings: settings),
+                            diskBytes: expected * SynthesisLimits.corpusBytesPerToken)
+                    ])
                 try StandardStreams.write(stages.text)
                 return
             }
@@ -112,14 +124,27 @@ struct CorpusWriter {
     /// What it computes in, which decides what it writes.
     let arithmetic: String
 
-    init(_ teacher: Checkpoint, threads: Int?, device: Device) throws {
-        if device == .cpu {
-            let model = try DenseModel(checkpoint: teacher, arithmetic: .fastest, threads: threads)
-            (self.model, arithmetic) = (model, model.arithmetic.rawValue)
-        } else {
-            model = try TorchModel(checkpoint: teacher, threads: threads, device: device, computeType: .bfloat16)
-            arithmetic = "bfloat16 on \(device.kind.rawValue)"
+    init(_ teacher: Checkpoint, threads: Int?) throws {
+        let model = try DenseModel(checkpoint: teacher, arithmetic: .fastest, threads: threads)
+        self.init(model: model, arithmetic: model.arithmetic.rawValue)
+    }
+
+    #if TRAINING
+        init(_ teacher: Checkpoint, threads: Int?, device: Device) throws {
+            if device == .cpu {
+                try self.init(teacher, threads: threads)
+            } else {
+                self.init(
+                    model: try TorchModel(
+                        checkpoint: teacher, threads: threads, device: device, computeType: .bfloat16),
+                    arithmetic: "bfloat16 on \(device.kind.rawValue)")
+            }
         }
+    #endif
+
+    private init(model: any CausalLanguageModel, arithmetic: String) {
+        self.model = model
+        self.arithmetic = arithmetic
     }
 }
 
