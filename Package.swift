@@ -71,7 +71,8 @@ var targets: [Target] = [
         swiftSettings: training ? [.define("TRAINING")] : []
     ),
     // What the tests share: temporary directories, the place of the shared reference data.
-    .target(name: "TestSupport", dependencies: ["CZlib", "LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
+    .target(
+        name: "TestSupport", dependencies: ["CZlib", "JSON", "Jinja", "LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["JSON", "TestSupport"]),
     .testTarget(

@@ -17,6 +17,7 @@ func fuzzTarget(_ name: String, _ dependencies: Target.Dependency...) -> Target 
 let json = Target.Dependency.product(name: "JSON", package: "onebit-swift")
 let tensorFiles = Target.Dependency.product(name: "TensorFiles", package: "onebit-swift")
 let modelDescription = Target.Dependency.product(name: "ModelDescription", package: "onebit-swift")
+let jinja = Target.Dependency.product(name: "Jinja", package: "onebit-swift")
 let tokenization = Target.Dependency.product(name: "Tokenization", package: "onebit-swift")
 
 let package = Package(
@@ -33,7 +34,8 @@ let package = Package(
         fuzzTarget("tokenizer-json", json, tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", json, tokenization, "TokenizerExercise"),
         fuzzTarget("vocabulary-files", json, tokenization, "TokenizerExercise"),
-        fuzzTarget("chat-template", json, tokenization),
+        fuzzTarget("jinja", jinja),
+        fuzzTarget("chat-template", json, jinja, tokenization),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -338,3 +338,10 @@ for template in json.loads(reference.read_text(encoding="utf-8"))["templates"]:
     write("chat-template", name, template["template"].encode() + SEPARATOR + names)
 listed = {"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "{{ bos_token }}"}]}
 write("chat-template", "in-a-list", SEPARATOR.join([b"", text(listed), text({"bos_token": "<s>"})]))
+
+# Jinja: the goldens of the tests
+
+expressions = HERE.parent / "Tests" / "JinjaTests" / "Reference" / "expressions.jsonl"
+for line in expressions.read_text(encoding="utf-8").splitlines():
+    case = json.loads(line)
+    write("jinja", case["name"], case["source"].encode() + SEPARATOR + text(case["context"]))

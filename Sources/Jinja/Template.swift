@@ -17,7 +17,8 @@ public struct Template: Sendable {
         try self.init(source, name: name, whitespace: WhitespaceControl())
     }
 
-    init(_ source: String, name: String = "template", whitespace: WhitespaceControl) throws {
+    /// Reads a template with other rules for white space than transformers has.
+    package init(_ source: String, name: String = "template", whitespace: WhitespaceControl) throws {
         self.name = name
         self.source = source
         do {

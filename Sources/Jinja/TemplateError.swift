@@ -67,7 +67,7 @@ public struct RenderingLimits: Sendable, Hashable {
     /// Nested expressions, statements and calls of macros.
     public var depth = 400
     /// Characters of the output, and of any text on the way to it.
-    public var textLength = 16 << 20
+    public var textLength = 4 << 20
     /// Elements of any list on the way.
     public var elementCount = 1 << 20
 

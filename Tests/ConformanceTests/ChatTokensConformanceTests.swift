@@ -15,9 +15,9 @@ struct ChatTokensConformanceTests {
         "A chat turn by turn gives the ids of the whole, and these are the ids of the text",
         arguments: [
             ("llama", "chat_templates-llama-2-chat"), ("llama", "chat_templates-mistral-instruct"),
-            ("llama", "mistralai--Mistral-7B-Instruct-v0.3"), ("llama", "chat_templates-alpaca"),
-            ("llama3-style", "chat_templates-llama-3-instruct"), ("llama3-style", "unsloth-llama-3"),
-            ("qwen2", "chat_templates-chatml"), ("qwen2", "chat_templates-qwen2.5-instruct"),
+            ("llama", "mistralai--Mistral-7B-Instruct-v0.3"), ("llama", "unsloth-vicuna_old"),
+            ("llama3-style", "axolotl-llama3"), ("llama3-style", "unsloth-llama-3"),
+            ("qwen2", "Qwen--Qwen1.5-4B-Chat"), ("qwen2", "chat_templates-qwen2.5-instruct"),
             ("qwen2", "Qwen--Qwen3-1.7B"),
         ])
     func turns(name: String, template: String) throws {

@@ -194,6 +194,24 @@ struct ChatSessionTests {
         #expect(try await session.respond(to: "b?") == "Well.")
     }
 
+    @Test("Tools and variables reach the template, and so does what a tool answers")
+    func templateArguments() async throws {
+        let template = try ChatTemplate.written(
+            "{{ tools[0].name }}{{ mood }}{% for m in messages %}{{ m.role[0] }}{{ m.content }}{% endfor %}")
+        let arguments = try ChatTemplate.Arguments(
+            tools: [.init(json: #"{"name": "add"}"#)], variables: ["mood": .string("calm", origin: .input)])
+        let prompt = tokenizer.encode("addcalmuSum?a4t5", addSpecialTokens: false)
+        let model = try ScriptedModel([])
+        let container = ModelContainer(model: model, tokenizer: tokenizer, chatTemplate: template)
+        let session = try ChatSession(
+            container, history: [.user("Sum?"), .assistant("4")], templateArguments: arguments,
+            contextLength: prompt.count)
+        // The prompt has no room left for an answer: the error counts its tokens.
+        await #expect(throws: ChatSessionError.contextExceeded(tokens: prompt.count, maximum: prompt.count)) {
+            try await session.respond(to: .tool("5"))
+        }
+    }
+
     @Test("What cannot be a chat is refused at once")
     func refusals() throws {
         let model = try ScriptedModel([])

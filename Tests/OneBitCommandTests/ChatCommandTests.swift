@@ -37,9 +37,11 @@ struct ChatCommandTests {
         #expect(try await run("--seed 5").output != first.output)
     }
 
-    @Test("A model without a template, or with one that is not known, is refused and told what to do")
+    @Test("A model without a template, or with one that is no Jinja, is refused and told what to do")
     func refusals() async throws {
-        for (template, reason) in [(nil, "no chat template"), ("{{ messages }}", "not a format that is known")] {
+        for (template, reason) in [
+            (nil, "no chat template"), ("\n{{ messages", "chat_template.jinja:2:12: unexpected end of template"),
+        ] {
             let model = try ChatModel(template: template)
             let outcome = try await BuiltCommand.run(["chat", model.directory.path, "--threads", "1"])
             #expect(outcome.exitCode == 1)
@@ -52,6 +54,35 @@ struct ChatCommandTests {
         #expect(full.exitCode == 1)
         #expect(full.errors.contains("an answer has no room in its context of 20"))
         #expect(try await BuiltCommand.run(["chat", "x", "--context", "0"]).exitCode == 64)
+    }
+
+    @Test("Tools, documents and variables reach the model's template; what has a meaning already is refused")
+    func templateArguments() async throws {
+        let model = try ChatModel(
+            template: ChatModel.chatML + "{{ tools[0].name }}{{ documents[0].title }}{{ 'no ' if not enable_thinking }}")
+        let folder = try TemporaryDirectory()
+        let list = try folder.write(#"[{"name": "add", "title": "Sums"}]"#, as: "list.json")
+        func run(_ options: String) async throws -> BuiltCommand.Outcome {
+            try await BuiltCommand.shell(
+                "echo Who? | onebit chat '\(model.directory.path)' -n 1 --json --quiet --threads 1 \(options)")
+        }
+        func promptTokens(_ options: String) async throws -> Int {
+            let output = try await run(options).output
+            let answer = try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any]
+            return try #require(answer?["prompt_tokens"] as? Int)
+        }
+        // A token is a byte: "no " less, "add" and "Sums" more.
+        let plain = try await promptTokens("")
+        #expect(try await promptTokens(#"--template-arguments '{"enable_thinking": true}'"#) == plain - 3)
+        #expect(try await promptTokens("--tools '\(list.path)' --documents '\(list.path)'") == plain + 7)
+        for (options, reason) in [
+            (#"--template-arguments '{"messages": []}'"#, "\"messages\" cannot be given to a chat template"),
+            ("--template-arguments '[1]'", "--template-arguments: expected an object"),
+            ("--tools /nowhere.json", "/nowhere.json"),
+        ] {
+            let outcome = try await run(options)
+            #expect(outcome.exitCode == 1 && outcome.errors.contains(reason), "\(outcome.errors)")
+        }
     }
 
     /// Without an end within the test's time.

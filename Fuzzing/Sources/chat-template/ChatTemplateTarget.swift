@@ -1,6 +1,7 @@
 import Foundation
 import FuzzSupport
 import JSON
+import Jinja
 import Tokenization
 
 // The input is chat_template.jinja, and behind separators tokenizer_config.json and special_tokens_map.json. Where the first
@@ -39,8 +40,9 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let loaded = refusing(with: ChatTemplateError.self, TokenizerError.self, FileError.self) {
         try ChatTemplate(directory: directory.url)
     }
-    guard let template = loaded else { return 0 }
-    require(!template.formatName.isEmpty, "a format without a name")
+    guard var template = loaded else { return 0 }
+    template.limits.steps = 20_000
+    template.limits.textLength = 100_000
     let tokenizer = makeTokenizer()
     _ = refusing(with: TokenizerError.self) { try template.answerEnd(tokenizer: tokenizer) }
     for conversation in conversations {
@@ -80,7 +82,7 @@ private func goOn(_ conversation: [ChatMessage], with template: ChatTemplate, _ 
     guard conversation.last?.role == .user else { return }
     let answered = conversation + [.assistant("Fine, 1 & 2.")]
     let following = refusing(with: ChatTemplateError.self) {
-        try template.continuation(of: answered, by: "And?", tokenizer: tokenizer)
+        try template.continuation(of: answered, by: .user("And?"), tokenizer: tokenizer)
     }
     guard let following, let ids = following else { return }
     let parts = refusing(with: ChatTemplateError.self) {

@@ -59,7 +59,8 @@ extension Renderer {
         case .string(let text): count = text.count
         case .bytes(let bytes): count = bytes.count
         case .range(let range): count = range.count
-        default: return .undefined(.other("'\(owner.typeName)' object has no slices"))
+        case .dictionary: throw TemplateError.type("unhashable type: 'slice'")
+        default: throw TemplateError.type("'\(owner.typeName)' object is not subscriptable")
         }
         let slice = try Slice(count: count, start: bound(start), stop: bound(stop), step: bound(step))
         try use(steps: slice.count >> 3)

@@ -181,10 +181,14 @@ extension Renderer {
         case (.multiply, _, _):
             if let count = right.index { return try repeated(left, count, by: right) }
             if let count = left.index { return try repeated(right, count, by: left) }
+            if left.isRepeatable, case .bigInteger = right { throw tooManyTimes }
+            if right.isRepeatable, case .bigInteger = left { throw tooManyTimes }
         default: break
         }
         throw unsupported(operation, left, right)
     }
+
+    private var tooManyTimes: TemplateError { TemplateError(.overflow, "a sequence is repeated too many times") }
 
     private func unsupported(_ operation: BinaryOperator, _ left: Value, _ right: Value) -> TemplateError {
         .type("unsupported operand type(s) for \(operation.rawValue): '\(left.typeName)' and '\(right.typeName)'")
@@ -291,7 +295,9 @@ extension Renderer {
         switch value {
         case .string(let text):
             try checkCount(text.count)
-            return text.characters.map { .string($0) }
+            try use(steps: 4 * text.count)
+            // The characters of HTML are plain text.
+            return text.unmarked.characters.map { .string($0) }
         case .bytes(let bytes):
             try checkCount(bytes.count)
             return bytes.map { .integer(Int($0)) }
@@ -349,5 +355,15 @@ extension Renderer {
             values.keywords.append((name.text, value))
         }
         return values
+    }
+}
+
+extension Value {
+    /// Whether a number of it is a longer one.
+    fileprivate var isRepeatable: Bool {
+        switch self {
+        case .string, .bytes, .list, .tuple: true
+        default: false
+        }
     }
 }

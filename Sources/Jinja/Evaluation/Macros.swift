@@ -80,10 +80,12 @@ final class Macro: Object {
             throw TemplateError.type("macro '\(name)' takes not more than \(definition.parameters.count) argument(s)")
         }
         for (parameter, value) in zip(definition.parameters, given) {
-            let value =
-                try value ?? parameter.standard.map { try renderer.evaluate($0) }
-                ?? .undefined(.other("parameter '\(parameter.name)' was not provided"))
-            renderer.scope.set(parameter.symbol, to: value)
+            let missing = Value.undefined(.other("parameter '\(parameter.name)' was not provided"))
+            renderer.scope.set(parameter.symbol, to: value ?? missing)
+        }
+        for (parameter, value) in zip(definition.parameters, given) {
+            guard value == nil, let standard = parameter.standard else { continue }
+            renderer.scope.set(parameter.symbol, to: try renderer.evaluate(standard))
         }
         if let caller { renderer.setSpecial("caller", to: caller) }
         if definition.usesVariableArguments { renderer.setSpecial("varargs", to: try renderer.tuple(Array(rest))) }

@@ -7,7 +7,8 @@ final class Renderer {
     let clock: Clock
     /// Where the template is being evaluated: the offset in the source, for errors.
     var position = 0
-    private(set) var depth = 0
+    private var depth = 0
+    private let stack = StackGuard()
     private var stepsLeft: Int
 
     /// What is being written: the template's output, or that of a macro or block whose text becomes a value.
@@ -95,8 +96,8 @@ final class Renderer {
     func nested<T>(_ body: () throws -> T) throws -> T {
         depth += 1
         defer { depth -= 1 }
-        guard depth <= limits.depth else {
-            throw TemplateError(.recursion, "the template nests more than \(limits.depth) deep")
+        guard depth <= limits.depth, !stack.isExhausted else {
+            throw TemplateError(.recursion, "expressions, statements and calls are nested too deeply: \(depth)")
         }
         return try body()
     }

@@ -103,6 +103,7 @@ enum Filters {
         guard ["common", "ceil", "floor"].contains(method) else {
             throw TemplateError(.argument, "method must be common, ceil or floor")
         }
+        if case .undefined(let undefined) = value, method != "common" { throw undefined.error }
         guard let number = value.number else {
             throw TemplateError.type("type \(value.typeName) doesn't define __round__ method")
         }

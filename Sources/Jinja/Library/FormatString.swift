@@ -91,7 +91,13 @@ enum FormatString {
             }
             let specification =
                 position < field.count ? try expand(field[position + 1..<field.count], depth: depth - 1) : ""
-            return try FormatSpecification(specification.text, renderer).format(value)
+            guard !specification.isEmpty else { return try value.printed() }
+            switch value {
+            case .string, .boolean, .integer, .bigInteger, .float:
+                return try FormatSpecification(specification.text, renderer).format(value)
+            default:
+                throw TemplateError.type("unsupported format string passed to \(value.typeName).__format__")
+            }
         }
 
         private func converted(_ value: Value, _ conversion: UInt32) throws -> TemplateString {
@@ -161,12 +167,10 @@ private struct FormatSpecification {
     private var grouping: Character?
     private var precision: Int?
     private var type: Character?
-    private let isEmpty: Bool
     private let renderer: Renderer
 
     init(_ text: String, _ renderer: Renderer) throws {
         self.renderer = renderer
-        isEmpty = text.isEmpty
         var rest = text.unicodeScalars.map(Character.init)[...]
         func takes(_ characters: String) -> Bool { rest.first.map(characters.contains) == true }
         if rest.count >= 2, "<>=^".contains(rest[rest.startIndex + 1]) {
@@ -211,18 +215,10 @@ private struct FormatSpecification {
 
     func format(_ value: Value) throws -> TemplateString {
         try renderer.checkLength(width + (precision ?? 0))
-        switch value {
-        case .undefined(let undefined) where !isEmpty: throw undefined.error
-        case .string(let text): return try format(text)
-        case .boolean where type == nil: return try isEmpty ? value.printed() : format(integer: value)
-        case .boolean, .integer, .bigInteger:
-            return try type.map("eEfFgG%".contains) == true ? format(float: value) : format(integer: value)
-        case .float: return try isEmpty ? value.printed() : format(float: value)
-        default:
-            guard isEmpty else {
-                throw TemplateError.type("unsupported format string passed to \(value.typeName).__format__")
-            }
-            return try value.printed()
+        return switch value {
+        case .string(let text): try format(text)
+        case .float: try format(float: value)
+        default: try type.map("eEfFgG%".contains) == true ? format(float: value) : format(integer: value)
         }
     }
 

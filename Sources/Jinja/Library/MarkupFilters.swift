@@ -1,4 +1,11 @@
 extension TemplateString {
+    /// The text as plain text, whatever it is.
+    var unmarked: TemplateString {
+        var text = self
+        text.isMarkup = false
+        return text
+    }
+
     /// The text as HTML: escaped, if it is not HTML already.
     var escaped: TemplateString {
         if isMarkup { return self }
@@ -259,12 +266,6 @@ private struct Linker {
 }
 
 extension TemplateString {
-    fileprivate var unmarked: TemplateString {
-        var text = self
-        text.isMarkup = false
-        return text
-    }
-
     fileprivate func removing(_ range: Range<Int>) -> TemplateString {
         var text = self[0..<range.lowerBound]
         text.append(self, range: range.upperBound..<count)

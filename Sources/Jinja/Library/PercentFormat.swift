@@ -75,6 +75,7 @@ enum PercentFormat {
         }
 
         private func value(of key: TemplateString) throws -> Value {
+            if case .undefined(let undefined) = argument { throw undefined.error }
             guard case .dictionary(let dictionary) = argument else {
                 throw TemplateError.type("format requires a mapping")
             }
@@ -165,7 +166,7 @@ enum PercentFormat {
                 guard float.isFinite else { throw TemplateError(.overflow, "cannot convert \(float) to integer") }
                 number = .big(BigInteger(float))
             }
-            if case .undefined(let undefined) = value { throw undefined.error }
+            if case .undefined(let undefined) = value, base == 10 { throw undefined.error }
             guard let integer = number?.big else {
                 throw TemplateError.type("%\(type) format: a real number is required, not \(value.typeName)")
             }
@@ -199,8 +200,8 @@ enum PercentFormat {
         private func character(_ value: Value) throws -> TemplateString {
             switch value {
             case .string(let text) where text.count == 1: return text
-            case .integer(let code):
-                guard let code = UInt32(exactly: code), code <= 0x10FFFF else {
+            case .integer, .boolean:
+                guard let code = value.index.flatMap({ UInt32(exactly: $0) }), code <= 0x10FFFF else {
                     throw TemplateError(.overflow, "%c arg not in range(0x110000)")
                 }
                 // A number can be any character of a mark.

@@ -88,7 +88,7 @@ enum SequenceFilters {
         if case .object(let object) = value, !object.isIterable {
             throw TemplateError(.argument, "argument must be iterable")
         }
-        guard Tests.all["iterable"] != nil, value.number == nil, value.isReversible else {
+        guard value.isReversible else {
             throw TemplateError(.argument, "argument must be iterable")
         }
         let elements = try renderer.elements(of: value)
@@ -222,16 +222,25 @@ enum SequenceFilters {
         let count = try arguments.required("linecount")
         let fill = none(try arguments.next("fill_with"))
         return try generator(around: [value] + [fill].compactMap { $0 }) {
-            let count = try StringMethods.index(count)
-            var rest = try renderer.elements(of: value)[...]
+            let iterator = try renderer.iterator(over: value)
+            var line: [Value] = []
+            var isComplete = false
             return ValueIterator {
-                guard !rest.isEmpty else { return nil }
-                // The first element goes in before the length is looked at.
-                var line = Array(rest.prefix(max(1, count)))
-                rest.removeFirst(line.count)
-                if let fill, line.count < count {
-                    try renderer.checkCount(count)
-                    line += repeatElement(fill, count: count - line.count)
+                guard !isComplete else { return nil }
+                while let element = try renderer.nested({ try iterator.next() }) {
+                    try renderer.use()
+                    let isFull = Value.integer(line.count).isEqual(to: count)
+                    let full = line
+                    if isFull { line = [] }
+                    line.append(element)
+                    if isFull { return try renderer.list(full) }
+                }
+                isComplete = true
+                guard !line.isEmpty else { return nil }
+                if let fill, try Value.compare(.integer(line.count), count, by: .less) {
+                    let missing = try StringMethods.index(count) - line.count
+                    try renderer.checkCount(missing)
+                    line += repeatElement(fill, count: missing)
                 }
                 return try renderer.list(line)
             }

@@ -169,14 +169,18 @@ enum StringMethods {
         },
         "partition": { text, arguments, _ in
             let separator = try separator(&arguments, "partition")
-            guard let found = text.firstIndex(of: separator, in: 0..<text.count) else { return .tuple([text, "", ""]) }
+            guard let found = text.firstIndex(of: separator, in: 0..<text.count) else {
+                return .tuple([text, text[0..<0], text[0..<0]])
+            }
             return .tuple([
                 text[0..<found], text[found..<found + separator.count], text[found + separator.count..<text.count],
             ])
         },
         "rpartition": { text, arguments, _ in
             let separator = try separator(&arguments, "rpartition")
-            guard let found = text.lastIndex(of: separator, in: 0..<text.count) else { return .tuple(["", "", text]) }
+            guard let found = text.lastIndex(of: separator, in: 0..<text.count) else {
+                return .tuple([text[0..<0], text[0..<0], text])
+            }
             return .tuple([
                 text[0..<found], text[found..<found + separator.count], text[found + separator.count..<text.count],
             ])

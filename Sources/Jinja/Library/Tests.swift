@@ -36,9 +36,15 @@ enum Tests {
         "escaped": plain { if case .string(let text) = $0 { text.isMarkup } else { false } },
         "lower": { _, value, _ in try value.printed().isLowercase },
         "upper": { _, value, _ in try value.printed().isUppercase },
-        "filter": { _, value, _ in try Filters.all[value.printed().text] != nil },
-        "test": { _, value, _ in try Tests.all[value.printed().text] != nil },
+        "filter": { _, value, _ in try name(value).map { Filters.all[$0] != nil } ?? false },
+        "test": { _, value, _ in try name(value).map { Tests.all[$0] != nil } ?? false },
     ]
+
+    /// What is looked for among names: any key of a dictionary, but only strings are found.
+    private static func name(_ value: Value) throws -> String? {
+        try value.checkHashable()
+        return if case .string(let text) = value { text.text } else { nil }
+    }
 
     private static func isUndefined(_ value: Value) -> Bool { if case .undefined = value { true } else { false } }
 

@@ -33,11 +33,15 @@ enum TextFilters {
         }
     }
 
-    /// A text that is not made of another value.
-    private static func text(_ value: Value, of function: String) throws -> TemplateString {
+    /// A text that is not made of another value. Python notices the others where they lack a method of strings.
+    private static func text(
+        _ value: Value, of function: String, lacksMethod: (Value) -> Bool = { _ in false }
+    ) throws -> TemplateString {
         switch value {
         case .string(let text): return text
         case .undefined(let undefined): throw undefined.error
+        case _ where lacksMethod(value):
+            throw TemplateError(.other, "'\(value.typeName)' object has no attribute 'splitlines'")
         default: throw TemplateError.type("\(function)() needs a string, not \(value.typeName)")
         }
     }
@@ -48,24 +52,17 @@ enum TextFilters {
         func separates(_ codePoint: UInt32) -> Bool {
             CodePoint.isSpace(codePoint) || [0x2D, 0x28, 0x7B, 0x5B, 0x3C].contains(codePoint)
         }
-        let lower = text.lowercased
-        guard lower.count == text.count else {
-            // Lower case of another length: word by word.
-            return titleByWords(text, separates)
+        var result = TemplateString()
+        var position = 0
+        while position < text.count {
+            let start = position
+            let isSeparator = separates(text.codePoints[position])
+            while position < text.count, separates(text.codePoints[position]) == isSeparator { position += 1 }
+            result.append(isSeparator ? text[start..<position] : text.character(at: start).uppercased)
+            if !isSeparator { result.append(text[start + 1..<position].lowercased) }
         }
-        var beginsWord = true
-        return text.mapped { position, codePoint in
-            defer { beginsWord = separates(codePoint) }
-            return beginsWord ? CodePoint.uppercased(codePoint) : [lower.codePoints[position]]
-        }
-    }
-
-    private static func titleByWords(_ text: TemplateString, _ separates: (UInt32) -> Bool) -> TemplateString {
-        var beginsWord = true
-        return text.mapped { _, codePoint in
-            defer { beginsWord = separates(codePoint) }
-            return beginsWord ? CodePoint.uppercased(codePoint) : CodePoint.lowercased(codePoint)
-        }
+        result.isMarkup = text.isMarkup
+        return result
     }
 
     private static func format(_ renderer: Renderer, _ value: Value, _ arguments: Arguments) throws -> Value {
@@ -83,7 +80,7 @@ enum TextFilters {
 
     private static func indent(_ renderer: Renderer, _ value: Value, _ arguments: inout ArgumentReader) throws -> Value
     {
-        let text = try text(value, of: "indent")
+        let text = try text(value, of: "indent") { if case .list = $0 { true } else { false } }
         var indentation: TemplateString
         switch try arguments.next("width") {
         case nil: indentation = "    "
@@ -142,7 +139,10 @@ enum TextFilters {
         guard leeway >= 0 else { throw TemplateError(.other, "expected leeway >= 0, got \(leeway)") }
         let (limit, overflows) = length.addingReportingOverflow(leeway)
         if try value.length() <= (overflows ? .max : limit) { return value }
-        let text = try text(value, of: "truncate")
+        let text = try text(value, of: "truncate") { value in
+            guard case .list = value else { return false }
+            return !cutsWords
+        }
         var result = text[0..<length - end.count]
         if !cutsWords, let space = result.lastIndex(of: " ", in: 0..<result.count) { result = result[0..<space] }
         result.append(end)
@@ -169,7 +169,7 @@ enum TextFilters {
         case .string(let text): return .string(quoted(text, keepsSlash: true))
         case .dictionary(let dictionary):
             return try query(zip(dictionary.entries.keys, dictionary.entries.values).map { [$0, $1] }, renderer)
-        case .list, .tuple:
+        case _ where try Tests.all["iterable"]?(renderer, value, &arguments) == true:
             return try query(try renderer.elements(of: value).map { try renderer.elements(of: $0) }, renderer)
         default: return .string(quoted(try value.printed(), keepsSlash: true))
         }
@@ -203,18 +203,21 @@ enum TextFilters {
     // MARK: Wrapping
 
     private static func wrap(_ renderer: Renderer, _ value: Value, _ arguments: inout ArgumentReader) throws -> Value {
-        let text = try text(value, of: "wordwrap")
+        let text = try text(value, of: "wordwrap") { _ in true }
         var wrapping = TextWrapping()
         wrapping.width = try arguments.integer("width") ?? 79
         wrapping.breaksLongWords = try arguments.next("break_long_words")?.isTrue ?? true
         let separator = try arguments.text("wrapstring") ?? "\n"
         wrapping.breaksOnHyphens = try arguments.next("break_on_hyphens")?.isTrue ?? true
-        guard wrapping.width > 0 else { throw TemplateError.value("invalid width \(wrapping.width) (must be > 0)") }
+        let lines = text.lines()
+        guard wrapping.width > 0 || lines.isEmpty else {
+            throw TemplateError.value("invalid width \(wrapping.width) (must be > 0)")
+        }
         try renderer.use(steps: text.count)
-        let lines = try text.lines().map { line in
+        let wrapped = try lines.map { line in
             try StringMethods.joined(wrapping.lines(of: line), separator: separator, renderer)
         }
-        return .string(try StringMethods.joined(lines, separator: separator, renderer))
+        return .string(try StringMethods.joined(wrapped, separator: separator, renderer))
     }
 }
 

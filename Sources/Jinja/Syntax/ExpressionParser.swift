@@ -15,14 +15,16 @@ extension Parser {
     }
 
     private func tooDeep(at position: Int) -> SyntaxError {
-        SyntaxError("expressions are nested more than \(Self.maximumExpressionDepth) deep", at: position)
+        SyntaxError("expressions are nested too deeply; the limit is \(Self.maximumExpressionDepth)", at: position)
     }
 
     /// Reads something that may contain itself.
     private mutating func nested<T>(_ read: (inout Parser) throws -> T) throws -> T {
         expressionDepth += 1
         defer { expressionDepth -= 1 }
-        guard expressionDepth <= Self.maximumExpressionDepth else { throw tooDeep(at: token.position) }
+        guard expressionDepth <= Self.maximumExpressionDepth, !stack.isExhausted else {
+            throw tooDeep(at: token.position)
+        }
         return try read(&self)
     }
 

@@ -67,11 +67,13 @@ struct Token: Equatable {
 }
 
 /// How white space around tags is treated.
-struct WhitespaceControl: Sendable, Hashable {
+package struct WhitespaceControl: Sendable, Hashable {
     /// Whether the line end behind a statement or comment goes.
-    var trimsBlocks = true
+    package var trimsBlocks = true
     /// Whether white space before a statement or comment goes, if nothing else stands before it on its line.
-    var stripsBlocks = true
+    package var stripsBlocks = true
+
+    package init() {}
 }
 
 /// Takes a template apart, as jinja2's lexer does.

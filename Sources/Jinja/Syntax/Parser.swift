@@ -9,6 +9,7 @@ struct Parser {
 
     private let tokens: [Token]
     private var index = 0
+    let stack = StackGuard()
     /// How deep the parser is in expressions right now.
     var expressionDepth = 0
     var symbols = SymbolTable()

@@ -8,8 +8,9 @@ extension Parser {
             statementDepth -= 1
             endTags.removeLast()
         }
-        guard statementDepth <= Self.maximumStatementDepth else {
-            throw SyntaxError("statements are nested more than \(Self.maximumStatementDepth) deep", at: token.position)
+        guard statementDepth <= Self.maximumStatementDepth, !stack.isExhausted else {
+            throw SyntaxError(
+                "statements are nested too deeply; the limit is \(Self.maximumStatementDepth)", at: token.position)
         }
         var body: [Statement] = []
         while true {

@@ -21,6 +21,9 @@ public struct ChatTemplate: Sendable {
     /// does not change while it lasts.
     public var clock = Clock()
 
+    /// What a rendering may take.
+    public var limits = RenderingLimits()
+
     private let standard: Template
     private let withTools: Template?
     /// The tokens that the model's files name, as the template's variables.
@@ -106,7 +109,7 @@ public struct ChatTemplate: Sendable {
         let template = arguments.tools == nil ? standard : withTools ?? standard
         let context = context(of: messages, addGenerationPrompt: addGenerationPrompt, arguments)
         do {
-            return try template.render(context, clock: clock)
+            return try template.render(context, clock: clock, limits: limits)
         } catch let error where error.kind == .raised {
             throw ChatTemplateError.refused(error)
         } catch let error where error.kind == .undefined && error.missingToken != nil {
