@@ -59,7 +59,8 @@ struct ChatCommandTests {
     @Test("Tools, documents and variables reach the model's template; what has a meaning already is refused")
     func templateArguments() async throws {
         let model = try ChatModel(
-            template: ChatModel.chatML + "{{ tools[0].name }}{{ documents[0].title }}{{ 'no ' if not enable_thinking }}")
+            template: ChatModel.chatML + "{{ tools[0].name }}{{ documents[0].title }}{{ 'no ' if not enable_thinking }}"
+        )
         let folder = try TemporaryDirectory()
         let list = try folder.write(#"[{"name": "add", "title": "Sums"}]"#, as: "list.json")
         func run(_ options: String) async throws -> BuiltCommand.Outcome {

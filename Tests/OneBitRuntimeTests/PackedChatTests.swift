@@ -48,7 +48,7 @@ struct PackedChatTests {
             messages.append(.assistant(answer.text))
             let next = "And \(turn)?"
             transcript += answer.tokens
-            transcript += try #require(try template.continuation(of: messages, by: next, tokenizer: tokenizer))
+            transcript += try #require(try template.continuation(of: messages, by: .user(next), tokenizer: tokenizer))
             messages.append(.user(next))
         }
     }
