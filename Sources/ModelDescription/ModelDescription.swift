@@ -23,6 +23,16 @@ public struct DecoderStructure: Sendable, Hashable {
         case beforeSublayers
         /// norm(x + f(x))
         case afterSublayers
+        /// x + norm(f(x))
+        case onSublayerOutputs
+    }
+
+    /// What of queries and keys is normalized (RMS) before they are rotated.
+    public enum QueryKeyNorm: Sendable, Hashable {
+        /// Each head, with the same weights.
+        case heads
+        /// The vectors of all heads together.
+        case vectors
     }
 
     /// The perceptron of a block.
@@ -52,8 +62,18 @@ public struct DecoderStructure: Sendable, Hashable {
     public var hasFinalNorm = true
     public var mlp = MLP.gatedSiLU
     public var positions: Positions
-    /// Whether each head's queries and keys are normalized (RMS) before they are rotated.
-    public var normalizesQueriesAndKeys = false
+    /// Layers that do not rotate queries and keys where positions are rotary.
+    public var unrotatedLayers: Set<Int> = []
+    /// nil where queries and keys are not normalized.
+    public var queryKeyNorm: QueryKeyNorm?
+    /// Factor of the scores q · k; nil for 1/√d.
+    public var attentionScale: Float?
+    /// Factor of the token embedding.
+    public var embeddingMultiplier: Float = 1
+    /// Factor of what a sublayer adds to the residual stream.
+    public var residualMultiplier: Float = 1
+    /// Factor of what the output projection reads, and so of the logits.
+    public var logitMultiplier: Float = 1
     /// The linears that add a bias.
     public var biases: Set<LinearRole> = []
     /// How many positions, its own included, a token sees in the layers of `windowedLayers`; nil for all before it.
@@ -65,6 +85,9 @@ public struct DecoderStructure: Sendable, Hashable {
     public var projectedEmbeddingSize: Int?
 
     init(positions: Positions) { self.positions = positions }
+
+    /// Whether positions are rotary.
+    public var isRotary: Bool { if case .rotary = positions { true } else { false } }
 
     /// Whether the rotation of a position depends on the length of its sequence.
     public var dependsOnLength: Bool {
@@ -131,7 +154,8 @@ public struct BlockDescription: Sendable, Hashable {
     public let key: LinearDescription
     public let value: LinearDescription
     public let output: LinearDescription
-    /// Norms of each head's queries and keys [headSize]; nil where the family has none.
+    /// Norms of queries and keys, of each head [headSize] or of all together [heads · headSize]; nil where the family has
+    /// none.
     public let queryNorm: NormDescription?
     public let keyNorm: NormDescription?
     public let mlpNorm: NormDescription
@@ -141,6 +165,8 @@ public struct BlockDescription: Sendable, Hashable {
     public let down: LinearDescription
     /// Positions that a token sees, its own included; nil for all before it.
     public let slidingWindow: Int?
+    /// Whether queries and keys are rotated by their positions.
+    public let isRotated: Bool
 
     /// The linears in forward order; these become one-bit layers.
     public var linears: [LinearDescription] {

@@ -4,7 +4,6 @@ extension ModelConfiguration {
     /// The parts of one block.
     public func block(_ layer: Int) -> BlockDescription {
         let gate = structure.linearRoles.contains(.gate) ? linear(.gate, layer: layer) : nil
-        let headNorms = structure.normalizesQueriesAndKeys
         return BlockDescription(
             layer: layer,
             attentionNorm: norm(blockPrefix(layer) + names.attentionNorm),
@@ -12,13 +11,14 @@ extension ModelConfiguration {
             key: linear(.key, layer: layer),
             value: linear(.value, layer: layer),
             output: linear(.output, layer: layer),
-            queryNorm: headNorms ? headNorm(blockPrefix(layer) + names.queryNorm) : nil,
-            keyNorm: headNorms ? headNorm(blockPrefix(layer) + names.keyNorm) : nil,
+            queryNorm: queryKeyNorm(blockPrefix(layer) + names.queryNorm, heads: attentionHeadCount),
+            keyNorm: queryKeyNorm(blockPrefix(layer) + names.keyNorm, heads: keyValueHeadCount),
             mlpNorm: norm(blockPrefix(layer) + names.mlpNorm),
             gate: gate,
             up: linear(.up, layer: layer),
             down: linear(.down, layer: layer),
-            slidingWindow: structure.windowedLayers.contains(layer) ? structure.slidingWindow : nil
+            slidingWindow: structure.windowedLayers.contains(layer) ? structure.slidingWindow : nil,
+            isRotated: structure.isRotary && !structure.unrotatedLayers.contains(layer)
         )
     }
 
@@ -137,8 +137,11 @@ extension ModelConfiguration {
             bias: isLayerNorm ? TensorShape(name: name + ".bias", shape: [hiddenSize]) : nil)
     }
 
-    private func headNorm(_ name: String) -> NormDescription {
-        NormDescription(weight: TensorShape(name: name + ".weight", shape: [headSize]), bias: nil)
+    private func queryKeyNorm(_ name: String, heads: Int) -> NormDescription? {
+        structure.queryKeyNorm.map {
+            let width = $0 == .heads ? headSize : heads * headSize
+            return NormDescription(weight: TensorShape(name: name + ".weight", shape: [width]), bias: nil)
+        }
     }
 }
 

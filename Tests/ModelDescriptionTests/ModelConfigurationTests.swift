@@ -163,7 +163,7 @@ struct ModelConfigurationTests {
         "A setting that changes the mathematics is refused by name",
         arguments: [
             ("hidden_act", "\"gelu\""), ("partial_rotary_factor", "0.5"), ("sliding_window", "64"),
-            ("rope_scaling.rope_type", "{\"rope_type\": \"yarn\", \"factor\": 2.0}"),
+            ("rope_scaling.rope_type", "{\"rope_type\": \"proportional\", \"factor\": 2.0}"),
             ("rope_scaling.type", "{\"type\": \"su\"}"),
             (
                 "rope_scaling.partial_rotary_factor",

@@ -123,6 +123,11 @@ struct StudentExportTests {
             try RandomStudent(
                 #""model_type": "llama", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}"#)
         ) { if case .notExpressible = $0 { true } else { false } }
+        expect(
+            try RandomStudent(
+                #""model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 2.0}"#)
+        ) { if case .notExpressible = $0 { true } else { false } }
+        expect(try RandomStudent(#""model_type": "granite""#)) { if case .notExpressible = $0 { true } else { false } }
         let student = try RandomStudent()
         let teacher = try Checkpoint(directory: student.directory.file("teacher"))
         #expect(throws: ExportError.notAStudent(directory: teacher.directory.path)) {

@@ -57,6 +57,8 @@ final class Norm: Sendable {
     private let bias: FloatVector?
     private let epsilon: Float
 
+    var width: Int { weight.count }
+
     init(_ description: NormDescription, of checkpoint: Checkpoint) throws {
         weight = try FloatVector(description.weight.name, of: checkpoint)
         bias = try description.bias.map { try FloatVector($0.name, of: checkpoint) }
@@ -85,9 +87,9 @@ final class Norm: Sendable {
 
 /// Grouped-query attention over a key/value cache:
 ///
-///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       each head of q and k normalized where the family has it, then rotated by its
-///                                         position where positions are rotary
-///     a_t = Σ_p softmax_p(q_t · k_p / √d) v_p      per query head; several share a key/value head
+///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       q and k normalized where the family has it, each head or all together, then
+///                                         rotated by their position where the layer does so
+///     a_t = Σ_p softmax_p(q_t · k_p · s) v_p       per query head; several share a key/value head; s is 1/√d in most families
 ///     y = a Woᵀ
 ///
 /// p runs over all positions up to t, or over the last `slidingWindow` of them.
@@ -98,10 +100,13 @@ final class Attention: Sendable {
     private let queryKeyValue: LinearGroup
     /// `self_attn.o_proj`
     private let output: LinearGroup
-    /// `self_attn.q_norm`, `k_norm`: of one head
+    /// `self_attn.q_norm`, `k_norm`
     private let queryNorm: Norm?
     private let keyNorm: Norm?
-    private let isRotary: Bool
+    /// Channels of a head that are rotated, its first ones.
+    private let rotatedChannels: Int
+    /// s
+    private let scale: Float
     private let slidingWindow: Int
     private let layer: Int
     private let keyValueHeadCount: Int
@@ -115,7 +120,11 @@ final class Attention: Sendable {
         output = try weights.group(block.linears[3..<4], of: checkpoint)
         queryNorm = try block.queryNorm.map { try Norm($0, of: checkpoint) }
         keyNorm = try block.keyNorm.map { try Norm($0, of: checkpoint) }
-        isRotary = if case .rotary = configuration.structure.positions { true } else { false }
+        rotatedChannels =
+            if case .rotary(let rotary) = configuration.structure.positions, block.isRotated {
+                rotary.rotatedChannels(headSize: configuration.headSize)
+            } else { 0 }
+        scale = configuration.structure.attentionScale ?? 1 / Float(configuration.headSize).squareRoot()
         slidingWindow = block.slidingWindow ?? .max
         layer = block.layer
         keyValueHeadCount = configuration.keyValueHeadCount
@@ -145,27 +154,36 @@ final class Attention: Sendable {
         let activations = pass.activations
         for index in 0..<slice.rowCount {
             let row = slice.firstRow + index
-            for head in 0..<keyValueHeadCount * groupSize {
-                let query = activations.queries.pointer + (row * keyValueHeadCount * groupSize + head) * headSize
-                normalizeAndRotate(query, norm: queryNorm, row: row, pass)
-            }
+            let heads = keyValueHeadCount * groupSize
+            let queries = activations.queries.pointer + row * heads * headSize
+            normalizeAndRotate(queries, heads: heads, norm: queryNorm, row: row, pass)
+            let keys = activations.keys.pointer + row * keyValueHeadCount * headSize
+            normalizeAndRotate(keys, heads: keyValueHeadCount, norm: keyNorm, row: row, pass)
+            let values = activations.values.pointer + row * keyValueHeadCount * headSize
             for head in 0..<keyValueHeadCount {
-                let offset = (row * keyValueHeadCount + head) * headSize
-                let key = activations.keys.pointer + offset
-                normalizeAndRotate(key, norm: keyNorm, row: row, pass)
                 slice.cache.store(
-                    key: key, value: activations.values.pointer + offset, layer: layer, head: head,
+                    key: keys + head * headSize, value: values + head * headSize, layer: layer, head: head,
                     position: slice.position + index, kernels: pass.kernels)
             }
         }
     }
 
-    private func normalizeAndRotate(_ head: UnsafeMutablePointer<Float>, norm: Norm?, row: Int, _ pass: ForwardPass) {
-        norm?.normalize(head, into: head, kernels: pass.kernels)
-        guard isRotary else { return }
-        let half = row * headSize / 2
-        pass.kernels.pointee.rotate_half(
-            head, headSize, pass.activations.cosines.pointer + half, pass.activations.sines.pointer + half)
+    /// - Parameter x: the heads of one token's queries or keys.
+    private func normalizeAndRotate(
+        _ x: UnsafeMutablePointer<Float>, heads: Int, norm: Norm?, row: Int, _ pass: ForwardPass
+    ) {
+        if let norm {
+            // As wide as a head, or as all of them.
+            for first in stride(from: 0, to: heads * headSize, by: norm.width) {
+                norm.normalize(x + first, into: x + first, kernels: pass.kernels)
+            }
+        }
+        guard rotatedChannels > 0 else { return }
+        let cosines = pass.activations.cosines.pointer + row * rotatedChannels / 2
+        let sines = pass.activations.sines.pointer + row * rotatedChannels / 2
+        for head in 0..<heads {
+            pass.kernels.pointee.rotate_half(x + head * headSize, rotatedChannels, cosines, sines)
+        }
     }
 
     /// Attention is summed part by part of the positions, and the parts are merged in their order (flash-decoding, Dao et al.
@@ -254,7 +272,7 @@ final class Attention: Sendable {
             pass.activations.queries.pointer + offset, width, rows.count, groupSize,
             slice.cache.keys(layer: layer, head: head, from: begin),
             slice.cache.values(layer: layer, head: head, from: begin), positions, headSize,
-            1 / Float(headSize).squareRoot(), scratch.kernel, sums)
+            scale, scratch.kernel, sums)
     }
 
     /// Merged sums to the output projection's input.
@@ -315,10 +333,10 @@ final class MLP: Sendable {
     }
 }
 
-/// One transformer block, its norms before the sublayers or after them:
+/// One transformer block, its norms before the sublayers, after them, or on what they give:
 ///
-///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
-///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
+///     x ← x + Attention(norm(x)) · m      x ← norm(x + Attention(x) · m)      x ← x + norm(Attention(x)) · m
+///     x ← x + MLP(norm(x)) · m            x ← norm(x + MLP(x) · m)            x ← x + norm(MLP(x)) · m
 final class DecoderBlock: Sendable {
     /// `input_layernorm`
     private let attentionNorm: Norm
@@ -329,6 +347,8 @@ final class DecoderBlock: Sendable {
     /// `mlp`
     private let mlp: MLP
     private let normPlacement: DecoderStructure.NormPlacement
+    /// m
+    private let multiplier: Float
     private let hiddenSize: Int
 
     init(layer: Int, weights: LinearWeights, of checkpoint: Checkpoint) throws {
@@ -338,6 +358,7 @@ final class DecoderBlock: Sendable {
         mlpNorm = try Norm(block.mlpNorm, of: checkpoint)
         mlp = try MLP(block, weights: weights, of: checkpoint)
         normPlacement = checkpoint.configuration.structure.normPlacement
+        multiplier = checkpoint.configuration.structure.residualMultiplier
         hiddenSize = checkpoint.configuration.hiddenSize
     }
 
@@ -358,13 +379,15 @@ final class DecoderBlock: Sendable {
             let normed = pass.activations.normed.pointer
             norm(x, into: normed, pass)
             sublayer(normed, branchOutput)
-        case .afterSublayers:
+        case .afterSublayers, .onSublayerOutputs:
             sublayer(x, branchOutput)
         }
         pass.parallelFor(pass.rows) { range in
             for row in range {
-                let x = x + row * hiddenSize
-                pass.kernels.pointee.add(branchOutput + row * hiddenSize, hiddenSize, x)
+                let (x, y) = (x + row * hiddenSize, branchOutput + row * hiddenSize)
+                if normPlacement == .onSublayerOutputs { norm.normalize(y, into: y, kernels: pass.kernels) }
+                multiply(y, count: hiddenSize, by: multiplier)
+                pass.kernels.pointee.add(y, hiddenSize, x)
                 if normPlacement == .afterSublayers { norm.normalize(x, into: x, kernels: pass.kernels) }
             }
         }
@@ -374,6 +397,7 @@ final class DecoderBlock: Sendable {
 /// From the residual stream to logits, for the rows that are wanted:
 ///
 ///     x ← norm(x)          where a norm follows the last block
+///     x ← x · m            where the family has a multiplier
 ///     x ← x Pᵀ             where the embedding has a width of its own
 ///     logits = x Whᵀ       Wh in floats, in 8 bits, or as dense layers are
 struct OutputHead: Sendable {
@@ -390,6 +414,8 @@ struct OutputHead: Sendable {
 
     /// `model.norm`
     private let norm: Norm?
+    /// m
+    private let multiplier: Float
     /// `project_out`
     private let projection: FloatMatrix?
     /// `lm_head`, or the embedding where they are tied
@@ -404,6 +430,7 @@ struct OutputHead: Sendable {
     ) throws {
         let configuration = checkpoint.configuration
         norm = try configuration.finalNorm.map { try Norm($0, of: checkpoint) }
+        multiplier = configuration.structure.logitMultiplier
         projection = try configuration.outputProjection.map { try FloatMatrix($0, of: checkpoint) }
         matrix =
             switch (weights, precision) {
@@ -448,6 +475,7 @@ struct OutputHead: Sendable {
                 } else {
                     target.update(from: source, count: hiddenSize)
                 }
+                multiply(target, count: hiddenSize, by: multiplier)
             }
         }
         var input = normed

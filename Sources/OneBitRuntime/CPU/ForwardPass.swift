@@ -36,7 +36,7 @@ struct SequenceSlice: BitwiseCopyable {
     let rowCount: Int
     /// Position of the first row in the sequence.
     let position: Int
-    /// θ_i of rotary positions, [headSize / 2].
+    /// θ_i of rotary positions, [rotated pairs of a head].
     let frequencies: UnsafePointer<Float>
 }
 
@@ -68,7 +68,7 @@ final class Activations {
     /// What an 8-bit output head reads, rounded: [rows, embeddingSize], and its scales: [rows]
     let headInputs: Buffer<Int16>
     let headInputScales: Buffer<Float>
-    /// Of the rows' positions: [rows, headSize / 2]
+    /// Of the rows' positions: [rows, rotated pairs of a head]
     let cosines: Buffer<Float>
     let sines: Buffer<Float>
     let signProduct: SignProductScratch

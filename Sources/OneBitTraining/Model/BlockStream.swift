@@ -59,9 +59,9 @@ extension TransformerBlock {
     /// The block with what `transform` makes of its tensors; signs stay as they are.
     func map(_ transform: (Tensor) throws -> Tensor) rethrows -> TransformerBlock {
         TransformerBlock(
-            attentionNorm: try attentionNorm.map(transform), attention: try attention.map(transform),
-            mlpNorm: try mlpNorm.map(transform), mlp: try mlp.map(transform), normPlacement: normPlacement,
-            parameters: parameters)
+            attentionResidual: attentionResidual.with(try attentionResidual.norm.map(transform)),
+            attention: try attention.map(transform), mlpResidual: mlpResidual.with(try mlpResidual.norm.map(transform)),
+            mlp: try mlp.map(transform), parameters: parameters)
     }
 }
 
@@ -69,7 +69,8 @@ extension Attention {
     fileprivate func map(_ transform: (Tensor) throws -> Tensor) rethrows -> Attention {
         Attention(
             layer: layer, headCount: headCount, keyValueHeadCount: keyValueHeadCount, headSize: headSize,
-            slidingWindow: slidingWindow, query: try query.map(transform), key: try key.map(transform),
+            slidingWindow: slidingWindow, isRotated: isRotated, scale: scale, query: try query.map(transform),
+            key: try key.map(transform),
             value: try value.map(transform), output: try output.map(transform),
             queryNorm: try queryNorm?.map(transform), keyNorm: try keyNorm?.map(transform))
     }

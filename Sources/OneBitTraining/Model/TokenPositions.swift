@@ -119,12 +119,12 @@ final class PositionTables: Sendable {
     }
 }
 
-/// Cosines and sines of the rotary position embedding (Su et al. 2021): angle[p, i] = p · θ_i.
+/// Cosines and sines of the rotary position embedding (Su et al. 2021), times its attention factor: angle[p, i] = p · θ_i.
 ///
 /// Computed in single precision like the reference implementation, whose rounding of `position · frequency` shows at
 /// large positions, and as far as a sequence has asked for: a context of 131,072 positions would fill 64 MB.
 final class RotaryTable: Sendable {
-    /// Of some positions: [positions, headSize / 2] each.
+    /// Of some positions: [positions, rotated pairs of a head] each.
     struct Rows: Sendable {
         let cosines: Tensor
         let sines: Tensor
@@ -136,6 +136,8 @@ final class RotaryTable: Sendable {
         }
     }
 
+    /// Pairs of channels of a head that are rotated.
+    let pairCount: Int
     private let positions: RotaryPositions
     private let headSize: Int
     private let dtype: DType
@@ -145,13 +147,14 @@ final class RotaryTable: Sendable {
     init(_ positions: RotaryPositions, headSize: Int, dtype: DType = .float32, device: Device = .cpu) {
         self.positions = positions
         self.headSize = headSize
+        pairCount = positions.rotatedChannels(headSize: headSize) / 2
         self.dtype = dtype
         self.device = device
     }
 
     /// The rows of positions `start ..< start + length`.
     ///
-    /// - Parameter sequenceLength: Tokens of the sequence, these included; matters to dynamic scaling alone.
+    /// - Parameter sequenceLength: Tokens of the sequence, these included; matters where rotations depend on it.
     func rows(from start: Int, length: Int, sequenceLength: Int) throws -> Rows {
         let rows = try rows(upTo: start + length, sequenceLength: sequenceLength)
         return Rows(
@@ -159,12 +162,12 @@ final class RotaryTable: Sendable {
             sines: try rows.sines.narrowed(0, from: start, length: length))
     }
 
-    /// The rows of any positions [batch, length] as [batch, length, headSize / 2].
+    /// The rows of any positions [batch, length] as [batch, length, pairs].
     func rows(of positions: [Int], batch: Int) throws -> Rows {
         let count = (positions.max() ?? 0) + 1
         let rows = try rows(upTo: count, sequenceLength: count)
         let indices = try Tensor.integers(positions, shape: [positions.count], device: device)
-        let shape = [batch, positions.count / batch, headSize / 2]
+        let shape = [batch, positions.count / batch, pairCount]
         return Rows(
             cosines: try rows.cosines.selecting(indices, along: 0).reshaped(shape),
             sines: try rows.sines.selecting(indices, along: 0).reshaped(shape))
@@ -194,8 +197,8 @@ final class RotaryTable: Sendable {
         for position in 0..<count {
             for frequency in frequencies {
                 let angle = Float(position) * frequency
-                cosines.append(cos(angle))
-                sines.append(sin(angle))
+                cosines.append(cos(angle) * positions.attentionFactor)
+                sines.append(sin(angle) * positions.attentionFactor)
             }
         }
         let shape = [count, frequencies.count]

@@ -180,6 +180,7 @@ public final class Transformer: Sendable {
     func embedded(_ tokens: Tensor, at positions: TokenPositions) throws -> Tensor {
         var x = try embedding.embedding(tokens).converted(to: computeType)  // [B, T, E]
         if let inputProjection { x = try x.linear(inputProjection) }
+        x = try x.multiplied(by: configuration.structure.embeddingMultiplier)
         if let learned = positions.learned { x = try x + learned.converted(to: computeType) }
         return x
     }
@@ -202,7 +203,7 @@ public final class Transformer: Sendable {
 
     /// What the output head reads of rows [.., C] of the residual stream: normalized, and [.., E] wide.
     func headInput(_ x: Tensor) throws -> Tensor {
-        let normed = try finalNorm.map { try $0(x) } ?? x
+        let normed = try (finalNorm.map { try $0(x) } ?? x).multiplied(by: configuration.structure.logitMultiplier)
         return try outputProjection.map { try normed.linear($0) } ?? normed
     }
 
@@ -235,9 +236,9 @@ public final class Transformer: Sendable {
             // The same for all sequences, unless rotations depend on their lengths.
             if slices.count > 1, !configuration.structure.dependsOnLength {
                 let rows = try table.rows(of: all, batch: 1)
+                let shape = [all.count, table.pairCount]
                 return RotaryTable.Rows(
-                    cosines: try rows.cosines.reshaped([all.count, configuration.headSize / 2]),
-                    sines: try rows.sines.reshaped([all.count, configuration.headSize / 2]))
+                    cosines: try rows.cosines.reshaped(shape), sines: try rows.sines.reshaped(shape))
             }
             return try RotaryTable.Rows.concatenated(
                 slices.map {
@@ -282,4 +283,9 @@ public final class Transformer: Sendable {
         return try positionEmbedding.selecting(.integers(rows, shape: [rows.count], device: device), along: 0)
             .reshaped([batch, rows.count / batch, configuration.hiddenSize])
     }
+}
+
+extension Tensor {
+    /// The tensor itself where the factor is 1.
+    func multiplied(by factor: Float) throws -> Tensor { factor == 1 ? self : try self * Double(factor) }
 }
