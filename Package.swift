@@ -72,7 +72,8 @@ var targets: [Target] = [
     ),
     // What the tests share: temporary directories, the place of the shared reference data.
     .target(
-        name: "TestSupport", dependencies: ["CZlib", "JSON", "Jinja", "LanguageModel", "Tokenization"], path: "Tests/TestSupport"),
+        name: "TestSupport", dependencies: ["CZlib", "JSON", "Jinja", "LanguageModel", "Tokenization"],
+        path: "Tests/TestSupport"),
     .testTarget(name: "CSignKernelsTests", dependencies: ["CSignKernels", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["JSON", "TestSupport"]),
     .testTarget(

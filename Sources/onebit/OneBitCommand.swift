@@ -57,6 +57,7 @@ struct OneBitCommand: AsyncParsableCommand {
     private static var evaluation: [any ParsableCommand.Type] {
         var commands: [any ParsableCommand.Type] = [
             InspectCommand.self, PerplexityCommand.self, EvaluateCommand.self, CompareCommand.self, LogitsCommand.self,
+            TokenizeCommand.self,
         ]
         #if TRAINING
             commands.append(ReportCommand.self)

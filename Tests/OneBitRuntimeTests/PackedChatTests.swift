@@ -48,7 +48,7 @@ struct PackedChatTests {
             messages.append(.assistant(answer.text))
             let next = "And \(turn)?"
             transcript += answer.tokens
-            transcript += try #require(try template.continuation(of: messages, by: next, tokenizer: tokenizer))
+            transcript += try #require(try template.continuation(of: messages, by: .user(next), tokenizer: tokenizer))
             messages.append(.user(next))
         }
     }
@@ -97,7 +97,7 @@ struct PackedChatTests {
         #expect(plain.model.configuration.vocabularySize == ChatTokenizer().vocabularySize)
         #expect(throws: ChatTemplateError.notFound(directory: tiny.directory.path)) { try ChatSession(plain) }
         let file = tiny.directory.appending(path: "chat_template.jinja")
-        try Data("{{ messages }}".utf8).write(to: file)
+        try Data("{{ messages".utf8).write(to: file)
         let strange = try await loadModel(from: tiny.directory)
         #expect(throws: ChatTemplateError.self) { try ChatSession(strange) }
         await #expect(throws: (any Error).self) { try await loadModel(from: URL(filePath: "/nowhere")) }

@@ -63,7 +63,8 @@ struct ChatTokensTests {
         let tokenizer = try file.tokenizer()
         #expect(try tokenizer.encode([.template("<A>"), .text("<C>"), .template("<B>")]) == [256, 258, 257])
         #expect(try tokenizer.encode([.text("<A><B>")]) == Array("<a><b>".utf8).map(Int.init))
-        #expect(try tokenizer.encode([.text("x<"), .template("<Z>"), .text("y")]) == Array("x<<z>y".utf8).map(Int.init))
+        #expect(
+            try tokenizer.encode([.text("x<"), .template("<Z>"), .text("y")]) == Array("x<<z>y".utf8).map(Int.init))
     }
 
     @Test(

@@ -200,7 +200,7 @@ enum PercentFormat {
         private func character(_ value: Value) throws -> TemplateString {
             switch value {
             case .string(let text) where text.count == 1: return text
-            case .integer, .boolean:
+            case .integer, .bigInteger, .boolean:
                 guard let code = value.index.flatMap({ UInt32(exactly: $0) }), code <= 0x10FFFF else {
                     throw TemplateError(.overflow, "%c arg not in range(0x110000)")
                 }

@@ -188,7 +188,8 @@ enum StringMethods {
         "join": { text, arguments, renderer in
             let elements = try renderer.elements(of: try arguments.requiredPositional())
             let strings = try elements.enumerated().map { index, element in
-                if case .string(let string) = element { return text.isMarkup ? string.escaped : string }
+                if text.isMarkup { return try renderer.escaped(element) }
+                if case .string(let string) = element { return string }
                 throw TemplateError.type("sequence item \(index): expected str instance, \(element.typeName) found")
             }
             return .string(try joined(strings, separator: text, renderer))
