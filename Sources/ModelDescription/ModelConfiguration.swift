@@ -163,7 +163,7 @@ public struct ModelConfiguration: Sendable, Hashable {
             config, family, hiddenSize: hiddenSize, headCount: attentionHeadCount, positions: structure.positions)
         if case .rotary(let rotary) = structure.positions {
             maximumPositions = rotary.stretched(positions)
-            warnings += try RotaryPositions.warnings(config)
+            warnings += try rotary.warnings(config)
         } else {
             maximumPositions = positions
         }

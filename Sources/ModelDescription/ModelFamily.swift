@@ -40,7 +40,9 @@ struct ModelFamily: Sendable {
     }
 
     /// The families that this version supports.
-    static let all: [ModelFamily] = [.llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .opt]
+    static let all: [ModelFamily] = [
+        .llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .phi3, .stableLM, .opt,
+    ]
 
     /// - Throws: `JSONNodeError`, ``ConfigurationError/unsupportedFamily(file:found:supported:)``
     static func named(by config: JSONNode) throws -> ModelFamily {
@@ -219,6 +221,8 @@ struct TensorNames: Sendable {
     let basePrefix: String
     /// Endings of names that old checkpoints store and nothing is computed with.
     let ignoredSuffixes: [String]
+    /// Linears that checkpoints hold as one matrix, one below the other, and its name.
+    var fused: [(name: String, roles: [DecoderStructure.LinearRole])] = []
 
     func linear(_ role: DecoderStructure.LinearRole) -> String {
         switch role {

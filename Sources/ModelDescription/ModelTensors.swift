@@ -32,6 +32,33 @@ extension ModelConfiguration {
         (0..<layerCount).flatMap(blockLinears)
     }
 
+    /// The matrices that checkpoints of the family's own hold as one, the linears' rows one below the other, by its name. Where
+    /// they are each by themselves, that is read too, and students are written so.
+    package var fusedLinears: [String: [LinearDescription]] {
+        var fused: [String: [LinearDescription]] = [:]
+        for layer in 0..<(names.fused.isEmpty ? 0 : layerCount) {
+            for (name, roles) in names.fused {
+                fused[blockPrefix(layer) + name + ".weight"] = roles.map { linear($0, layer: layer) }
+            }
+        }
+        return fused
+    }
+
+    /// A plan of a dense checkpoint as the family's own have it, with the fused matrices.
+    package func fused(_ plan: [TensorDescription]) -> [TensorDescription] {
+        var matrices: [String: (name: String, rows: Int)] = [:]
+        var others = Set<String>()
+        for (name, linears) in fusedLinears {
+            matrices[linears[0].weightName] = (name, linears.reduce(0) { $0 + $1.outputs })
+            others.formUnion(linears.dropFirst().map(\.weightName))
+        }
+        return plan.compactMap { tensor in
+            if others.contains(tensor.name) { return nil }
+            guard let (name, rows) = matrices[tensor.name] else { return tensor }
+            return TensorDescription(name: name, elementType: tensor.elementType, shape: [rows, tensor.shape[1]])
+        }
+    }
+
     /// The token embedding [vocabulary, embedding size].
     public var embedding: TensorShape {
         TensorShape(name: names.embedding + ".weight", shape: [vocabularySize, embeddingSize])

@@ -145,24 +145,28 @@ extension RotaryPositions {
     ///
     /// - Parameters:
     ///   - defaultBase: what a missing `rope_theta` means.
-    ///   - isPartial: whether the family rotates `partial_rotary_factor` of a head; others must rotate all of it.
+    ///   - defaultFraction: what a missing `partial_rotary_factor` means; nil where the family rotates whole heads.
+    ///   - kinds: names that the family has for kinds of scaling.
     init(
-        _ config: JSONNode, maximumPositions: Int, defaultBase: Float = 10_000, isPartial: Bool = false
+        _ config: JSONNode, maximumPositions: Int, defaultBase: Float = 10_000, defaultFraction: Double? = nil,
+        kinds: [String: String] = [:]
     ) throws {
         let rope = try Self.parameters(config)
         func parameter(_ key: String) -> JSONNode? { rope?[key].nonNull ?? config[key].nonNull }
         let base = try parameter("rope_theta")?.positiveNumber(atMost: 1e12) ?? defaultBase
-        var fraction = 1.0
-        if let part = isPartial ? parameter("partial_rotary_factor") : rope?["partial_rotary_factor"].nonNull {
+        var fraction = defaultFraction ?? 1
+        let isWhole = defaultFraction == nil
+        if let part = isWhole ? rope?["partial_rotary_factor"].nonNull : parameter("partial_rotary_factor") {
             fraction = try part.number()
-            guard isPartial || fraction == 1 else { throw part.unsupported(supported: "1") }
+            guard !isWhole || fraction == 1 else { throw part.unsupported(supported: "1") }
             guard fraction > 0, fraction <= 1 else { throw part.mismatch("a number above 0, at most 1") }
         }
         guard let rope else {
             self.init(base: base, rotatedFraction: fraction)
             return
         }
-        let (scaling, attentionFactor) = try Self.scaling(rope, config, maximumPositions: maximumPositions)
+        let (scaling, attentionFactor) = try Self.scaling(
+            rope, config, maximumPositions: maximumPositions, kinds: kinds)
         if case .yarn = scaling, base <= 1 { throw rope["rope_theta"].mismatch("a number above 1") }
         self.init(base: base, scaling: scaling, attentionFactor: attentionFactor, rotatedFraction: fraction)
     }
@@ -178,14 +182,15 @@ extension RotaryPositions {
     private static func typeNode(_ rope: JSONNode) -> JSONNode { rope["rope_type"].nonNull ?? rope["type"] }
 
     private static func scaling(
-        _ rope: JSONNode, _ config: JSONNode, maximumPositions: Int
+        _ rope: JSONNode, _ config: JSONNode, maximumPositions: Int, kinds: [String: String]
     ) throws -> (Scaling, attentionFactor: Float) {
         // Parameters by kind of layer: the model rotates layers differently.
         for (_, node) in try rope.members() {
             if case .object = node.value { throw node.unsupported(supported: "one rotation for all layers") }
         }
         let typeNode = typeNode(rope)
-        let type = try typeNode.nonNull?.string() ?? "default"
+        let stated = try typeNode.nonNull?.string() ?? "default"
+        let type = kinds[stated] ?? stated
         func number(_ key: String) throws -> Float { try rope[key].positiveNumber(atMost: 1e6) }
         func optional(_ key: String) throws -> Float? { try rope[key].nonNull?.positiveNumber(atMost: 1e6) }
         func original() throws -> Int {
@@ -266,15 +271,16 @@ extension RotaryPositions {
     }
 
     /// A warning for each key that the kind of scaling does not use; transformers warns of them too, and ignores them.
-    static func warnings(_ config: JSONNode) throws -> [String] {
-        let rope = try parameters(config)
-        let type = try rope.flatMap { try typeNode($0).nonNull?.string() } ?? "default"
+    func warnings(_ config: JSONNode) throws -> [String] {
+        let rope = try Self.parameters(config)
+        let type = scaling.name
         var warnings: [String] = []
-        if let original = config["original_max_position_embeddings"].nonNull, !readsOriginalOutside.contains(type) {
+        if let original = config["original_max_position_embeddings"].nonNull, !Self.readsOriginalOutside.contains(type)
+        {
             warnings.append("\(original.file): \"\(original.path)\" has no effect outside of \"rope_scaling\".")
         }
         guard let rope else { return warnings }
-        let used = (scalingKeys[type] ?? []).union(["rope_type", "type", "rope_theta", "partial_rotary_factor"])
+        let used = (Self.scalingKeys[type] ?? []).union(["rope_type", "type", "rope_theta", "partial_rotary_factor"])
         return try warnings
             + rope.members().filter { !used.contains($0.key) && !$0.node.isNull }.map {
                 "\(rope.file): \"\($0.node.path)\" has no effect with the type \"\(type)\"."
@@ -292,6 +298,20 @@ extension RotaryPositions {
         case .dynamic(let factor, let original): stretched(original, factor)
         // Some files state the stretched number, others the original one.
         case .yarn(let factor, _, _, let original, _): max(positions, stretched(original, factor))
+        }
+    }
+}
+
+extension RotaryPositions.Scaling {
+    /// `rope_type`
+    fileprivate var name: String {
+        switch self {
+        case .none: "default"
+        case .linear: "linear"
+        case .dynamic: "dynamic"
+        case .llama3: "llama3"
+        case .yarn: "yarn"
+        case .longRoPE: "longrope"
         }
     }
 }

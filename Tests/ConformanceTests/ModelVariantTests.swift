@@ -40,7 +40,8 @@ struct ModelVariant: CustomTestStringConvertible {
     func write(to directory: URL) throws {
         let configuration = try ModelConfiguration(config)
         try configuration.jsonData(quantization: nil).write(to: directory.appending(path: "config.json"))
-        let plan = configuration.tensorPlan(kind: .dense, weightType: .float32, valueType: .float32) { _ in .float32 }
+        let plan = configuration.fused(
+            configuration.tensorPlan(kind: .dense, weightType: .float32, valueType: .float32) { _ in .float32 })
         let order = plan.map(\.name).sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
         let writer = try CheckpointWriter(directory: directory, tensors: plan)
         for tensor in plan {
@@ -60,7 +61,7 @@ struct ModelVariant: CustomTestStringConvertible {
 @Suite("Dense models on the CPU against transformers")
 struct DenseVariantTests {
     @Test("The reference is there")
-    func reference() { #expect(ModelVariant.all.count == 17) }
+    func reference() { #expect(ModelVariant.all.count == 20) }
 
     @Test("Logits equal within the rounding of keys and values to float16", arguments: ModelVariant.all)
     func logits(variant: ModelVariant) throws {
@@ -68,6 +69,7 @@ struct DenseVariantTests {
         try variant.write(to: directory.url)
         let model = try DenseModel(checkpoint: Checkpoint(directory: directory.url), threads: 1)
         let logits = try model.logits(of: variant.tokens)
-        #expect(relativeError(Array(logits.suffix(variant.logits.count)), variant.logits) < 1e-3)
+        // Norms on what sublayers give, as OLMo 2 has them, enlarge the rounding.
+        #expect(relativeError(Array(logits.suffix(variant.logits.count)), variant.logits) < 3e-3)
     }
 }

@@ -61,6 +61,8 @@ struct TinyFamily: CustomTestStringConvertible {
                 ("num_attention_heads", .integer(4)), ("num_key_value_heads", .integer(2)),
                 ("head_dim", .integer(6)),
             ]),
+        rotary("Phi-3, a part of each head rotated", "phi3", [("partial_rotary_factor", .number(0.6))]),
+        rotary("StableLM", "stablelm", [("use_qkv_bias", .boolean(true)), ("partial_rotary_factor", .number(0.4))]),
         rotary(
             "Granite", "granite",
             [

@@ -46,6 +46,13 @@ VARIANTS = {
         ROTARY, model_type="smollm3", no_rope_layers=[1, 0, 1], use_sliding_window=True, sliding_window=4,
         pad_token_id=None),
     "OLMo 2": dict(ROTARY, model_type="olmo2"),
+    "Phi-3 with a window": dict(ROTARY, model_type="phi3", sliding_window=5, pad_token_id=None),
+    "Phi-4-mini": dict(
+        ROTARY, model_type="phi3", hidden_size=32, partial_rotary_factor=0.5, original_max_position_embeddings=16,
+        pad_token_id=None, tie_word_embeddings=True, rope_scaling=dict(
+            type="longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 6.0])),
+    "StableLM with biases": dict(
+        ROTARY, model_type="stablelm", hidden_size=32, use_qkv_bias=True, partial_rotary_factor=0.25),
     "Granite": dict(
         ROTARY, model_type="granite", embedding_multiplier=12.0, attention_multiplier=0.3, residual_multiplier=0.22,
         logits_scaling=0.5),
