@@ -40,7 +40,9 @@ public final class Checkpoint: Sendable {
         var tensors: [String: TensorDescription] = [:]
         var locations: [String: (file: any TensorFile, name: String)] = [:]
         let fused = configuration.fusedLinears
-        let files = try fused.isEmpty ? index.files : index.files.mapValues { try Self.split($0, fused, configuration) }
+        let files =
+            try fused.isEmpty
+            ? index.files : index.files.mapValues { try Self.split($0, fused, configuration, directory) }
         for (stored, shard) in index.shardOfTensor {
             let parts = fused[configuration.canonicalName(stored)]?.map(\.weightName)
             for stored in parts ?? [stored] {
@@ -63,12 +65,16 @@ public final class Checkpoint: Sendable {
 
     /// A file of a family that stores several matrices as one, with these by themselves.
     private static func split(
-        _ file: any TensorFile, _ fused: [String: [LinearDescription]], _ configuration: ModelConfiguration
+        _ file: any TensorFile, _ fused: [String: [LinearDescription]], _ configuration: ModelConfiguration,
+        _ directory: URL
     ) throws -> any TensorFile {
         try SplitTensorFile(file) { tensor in
             guard let linears = fused[configuration.canonicalName(tensor.name)] else { return nil }
-            // Where the rows are not theirs, the whole stays, and is refused as a tensor that is not known.
-            guard tensor.shape.first == linears.reduce(0, { $0 + $1.outputs }) else { return nil }
+            let expected = [linears.reduce(0) { $0 + $1.outputs }] + tensor.shape.dropFirst()
+            guard tensor.shape == expected else {
+                throw CheckpointError.wrongShape(
+                    directory: directory.path, tensor: tensor.name, expected: expected, found: tensor.shape)
+            }
             return linears.map { ($0.weightName, $0.outputs) }
         }
     }

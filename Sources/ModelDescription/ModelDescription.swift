@@ -13,6 +13,8 @@ public struct DecoderStructure: Sendable, Hashable {
     public enum Normalization: Sendable, Hashable {
         /// x / √(mean(x²) + ε) ⊙ w (Zhang & Sennrich 2019)
         case rootMeanSquare
+        /// The same with 1 + w in place of w
+        case rootMeanSquareFromOne
         /// (x − mean x) / √(var x + ε) ⊙ w + b (Ba et al. 2016)
         case layer
     }
@@ -25,6 +27,8 @@ public struct DecoderStructure: Sendable, Hashable {
         case afterSublayers
         /// x + norm(f(x))
         case onSublayerOutputs
+        /// x + norm′(f(norm(x)))
+        case aroundSublayers
     }
 
     /// What of queries and keys is normalized (RMS) before they are rotated.
@@ -39,6 +43,8 @@ public struct DecoderStructure: Sendable, Hashable {
     public enum MLP: Sendable, Hashable {
         /// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ (Shazeer 2020)
         case gatedSiLU
+        /// (gelu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, with the approximation of GELU by tanh (Hendrycks & Gimpel 2016)
+        case gatedGELU
         /// relu(x Wuᵀ) Wdᵀ
         case rectified
     }
@@ -62,6 +68,8 @@ public struct DecoderStructure: Sendable, Hashable {
     public var hasFinalNorm = true
     public var mlp = MLP.gatedSiLU
     public var positions: Positions
+    /// How the layers of `windowedLayers` rotate, where they do otherwise than the others.
+    public var windowedRotation: RotaryPositions?
     /// Layers that do not rotate queries and keys where positions are rotary.
     public var unrotatedLayers: Set<Int> = []
     /// nil where queries and keys are not normalized.
@@ -86,8 +94,14 @@ public struct DecoderStructure: Sendable, Hashable {
 
     init(positions: Positions) { self.positions = positions }
 
-    /// Whether positions are rotary.
-    public var isRotary: Bool { if case .rotary = positions { true } else { false } }
+    /// The rotations that there are; layers name theirs by its number.
+    package var rotations: [RotaryPositions] {
+        guard case .rotary(let rotary) = positions else { return [] }
+        return [rotary] + (windowedRotation.map { [$0] } ?? [])
+    }
+
+    /// Whether the MLP is gated.
+    package var isGated: Bool { mlp != .rectified }
 
     /// Whether the rotation of a position depends on the length of its sequence.
     public var dependsOnLength: Bool {
@@ -96,7 +110,7 @@ public struct DecoderStructure: Sendable, Hashable {
 
     /// Linears of a block in forward order.
     var linearRoles: [LinearRole] {
-        LinearRole.allCases.filter { $0 != .gate || mlp == .gatedSiLU }
+        LinearRole.allCases.filter { $0 != .gate || isGated }
     }
 }
 
@@ -140,6 +154,8 @@ public struct LinearDescription: Sendable, Hashable {
 public struct NormDescription: Sendable, Hashable {
     public let weight: TensorShape
     public let bias: TensorShape?
+    /// Whether the stored weights are what is added to 1.
+    public var countsFromOne = false
 
     /// Both, or the one there is.
     public var tensors: [TensorShape] { [weight] + (bias.map { [$0] } ?? []) }
@@ -159,14 +175,17 @@ public struct BlockDescription: Sendable, Hashable {
     public let queryNorm: NormDescription?
     public let keyNorm: NormDescription?
     public let mlpNorm: NormDescription
+    /// Norms of what the sublayers give, where there are norms before them too.
+    public let attentionOutputNorm: NormDescription?
+    public let mlpOutputNorm: NormDescription?
     /// nil where the MLP is not gated.
     public let gate: LinearDescription?
     public let up: LinearDescription
     public let down: LinearDescription
     /// Positions that a token sees, its own included; nil for all before it.
     public let slidingWindow: Int?
-    /// Whether queries and keys are rotated by their positions.
-    public let isRotated: Bool
+    /// Which of the model's rotations queries and keys are turned by; nil for none.
+    package let rotation: Int?
 
     /// The linears in forward order; these become one-bit layers.
     public var linears: [LinearDescription] {
@@ -180,7 +199,8 @@ public struct BlockDescription: Sendable, Hashable {
 
     /// The tensors that stay in float: norms, then biases.
     public var floatTensors: [TensorShape] {
-        [attentionNorm, mlpNorm, queryNorm, keyNorm].compactMap { $0 }.flatMap(\.tensors)
+        [attentionNorm, attentionOutputNorm, mlpNorm, mlpOutputNorm, queryNorm, keyNorm].compactMap { $0 }
+            .flatMap(\.tensors)
             + linears.compactMap(\.bias)
     }
 }

@@ -41,7 +41,7 @@ struct ModelFamily: Sendable {
 
     /// The families that this version supports.
     static let all: [ModelFamily] = [
-        .llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .phi3, .stableLM, .opt,
+        .llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .phi3, .stableLM, .gemma3, .opt,
     ]
 
     /// - Throws: `JSONNodeError`, ``ConfigurationError/unsupportedFamily(file:found:supported:)``
@@ -205,6 +205,9 @@ struct TensorNames: Sendable {
     let down: String
     var attentionNorm: String
     var mlpNorm: String
+    /// Norms on what the sublayers give, where there are norms before them too.
+    var attentionOutputNorm = ""
+    var mlpOutputNorm = ""
     let queryNorm: String
     let keyNorm: String
 

@@ -4,6 +4,9 @@ extension ModelConfiguration {
     /// The parts of one block.
     public func block(_ layer: Int) -> BlockDescription {
         let gate = structure.linearRoles.contains(.gate) ? linear(.gate, layer: layer) : nil
+        let hasOutputNorms = structure.normPlacement == .aroundSublayers
+        let isWindowed = structure.windowedLayers.contains(layer)
+        let isRotated = !structure.rotations.isEmpty && !structure.unrotatedLayers.contains(layer)
         return BlockDescription(
             layer: layer,
             attentionNorm: norm(blockPrefix(layer) + names.attentionNorm),
@@ -14,11 +17,13 @@ extension ModelConfiguration {
             queryNorm: queryKeyNorm(blockPrefix(layer) + names.queryNorm, heads: attentionHeadCount),
             keyNorm: queryKeyNorm(blockPrefix(layer) + names.keyNorm, heads: keyValueHeadCount),
             mlpNorm: norm(blockPrefix(layer) + names.mlpNorm),
+            attentionOutputNorm: hasOutputNorms ? norm(blockPrefix(layer) + names.attentionOutputNorm) : nil,
+            mlpOutputNorm: hasOutputNorms ? norm(blockPrefix(layer) + names.mlpOutputNorm) : nil,
             gate: gate,
             up: linear(.up, layer: layer),
             down: linear(.down, layer: layer),
-            slidingWindow: structure.windowedLayers.contains(layer) ? structure.slidingWindow : nil,
-            isRotated: structure.isRotary && !structure.unrotatedLayers.contains(layer)
+            slidingWindow: isWindowed ? structure.slidingWindow : nil,
+            rotation: isRotated ? (isWindowed && structure.windowedRotation != nil ? 1 : 0) : nil
         )
     }
 
@@ -161,13 +166,16 @@ extension ModelConfiguration {
         let isLayerNorm = structure.normalization == .layer
         return NormDescription(
             weight: TensorShape(name: name + ".weight", shape: [hiddenSize]),
-            bias: isLayerNorm ? TensorShape(name: name + ".bias", shape: [hiddenSize]) : nil)
+            bias: isLayerNorm ? TensorShape(name: name + ".bias", shape: [hiddenSize]) : nil,
+            countsFromOne: structure.normalization == .rootMeanSquareFromOne)
     }
 
     private func queryKeyNorm(_ name: String, heads: Int) -> NormDescription? {
         structure.queryKeyNorm.map {
             let width = $0 == .heads ? headSize : heads * headSize
-            return NormDescription(weight: TensorShape(name: name + ".weight", shape: [width]), bias: nil)
+            return NormDescription(
+                weight: TensorShape(name: name + ".weight", shape: [width]), bias: nil,
+                countsFromOne: structure.normalization == .rootMeanSquareFromOne)
         }
     }
 }

@@ -151,9 +151,22 @@ extension RotaryPositions {
         _ config: JSONNode, maximumPositions: Int, defaultBase: Float = 10_000, defaultFraction: Double? = nil,
         kinds: [String: String] = [:]
     ) throws {
-        let rope = try Self.parameters(config)
+        try self.init(
+            Self.parameters(config), outside: config, maximumPositions: maximumPositions, defaultBase: defaultBase,
+            defaultFraction: defaultFraction, kinds: kinds)
+    }
+
+    /// Reads one object of parameters.
+    ///
+    /// - Parameters:
+    ///   - baseKey: the key outside of it that says what it leaves out of the base.
+    init(
+        _ rope: JSONNode?, outside config: JSONNode, baseKey: String = "rope_theta", maximumPositions: Int,
+        defaultBase: Float, defaultFraction: Double? = nil, kinds: [String: String] = [:]
+    ) throws {
         func parameter(_ key: String) -> JSONNode? { rope?[key].nonNull ?? config[key].nonNull }
-        let base = try parameter("rope_theta")?.positiveNumber(atMost: 1e12) ?? defaultBase
+        let base =
+            try (rope?["rope_theta"].nonNull ?? config[baseKey].nonNull)?.positiveNumber(atMost: 1e12) ?? defaultBase
         var fraction = defaultFraction ?? 1
         let isWhole = defaultFraction == nil
         if let part = isWhole ? rope?["partial_rotary_factor"].nonNull : parameter("partial_rotary_factor") {
@@ -282,7 +295,7 @@ extension RotaryPositions {
         guard let rope else { return warnings }
         let used = (Self.scalingKeys[type] ?? []).union(["rope_type", "type", "rope_theta", "partial_rotary_factor"])
         return try warnings
-            + rope.members().filter { !used.contains($0.key) && !$0.node.isNull }.map {
+            + rope.members().filter { !used.contains($0.key) && !$0.node.isNull && !$0.node.isObject }.map {
                 "\(rope.file): \"\($0.node.path)\" has no effect with the type \"\(type)\"."
             }
     }
@@ -317,6 +330,9 @@ extension RotaryPositions.Scaling {
 }
 
 extension JSONNode {
+    /// Parameters of one kind of layer, which are warned of where they are read.
+    fileprivate var isObject: Bool { if case .object = value { true } else { false } }
+
     /// A number above zero and at most `limit`, in single precision.
     func positiveNumber(atMost limit: Double) throws -> Float {
         let number =

@@ -61,7 +61,7 @@ struct ModelVariant: CustomTestStringConvertible {
 @Suite("Dense models on the CPU against transformers")
 struct DenseVariantTests {
     @Test("The reference is there")
-    func reference() { #expect(ModelVariant.all.count == 20) }
+    func reference() { #expect(ModelVariant.all.count == 21) }
 
     @Test("Logits equal within the rounding of keys and values to float16", arguments: ModelVariant.all)
     func logits(variant: ModelVariant) throws {

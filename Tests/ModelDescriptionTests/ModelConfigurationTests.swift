@@ -194,6 +194,27 @@ struct ModelConfigurationTests {
         #expect(try !Checkpoint(directory: directory.url, unknownKeys: .allowed).configuration.warnings.isEmpty)
     }
 
+    @Test("YaRN stretches the context, LongRoPE states it stretched; both take the original one from outside too")
+    func stretchedContexts() throws {
+        let yarn = #"{"rope_type": "yarn", "factor": 4.0}"#
+        #expect(try read(["rope_scaling": yarn]).maximumPositions == 128)
+        let outside = try read(["rope_scaling": yarn, "original_max_position_embeddings": "8"])
+        #expect(outside.maximumPositions == 32 && outside.warnings.isEmpty)
+        func longRoPE(_ long: String) -> String {
+            #"{"rope_type": "longrope", "short_factor": [1, 1], "long_factor": \#(long)}"#
+        }
+        let long = try read(["rope_scaling": longRoPE("[2, 3.5]"), "original_max_position_embeddings": "8"])
+        #expect(long.maximumPositions == 32 && long.structure.dependsOnLength)
+        #expect(long.warnings.isEmpty)
+        for factors in ["[2]", "[2, 3, 4]", "[]"] {
+            guard case .inconsistent? = configurationError("rope_scaling", longRoPE(factors)) else {
+                return fail("another error")
+            }
+        }
+        #expect(error("rope_scaling", longRoPE("[2, 0]"))?.key == "rope_scaling.long_factor[1]")
+        #expect(error("rope_scaling", #"{"rope_type": "yarn", "factor": 0}"#)?.key == "rope_scaling.factor")
+    }
+
     @Test(
         "Keys of the scaling that its kind does not use have no effect, and a warning",
         arguments: [

@@ -64,6 +64,13 @@ struct TinyFamily: CustomTestStringConvertible {
         rotary("Phi-3, a part of each head rotated", "phi3", [("partial_rotary_factor", .number(0.6))]),
         rotary("StableLM", "stablelm", [("use_qkv_bias", .boolean(true)), ("partial_rotary_factor", .number(0.4))]),
         rotary(
+            "Gemma 3, a window in its first layer", "gemma3_text",
+            [
+                ("head_dim", .integer(14)), ("sliding_window", .integer(3)), ("sliding_window_pattern", .integer(2)),
+                ("rope_local_base_freq", .integer(100)), ("query_pre_attn_scalar", .integer(20)),
+                ("tie_word_embeddings", .boolean(false)),
+            ]),
+        rotary(
             "Granite", "granite",
             [
                 ("embedding_multiplier", .number(1.5)), ("attention_multiplier", .number(0.4)),

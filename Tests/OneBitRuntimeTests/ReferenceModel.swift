@@ -33,8 +33,8 @@ struct ReferenceModel {
         }
         for layer in 0..<configuration.layerCount {
             let block = configuration.block(layer)
-            x = sublayer(x, block.attentionNorm) { attention($0, block) }
-            x = sublayer(x, block.mlpNorm) { mlp($0, block) }
+            x = sublayer(x, block.attentionNorm, block.attentionOutputNorm) { attention($0, block) }
+            x = sublayer(x, block.mlpNorm, block.mlpOutputNorm) { mlp($0, block) }
         }
         if let norm = configuration.finalNorm { x = normalized(x, norm) }
         x = scaled(x, structure.logitMultiplier)
@@ -42,12 +42,15 @@ struct ReferenceModel {
         return product(x, matrix(configuration.head)).flatMap(\.self)
     }
 
-    private func sublayer(_ x: Matrix, _ norm: NormDescription, _ body: (Matrix) -> Matrix) -> Matrix {
+    private func sublayer(
+        _ x: Matrix, _ norm: NormDescription, _ outputNorm: NormDescription?, _ body: (Matrix) -> Matrix
+    ) -> Matrix {
         let multiplier = configuration.structure.residualMultiplier
         return switch configuration.structure.normPlacement {
         case .beforeSublayers: sum(x, scaled(body(normalized(x, norm)), multiplier))
         case .afterSublayers: normalized(sum(x, scaled(body(x), multiplier)), norm)
         case .onSublayerOutputs: sum(x, scaled(normalized(body(x), norm), multiplier))
+        case .aroundSublayers: sum(x, scaled(normalized(body(normalized(x, norm)), outputNorm!), multiplier))
         }
     }
 
@@ -56,7 +59,11 @@ struct ReferenceModel {
     private func mlp(_ x: Matrix, _ block: BlockDescription) -> Matrix {
         let up = linear(x, block.up)
         guard let gate = block.gate else { return linear(up.map { $0.map { max($0, 0) } }, block.down) }
-        let gated = zip(linear(x, gate), up).map { gate, up in zip(gate, up).map { $0 / (1 + exp(-$0)) * $1 } }
+        func activation(_ x: Double) -> Double {
+            guard configuration.structure.mlp == .gatedGELU else { return x / (1 + exp(-x)) }
+            return 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+        }
+        let gated = zip(linear(x, gate), up).map { gate, up in zip(gate, up).map { activation($0) * $1 } }
         return linear(gated, block.down)
     }
 
@@ -121,7 +128,8 @@ struct ReferenceModel {
     ) -> [Double] {
         let isNormalized = configuration.structure.queryKeyNorm == .heads
         let x = norm.flatMap { isNormalized ? normalized([head], $0)[0] : nil } ?? head
-        guard case .rotary(let rotary) = configuration.structure.positions, block.isRotated else { return x }
+        guard let rotation = block.rotation else { return x }
+        let rotary = configuration.structure.rotations[rotation]
         let frequencies = rotary.frequencies(headSize: x.count, sequenceLength: 0)
         let factor = Double(rotary.attentionFactor)
         let half = frequencies.count
@@ -135,7 +143,7 @@ struct ReferenceModel {
     }
 
     private func normalized(_ x: Matrix, _ norm: NormDescription) -> Matrix {
-        let w = vector(norm.weight.name)
+        let w = vector(norm.weight.name).map { norm.countsFromOne ? 1 + $0 : $0 }
         return x.map { row in
             if let bias = norm.bias {
                 let y = centred(row, epsilon: configuration.normEpsilon)

@@ -53,6 +53,10 @@ VARIANTS = {
             type="longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 6.0])),
     "StableLM with biases": dict(
         ROTARY, model_type="stablelm", hidden_size=32, use_qkv_bias=True, partial_rotary_factor=0.25),
+    "Gemma 3": dict(
+        ROTARY, model_type="gemma3_text", head_dim=8, sliding_window=4, query_pre_attn_scalar=12, rope_theta=50000.0,
+        rope_local_base_freq=100.0, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_scaling=dict(rope_type="linear", factor=2.0), bos_token_id=2, eos_token_id=1),
     "Granite": dict(
         ROTARY, model_type="granite", embedding_multiplier=12.0, attention_multiplier=0.3, residual_multiplier=0.22,
         logits_scaling=0.5),

@@ -11,8 +11,8 @@ import ModelDescription
 struct CPUTransformer: Sendable {
     /// `model.embed_tokens`
     let embedding: TokenEmbedding
-    /// nil where positions are learned.
-    let rotary: RotaryEmbedding?
+    /// None where positions are learned.
+    let rotations: [RotaryEmbedding]
     /// `model.layers`
     let blocks: [DecoderBlock]
     /// `model.norm`, `lm_head`
@@ -25,7 +25,9 @@ struct CPUTransformer: Sendable {
     ) throws {
         let configuration = checkpoint.configuration
         embedding = try TokenEmbedding(of: checkpoint)
-        rotary = try RotaryEmbedding(configuration)
+        rotations = try configuration.structure.rotations.enumerated().map {
+            try RotaryEmbedding($1, number: $0, of: configuration)
+        }
         blocks = try (0..<configuration.layerCount).map {
             try Task.checkCancellation()
             return try DecoderBlock(layer: $0, weights: weights, of: checkpoint)
@@ -37,7 +39,7 @@ struct CPUTransformer: Sendable {
     func callAsFunction(_ pass: ForwardPass) {
         let hidden = pass.activations.hidden.pointer
         embedding(into: hidden, pass)
-        rotary?.prepare(pass)
+        for rotation in rotations { rotation.prepare(pass) }
         for (layer, block) in blocks.enumerated() {
             pass.hiddenStates?.record(layer, hidden, pass)
             block(hidden, pass)
@@ -49,7 +51,7 @@ struct CPUTransformer: Sendable {
 
 /// A norm with weights:
 ///
-///     y = x / √(mean(x²) + ε) ⊙ w                      RMSNorm
+///     y = x / √(mean(x²) + ε) ⊙ w                      RMSNorm; w is 1 + what is stored in some families
 ///     y = (x − mean x) / √(var x + ε) ⊙ w + b          LayerNorm
 final class Norm: Sendable {
     private let weight: FloatVector
@@ -60,7 +62,8 @@ final class Norm: Sendable {
     var width: Int { weight.count }
 
     init(_ description: NormDescription, of checkpoint: Checkpoint) throws {
-        weight = try FloatVector(description.weight.name, of: checkpoint)
+        let stored = try checkpoint.floats(of: description.weight.name)
+        weight = try FloatVector(description.countsFromOne ? stored.map { 1 + $0 } : stored)
         bias = try description.bias.map { try FloatVector($0.name, of: checkpoint) }
         epsilon = checkpoint.configuration.normEpsilon
     }
@@ -103,6 +106,8 @@ final class Attention: Sendable {
     /// `self_attn.q_norm`, `k_norm`
     private let queryNorm: Norm?
     private let keyNorm: Norm?
+    /// Which of the model's rotations this layer has.
+    private let rotation: Int
     /// Channels of a head that are rotated, its first ones.
     private let rotatedChannels: Int
     /// s
@@ -120,10 +125,11 @@ final class Attention: Sendable {
         output = try weights.group(block.linears[3..<4], of: checkpoint)
         queryNorm = try block.queryNorm.map { try Norm($0, of: checkpoint) }
         keyNorm = try block.keyNorm.map { try Norm($0, of: checkpoint) }
+        rotation = block.rotation ?? 0
         rotatedChannels =
-            if case .rotary(let rotary) = configuration.structure.positions, block.isRotated {
-                rotary.rotatedChannels(headSize: configuration.headSize)
-            } else { 0 }
+            block.rotation.map {
+                configuration.structure.rotations[$0].rotatedChannels(headSize: configuration.headSize)
+            } ?? 0
         scale = configuration.structure.attentionScale ?? 1 / Float(configuration.headSize).squareRoot()
         slidingWindow = block.slidingWindow ?? .max
         layer = block.layer
@@ -179,8 +185,7 @@ final class Attention: Sendable {
             }
         }
         guard rotatedChannels > 0 else { return }
-        let cosines = pass.activations.cosines.pointer + row * rotatedChannels / 2
-        let sines = pass.activations.sines.pointer + row * rotatedChannels / 2
+        let (cosines, sines) = pass.activations.rotation(rotation, row: row, pairCount: rotatedChannels / 2)
         for head in 0..<heads {
             pass.kernels.pointee.rotate_half(x + head * headSize, rotatedChannels, cosines, sines)
         }
@@ -294,7 +299,7 @@ final class Attention: Sendable {
 
 /// The perceptron of a block:
 ///
-///     y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ        gated
+///     y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ        gated; gelu in place of silu in some families
 ///     y = relu(x Wuᵀ) Wdᵀ                  otherwise
 final class MLP: Sendable {
     /// Channels of one token that one part of the loop over them takes.
@@ -304,12 +309,12 @@ final class MLP: Sendable {
     private let gateUp: LinearGroup
     /// `mlp.down_proj` (OPT: `fc2`)
     private let down: LinearGroup
-    private let isGated: Bool
+    private let activation: DecoderStructure.MLP
     private let width: Int
 
     init(_ block: BlockDescription, weights: LinearWeights, of checkpoint: Checkpoint) throws {
         let last = block.linears.count - 1
-        isGated = block.gate != nil
+        activation = checkpoint.configuration.structure.mlp
         gateUp = try weights.group(block.linears[4..<last], of: checkpoint)
         down = try weights.group(block.linears[last...], of: checkpoint)
         width = block.up.outputs
@@ -323,20 +328,37 @@ final class MLP: Sendable {
         // The rows lie one after the other, so channels of all of them are one run.
         pass.parallelFor(pass.rows * width, grain: Self.partChannels) { range in
             let first = activated + range.lowerBound
-            if isGated {
-                pass.kernels.pointee.swiglu(first, up + range.lowerBound, range.count, first)
-            } else {
-                pass.kernels.pointee.relu(first, range.count, first)
+            switch activation {
+            case .gatedSiLU: pass.kernels.pointee.swiglu(first, up + range.lowerBound, range.count, first)
+            case .gatedGELU: multiplyByGELU(up + range.lowerBound, gate: first, count: range.count, pass.kernels)
+            case .rectified: pass.kernels.pointee.relu(first, range.count, first)
             }
         }
         down(activated, pass) { _ in y }
     }
 }
 
+/// gate ← gelu(gate) ⊙ up, where gelu(x) = x σ(2u) with u = √(2/π) (x + 0.044715 x³), the approximation by tanh. up is changed.
+///
+/// With r = 2u / x, which is above 1 everywhere, x σ(2u) is silu(x r) / r, for which there is a kernel.
+private func multiplyByGELU(
+    _ up: UnsafeMutablePointer<Float>, gate: UnsafeMutablePointer<Float>, count: Int, _ kernels: Kernels
+) {
+    let scale: Float = 2 * (2 / Float.pi).squareRoot()
+    for index in 0..<count {
+        let r = scale * (1 + 0.044715 * gate[index] * gate[index])
+        gate[index] *= r
+        up[index] /= r
+    }
+    kernels.pointee.swiglu(gate, up, count, gate)
+}
+
 /// One transformer block, its norms before the sublayers, after them, or on what they give:
 ///
 ///     x ← x + Attention(norm(x)) · m      x ← norm(x + Attention(x) · m)      x ← x + norm(Attention(x)) · m
 ///     x ← x + MLP(norm(x)) · m            x ← norm(x + MLP(x) · m)            x ← x + norm(MLP(x)) · m
+///
+/// or both before them and on what they give.
 final class DecoderBlock: Sendable {
     /// `input_layernorm`
     private let attentionNorm: Norm
@@ -344,6 +366,9 @@ final class DecoderBlock: Sendable {
     private let attention: Attention
     /// `post_attention_layernorm`
     private let mlpNorm: Norm
+    /// Norms of what the sublayers give, where there are norms before them too.
+    private let attentionOutputNorm: Norm?
+    private let mlpOutputNorm: Norm?
     /// `mlp`
     private let mlp: MLP
     private let normPlacement: DecoderStructure.NormPlacement
@@ -356,6 +381,8 @@ final class DecoderBlock: Sendable {
         attentionNorm = try Norm(block.attentionNorm, of: checkpoint)
         attention = try Attention(block, weights: weights, of: checkpoint)
         mlpNorm = try Norm(block.mlpNorm, of: checkpoint)
+        attentionOutputNorm = try block.attentionOutputNorm.map { try Norm($0, of: checkpoint) }
+        mlpOutputNorm = try block.mlpOutputNorm.map { try Norm($0, of: checkpoint) }
         mlp = try MLP(block, weights: weights, of: checkpoint)
         normPlacement = checkpoint.configuration.structure.normPlacement
         multiplier = checkpoint.configuration.structure.residualMultiplier
@@ -364,18 +391,18 @@ final class DecoderBlock: Sendable {
 
     /// x, the residual stream: [rows, hiddenSize].
     func callAsFunction(_ x: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
-        add(attentionNorm, to: x, pass) { attention($0, into: $1, pass) }
-        add(mlpNorm, to: x, pass) { mlp($0, into: $1, pass) }
+        add(attentionNorm, attentionOutputNorm, to: x, pass) { attention($0, into: $1, pass) }
+        add(mlpNorm, mlpOutputNorm, to: x, pass) { mlp($0, into: $1, pass) }
     }
 
     /// Adds the output of a sublayer to x, and normalizes where the norm is.
     private func add(
-        _ norm: Norm, to x: UnsafeMutablePointer<Float>, _ pass: ForwardPass,
+        _ norm: Norm, _ outputNorm: Norm?, to x: UnsafeMutablePointer<Float>, _ pass: ForwardPass,
         sublayer: (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void
     ) {
         let branchOutput = pass.activations.branchOutput.pointer
         switch normPlacement {
-        case .beforeSublayers:
+        case .beforeSublayers, .aroundSublayers:
             let normed = pass.activations.normed.pointer
             norm(x, into: normed, pass)
             sublayer(normed, branchOutput)
@@ -385,7 +412,9 @@ final class DecoderBlock: Sendable {
         pass.parallelFor(pass.rows) { range in
             for row in range {
                 let (x, y) = (x + row * hiddenSize, branchOutput + row * hiddenSize)
-                if normPlacement == .onSublayerOutputs { norm.normalize(y, into: y, kernels: pass.kernels) }
+                if let outputNorm = normPlacement == .onSublayerOutputs ? norm : outputNorm {
+                    outputNorm.normalize(y, into: y, kernels: pass.kernels)
+                }
                 multiply(y, count: hiddenSize, by: multiplier)
                 pass.kernels.pointee.add(y, hiddenSize, x)
                 if normPlacement == .afterSublayers { norm.normalize(x, into: x, kernels: pass.kernels) }

@@ -96,7 +96,11 @@ func multiply(_ x: UnsafeMutablePointer<Float>, count: Int, by factor: Float) {
 /// rotated, and
 ///
 ///     (x_i, x_{i+d/2}) is rotated by the angle position · θ_i
+///
+/// Models may have several, of which each layer has one.
 struct RotaryEmbedding: Sendable {
+    /// Which of the model's it is.
+    let number: Int
     /// Whether θ depends on the length of the sequence.
     let dependsOnLength: Bool
     private let positions: RotaryPositions
@@ -105,9 +109,8 @@ struct RotaryEmbedding: Sendable {
     /// θ of sequences whose length does not matter, [d/2].
     private let frequencies: FloatVector
 
-    /// nil where positions are not rotary.
-    init?(_ configuration: ModelConfiguration) throws {
-        guard case .rotary(let positions) = configuration.structure.positions else { return nil }
+    init(_ positions: RotaryPositions, number: Int, of configuration: ModelConfiguration) throws {
+        self.number = number
         self.positions = positions
         dependsOnLength = positions.dependsOnLength
         frequencies = try FloatVector(positions.frequencies(headSize: configuration.headSize, sequenceLength: 0))
@@ -130,11 +133,12 @@ struct RotaryEmbedding: Sendable {
         let factor = positions.attentionFactor
         pass.parallelFor(pass.slices.count) { range in
             for slice in pass.slices[range] {
+                let frequencies = dependsOnLength ? slice.frequencies : self.frequencies.pointer
                 for index in 0..<slice.rowCount {
-                    let cosines = pass.activations.cosines.pointer + (slice.firstRow + index) * half
-                    let sines = pass.activations.sines.pointer + (slice.firstRow + index) * half
+                    let (cosines, sines) = pass.activations.rotation(
+                        number, row: slice.firstRow + index, pairCount: half)
                     for i in 0..<half {
-                        let angle = Float(slice.position + index) * slice.frequencies[i]
+                        let angle = Float(slice.position + index) * frequencies[i]
                         cosines[i] = cos(angle) * factor
                         sines[i] = sin(angle) * factor
                     }

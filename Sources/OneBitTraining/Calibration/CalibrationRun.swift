@@ -145,7 +145,9 @@ final class CalibrationRun {
     private func tokenPositions() throws -> TokenPositions {
         let length = initializer.settings.sequenceLength
         return TokenPositions(
-            rotary: try positions.rotary?.rows(from: 0, length: length, sequenceLength: length), learned: nil,
+            rotations: try positions.rotations.map {
+                try $0.rows(from: 0, length: length, sequenceLength: length)
+            }, learned: nil,
             attention: .sequences(try positions.masks(length: length, after: 0)))
     }
 
@@ -164,7 +166,7 @@ final class CalibrationRun {
             norm: { norm in
                 Norm(
                     weight: try require(floats[norm.weight.name]), bias: norm.bias.flatMap { floats[$0.name] },
-                    epsilon: configuration.normEpsilon)
+                    epsilon: configuration.normEpsilon, countsFromOne: norm.countsFromOne)
             },
             linear: { .dense(weight: try require(weights[$0.name]), bias: bias($0)) })
         // The student starts as the teacher; its layers become one-bit layers one after another.

@@ -5,8 +5,8 @@ import Torch
 
 /// The positions of a pass's tokens, and what each of them attends to.
 struct TokenPositions {
-    /// Rows of the rotary table; nil where positions are learned.
-    let rotary: RotaryTable.Rows?
+    /// Rows of the rotary tables; none where positions are learned.
+    let rotations: [RotaryTable.Rows]
     /// Learned positions [T, C] or [B, T, C], to be added to the embedding; nil where they are rotary.
     let learned: Tensor?
     let attention: Scope
@@ -57,7 +57,8 @@ struct AttentionMasks: Sendable {
 
 /// What is computed from positions alone: made once, and kept on the model's device.
 final class PositionTables: Sendable {
-    let rotary: RotaryTable?
+    /// By the number that layers name theirs by.
+    let rotations: [RotaryTable]
     /// Row of the first position in a table of learned ones.
     let learnedOffset: Int
     let device: Device
@@ -78,14 +79,10 @@ final class PositionTables: Sendable {
         self.dtype = dtype
         self.device = device
         slidingWindow = configuration.structure.slidingWindow
-        switch configuration.structure.positions {
-        case .rotary(let positions):
-            rotary = RotaryTable(positions, headSize: configuration.headSize, dtype: dtype, device: device)
-            learnedOffset = 0
-        case .learned(let offset):
-            rotary = nil
-            learnedOffset = offset
+        rotations = configuration.structure.rotations.map {
+            RotaryTable($0, headSize: configuration.headSize, dtype: dtype, device: device)
         }
+        learnedOffset = if case .learned(let offset) = configuration.structure.positions { offset } else { 0 }
     }
 
     /// Of `length` tokens that follow `start` others.

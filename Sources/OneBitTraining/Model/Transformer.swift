@@ -79,7 +79,7 @@ public final class Transformer: Sendable {
         func norm(_ norm: NormDescription) throws -> Norm {
             Norm(
                 weight: try tensor(norm.weight.name, .norm), bias: try norm.bias.map { try tensor($0.name, .norm) },
-                epsilon: configuration.normEpsilon)
+                epsilon: configuration.normEpsilon, countsFromOne: norm.countsFromOne)
         }
 
         embedding = try tensor(configuration.embedding.name, .embedding)
@@ -215,7 +215,9 @@ public final class Transformer: Sendable {
     /// Whole sequences of `length` tokens.
     func positions(length: Int) throws -> TokenPositions {
         TokenPositions(
-            rotary: try positionTables.rotary?.rows(from: 0, length: length, sequenceLength: length),
+            rotations: try positionTables.rotations.map {
+                try $0.rows(from: 0, length: length, sequenceLength: length)
+            },
             learned: try positionEmbedding?.narrowed(0, from: positionTables.learnedOffset, length: length),
             attention: .sequences(try positionTables.masks(length: length, after: 0)))
     }
@@ -223,7 +225,7 @@ public final class Transformer: Sendable {
     /// Tokens that stand at any positions [B, T] and see what masks say.
     func positions(_ positions: [Int], batch: Int, masks: AttentionMasks) throws -> TokenPositions {
         TokenPositions(
-            rotary: try positionTables.rotary?.rows(of: positions, batch: batch),
+            rotations: try positionTables.rotations.map { try $0.rows(of: positions, batch: batch) },
             learned: try learned(at: positions, batch: batch),
             attention: .sequences(masks))
     }
@@ -232,7 +234,7 @@ public final class Transformer: Sendable {
     func positions(of slices: [DecodingSlice], in pool: KeyValuePool) throws -> TokenPositions {
         try pool.reserve(slices.map { $0.position + $0.rows.count }.max() ?? 0)
         let all = slices.flatMap { $0.position..<$0.position + $0.rows.count }
-        let rotary = try positionTables.rotary.map { table in
+        let rotations = try positionTables.rotations.map { table in
             // The same for all sequences, unless rotations depend on their lengths.
             if slices.count > 1, !configuration.structure.dependsOnLength {
                 let rows = try table.rows(of: all, batch: 1)
@@ -246,7 +248,7 @@ public final class Transformer: Sendable {
                 })
         }
         return TokenPositions(
-            rotary: rotary, learned: try learned(at: all, batch: 1),
+            rotations: rotations, learned: try learned(at: all, batch: 1),
             attention: .cached(try cachedScope(of: slices, in: pool)))
     }
 

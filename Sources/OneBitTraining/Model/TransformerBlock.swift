@@ -42,9 +42,15 @@ struct Norm: Sendable {
     let weight: Tensor
     let bias: Tensor?
     let epsilon: Float
+    /// Whether the weights are what is added to 1.
+    let countsFromOne: Bool
 
     func callAsFunction(_ x: Tensor) throws -> Tensor {
-        guard let bias else { return try x.rmsNorm(weight, epsilon: epsilon) }
+        guard let bias else {
+            guard countsFromOne else { return try x.rmsNorm(weight, epsilon: epsilon) }
+            let ones = try Tensor.full(1, shape: weight.shape, dtype: weight.dtype, device: weight.device)
+            return try x.rmsNorm(weight + ones, epsilon: epsilon)
+        }
         return try x.layerNorm(weight, bias: bias, epsilon: epsilon)
     }
 }
@@ -57,7 +63,8 @@ struct Attention: Sendable {
     let keyValueHeadCount: Int
     let headSize: Int
     let slidingWindow: Int?
-    let isRotated: Bool
+    /// Which of the model's rotations the layer has.
+    let rotation: Int?
     /// Factor of the scores; nil for 1/√D.
     let scale: Float?
     var query: LinearLayer
@@ -109,7 +116,8 @@ struct Attention: Sendable {
 
     /// [B, T, heads, D], of whose channels the first are rotated, as many as the tables have.
     private func rotated(_ heads: Tensor, at positions: TokenPositions) throws -> Tensor {
-        guard let rotary = positions.rotary, isRotated, let pairs = rotary.cosines.shape.last else { return heads }
+        guard let rotation, let pairs = positions.rotations[rotation].cosines.shape.last else { return heads }
+        let rotary = positions.rotations[rotation]
         guard 2 * pairs < headSize else { return try heads.rotary(cosines: rotary.cosines, sines: rotary.sines) }
         let first = try heads.narrowed(3, from: 0, length: 2 * pairs)
         let others = try heads.narrowed(3, from: 2 * pairs, length: headSize - 2 * pairs)
@@ -168,8 +176,9 @@ struct Attention: Sendable {
     }
 }
 
-/// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, or relu(x Wuᵀ) Wdᵀ where there is no gate.
+/// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, with gelu in place of silu in some families, or relu(x Wuᵀ) Wdᵀ where there is no gate.
 struct MLP: Sendable {
+    let kind: DecoderStructure.MLP
     var gate: LinearLayer?
     var up: LinearLayer
     var down: LinearLayer
@@ -178,48 +187,60 @@ struct MLP: Sendable {
 
     /// What the last layer reads.
     func activation(of x: Tensor) throws -> Tensor {
-        if let gate { return try .swiGLU(gate: gate(x), up: up(x)) }
-        return try up(x).relu()
+        guard let gate else { return try up(x).relu() }
+        return kind == .gatedGELU ? try gate(x).gelu() * up(x) : try .swiGLU(gate: gate(x), up: up(x))
     }
 }
 
 /// The residual stream around a sublayer f, with a norm before it, behind it or on what it gives, and a factor m:
 ///
-///     x + f(norm(x)) · m          norm(x + f(x) · m)          x + norm(f(x)) · m
+///     x + f(norm(x)) · m          norm(x + f(x) · m)          x + norm(f(x)) · m          x + norm′(f(norm(x))) · m
 struct ResidualConnection: Sendable {
     let norm: Norm
+    /// norm′
+    let outputNorm: Norm?
     let placement: DecoderStructure.NormPlacement
     /// m
     let multiplier: Float
 
-    init(_ norm: Norm, in structure: DecoderStructure) {
-        self.init(norm: norm, placement: structure.normPlacement, multiplier: structure.residualMultiplier)
+    init(_ norm: Norm, _ outputNorm: Norm?, in structure: DecoderStructure) {
+        self.init(
+            norm: norm, outputNorm: outputNorm, placement: structure.normPlacement,
+            multiplier: structure.residualMultiplier)
     }
 
-    private init(norm: Norm, placement: DecoderStructure.NormPlacement, multiplier: Float) {
+    private init(norm: Norm, outputNorm: Norm?, placement: DecoderStructure.NormPlacement, multiplier: Float) {
         self.norm = norm
+        self.outputNorm = outputNorm
         self.placement = placement
         self.multiplier = multiplier
     }
 
-    /// With another norm.
-    func with(_ norm: Norm) -> ResidualConnection {
-        ResidualConnection(norm: norm, placement: placement, multiplier: multiplier)
+    /// With other norms.
+    func mapNorms(_ transform: (Norm) throws -> Norm) rethrows -> ResidualConnection {
+        ResidualConnection(
+            norm: try transform(norm), outputNorm: try outputNorm.map(transform), placement: placement,
+            multiplier: multiplier)
     }
 
     /// What the sublayer reads of the residual stream.
-    func input(_ x: Tensor) throws -> Tensor { placement == .beforeSublayers ? try norm(x) : x }
+    func input(_ x: Tensor) throws -> Tensor {
+        switch placement {
+        case .beforeSublayers, .aroundSublayers: try norm(x)
+        case .afterSublayers, .onSublayerOutputs: x
+        }
+    }
 
     /// The residual stream with what the sublayer gave.
     func sum(_ x: Tensor, _ output: Tensor) throws -> Tensor {
-        let normed = placement == .onSublayerOutputs ? try norm(output) : output
+        let normed = try (placement == .onSublayerOutputs ? norm : outputNorm).map { try $0(output) } ?? output
         let sum = try x + normed.multiplied(by: multiplier)
         return placement == .afterSublayers ? try norm(sum) : sum
     }
 
     /// What the sublayer must give more for the stream to have `difference` more; nil where a norm is between them.
     func correction(_ difference: Tensor) throws -> Tensor? {
-        guard placement != .onSublayerOutputs else { return nil }
+        guard placement != .onSublayerOutputs, outputNorm == nil else { return nil }
         return try difference.multiplied(by: 1 / multiplier)
     }
 }
@@ -253,15 +274,19 @@ extension TransformerBlock {
         _ block: BlockDescription, of configuration: ModelConfiguration, norm: (NormDescription) throws -> Norm,
         linear: (LinearDescription) throws -> LinearLayer
     ) throws {
-        attentionResidual = ResidualConnection(try norm(block.attentionNorm), in: configuration.structure)
+        attentionResidual = ResidualConnection(
+            try norm(block.attentionNorm), try block.attentionOutputNorm.map(norm), in: configuration.structure)
         attention = Attention(
             layer: block.layer, headCount: configuration.attentionHeadCount,
             keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
-            slidingWindow: block.slidingWindow, isRotated: block.isRotated,
+            slidingWindow: block.slidingWindow, rotation: block.rotation,
             scale: configuration.structure.attentionScale, query: try linear(block.query), key: try linear(block.key),
             value: try linear(block.value), output: try linear(block.output),
             queryNorm: try block.queryNorm.map(norm), keyNorm: try block.keyNorm.map(norm))
-        mlpResidual = ResidualConnection(try norm(block.mlpNorm), in: configuration.structure)
-        mlp = MLP(gate: try block.gate.map(linear), up: try linear(block.up), down: try linear(block.down))
+        mlpResidual = ResidualConnection(
+            try norm(block.mlpNorm), try block.mlpOutputNorm.map(norm), in: configuration.structure)
+        mlp = MLP(
+            kind: configuration.structure.mlp, gate: try block.gate.map(linear), up: try linear(block.up),
+            down: try linear(block.down))
     }
 }
