@@ -9,8 +9,8 @@ struct PackCommand: ParsableCommand {
         commandName: "pack",
         abstract: "Pack a float student at one bit per weight, ready to run.",
         discussion: """
-            Writes the signs of every linear layer as bits, and the vectors g and h, embeddings, norms and output \
-            projection as floats, or the last two in 8 bits. Memory is bounded by the largest tensor.
+            Writes the signs of every linear layer as bits, the vectors g and h and the norms as floats, and the embedding and \
+            the output projection in 8 bits, or as floats. Memory is bounded by the largest tensor.
 
             The checkpoints that the paper's authors released are students too, float or packed. A packed one is rewritten \
             in this program's format without loss: what stays in float keeps the type that it has.
@@ -18,6 +18,7 @@ struct PackCommand: ParsableCommand {
             EXAMPLES
               onebit pack student --output packed
               onebit pack student --output packed --value-type float32
+              onebit pack student --output packed --embedding-bits float
               onebit pack packed --output smaller --embedding-bits 8
               onebit pack onebit_llama_7b --output packed
             """
@@ -59,7 +60,8 @@ struct PackCommand: ParsableCommand {
         let student = try checkpoints.open(student)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
         let valueType = valueType ?? (student.kind == .packed ? .stored : .float16)
-        try CheckpointPacker(valueType: valueType.elementType, embeddingFormat: packing.embeddingBits.format).pack(
+        let format = packing.embeddingFormat(of: student.kind)
+        try CheckpointPacker(valueType: valueType.elementType, embeddingFormat: format).pack(
             student: student,
             destination: output.output,
             overwrite: output.overwrite

@@ -12,14 +12,19 @@ struct PackCommandTests {
             .appending(path: "ModelDescriptionTests/Reference/release-\(form)")
     }
 
-    @Test("With --embedding-bits 8 embeddings become bytes, which stay so until they are floats again")
+    @Test(
+        "Embeddings of a float student become bytes, which stay so until they are floats again, unless told otherwise")
     func embeddingBits() async throws {
         let folder = try TemporaryDirectory()
         var source = released("float")
-        for (number, (bits, type)) in [("8", ElementType.int8), ("stored", .int8), ("float", .float16)].enumerated() {
+        let steps: [(String?, ElementType)] = [
+            (nil, .int8), (nil, .int8), ("float", .float16), (nil, .float16), ("8", .int8), ("stored", .int8),
+        ]
+        for (number, (bits, type)) in steps.enumerated() {
             let output = folder.file("packed\(number)")
+            let option = bits.map { ["--embedding-bits", $0] } ?? []
             let outcome = try await BuiltCommand.run(
-                ["pack", source.path, "--output", output.path, "--embedding-bits", bits, "--value-type", "float16"])
+                ["pack", source.path, "--output", output.path, "--value-type", "float16"] + option)
             #expect(outcome.exitCode == 0)
             let packed = try Checkpoint(directory: output)
             for tensor in packed.configuration.embeddingTensors {
@@ -33,7 +38,8 @@ struct PackCommandTests {
         "A packed checkpoint keeps its types unless told otherwise, a float one gets float16",
         arguments: [
             ("packed", [], ElementType.float32), ("packed", ["--value-type", "float16"], .float16),
-            ("float", [], .float16), ("float", ["--value-type", "stored"], .float32),
+            ("float", ["--embedding-bits", "float"], .float16),
+            ("float", ["--value-type", "stored", "--embedding-bits", "float"], .float32),
         ]
     )
     func valueTypes(form: String, options: [String], type: ElementType) async throws {

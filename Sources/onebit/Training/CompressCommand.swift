@@ -312,7 +312,7 @@ struct CompressCommand: ParsableCommand {
     }
 
     private func pack(_ work: CompressionWork) throws {
-        let format = packing.embeddingBits.format ?? .float
+        let format = packing.embeddingFormat(of: .floatStudent) ?? .float
         if work.has(work.packed),
             try checkpoints.reopen(work.packed).configuration.quantization?.embeddingFormat == format
         {
