@@ -21,10 +21,10 @@ VARIANTS = {
     "LLaMA, linear scaling": dict(ROTARY, rope_theta=10000.0, rope_scaling=dict(type="linear", factor=2.5)),
     "LLaMA, dynamic scaling": dict(ROTARY, rope_theta=10000.0, rope_scaling=dict(type="dynamic", factor=3.0)),
     "LLaMA, YaRN": dict(
-        ROTARY, rope_theta=10000.0, head_dim=16, rope_scaling=dict(
-            rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=8, beta_slow=0.5)),
+        ROTARY, rope_theta=100.0, head_dim=16, rope_scaling=dict(
+            rope_type="yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=8, beta_slow=0.5)),
     "LLaMA, YaRN with a factor of the scores, unrounded": dict(
-        ROTARY, rope_theta=10000.0, head_dim=16, original_max_position_embeddings=12, rope_scaling=dict(
+        ROTARY, rope_theta=100.0, head_dim=16, original_max_position_embeddings=96, rope_scaling=dict(
             rope_type="yarn", factor=8.0, mscale=0.7, mscale_all_dim=1.2, truncate=False)),
     "Qwen2, LongRoPE": dict(
         ROTARY, model_type="qwen2", rope_theta=10000.0, rope_scaling=dict(
@@ -58,7 +58,7 @@ VARIANTS = {
         rope_local_base_freq=100.0, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
         rope_scaling=dict(rope_type="linear", factor=2.0), bos_token_id=2, eos_token_id=1),
     "Granite": dict(
-        ROTARY, model_type="granite", embedding_multiplier=12.0, attention_multiplier=0.3, residual_multiplier=0.22,
+        ROTARY, model_type="granite", embedding_multiplier=0.6, attention_multiplier=3.0, residual_multiplier=1.7,
         logits_scaling=0.5),
     "OPT without biases, a wide embedding": dict(OPT, enable_bias=False, word_embed_proj_dim=20),
     "OPT without a final norm": dict(OPT, _remove_final_layer_norm=True),
