@@ -6,7 +6,7 @@
 
 import TensorFiles
 
-/// What a decoder computes, without reference to a family: all in which LLaMA, Mistral, Qwen and OPT differ, except
+/// What a decoder computes, without reference to a family: all in which the families differ, except
 /// their sizes and their tensors' names. Teacher, student and packed runtime are each written once, over this.
 public struct DecoderStructure: Sendable, Hashable {
     /// How activations are normalized.
