@@ -202,6 +202,10 @@ lt_tensor *lt_relu(const lt_tensor *x) {
     return guarded_tensor([&] { return at::relu(x->value); });
 }
 
+lt_tensor *lt_gelu_tanh(const lt_tensor *x) {
+    return guarded_tensor([&] { return at::gelu(x->value, "tanh"); });
+}
+
 lt_tensor *lt_rms_norm(const lt_tensor *x, const lt_tensor *weight, double epsilon) {
     return guarded_tensor([&] { return RMSNorm::apply(x->value, weight->value, epsilon); });
 }

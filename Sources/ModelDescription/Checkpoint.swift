@@ -39,21 +39,44 @@ public final class Checkpoint: Sendable {
             : ShardIndex(directory: directory, ignores: configuration.ignores)
         var tensors: [String: TensorDescription] = [:]
         var locations: [String: (file: any TensorFile, name: String)] = [:]
+        let fused = configuration.fusedLinears
+        let files =
+            try fused.isEmpty
+            ? index.files : index.files.mapValues { try Self.split($0, fused, configuration, directory) }
         for (stored, shard) in index.shardOfTensor {
-            guard let file = index.files[shard], let found = file.tensors[stored] else { continue }
-            let name = configuration.canonicalName(stored)
-            if configuration.ignores(name) { continue }
-            if let other = locations.updateValue((file, stored), forKey: name) {
-                let names = [other.name, stored].sorted()
-                throw CheckpointError.sameTensorTwice(directory: directory.path, tensor: names[0], other: names[1])
+            let parts = fused[configuration.canonicalName(stored)]?.map(\.weightName)
+            for stored in parts ?? [stored] {
+                guard let file = files[shard], let found = file.tensors[stored] else { continue }
+                let name = configuration.canonicalName(stored)
+                if configuration.ignores(name) { continue }
+                if let other = locations.updateValue((file, stored), forKey: name) {
+                    let names = [other.name, stored].sorted()
+                    throw CheckpointError.sameTensorTwice(directory: directory.path, tensor: names[0], other: names[1])
+                }
+                tensors[name] = TensorDescription(name: name, elementType: found.elementType, shape: found.shape)
             }
-            tensors[name] = TensorDescription(name: name, elementType: found.elementType, shape: found.shape)
         }
         self.configuration = configuration
-        self.files = index.files
+        self.files = files
         self.locations = locations
         self.tensors = tensors
         try checkTensors()
+    }
+
+    /// A file of a family that stores several matrices as one, with these by themselves.
+    private static func split(
+        _ file: any TensorFile, _ fused: [String: [LinearDescription]], _ configuration: ModelConfiguration,
+        _ directory: URL
+    ) throws -> any TensorFile {
+        try SplitTensorFile(file) { tensor in
+            guard let linears = fused[configuration.canonicalName(tensor.name)] else { return nil }
+            let expected = [linears.reduce(0) { $0 + $1.outputs }] + tensor.shape.dropFirst()
+            guard tensor.shape == expected else {
+                throw CheckpointError.wrongShape(
+                    directory: directory.path, tensor: tensor.name, expected: expected, found: tensor.shape)
+            }
+            return linears.map { ($0.weightName, $0.outputs) }
+        }
     }
 
     /// What the linear layers are stored as.

@@ -24,8 +24,8 @@ public struct ModelConfiguration: Sendable, Hashable {
     public let keyValueHeadCount: Int
     /// Channels per head; even where positions are rotary.
     public let headSize: Int
-    /// Longest sequence that the model was made for, in tokens: what linear and dynamic rotary scaling stretch
-    /// `max_position_embeddings` to, that number otherwise.
+    /// Longest sequence that the model was made for, in tokens: what rotary scaling stretches `max_position_embeddings` to,
+    /// that number otherwise.
     public let maximumPositions: Int
     /// Epsilon of the norms.
     public let normEpsilon: Float
@@ -163,7 +163,7 @@ public struct ModelConfiguration: Sendable, Hashable {
             config, family, hiddenSize: hiddenSize, headCount: attentionHeadCount, positions: structure.positions)
         if case .rotary(let rotary) = structure.positions {
             maximumPositions = rotary.stretched(positions)
-            warnings += try RotaryPositions.warnings(config)
+            warnings += try rotary.warnings(config)
         } else {
             maximumPositions = positions
         }
@@ -216,12 +216,7 @@ public struct ModelConfiguration: Sendable, Hashable {
             )
         }
         let size = stated ?? hiddenSize / headCount
-        if case .rotary = positions, size % 2 != 0 {
-            throw ConfigurationError.inconsistent(
-                file: config.file,
-                reason: "the head size (\(size)) is odd; rotary embeddings need an even one"
-            )
-        }
+        if case .rotary(let rotary) = positions { try rotary.validate(headSize: size, file: config.file) }
         guard size * headCount <= 1 << 20 else {
             throw ConfigurationError.inconsistent(
                 file: config.file,

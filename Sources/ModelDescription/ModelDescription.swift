@@ -6,13 +6,15 @@
 
 import TensorFiles
 
-/// What a decoder computes, without reference to a family: all in which LLaMA, Mistral, Qwen and OPT differ, except
+/// What a decoder computes, without reference to a family: all in which the families differ, except
 /// their sizes and their tensors' names. Teacher, student and packed runtime are each written once, over this.
 public struct DecoderStructure: Sendable, Hashable {
     /// How activations are normalized.
     public enum Normalization: Sendable, Hashable {
         /// x / √(mean(x²) + ε) ⊙ w (Zhang & Sennrich 2019)
         case rootMeanSquare
+        /// The same with 1 + w in place of w
+        case rootMeanSquareFromOne
         /// (x − mean x) / √(var x + ε) ⊙ w + b (Ba et al. 2016)
         case layer
     }
@@ -23,12 +25,26 @@ public struct DecoderStructure: Sendable, Hashable {
         case beforeSublayers
         /// norm(x + f(x))
         case afterSublayers
+        /// x + norm(f(x))
+        case onSublayerOutputs
+        /// x + norm′(f(norm(x)))
+        case aroundSublayers
+    }
+
+    /// What of queries and keys is normalized (RMS) before they are rotated.
+    public enum QueryKeyNorm: Sendable, Hashable {
+        /// Each head, with the same weights.
+        case heads
+        /// The vectors of all heads together.
+        case vectors
     }
 
     /// The perceptron of a block.
     public enum MLP: Sendable, Hashable {
         /// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ (Shazeer 2020)
         case gatedSiLU
+        /// (gelu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, with the approximation of GELU by tanh (Hendrycks & Gimpel 2016)
+        case gatedGELU
         /// relu(x Wuᵀ) Wdᵀ
         case rectified
     }
@@ -52,8 +68,20 @@ public struct DecoderStructure: Sendable, Hashable {
     public var hasFinalNorm = true
     public var mlp = MLP.gatedSiLU
     public var positions: Positions
-    /// Whether each head's queries and keys are normalized (RMS) before they are rotated.
-    public var normalizesQueriesAndKeys = false
+    /// How the layers of `windowedLayers` rotate, where they do otherwise than the others.
+    public var windowedRotation: RotaryPositions?
+    /// Layers that do not rotate queries and keys where positions are rotary.
+    public var unrotatedLayers: Set<Int> = []
+    /// nil where queries and keys are not normalized.
+    public var queryKeyNorm: QueryKeyNorm?
+    /// Factor of the scores q · k; nil for 1/√d.
+    public var attentionScale: Float?
+    /// Factor of the token embedding.
+    public var embeddingMultiplier: Float = 1
+    /// Factor of what a sublayer adds to the residual stream.
+    public var residualMultiplier: Float = 1
+    /// Factor of what the output projection reads, and so of the logits.
+    public var logitMultiplier: Float = 1
     /// The linears that add a bias.
     public var biases: Set<LinearRole> = []
     /// How many positions, its own included, a token sees in the layers of `windowedLayers`; nil for all before it.
@@ -66,6 +94,15 @@ public struct DecoderStructure: Sendable, Hashable {
 
     init(positions: Positions) { self.positions = positions }
 
+    /// The rotations that there are; layers name theirs by its number.
+    package var rotations: [RotaryPositions] {
+        guard case .rotary(let rotary) = positions else { return [] }
+        return [rotary] + (windowedRotation.map { [$0] } ?? [])
+    }
+
+    /// Whether the MLP is gated.
+    package var isGated: Bool { mlp != .rectified }
+
     /// Whether the rotation of a position depends on the length of its sequence.
     public var dependsOnLength: Bool {
         if case .rotary(let rotary) = positions { rotary.dependsOnLength } else { false }
@@ -73,7 +110,7 @@ public struct DecoderStructure: Sendable, Hashable {
 
     /// Linears of a block in forward order.
     var linearRoles: [LinearRole] {
-        LinearRole.allCases.filter { $0 != .gate || mlp == .gatedSiLU }
+        LinearRole.allCases.filter { $0 != .gate || isGated }
     }
 }
 
@@ -117,6 +154,8 @@ public struct LinearDescription: Sendable, Hashable {
 public struct NormDescription: Sendable, Hashable {
     public let weight: TensorShape
     public let bias: TensorShape?
+    /// Whether the stored weights are what is added to 1.
+    public var countsFromOne = false
 
     /// Both, or the one there is.
     public var tensors: [TensorShape] { [weight] + (bias.map { [$0] } ?? []) }
@@ -131,16 +170,22 @@ public struct BlockDescription: Sendable, Hashable {
     public let key: LinearDescription
     public let value: LinearDescription
     public let output: LinearDescription
-    /// Norms of each head's queries and keys [headSize]; nil where the family has none.
+    /// Norms of queries and keys, of each head [headSize] or of all together [heads · headSize]; nil where the family has
+    /// none.
     public let queryNorm: NormDescription?
     public let keyNorm: NormDescription?
     public let mlpNorm: NormDescription
+    /// Norms of what the sublayers give, where there are norms before them too.
+    public let attentionOutputNorm: NormDescription?
+    public let mlpOutputNorm: NormDescription?
     /// nil where the MLP is not gated.
     public let gate: LinearDescription?
     public let up: LinearDescription
     public let down: LinearDescription
     /// Positions that a token sees, its own included; nil for all before it.
     public let slidingWindow: Int?
+    /// Which of the model's rotations queries and keys are turned by; nil for none.
+    package let rotation: Int?
 
     /// The linears in forward order; these become one-bit layers.
     public var linears: [LinearDescription] {
@@ -154,7 +199,8 @@ public struct BlockDescription: Sendable, Hashable {
 
     /// The tensors that stay in float: norms, then biases.
     public var floatTensors: [TensorShape] {
-        [attentionNorm, mlpNorm, queryNorm, keyNorm].compactMap { $0 }.flatMap(\.tensors)
+        [attentionNorm, attentionOutputNorm, mlpNorm, mlpOutputNorm, queryNorm, keyNorm].compactMap { $0 }
+            .flatMap(\.tensors)
             + linears.compactMap(\.bias)
     }
 }

@@ -40,7 +40,9 @@ struct ModelFamily: Sendable {
     }
 
     /// The families that this version supports.
-    static let all: [ModelFamily] = [.llama, .mistral, .qwen2, .qwen3, .opt]
+    static let all: [ModelFamily] = [
+        .llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .phi3, .stableLM, .gemma3, .opt,
+    ]
 
     /// - Throws: `JSONNodeError`, ``ConfigurationError/unsupportedFamily(file:found:supported:)``
     static func named(by config: JSONNode) throws -> ModelFamily {
@@ -69,12 +71,15 @@ public enum UnknownKeys: Sendable, Hashable {
 /// 3. a setting that is not computed, and must hold a neutral value.
 struct ConfigurationKeys: Sendable {
     let read: Set<String>
-    /// Values, by key, with which a setting changes nothing; null, and a missing key, change nothing either.
+    /// Values, by key that is not read, with which a setting changes nothing; null, and a missing key, change nothing
+    /// either.
     let neutral: [String: [JSONValue]]
 
     init(read: Set<String>, neutral: [String: [JSONValue]]) {
-        self.read = read.union(Self.readOfEveryFamily)
+        let read = read.union(Self.readOfEveryFamily)
+        self.read = read
         self.neutral = neutral.merging(Self.neutralOfEveryFamily) { family, _ in family }
+            .filter { !read.contains($0.key) }
     }
 
     /// Refuses settings that are not computed, and keys that are not known.
@@ -198,8 +203,11 @@ struct TensorNames: Sendable {
     let gate: String?
     let up: String
     let down: String
-    let attentionNorm: String
-    let mlpNorm: String
+    var attentionNorm: String
+    var mlpNorm: String
+    /// Norms on what the sublayers give, where there are norms before them too.
+    var attentionOutputNorm = ""
+    var mlpOutputNorm = ""
     let queryNorm: String
     let keyNorm: String
 
@@ -216,6 +224,8 @@ struct TensorNames: Sendable {
     let basePrefix: String
     /// Endings of names that old checkpoints store and nothing is computed with.
     let ignoredSuffixes: [String]
+    /// Linears that checkpoints hold as one matrix, one below the other, and its name.
+    var fused: [(name: String, roles: [DecoderStructure.LinearRole])] = []
 
     func linear(_ role: DecoderStructure.LinearRole) -> String {
         switch role {

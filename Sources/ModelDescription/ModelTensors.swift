@@ -4,7 +4,9 @@ extension ModelConfiguration {
     /// The parts of one block.
     public func block(_ layer: Int) -> BlockDescription {
         let gate = structure.linearRoles.contains(.gate) ? linear(.gate, layer: layer) : nil
-        let headNorms = structure.normalizesQueriesAndKeys
+        let hasOutputNorms = structure.normPlacement == .aroundSublayers
+        let isWindowed = structure.windowedLayers.contains(layer)
+        let isRotated = !structure.rotations.isEmpty && !structure.unrotatedLayers.contains(layer)
         return BlockDescription(
             layer: layer,
             attentionNorm: norm(blockPrefix(layer) + names.attentionNorm),
@@ -12,13 +14,16 @@ extension ModelConfiguration {
             key: linear(.key, layer: layer),
             value: linear(.value, layer: layer),
             output: linear(.output, layer: layer),
-            queryNorm: headNorms ? headNorm(blockPrefix(layer) + names.queryNorm) : nil,
-            keyNorm: headNorms ? headNorm(blockPrefix(layer) + names.keyNorm) : nil,
+            queryNorm: queryKeyNorm(blockPrefix(layer) + names.queryNorm, heads: attentionHeadCount),
+            keyNorm: queryKeyNorm(blockPrefix(layer) + names.keyNorm, heads: keyValueHeadCount),
             mlpNorm: norm(blockPrefix(layer) + names.mlpNorm),
+            attentionOutputNorm: hasOutputNorms ? norm(blockPrefix(layer) + names.attentionOutputNorm) : nil,
+            mlpOutputNorm: hasOutputNorms ? norm(blockPrefix(layer) + names.mlpOutputNorm) : nil,
             gate: gate,
             up: linear(.up, layer: layer),
             down: linear(.down, layer: layer),
-            slidingWindow: structure.windowedLayers.contains(layer) ? structure.slidingWindow : nil
+            slidingWindow: isWindowed ? structure.slidingWindow : nil,
+            rotation: isRotated ? (isWindowed && structure.windowedRotation != nil ? 1 : 0) : nil
         )
     }
 
@@ -30,6 +35,33 @@ extension ModelConfiguration {
     /// The linears of all blocks, in forward order.
     public var linears: [LinearDescription] {
         (0..<layerCount).flatMap(blockLinears)
+    }
+
+    /// The matrices that checkpoints of the family's own hold as one, the linears' rows one below the other, by its name. Where
+    /// they are each by themselves, that is read too, and students are written so.
+    package var fusedLinears: [String: [LinearDescription]] {
+        var fused: [String: [LinearDescription]] = [:]
+        for layer in 0..<(names.fused.isEmpty ? 0 : layerCount) {
+            for (name, roles) in names.fused {
+                fused[blockPrefix(layer) + name + ".weight"] = roles.map { linear($0, layer: layer) }
+            }
+        }
+        return fused
+    }
+
+    /// A plan of a dense checkpoint as the family's own have it, with the fused matrices.
+    package func fused(_ plan: [TensorDescription]) -> [TensorDescription] {
+        var matrices: [String: (name: String, rows: Int)] = [:]
+        var others = Set<String>()
+        for (name, linears) in fusedLinears {
+            matrices[linears[0].weightName] = (name, linears.reduce(0) { $0 + $1.outputs })
+            others.formUnion(linears.dropFirst().map(\.weightName))
+        }
+        return plan.compactMap { tensor in
+            if others.contains(tensor.name) { return nil }
+            guard let (name, rows) = matrices[tensor.name] else { return tensor }
+            return TensorDescription(name: name, elementType: tensor.elementType, shape: [rows, tensor.shape[1]])
+        }
     }
 
     /// The token embedding [vocabulary, embedding size].
@@ -134,11 +166,17 @@ extension ModelConfiguration {
         let isLayerNorm = structure.normalization == .layer
         return NormDescription(
             weight: TensorShape(name: name + ".weight", shape: [hiddenSize]),
-            bias: isLayerNorm ? TensorShape(name: name + ".bias", shape: [hiddenSize]) : nil)
+            bias: isLayerNorm ? TensorShape(name: name + ".bias", shape: [hiddenSize]) : nil,
+            countsFromOne: structure.normalization == .rootMeanSquareFromOne)
     }
 
-    private func headNorm(_ name: String) -> NormDescription {
-        NormDescription(weight: TensorShape(name: name + ".weight", shape: [headSize]), bias: nil)
+    private func queryKeyNorm(_ name: String, heads: Int) -> NormDescription? {
+        structure.queryKeyNorm.map {
+            let width = $0 == .heads ? headSize : heads * headSize
+            return NormDescription(
+                weight: TensorShape(name: name + ".weight", shape: [width]), bias: nil,
+                countsFromOne: structure.normalization == .rootMeanSquareFromOne)
+        }
     }
 }
 

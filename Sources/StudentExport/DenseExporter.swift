@@ -33,12 +33,18 @@ public struct DenseExporter: Sendable {
         try student.requireExportable()
         try student.validateOutput(destination)
         let configuration = student.configuration
-        let plan = configuration.tensorPlan(kind: .dense, weightType: elementType, valueType: elementType) { _ in
-            elementType
-        }
+        // Other engines want the family's own tensors.
+        let plan = configuration.fused(
+            configuration.tensorPlan(kind: .dense, weightType: elementType, valueType: elementType) { _ in elementType }
+        )
+        let fused = configuration.fusedLinears
+        let matrices = Dictionary(
+            uniqueKeysWithValues: fused.flatMap { name, linears in linears.map { ($0.weightName, name) } })
         try StagedDirectory.write(to: destination, overwrite: overwrite) { directory in
             let writer = try CheckpointWriter(directory: directory, tensors: plan, shardByteLimit: shardByteLimit)
             var completed = 0
+            // Of a matrix that is not complete.
+            var rows: [Float] = []
             for part in configuration.parts {
                 try Task.checkCancellation()
                 switch part {
@@ -47,7 +53,12 @@ public struct DenseExporter: Sendable {
                     try student.releasePages(of: tensor.name)
                     completed += tensor.elementCount
                 case .linear(let linear):
-                    try writer.write(linear.weightName, floats: OneBitLayer(linear, of: student).weight())
+                    rows += try OneBitLayer(linear, of: student).weight()
+                    let matrix = matrices[linear.weightName] ?? linear.weightName
+                    if fused[matrix].map({ $0.last == linear }) ?? true {
+                        try writer.write(matrix, floats: rows)
+                        rows = []
+                    }
                     completed += linear.weightCount
                 }
                 try progress(completed, configuration.parameterCount)

@@ -60,6 +60,7 @@ struct GGUFStudent {
         guard case .rotary(let rotary) = configuration.structure.positions, !rotary.dependsOnLength else {
             throw refuse("rotations that depend on the length of a sequence")
         }
+        if case .yarn = rotary.scaling { throw refuse("the rotations of YaRN as transformers computes them") }
         self.student = student
         self.architecture = architecture
         self.rotary = rotary

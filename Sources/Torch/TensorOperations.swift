@@ -74,6 +74,8 @@ extension Tensor {
 
     /// max(x, 0).
     public func relu() throws -> Tensor { try .compute("ReLU", self) { lt_relu($0[0]) } }
+    /// gelu(x), approximated by tanh.
+    public func gelu() throws -> Tensor { try .compute("GELU", self) { lt_gelu_tanh($0[0]) } }
 
     /// x / sqrt(mean(x²) + ε) ⊙ weight, over the last dimension.
     public func rmsNorm(_ weight: Tensor, epsilon: Float) throws -> Tensor {

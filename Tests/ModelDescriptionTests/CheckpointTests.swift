@@ -48,6 +48,47 @@ struct CheckpointTests {
         #expect(index.contains("\"total_size\": \(checkpoint.byteCount)"))
     }
 
+    private static let phi3: [String: String?] = ["model_type": "\"phi3\""]
+
+    @Test("Matrices that a family stores as one are its rows", arguments: [ElementType.float32, .float16, .bfloat16])
+    func fusedMatrices(type: ElementType) throws {
+        try directory.write(TinyModel.configuration(Self.phi3), as: "config.json")
+        let configuration = try ModelConfiguration(contentsOf: directory.file("config.json"))
+        let plan = configuration.fused(
+            configuration.tensorPlan(kind: .dense, weightType: type, valueType: type) { _ in type })
+        #expect(plan.count == 2 * 6 + 3)
+        try TinyModel.write(to: directory, changes: Self.phi3, type: type) { _ in plan }
+        let checkpoint = try Checkpoint(directory: directory.url)
+        #expect(checkpoint.tensors.count == 2 * 9 + 3)
+        let whole = TinyModel.values(of: TensorDescription(name: "", elementType: type, shape: [16, 8]))
+        let prefix = "model.layers.1.self_attn."
+        #expect(try checkpoint.floats(of: prefix + "q_proj.weight") == Array(whole[..<64]))
+        #expect(try checkpoint.floats(of: prefix + "k_proj.weight") == Array(whole[64..<96]))
+        #expect(try checkpoint.floats(of: prefix + "v_proj.weight") == Array(whole[96...]))
+    }
+
+    @Test("A fused matrix of other rows, or beside one that it holds, is refused by name")
+    func hostileFusedMatrices() throws {
+        try directory.write(TinyModel.configuration(Self.phi3), as: "config.json")
+        let configuration = try ModelConfiguration(contentsOf: directory.file("config.json"))
+        let name = "model.layers.0.self_attn.qkv_proj.weight"
+        try TinyModel.write(to: directory, changes: Self.phi3) { plan in
+            configuration.fused(plan).map {
+                $0.name == name ? TensorDescription(name: name, elementType: .float32, shape: [15, 8]) : $0
+            }
+        }
+        #expect(
+            error() as? CheckpointError
+                == .wrongShape(directory: directory.path, tensor: name, expected: [16, 8], found: [15, 8]))
+        try TinyModel.write(to: directory, changes: Self.phi3) { plan in
+            configuration.fused(plan)
+                + plan.filter { $0.name == "model.layers.0.self_attn.q_proj.weight" }
+        }
+        guard case .tensorTwice(_, "model.layers.0.self_attn.q_proj.weight", name)? = error() as? TensorFileError else {
+            return fail("another error")
+        }
+    }
+
     @Test("A missing shard is named")
     func missingShard() throws {
         try TinyModel.write(to: directory, shardByteLimit: 600)

@@ -163,7 +163,7 @@ struct ModelConfigurationTests {
         "A setting that changes the mathematics is refused by name",
         arguments: [
             ("hidden_act", "\"gelu\""), ("partial_rotary_factor", "0.5"), ("sliding_window", "64"),
-            ("rope_scaling.rope_type", "{\"rope_type\": \"yarn\", \"factor\": 2.0}"),
+            ("rope_scaling.rope_type", "{\"rope_type\": \"proportional\", \"factor\": 2.0}"),
             ("rope_scaling.type", "{\"type\": \"su\"}"),
             (
                 "rope_scaling.partial_rotary_factor",
@@ -192,6 +192,27 @@ struct ModelConfigurationTests {
         try directory.write(TinyModel.configuration(["logit_warp": "2"]), as: "config.json")
         #expect(throws: ConfigurationError.self) { try Checkpoint(directory: directory.url) }
         #expect(try !Checkpoint(directory: directory.url, unknownKeys: .allowed).configuration.warnings.isEmpty)
+    }
+
+    @Test("YaRN stretches the context, LongRoPE states it stretched; both take the original one from outside too")
+    func stretchedContexts() throws {
+        let yarn = #"{"rope_type": "yarn", "factor": 4.0}"#
+        #expect(try read(["rope_scaling": yarn]).maximumPositions == 128)
+        let outside = try read(["rope_scaling": yarn, "original_max_position_embeddings": "8"])
+        #expect(outside.maximumPositions == 32 && outside.warnings.isEmpty)
+        func longRoPE(_ long: String) -> String {
+            #"{"rope_type": "longrope", "short_factor": [1, 1], "long_factor": \#(long)}"#
+        }
+        let long = try read(["rope_scaling": longRoPE("[2, 3.5]"), "original_max_position_embeddings": "8"])
+        #expect(long.maximumPositions == 32 && long.structure.dependsOnLength)
+        #expect(long.warnings.isEmpty)
+        for factors in ["[2]", "[2, 3, 4]", "[]"] {
+            guard case .inconsistent? = configurationError("rope_scaling", longRoPE(factors)) else {
+                return fail("another error")
+            }
+        }
+        #expect(error("rope_scaling", longRoPE("[2, 0]"))?.key == "rope_scaling.long_factor[1]")
+        #expect(error("rope_scaling", #"{"rope_type": "yarn", "factor": 0}"#)?.key == "rope_scaling.factor")
     }
 
     @Test(

@@ -16,9 +16,12 @@ struct DenseModelTests {
         let tiny = try TinyDenseModel(family.configuration(), elementType: type)
         let tokens = (0..<13).map { ($0 * 7 + 3) % tiny.configuration.vocabularySize }
         let expected = ReferenceModel(tiny).logits(of: tokens)
+        // Norms on what sublayers give, on top of those before them, enlarge the rounding of keys and values.
+        let rounding = tiny.configuration.structure.normPlacement == .aroundSublayers ? 2e-3 : 1e-3
         for kernels in DenseKernels.available {
             let found = try tiny.model(kernels: kernels).logits(of: tokens)
-            #expect(relativeError(found, expected) < (kernels.arithmetic == .float32 ? 1e-3 : 3e-2), "\(kernels.name)")
+            #expect(
+                relativeError(found, expected) < (kernels.arithmetic == .float32 ? rounding : 3e-2), "\(kernels.name)")
         }
     }
 

@@ -41,6 +41,41 @@ struct TinyFamily: CustomTestStringConvertible {
                 ("head_dim", .integer(14)), ("use_sliding_window", .boolean(true)), ("sliding_window", .integer(3)),
                 ("max_window_layers", .integer(1)),
             ]),
+        rotary(
+            "YaRN", "llama",
+            [
+                (
+                    "rope_scaling",
+                    .object(
+                        JSONObject([
+                            ("rope_type", .string("yarn")), ("factor", .integer(4)),
+                            ("original_max_position_embeddings", .integer(10)), ("beta_fast", .integer(2)),
+                        ]))
+                )
+            ]),
+        rotary(
+            "SmolLM3", "smollm3", [("no_rope_layer_interval", .integer(2)), ("tie_word_embeddings", .boolean(false))]),
+        rotary(
+            "OLMo 2", "olmo2",
+            [
+                ("num_attention_heads", .integer(4)), ("num_key_value_heads", .integer(2)),
+                ("head_dim", .integer(6)),
+            ]),
+        rotary("Phi-3, a part of each head rotated", "phi3", [("partial_rotary_factor", .number(0.6))]),
+        rotary("StableLM", "stablelm", [("use_qkv_bias", .boolean(true)), ("partial_rotary_factor", .number(0.4))]),
+        rotary(
+            "Gemma 3, a window in its first layer", "gemma3_text",
+            [
+                ("head_dim", .integer(14)), ("sliding_window", .integer(3)), ("sliding_window_pattern", .integer(2)),
+                ("rope_local_base_freq", .integer(100)), ("query_pre_attn_scalar", .integer(20)),
+                ("tie_word_embeddings", .boolean(false)),
+            ]),
+        rotary(
+            "Granite", "granite",
+            [
+                ("embedding_multiplier", .number(1.5)), ("attention_multiplier", .number(0.4)),
+                ("residual_multiplier", .number(0.25)), ("logits_scaling", .number(0.5)),
+            ]),
         opt("OPT", isBefore: true, embeddingSize: 20),
         opt("OPT-350m, a narrow embedding", isBefore: false, embeddingSize: 13),
         opt("OPT, a wide embedding", isBefore: true, embeddingSize: 27),
@@ -118,8 +153,9 @@ struct TinyFamily: CustomTestStringConvertible {
             }
         }
         if case .rotary = tiny.configuration.structure.positions {
+            let multiplier = tiny.configuration.structure.embeddingMultiplier
             let first = tiny.values["model.embed_tokens.weight"]![tokens[0] * 20..<tokens[0] * 20 + 20]
-            #expect(states.hiddenStates[0].prefix(20) == first)
+            #expect(Array(states.hiddenStates[0].prefix(20)) == first.map { $0 * multiplier })
         }
     }
 

@@ -26,31 +26,44 @@ struct ReferenceModel {
         let embedding = matrix(configuration.embedding)
         var x = tokens.map { embedding[$0] }
         if let projection = configuration.inputProjection { x = product(x, matrix(projection)) }
+        x = scaled(x, structure.embeddingMultiplier)
         if case .learned(let offset) = structure.positions, let table = configuration.positionEmbedding {
             let rows = matrix(table)
             x = x.indices.map { zip(x[$0], rows[$0 + offset]).map(+) }
         }
         for layer in 0..<configuration.layerCount {
             let block = configuration.block(layer)
-            x = sublayer(x, block.attentionNorm) { attention($0, block) }
-            x = sublayer(x, block.mlpNorm) { mlp($0, block) }
+            x = sublayer(x, block.attentionNorm, block.attentionOutputNorm) { attention($0, block) }
+            x = sublayer(x, block.mlpNorm, block.mlpOutputNorm) { mlp($0, block) }
         }
         if let norm = configuration.finalNorm { x = normalized(x, norm) }
+        x = scaled(x, structure.logitMultiplier)
         if let projection = configuration.outputProjection { x = product(x, matrix(projection)) }
         return product(x, matrix(configuration.head)).flatMap(\.self)
     }
 
-    private func sublayer(_ x: Matrix, _ norm: NormDescription, _ body: (Matrix) -> Matrix) -> Matrix {
-        switch configuration.structure.normPlacement {
-        case .beforeSublayers: sum(x, body(normalized(x, norm)))
-        case .afterSublayers: normalized(sum(x, body(x)), norm)
+    private func sublayer(
+        _ x: Matrix, _ norm: NormDescription, _ outputNorm: NormDescription?, _ body: (Matrix) -> Matrix
+    ) -> Matrix {
+        let multiplier = configuration.structure.residualMultiplier
+        return switch configuration.structure.normPlacement {
+        case .beforeSublayers: sum(x, scaled(body(normalized(x, norm)), multiplier))
+        case .afterSublayers: normalized(sum(x, scaled(body(x), multiplier)), norm)
+        case .onSublayerOutputs: sum(x, scaled(normalized(body(x), norm), multiplier))
+        case .aroundSublayers: sum(x, scaled(normalized(body(normalized(x, norm)), outputNorm!), multiplier))
         }
     }
+
+    private func scaled(_ x: Matrix, _ factor: Float) -> Matrix { x.map { $0.map { $0 * Double(factor) } } }
 
     private func mlp(_ x: Matrix, _ block: BlockDescription) -> Matrix {
         let up = linear(x, block.up)
         guard let gate = block.gate else { return linear(up.map { $0.map { max($0, 0) } }, block.down) }
-        let gated = zip(linear(x, gate), up).map { gate, up in zip(gate, up).map { $0 / (1 + exp(-$0)) * $1 } }
+        func activation(_ x: Double) -> Double {
+            guard configuration.structure.mlp == .gatedGELU else { return x / (1 + exp(-x)) }
+            return 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+        }
+        let gated = zip(linear(x, gate), up).map { gate, up in zip(gate, up).map { activation($0) * $1 } }
         return linear(gated, block.down)
     }
 
@@ -77,14 +90,16 @@ struct ReferenceModel {
     private func attention(_ x: Matrix, _ block: BlockDescription) -> Matrix {
         let size = configuration.headSize
         let group = configuration.attentionHeadCount / configuration.keyValueHeadCount
-        let (queries, keys, values) = (linear(x, block.query), linear(x, block.key), linear(x, block.value))
+        let scale = configuration.structure.attentionScale.map(Double.init) ?? 1 / Double(size).squareRoot()
+        let queries = normalizedWhole(linear(x, block.query), block.queryNorm)
+        let keys = normalizedWhole(linear(x, block.key), block.keyNorm)
+        let values = linear(x, block.value)
         let attended = queries.indices.map { t in
             (0..<configuration.attentionHeadCount).flatMap { head -> [Double] in
-                let q = normalizedAndRotated(part(queries[t], head), block.queryNorm, position: t)
+                let q = normalizedAndRotated(part(queries[t], head), block.queryNorm, block, position: t)
                 let first = max(0, t + 1 - (block.slidingWindow ?? t + 1))
                 let scores = (first...t).map { p in
-                    dot(q, normalizedAndRotated(part(keys[p], head / group), block.keyNorm, position: p))
-                        / Double(size).squareRoot()
+                    dot(q, normalizedAndRotated(part(keys[p], head / group), block.keyNorm, block, position: p)) * scale
                 }
                 let weights = scores.map { exp($0 - scores.max()!) }
                 let total = weights.reduce(0, +)
@@ -102,22 +117,33 @@ struct ReferenceModel {
         Array(row[head * configuration.headSize..<(head + 1) * configuration.headSize])
     }
 
-    private func normalizedAndRotated(_ head: [Double], _ norm: NormDescription?, position: Int) -> [Double] {
-        let x = norm.map { normalized([head], $0)[0] } ?? head
-        guard case .rotary(let rotary) = configuration.structure.positions else { return x }
+    /// All heads of queries or keys normalized together, where the family does so.
+    private func normalizedWhole(_ x: Matrix, _ norm: NormDescription?) -> Matrix {
+        guard let norm, configuration.structure.queryKeyNorm == .vectors else { return x }
+        return normalized(x, norm)
+    }
+
+    private func normalizedAndRotated(
+        _ head: [Double], _ norm: NormDescription?, _ block: BlockDescription, position: Int
+    ) -> [Double] {
+        let isNormalized = configuration.structure.queryKeyNorm == .heads
+        let x = norm.flatMap { isNormalized ? normalized([head], $0)[0] : nil } ?? head
+        guard let rotation = block.rotation else { return x }
+        let rotary = configuration.structure.rotations[rotation]
         let frequencies = rotary.frequencies(headSize: x.count, sequenceLength: 0)
-        let half = x.count / 2
+        let factor = Double(rotary.attentionFactor)
+        let half = frequencies.count
         var y = x
         for i in 0..<half {
             let angle = Double(position) * Double(frequencies[i])
-            y[i] = x[i] * cos(angle) - x[i + half] * sin(angle)
-            y[i + half] = x[i + half] * cos(angle) + x[i] * sin(angle)
+            y[i] = (x[i] * cos(angle) - x[i + half] * sin(angle)) * factor
+            y[i + half] = (x[i + half] * cos(angle) + x[i] * sin(angle)) * factor
         }
         return y
     }
 
     private func normalized(_ x: Matrix, _ norm: NormDescription) -> Matrix {
-        let w = vector(norm.weight.name)
+        let w = vector(norm.weight.name).map { norm.countsFromOne ? 1 + $0 : $0 }
         return x.map { row in
             if let bias = norm.bias {
                 let y = centred(row, epsilon: configuration.normEpsilon)

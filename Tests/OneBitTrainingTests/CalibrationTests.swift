@@ -85,7 +85,10 @@ struct CalibrationTests {
         let (plain, calibrated) = try (
             work.divergence(of: work.url("plain")), work.divergence(of: work.url("calibrated"))
         )
-        #expect(calibrated < 0.7 * plain, "KL \(calibrated), without calibration \(plain)")
+        // A norm on what a sublayer gives stands between it and what is missing in the stream, which then stays uncorrected.
+        let structure = work.teacher.configuration.structure
+        let limit = structure.normPlacement == .aroundSublayers ? 0.8 : 0.7
+        #expect(calibrated < limit * plain, "KL \(calibrated), without calibration \(plain)")
         let start = try Checkpoint(directory: work.url("calibrated"))
         for linear in start.configuration.linears {
             let latent = try start.floats(of: linear.weightName)

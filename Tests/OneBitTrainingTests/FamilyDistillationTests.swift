@@ -33,6 +33,22 @@ struct FamilyDistillationTests {
         Family(type: "mistral", keys: [("sliding_window", .integer(4))]),
         Family(type: "qwen2"),
         Family(type: "qwen3", keys: [("head_dim", .integer(8))]),
+        Family(type: "smollm3", keys: [("no_rope_layer_interval", .integer(2))]),
+        Family(type: "olmo2"),
+        Family(
+            type: "gemma3_text",
+            keys: [
+                ("head_dim", .integer(8)), ("sliding_window", .integer(4)), ("sliding_window_pattern", .integer(2)),
+                ("query_pre_attn_scalar", .integer(8)),
+            ]),
+        Family(type: "phi3", keys: [("partial_rotary_factor", .number(0.5))]),
+        Family(type: "stablelm", keys: [("partial_rotary_factor", .number(0.5))]),
+        Family(
+            type: "granite",
+            keys: [
+                ("embedding_multiplier", .number(4)), ("attention_multiplier", .number(0.3)),
+                ("residual_multiplier", .number(0.5)), ("logits_scaling", .number(2)),
+            ]),
         Family(type: "opt"),
         Family(
             type: "opt", keys: [("do_layer_norm_before", .boolean(false)), ("word_embed_proj_dim", .integer(8))]),

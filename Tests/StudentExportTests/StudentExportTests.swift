@@ -50,6 +50,20 @@ struct StudentExportTests {
     }
 
     @Test(
+        "A family whose own checkpoints hold several matrices as one is exported so, and read back with the same logits"
+    )
+    func fusedMatrices() throws {
+        let student = try RandomStudent(#""model_type": "phi3""#)
+        let output = student.directory.file("dense")
+        try DenseExporter(elementType: .float32).export(student.checkpoint, to: output)
+        let stored = try SafetensorsFile(contentsOf: output.appending(path: "model.safetensors")).tensors
+        #expect(stored["model.layers.1.self_attn.qkv_proj.weight"]?.shape == [48, 24])
+        #expect(stored["model.layers.1.mlp.gate_up_proj.weight"]?.shape == [80, 24])
+        #expect(!stored.keys.contains { $0.contains("q_proj") || $0.contains("up_proj") && !$0.contains("gate_up") })
+        #expect(try difference(student.checkpoint, output) < 2e-3)
+    }
+
+    @Test(
         "A student with shared input scales is signs and a scale per row in every layer, filled up to whole blocks",
         arguments: [
             #""model_type": "llama""#,
@@ -123,6 +137,11 @@ struct StudentExportTests {
             try RandomStudent(
                 #""model_type": "llama", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}"#)
         ) { if case .notExpressible = $0 { true } else { false } }
+        expect(
+            try RandomStudent(
+                #""model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 2.0}"#)
+        ) { if case .notExpressible = $0 { true } else { false } }
+        expect(try RandomStudent(#""model_type": "granite""#)) { if case .notExpressible = $0 { true } else { false } }
         let student = try RandomStudent()
         let teacher = try Checkpoint(directory: student.directory.file("teacher"))
         #expect(throws: ExportError.notAStudent(directory: teacher.directory.path)) {

@@ -199,6 +199,8 @@ lt_tensor *lt_rms_norm(const lt_tensor *x, const lt_tensor *weight, double epsil
 lt_tensor *lt_layer_norm(const lt_tensor *x, const lt_tensor *weight, const lt_tensor *bias, double epsilon);
 /// max(x, 0).
 lt_tensor *lt_relu(const lt_tensor *x);
+/// gelu(x), approximated by tanh.
+lt_tensor *lt_gelu_tanh(const lt_tensor *x);
 /// silu(gate) ⊙ up.
 lt_tensor *lt_swiglu(const lt_tensor *gate, const lt_tensor *up);
 /// Rotary embedding of x [batch, length, heads, size] by cosines and sines [length, size / 2], or [batch, length,

@@ -230,7 +230,7 @@ package struct GenerationScheduler {
     /// context are not those that the whole prompt gives, so it is read again.
     private func reusableCount(of known: KeptSequence, for prompt: [Int]) -> Int {
         if case .rotary(let rotary) = model.configuration.structure.positions,
-            case .dynamic(_, let original) = rotary.scaling, max(known.longest, prompt.count) > original
+            let longest = rotary.longestAlike, max(known.longest, prompt.count) > longest
         {
             return 0
         }

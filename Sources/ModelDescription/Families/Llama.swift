@@ -9,16 +9,21 @@ extension ModelFamily {
         defaults: Defaults(beginOfSequence: 1, endOfSequence: 2),
         keys: ConfigurationKeys(
             read: ConfigurationKeys.rotary.union(["attention_bias", "mlp_bias"]),
-            neutral: ConfigurationKeys.neutralOfRotary.filter { !["attention_bias", "mlp_bias"].contains($0.key) })
+            neutral: ConfigurationKeys.neutralOfRotary)
     ) { config, sizes in
         var structure = DecoderStructure(
             positions: .rotary(try RotaryPositions(config, maximumPositions: sizes.maximumPositions)))
         try requireLayerTypes(config, sizes, "full_attention")
+        try readBiases(config, &structure)
+        return structure
+    }
+
+    /// Reads `attention_bias` and `mlp_bias`.
+    static func readBiases(_ config: JSONNode, _ structure: inout DecoderStructure) throws {
         if try config["attention_bias"].nonNull?.boolean() ?? false {
             structure.biases.formUnion([.query, .key, .value, .output])
         }
         if try config["mlp_bias"].nonNull?.boolean() ?? false { structure.biases.formUnion([.gate, .up, .down]) }
-        return structure
     }
 
     /// Mistral (Jiang et al. 2023): LLaMA with a sliding attention window.
@@ -30,7 +35,7 @@ extension ModelFamily {
             maximumPositions: 131_072, keyValueHeadCount: 8, beginOfSequence: 1, endOfSequence: 2),
         keys: ConfigurationKeys(
             read: ConfigurationKeys.rotary.union(["sliding_window", "use_sliding_window"]),
-            neutral: ConfigurationKeys.neutralOfRotary.filter { !$0.key.hasSuffix("sliding_window") })
+            neutral: ConfigurationKeys.neutralOfRotary)
     ) { config, sizes in
         var structure = DecoderStructure(
             positions: .rotary(try RotaryPositions(config, maximumPositions: sizes.maximumPositions)))
@@ -63,7 +68,7 @@ extension ModelFamily {
     }
 
     /// Refuses `layer_types` that say something else than the family's one kind of layer.
-    private static func requireLayerTypes(_ config: JSONNode, _ sizes: Sizes, _ type: String) throws {
+    static func requireLayerTypes(_ config: JSONNode, _ sizes: Sizes, _ type: String) throws {
         guard let types = try layerTypes(config, sizes), let index = types.firstIndex(where: { $0 != type }) else {
             return
         }
@@ -72,7 +77,7 @@ extension ModelFamily {
 }
 
 extension TensorNames {
-    /// LLaMA's names, which Mistral and Qwen took over.
+    /// LLaMA's names, which the other families of this form took over.
     static let llama = TensorNames(
         blockPrefix: "model.layers.",
         query: "self_attn.q_proj", key: "self_attn.k_proj", value: "self_attn.v_proj", output: "self_attn.o_proj",

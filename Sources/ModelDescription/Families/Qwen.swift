@@ -9,7 +9,8 @@ extension ModelFamily {
         defaults: Defaults(maximumPositions: 32_768, keyValueHeadCount: 32),
         keys: ConfigurationKeys(
             read: ConfigurationKeys.rotary.union(windowKeys),
-            neutral: neutral(["attention_bias": [.boolean(true)], "use_mrope": [.boolean(false)]]))
+            neutral: ConfigurationKeys.neutralOfRotary.merging(
+                ["attention_bias": [.boolean(true)], "use_mrope": [.boolean(false)]]) { _, own in own })
     ) { config, sizes in
         var structure = try rotaryWithWindow(config, sizes)
         structure.biases = [.query, .key, .value]
@@ -24,11 +25,11 @@ extension ModelFamily {
         defaults: Defaults(maximumPositions: 32_768, keyValueHeadCount: 32, headSize: 128),
         keys: ConfigurationKeys(
             read: ConfigurationKeys.rotary.union(windowKeys).union(["attention_bias"]),
-            neutral: neutral(["use_qk_norm": [.boolean(true)], "qk_layernorm": [.boolean(true)]])
-                .filter { $0.key != "attention_bias" })
+            neutral: ConfigurationKeys.neutralOfRotary.merging(
+                ["use_qk_norm": [.boolean(true)], "qk_layernorm": [.boolean(true)]]) { _, own in own })
     ) { config, sizes in
         var structure = try rotaryWithWindow(config, sizes)
-        structure.normalizesQueriesAndKeys = true
+        structure.queryKeyNorm = .heads
         if try config["attention_bias"].nonNull?.boolean() ?? false {
             structure.biases = [.query, .key, .value, .output]
         }
@@ -36,10 +37,6 @@ extension ModelFamily {
     }
 
     private static let windowKeys: Set = ["use_sliding_window", "sliding_window", "max_window_layers"]
-
-    private static func neutral(_ own: [String: [JSONValue]]) -> [String: [JSONValue]] {
-        ConfigurationKeys.neutralOfRotary.filter { !windowKeys.contains($0.key) }.merging(own) { _, own in own }
-    }
 
     /// With `use_sliding_window`, the layers from `max_window_layers` on see a window; `layer_types` says the same layer
     /// by layer, and takes precedence. A window of null is none.

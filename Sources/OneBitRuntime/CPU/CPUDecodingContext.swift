@@ -154,7 +154,7 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
             let cache = sequence(slice.sequence)!
             let scratch = frequencies.pointer + sliceCount * backEnd.configuration.headSize / 2
             let frequencies =
-                backEnd.transformer.rotary?.frequencies(sequenceLength: slice.sequenceLength, scratch: scratch)
+                backEnd.transformer.rotations.first?.frequencies(sequenceLength: slice.sequenceLength, scratch: scratch)
             for first in stride(from: part.lowerBound, to: part.upperBound, by: SequenceSlice.rowLimit) {
                 slices.pointer[sliceCount] = SequenceSlice(
                     cache: cache.rows, firstRow: first - rows.lowerBound,

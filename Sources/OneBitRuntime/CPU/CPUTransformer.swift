@@ -11,8 +11,8 @@ import ModelDescription
 struct CPUTransformer: Sendable {
     /// `model.embed_tokens`
     let embedding: TokenEmbedding
-    /// nil where positions are learned.
-    let rotary: RotaryEmbedding?
+    /// None where positions are learned.
+    let rotations: [RotaryEmbedding]
     /// `model.layers`
     let blocks: [DecoderBlock]
     /// `model.norm`, `lm_head`
@@ -25,7 +25,9 @@ struct CPUTransformer: Sendable {
     ) throws {
         let configuration = checkpoint.configuration
         embedding = try TokenEmbedding(of: checkpoint)
-        rotary = try RotaryEmbedding(configuration)
+        rotations = try configuration.structure.rotations.enumerated().map {
+            try RotaryEmbedding($1, number: $0, of: configuration)
+        }
         blocks = try (0..<configuration.layerCount).map {
             try Task.checkCancellation()
             return try DecoderBlock(layer: $0, weights: weights, of: checkpoint)
@@ -37,7 +39,7 @@ struct CPUTransformer: Sendable {
     func callAsFunction(_ pass: ForwardPass) {
         let hidden = pass.activations.hidden.pointer
         embedding(into: hidden, pass)
-        rotary?.prepare(pass)
+        for rotation in rotations { rotation.prepare(pass) }
         for (layer, block) in blocks.enumerated() {
             pass.hiddenStates?.record(layer, hidden, pass)
             block(hidden, pass)
@@ -49,7 +51,7 @@ struct CPUTransformer: Sendable {
 
 /// A norm with weights:
 ///
-///     y = x / √(mean(x²) + ε) ⊙ w                      RMSNorm
+///     y = x / √(mean(x²) + ε) ⊙ w                      RMSNorm; w is 1 + what is stored in some families
 ///     y = (x − mean x) / √(var x + ε) ⊙ w + b          LayerNorm
 final class Norm: Sendable {
     private let weight: FloatVector
@@ -57,8 +59,11 @@ final class Norm: Sendable {
     private let bias: FloatVector?
     private let epsilon: Float
 
+    var width: Int { weight.count }
+
     init(_ description: NormDescription, of checkpoint: Checkpoint) throws {
-        weight = try FloatVector(description.weight.name, of: checkpoint)
+        let stored = try checkpoint.floats(of: description.weight.name)
+        weight = try FloatVector(description.countsFromOne ? stored.map { 1 + $0 } : stored)
         bias = try description.bias.map { try FloatVector($0.name, of: checkpoint) }
         epsilon = checkpoint.configuration.normEpsilon
     }
@@ -85,9 +90,9 @@ final class Norm: Sendable {
 
 /// Grouped-query attention over a key/value cache:
 ///
-///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       each head of q and k normalized where the family has it, then rotated by its
-///                                         position where positions are rotary
-///     a_t = Σ_p softmax_p(q_t · k_p / √d) v_p      per query head; several share a key/value head
+///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       q and k normalized where the family has it, each head or all together, then
+///                                         rotated by their position where the layer does so
+///     a_t = Σ_p softmax_p(q_t · k_p · s) v_p       per query head; several share a key/value head; s is 1/√d in most families
 ///     y = a Woᵀ
 ///
 /// p runs over all positions up to t, or over the last `slidingWindow` of them.
@@ -98,10 +103,15 @@ final class Attention: Sendable {
     private let queryKeyValue: LinearGroup
     /// `self_attn.o_proj`
     private let output: LinearGroup
-    /// `self_attn.q_norm`, `k_norm`: of one head
+    /// `self_attn.q_norm`, `k_norm`
     private let queryNorm: Norm?
     private let keyNorm: Norm?
-    private let isRotary: Bool
+    /// Which of the model's rotations this layer has.
+    private let rotation: Int
+    /// Channels of a head that are rotated, its first ones.
+    private let rotatedChannels: Int
+    /// s
+    private let scale: Float
     private let slidingWindow: Int
     private let layer: Int
     private let keyValueHeadCount: Int
@@ -115,7 +125,12 @@ final class Attention: Sendable {
         output = try weights.group(block.linears[3..<4], of: checkpoint)
         queryNorm = try block.queryNorm.map { try Norm($0, of: checkpoint) }
         keyNorm = try block.keyNorm.map { try Norm($0, of: checkpoint) }
-        isRotary = if case .rotary = configuration.structure.positions { true } else { false }
+        rotation = block.rotation ?? 0
+        rotatedChannels =
+            block.rotation.map {
+                configuration.structure.rotations[$0].rotatedChannels(headSize: configuration.headSize)
+            } ?? 0
+        scale = configuration.structure.attentionScale ?? 1 / Float(configuration.headSize).squareRoot()
         slidingWindow = block.slidingWindow ?? .max
         layer = block.layer
         keyValueHeadCount = configuration.keyValueHeadCount
@@ -145,27 +160,35 @@ final class Attention: Sendable {
         let activations = pass.activations
         for index in 0..<slice.rowCount {
             let row = slice.firstRow + index
-            for head in 0..<keyValueHeadCount * groupSize {
-                let query = activations.queries.pointer + (row * keyValueHeadCount * groupSize + head) * headSize
-                normalizeAndRotate(query, norm: queryNorm, row: row, pass)
-            }
+            let heads = keyValueHeadCount * groupSize
+            let queries = activations.queries.pointer + row * heads * headSize
+            normalizeAndRotate(queries, heads: heads, norm: queryNorm, row: row, pass)
+            let keys = activations.keys.pointer + row * keyValueHeadCount * headSize
+            normalizeAndRotate(keys, heads: keyValueHeadCount, norm: keyNorm, row: row, pass)
+            let values = activations.values.pointer + row * keyValueHeadCount * headSize
             for head in 0..<keyValueHeadCount {
-                let offset = (row * keyValueHeadCount + head) * headSize
-                let key = activations.keys.pointer + offset
-                normalizeAndRotate(key, norm: keyNorm, row: row, pass)
                 slice.cache.store(
-                    key: key, value: activations.values.pointer + offset, layer: layer, head: head,
+                    key: keys + head * headSize, value: values + head * headSize, layer: layer, head: head,
                     position: slice.position + index, kernels: pass.kernels)
             }
         }
     }
 
-    private func normalizeAndRotate(_ head: UnsafeMutablePointer<Float>, norm: Norm?, row: Int, _ pass: ForwardPass) {
-        norm?.normalize(head, into: head, kernels: pass.kernels)
-        guard isRotary else { return }
-        let half = row * headSize / 2
-        pass.kernels.pointee.rotate_half(
-            head, headSize, pass.activations.cosines.pointer + half, pass.activations.sines.pointer + half)
+    /// - Parameter x: the heads of one token's queries or keys.
+    private func normalizeAndRotate(
+        _ x: UnsafeMutablePointer<Float>, heads: Int, norm: Norm?, row: Int, _ pass: ForwardPass
+    ) {
+        if let norm {
+            // As wide as a head, or as all of them.
+            for first in stride(from: 0, to: heads * headSize, by: norm.width) {
+                norm.normalize(x + first, into: x + first, kernels: pass.kernels)
+            }
+        }
+        guard rotatedChannels > 0 else { return }
+        let (cosines, sines) = pass.activations.rotation(rotation, row: row, pairCount: rotatedChannels / 2)
+        for head in 0..<heads {
+            pass.kernels.pointee.rotate_half(x + head * headSize, rotatedChannels, cosines, sines)
+        }
     }
 
     /// Attention is summed part by part of the positions, and the parts are merged in their order (flash-decoding, Dao et al.
@@ -254,7 +277,7 @@ final class Attention: Sendable {
             pass.activations.queries.pointer + offset, width, rows.count, groupSize,
             slice.cache.keys(layer: layer, head: head, from: begin),
             slice.cache.values(layer: layer, head: head, from: begin), positions, headSize,
-            1 / Float(headSize).squareRoot(), scratch.kernel, sums)
+            scale, scratch.kernel, sums)
     }
 
     /// Merged sums to the output projection's input.
@@ -276,7 +299,7 @@ final class Attention: Sendable {
 
 /// The perceptron of a block:
 ///
-///     y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ        gated
+///     y = (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ        gated; gelu in place of silu in some families
 ///     y = relu(x Wuᵀ) Wdᵀ                  otherwise
 final class MLP: Sendable {
     /// Channels of one token that one part of the loop over them takes.
@@ -286,12 +309,12 @@ final class MLP: Sendable {
     private let gateUp: LinearGroup
     /// `mlp.down_proj` (OPT: `fc2`)
     private let down: LinearGroup
-    private let isGated: Bool
+    private let activation: DecoderStructure.MLP
     private let width: Int
 
     init(_ block: BlockDescription, weights: LinearWeights, of checkpoint: Checkpoint) throws {
         let last = block.linears.count - 1
-        isGated = block.gate != nil
+        activation = checkpoint.configuration.structure.mlp
         gateUp = try weights.group(block.linears[4..<last], of: checkpoint)
         down = try weights.group(block.linears[last...], of: checkpoint)
         width = block.up.outputs
@@ -305,20 +328,37 @@ final class MLP: Sendable {
         // The rows lie one after the other, so channels of all of them are one run.
         pass.parallelFor(pass.rows * width, grain: Self.partChannels) { range in
             let first = activated + range.lowerBound
-            if isGated {
-                pass.kernels.pointee.swiglu(first, up + range.lowerBound, range.count, first)
-            } else {
-                pass.kernels.pointee.relu(first, range.count, first)
+            switch activation {
+            case .gatedSiLU: pass.kernels.pointee.swiglu(first, up + range.lowerBound, range.count, first)
+            case .gatedGELU: multiplyByGELU(up + range.lowerBound, gate: first, count: range.count, pass.kernels)
+            case .rectified: pass.kernels.pointee.relu(first, range.count, first)
             }
         }
         down(activated, pass) { _ in y }
     }
 }
 
-/// One transformer block, its norms before the sublayers or after them:
+/// gate ← gelu(gate) ⊙ up, where gelu(x) = x σ(2u) with u = √(2/π) (x + 0.044715 x³), the approximation by tanh. up is changed.
 ///
-///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
-///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
+/// With r = 2u / x, which is above 1 everywhere, x σ(2u) is silu(x r) / r, for which there is a kernel.
+private func multiplyByGELU(
+    _ up: UnsafeMutablePointer<Float>, gate: UnsafeMutablePointer<Float>, count: Int, _ kernels: Kernels
+) {
+    let scale: Float = 2 * (2 / Float.pi).squareRoot()
+    for index in 0..<count {
+        let r = scale * (1 + 0.044715 * gate[index] * gate[index])
+        gate[index] *= r
+        up[index] /= r
+    }
+    kernels.pointee.swiglu(gate, up, count, gate)
+}
+
+/// One transformer block, its norms before the sublayers, after them, or on what they give:
+///
+///     x ← x + Attention(norm(x)) · m      x ← norm(x + Attention(x) · m)      x ← x + norm(Attention(x)) · m
+///     x ← x + MLP(norm(x)) · m            x ← norm(x + MLP(x) · m)            x ← x + norm(MLP(x)) · m
+///
+/// or both before them and on what they give.
 final class DecoderBlock: Sendable {
     /// `input_layernorm`
     private let attentionNorm: Norm
@@ -326,9 +366,14 @@ final class DecoderBlock: Sendable {
     private let attention: Attention
     /// `post_attention_layernorm`
     private let mlpNorm: Norm
+    /// Norms of what the sublayers give, where there are norms before them too.
+    private let attentionOutputNorm: Norm?
+    private let mlpOutputNorm: Norm?
     /// `mlp`
     private let mlp: MLP
     private let normPlacement: DecoderStructure.NormPlacement
+    /// m
+    private let multiplier: Float
     private let hiddenSize: Int
 
     init(layer: Int, weights: LinearWeights, of checkpoint: Checkpoint) throws {
@@ -336,35 +381,42 @@ final class DecoderBlock: Sendable {
         attentionNorm = try Norm(block.attentionNorm, of: checkpoint)
         attention = try Attention(block, weights: weights, of: checkpoint)
         mlpNorm = try Norm(block.mlpNorm, of: checkpoint)
+        attentionOutputNorm = try block.attentionOutputNorm.map { try Norm($0, of: checkpoint) }
+        mlpOutputNorm = try block.mlpOutputNorm.map { try Norm($0, of: checkpoint) }
         mlp = try MLP(block, weights: weights, of: checkpoint)
         normPlacement = checkpoint.configuration.structure.normPlacement
+        multiplier = checkpoint.configuration.structure.residualMultiplier
         hiddenSize = checkpoint.configuration.hiddenSize
     }
 
     /// x, the residual stream: [rows, hiddenSize].
     func callAsFunction(_ x: UnsafeMutablePointer<Float>, _ pass: ForwardPass) {
-        add(attentionNorm, to: x, pass) { attention($0, into: $1, pass) }
-        add(mlpNorm, to: x, pass) { mlp($0, into: $1, pass) }
+        add(attentionNorm, attentionOutputNorm, to: x, pass) { attention($0, into: $1, pass) }
+        add(mlpNorm, mlpOutputNorm, to: x, pass) { mlp($0, into: $1, pass) }
     }
 
     /// Adds the output of a sublayer to x, and normalizes where the norm is.
     private func add(
-        _ norm: Norm, to x: UnsafeMutablePointer<Float>, _ pass: ForwardPass,
+        _ norm: Norm, _ outputNorm: Norm?, to x: UnsafeMutablePointer<Float>, _ pass: ForwardPass,
         sublayer: (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void
     ) {
         let branchOutput = pass.activations.branchOutput.pointer
         switch normPlacement {
-        case .beforeSublayers:
+        case .beforeSublayers, .aroundSublayers:
             let normed = pass.activations.normed.pointer
             norm(x, into: normed, pass)
             sublayer(normed, branchOutput)
-        case .afterSublayers:
+        case .afterSublayers, .onSublayerOutputs:
             sublayer(x, branchOutput)
         }
         pass.parallelFor(pass.rows) { range in
             for row in range {
-                let x = x + row * hiddenSize
-                pass.kernels.pointee.add(branchOutput + row * hiddenSize, hiddenSize, x)
+                let (x, y) = (x + row * hiddenSize, branchOutput + row * hiddenSize)
+                if let outputNorm = normPlacement == .onSublayerOutputs ? norm : outputNorm {
+                    outputNorm.normalize(y, into: y, kernels: pass.kernels)
+                }
+                multiply(y, count: hiddenSize, by: multiplier)
+                pass.kernels.pointee.add(y, hiddenSize, x)
                 if normPlacement == .afterSublayers { norm.normalize(x, into: x, kernels: pass.kernels) }
             }
         }
@@ -374,6 +426,7 @@ final class DecoderBlock: Sendable {
 /// From the residual stream to logits, for the rows that are wanted:
 ///
 ///     x ← norm(x)          where a norm follows the last block
+///     x ← x · m            where the family has a multiplier
 ///     x ← x Pᵀ             where the embedding has a width of its own
 ///     logits = x Whᵀ       Wh in floats, in 8 bits, or as dense layers are
 struct OutputHead: Sendable {
@@ -390,6 +443,8 @@ struct OutputHead: Sendable {
 
     /// `model.norm`
     private let norm: Norm?
+    /// m
+    private let multiplier: Float
     /// `project_out`
     private let projection: FloatMatrix?
     /// `lm_head`, or the embedding where they are tied
@@ -404,6 +459,7 @@ struct OutputHead: Sendable {
     ) throws {
         let configuration = checkpoint.configuration
         norm = try configuration.finalNorm.map { try Norm($0, of: checkpoint) }
+        multiplier = configuration.structure.logitMultiplier
         projection = try configuration.outputProjection.map { try FloatMatrix($0, of: checkpoint) }
         matrix =
             switch (weights, precision) {
@@ -448,6 +504,7 @@ struct OutputHead: Sendable {
                 } else {
                     target.update(from: source, count: hiddenSize)
                 }
+                multiply(target, count: hiddenSize, by: multiplier)
             }
         }
         var input = normed

@@ -4,7 +4,7 @@ import ModelDescription
 
 /// What enters the first block:
 ///
-///     x = E[token]                    rotary positions
+///     x = E[token] · m                rotary positions; m where the family has a multiplier
 ///     x = E[token] Pᵀ + L[position]   learned ones; P where the embedding has a width of its own
 struct TokenEmbedding: Sendable {
     private enum Rows: Sendable {
@@ -28,6 +28,8 @@ struct TokenEmbedding: Sendable {
 
     /// E
     private let tokens: Rows
+    /// m
+    private let multiplier: Float
     /// P
     private let projection: FloatMatrix?
     /// L
@@ -43,6 +45,7 @@ struct TokenEmbedding: Sendable {
             } else {
                 .floats(try FloatMatrix(configuration.embedding, of: checkpoint))
             }
+        multiplier = configuration.structure.embeddingMultiplier
         projection = try configuration.inputProjection.map { try FloatMatrix($0, of: checkpoint) }
         positions = try configuration.positionEmbedding.map { try FloatMatrix($0, of: checkpoint) }
         positionOffset = if case .learned(let offset) = configuration.structure.positions { offset } else { 0 }
@@ -75,6 +78,7 @@ struct TokenEmbedding: Sendable {
         } else {
             tokens.copyRow(token, to: x, kernels: kernels)
         }
+        multiply(x, count: projection?.rows ?? tokens.width, by: multiplier)
         if let positions {
             positions.copyRow(position + positionOffset, to: scratch, kernels: kernels)
             kernels.pointee.add(scratch, positions.columns, x)
@@ -82,24 +86,35 @@ struct TokenEmbedding: Sendable {
     }
 }
 
-/// Rotary positions (Su et al. 2021): channel i of a head is paired with channel i + d/2, and
+/// x ← x · factor
+func multiply(_ x: UnsafeMutablePointer<Float>, count: Int, by factor: Float) {
+    guard factor != 1 else { return }
+    for index in 0..<count { x[index] *= factor }
+}
+
+/// Rotary positions (Su et al. 2021): channel i of a head is paired with channel i + d/2, d being the channels that are
+/// rotated, and
 ///
 ///     (x_i, x_{i+d/2}) is rotated by the angle position · θ_i
+///
+/// Models may have several, of which each layer has one.
 struct RotaryEmbedding: Sendable {
+    /// Which of the model's it is.
+    let number: Int
     /// Whether θ depends on the length of the sequence.
     let dependsOnLength: Bool
     private let positions: RotaryPositions
-    private let headSize: Int
+    /// d/2
+    private let pairCount: Int
     /// θ of sequences whose length does not matter, [d/2].
     private let frequencies: FloatVector
 
-    /// nil where positions are not rotary.
-    init?(_ configuration: ModelConfiguration) throws {
-        guard case .rotary(let positions) = configuration.structure.positions else { return nil }
+    init(_ positions: RotaryPositions, number: Int, of configuration: ModelConfiguration) throws {
+        self.number = number
         self.positions = positions
-        headSize = configuration.headSize
         dependsOnLength = positions.dependsOnLength
-        frequencies = try FloatVector(positions.frequencies(headSize: headSize, sequenceLength: 0))
+        frequencies = try FloatVector(positions.frequencies(headSize: configuration.headSize, sequenceLength: 0))
+        pairCount = frequencies.count
     }
 
     /// θ of a sequence of so many tokens, [d/2].
@@ -108,22 +123,24 @@ struct RotaryEmbedding: Sendable {
     func frequencies(sequenceLength: Int, scratch: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
         guard dependsOnLength else { return frequencies.pointer }
         positions.fillFrequencies(
-            UnsafeMutableBufferPointer(start: scratch, count: headSize / 2), sequenceLength: sequenceLength)
+            UnsafeMutableBufferPointer(start: scratch, count: pairCount), sequenceLength: sequenceLength)
         return UnsafePointer(scratch)
     }
 
     /// Cosines and sines of the positions of all rows.
     func prepare(_ pass: ForwardPass) {
-        let half = headSize / 2
+        let half = pairCount
+        let factor = positions.attentionFactor
         pass.parallelFor(pass.slices.count) { range in
             for slice in pass.slices[range] {
+                let frequencies = dependsOnLength ? slice.frequencies : self.frequencies.pointer
                 for index in 0..<slice.rowCount {
-                    let cosines = pass.activations.cosines.pointer + (slice.firstRow + index) * half
-                    let sines = pass.activations.sines.pointer + (slice.firstRow + index) * half
+                    let (cosines, sines) = pass.activations.rotation(
+                        number, row: slice.firstRow + index, pairCount: half)
                     for i in 0..<half {
-                        let angle = Float(slice.position + index) * slice.frequencies[i]
-                        cosines[i] = cos(angle)
-                        sines[i] = sin(angle)
+                        let angle = Float(slice.position + index) * frequencies[i]
+                        cosines[i] = cos(angle) * factor
+                        sines[i] = sin(angle) * factor
                     }
                 }
             }

@@ -36,7 +36,7 @@ struct SequenceSlice: BitwiseCopyable {
     let rowCount: Int
     /// Position of the first row in the sequence.
     let position: Int
-    /// θ_i of rotary positions, [headSize / 2].
+    /// θ_i of rotary positions that depend on the length of the sequence, [rotated pairs of a head].
     let frequencies: UnsafePointer<Float>
 }
 
@@ -68,9 +68,10 @@ final class Activations {
     /// What an 8-bit output head reads, rounded: [rows, embeddingSize], and its scales: [rows]
     let headInputs: Buffer<Int16>
     let headInputScales: Buffer<Float>
-    /// Of the rows' positions: [rows, headSize / 2]
-    let cosines: Buffer<Float>
-    let sines: Buffer<Float>
+    /// Of the rows' positions: [rotations, rows, headSize / 2], of which the pairs that are rotated are used
+    private let cosines: Buffer<Float>
+    private let sines: Buffer<Float>
+    private let headSize: Int
     let signProduct: SignProductScratch
     /// What dense layers read, packed for their kernels: [rows, the widest input as floats, filled up to whole steps]
     let denseInputs: Buffer<UInt8>
@@ -111,8 +112,10 @@ final class Activations {
         embedded = try Buffer(count: rows * embeddedWidth)
         headInputs = try Buffer(count: rows * configuration.embeddingSize)
         headInputScales = try Buffer(count: rows)
-        cosines = try Buffer(count: rows * configuration.headSize / 2)
-        sines = try Buffer(count: rows * configuration.headSize / 2)
+        headSize = configuration.headSize
+        let rotations = max(1, configuration.structure.rotations.count)
+        cosines = try Buffer(count: rotations * rows * headSize / 2)
+        sines = try Buffer(count: rotations * rows * headSize / 2)
         let widest = max(hiddenSize, queryWidth, configuration.intermediateSize, configuration.embeddingSize)
         self.widest = widest
         roundedIntegers = try Buffer(count: threads * widest)
@@ -134,6 +137,14 @@ final class Activations {
 
     func roundedInput(worker: Int) -> (UnsafeMutablePointer<Int16>, UnsafeMutablePointer<Float>) {
         (roundedIntegers.pointer + worker * widest, roundedInputs.pointer + worker * widest)
+    }
+
+    /// Cosines and sines of a row's position.
+    func rotation(
+        _ number: Int, row: Int, pairCount: Int
+    ) -> (cosines: UnsafeMutablePointer<Float>, sines: UnsafeMutablePointer<Float>) {
+        let offset = number * rowCapacity * headSize / 2 + row * pairCount
+        return (cosines.pointer + offset, sines.pointer + offset)
     }
 
     func attentionScratch(worker: Int) -> AttentionScratch { attentionScratch[worker] }

@@ -100,6 +100,7 @@ final class CalibrationRun {
             let tokens = try Tensor.integers(sequence, shape: [1, length], device: device)
             var x = try table.embedding(tokens)
             if let projection { x = try x.linear(projection) }
+            x = try x.multiplied(by: configuration.structure.embeddingMultiplier)
             if let learned { x = try x + learned }
             try teacherStream.write(x, along: 0, from: index)
             try studentStream.write(x, along: 0, from: index)
@@ -133,8 +134,8 @@ final class CalibrationRun {
                 if let inputs {
                     sum = try block(slices(inputs, like: chunk), at: positions)
                 } else {
-                    sum = try block.sum(
-                        chunk.student, block.mlp(block.input(chunk.student, block.mlpNorm)), block.mlpNorm)
+                    sum = try block.mlpResidual.sum(
+                        chunk.student, block.mlp(block.mlpResidual.input(chunk.student)))
                 }
                 try studentStream.write(sum, along: 0, from: chunk.first)
             }
@@ -144,7 +145,9 @@ final class CalibrationRun {
     private func tokenPositions() throws -> TokenPositions {
         let length = initializer.settings.sequenceLength
         return TokenPositions(
-            rotary: try positions.rotary?.rows(from: 0, length: length, sequenceLength: length), learned: nil,
+            rotations: try positions.rotations.map {
+                try $0.rows(from: 0, length: length, sequenceLength: length)
+            }, learned: nil,
             attention: .sequences(try positions.masks(length: length, after: 0)))
     }
 
@@ -163,7 +166,7 @@ final class CalibrationRun {
             norm: { norm in
                 Norm(
                     weight: try require(floats[norm.weight.name]), bias: norm.bias.flatMap { floats[$0.name] },
-                    epsilon: configuration.normEpsilon)
+                    epsilon: configuration.normEpsilon, countsFromOne: norm.countsFromOne)
             },
             linear: { .dense(weight: try require(weights[$0.name]), bias: bias($0)) })
         // The student starts as the teacher; its layers become one-bit layers one after another.
@@ -187,16 +190,17 @@ final class CalibrationRun {
         func outputs(_ layers: [LinearDescription], _ x: Tensor) throws -> [Tensor] {
             try layers.map { try x.linear(require(weights[$0.name])) }
         }
-        /// What is missing in the student's stream.
-        func correction(_ chunk: Chunk) throws -> Tensor {
-            try (chunk.teacher - chunk.student) * initializer.settings.residualCorrection
+        /// What the teacher's sublayer gives, and what is missing in the student's stream.
+        func corrected(_ output: Tensor, _ chunk: Chunk, _ residual: ResidualConnection) throws -> Tensor {
+            let missing = try (chunk.teacher - chunk.student) * initializer.settings.residualCorrection
+            return try residual.correction(missing).map { try output + $0 } ?? output
         }
 
         let readers = [description.query, description.key, description.value]
         let fittedReaders = try fit(readers) { statistics in
             try forEachChunk { chunk in
-                let target = try outputs(readers, teacher.input(chunk.teacher, teacher.attentionNorm))
-                try statistics.add(inputs: student.input(chunk.student, student.attentionNorm), outputs: target)
+                let target = try outputs(readers, teacher.attentionResidual.input(chunk.teacher))
+                try statistics.add(inputs: student.attentionResidual.input(chunk.student), outputs: target)
             }
         }
         (student.attention.query, student.attention.key, student.attention.value) = (
@@ -206,13 +210,14 @@ final class CalibrationRun {
         student.attention.output = try fit([description.output]) { statistics in
             try forEachChunk { chunk in
                 let context = try teacher.attention.context(
-                    of: teacher.input(chunk.teacher, teacher.attentionNorm), at: tokenPositions)
+                    of: teacher.attentionResidual.input(chunk.teacher), at: tokenPositions)
                 let studentContext = try student.attention.context(
-                    of: student.input(chunk.student, student.attentionNorm), at: tokenPositions)
+                    of: student.attentionResidual.input(chunk.student), at: tokenPositions)
                 try contexts.write(studentContext, along: 0, from: chunk.first)
-                let target = try outputs([description.output], context)[0] + correction(chunk)
+                let target = try corrected(
+                    outputs([description.output], context)[0], chunk, teacher.attentionResidual)
                 try statistics.add(inputs: studentContext, outputs: [target])
-                let sum = try teacher.sum(chunk.teacher, teacher.attention.output(context), teacher.attentionNorm)
+                let sum = try teacher.attentionResidual.sum(chunk.teacher, teacher.attention.output(context))
                 try teacherStream.write(sum, along: 0, from: chunk.first)
             }
         }[0]
@@ -221,10 +226,10 @@ final class CalibrationRun {
         let fittedExpanders = try fit(expanders) { statistics in
             try forEachChunk { chunk in
                 let context = try slices(contexts, like: chunk)
-                let sum = try student.sum(chunk.student, student.attention.output(context), student.attentionNorm)
+                let sum = try student.attentionResidual.sum(chunk.student, student.attention.output(context))
                 try studentStream.write(sum, along: 0, from: chunk.first)
-                let target = try outputs(expanders, teacher.input(chunk.teacher, teacher.mlpNorm))
-                try statistics.add(inputs: student.input(sum, student.mlpNorm), outputs: target)
+                let target = try outputs(expanders, teacher.mlpResidual.input(chunk.teacher))
+                try statistics.add(inputs: student.mlpResidual.input(sum), outputs: target)
             }
         }
         if description.gate != nil { student.mlp.gate = fittedExpanders[0] }
@@ -232,11 +237,11 @@ final class CalibrationRun {
 
         student.mlp.down = try fit([description.down]) { statistics in
             try forEachChunk { chunk in
-                let activation = try teacher.mlp.activation(of: teacher.input(chunk.teacher, teacher.mlpNorm))
-                let target = try outputs([description.down], activation)[0] + correction(chunk)
-                let studentActivation = try student.mlp.activation(of: student.input(chunk.student, student.mlpNorm))
+                let activation = try teacher.mlp.activation(of: teacher.mlpResidual.input(chunk.teacher))
+                let target = try corrected(outputs([description.down], activation)[0], chunk, teacher.mlpResidual)
+                let studentActivation = try student.mlp.activation(of: student.mlpResidual.input(chunk.student))
                 try statistics.add(inputs: studentActivation, outputs: [target])
-                let sum = try teacher.sum(chunk.teacher, teacher.mlp.down(activation), teacher.mlpNorm)
+                let sum = try teacher.mlpResidual.sum(chunk.teacher, teacher.mlp.down(activation))
                 try teacherStream.write(sum, along: 0, from: chunk.first)
             }
         }[0]

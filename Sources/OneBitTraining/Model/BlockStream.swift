@@ -59,9 +59,9 @@ extension TransformerBlock {
     /// The block with what `transform` makes of its tensors; signs stay as they are.
     func map(_ transform: (Tensor) throws -> Tensor) rethrows -> TransformerBlock {
         TransformerBlock(
-            attentionNorm: try attentionNorm.map(transform), attention: try attention.map(transform),
-            mlpNorm: try mlpNorm.map(transform), mlp: try mlp.map(transform), normPlacement: normPlacement,
-            parameters: parameters)
+            attentionResidual: try attentionResidual.mapNorms { try $0.map(transform) },
+            attention: try attention.map(transform), mlpResidual: try mlpResidual.mapNorms { try $0.map(transform) },
+            mlp: try mlp.map(transform), parameters: parameters)
     }
 }
 
@@ -69,7 +69,8 @@ extension Attention {
     fileprivate func map(_ transform: (Tensor) throws -> Tensor) rethrows -> Attention {
         Attention(
             layer: layer, headCount: headCount, keyValueHeadCount: keyValueHeadCount, headSize: headSize,
-            slidingWindow: slidingWindow, query: try query.map(transform), key: try key.map(transform),
+            slidingWindow: slidingWindow, rotation: rotation, scale: scale, query: try query.map(transform),
+            key: try key.map(transform),
             value: try value.map(transform), output: try output.map(transform),
             queryNorm: try queryNorm?.map(transform), keyNorm: try keyNorm?.map(transform))
     }
@@ -77,13 +78,16 @@ extension Attention {
 
 extension MLP {
     fileprivate func map(_ transform: (Tensor) throws -> Tensor) rethrows -> MLP {
-        MLP(gate: try gate?.map(transform), up: try up.map(transform), down: try down.map(transform))
+        MLP(
+            kind: kind, gate: try gate?.map(transform), up: try up.map(transform), down: try down.map(transform))
     }
 }
 
 extension Norm {
     fileprivate func map(_ transform: (Tensor) throws -> Tensor) rethrows -> Norm {
-        Norm(weight: try transform(weight), bias: try bias.map(transform), epsilon: epsilon)
+        Norm(
+            weight: try transform(weight), bias: try bias.map(transform), epsilon: epsilon,
+            countsFromOne: countsFromOne)
     }
 }
 

@@ -5,8 +5,8 @@ import Torch
 
 /// The positions of a pass's tokens, and what each of them attends to.
 struct TokenPositions {
-    /// Rows of the rotary table; nil where positions are learned.
-    let rotary: RotaryTable.Rows?
+    /// Rows of the rotary tables; none where positions are learned.
+    let rotations: [RotaryTable.Rows]
     /// Learned positions [T, C] or [B, T, C], to be added to the embedding; nil where they are rotary.
     let learned: Tensor?
     let attention: Scope
@@ -57,7 +57,8 @@ struct AttentionMasks: Sendable {
 
 /// What is computed from positions alone: made once, and kept on the model's device.
 final class PositionTables: Sendable {
-    let rotary: RotaryTable?
+    /// By the number that layers name theirs by.
+    let rotations: [RotaryTable]
     /// Row of the first position in a table of learned ones.
     let learnedOffset: Int
     let device: Device
@@ -78,14 +79,10 @@ final class PositionTables: Sendable {
         self.dtype = dtype
         self.device = device
         slidingWindow = configuration.structure.slidingWindow
-        switch configuration.structure.positions {
-        case .rotary(let positions):
-            rotary = RotaryTable(positions, headSize: configuration.headSize, dtype: dtype, device: device)
-            learnedOffset = 0
-        case .learned(let offset):
-            rotary = nil
-            learnedOffset = offset
+        rotations = configuration.structure.rotations.map {
+            RotaryTable($0, headSize: configuration.headSize, dtype: dtype, device: device)
         }
+        learnedOffset = if case .learned(let offset) = configuration.structure.positions { offset } else { 0 }
     }
 
     /// Of `length` tokens that follow `start` others.
@@ -119,12 +116,12 @@ final class PositionTables: Sendable {
     }
 }
 
-/// Cosines and sines of the rotary position embedding (Su et al. 2021): angle[p, i] = p · θ_i.
+/// Cosines and sines of the rotary position embedding (Su et al. 2021), times its attention factor: angle[p, i] = p · θ_i.
 ///
 /// Computed in single precision like the reference implementation, whose rounding of `position · frequency` shows at
 /// large positions, and as far as a sequence has asked for: a context of 131,072 positions would fill 64 MB.
 final class RotaryTable: Sendable {
-    /// Of some positions: [positions, headSize / 2] each.
+    /// Of some positions: [positions, rotated pairs of a head] each.
     struct Rows: Sendable {
         let cosines: Tensor
         let sines: Tensor
@@ -136,6 +133,8 @@ final class RotaryTable: Sendable {
         }
     }
 
+    /// Pairs of channels of a head that are rotated.
+    let pairCount: Int
     private let positions: RotaryPositions
     private let headSize: Int
     private let dtype: DType
@@ -145,13 +144,14 @@ final class RotaryTable: Sendable {
     init(_ positions: RotaryPositions, headSize: Int, dtype: DType = .float32, device: Device = .cpu) {
         self.positions = positions
         self.headSize = headSize
+        pairCount = positions.rotatedChannels(headSize: headSize) / 2
         self.dtype = dtype
         self.device = device
     }
 
     /// The rows of positions `start ..< start + length`.
     ///
-    /// - Parameter sequenceLength: Tokens of the sequence, these included; matters to dynamic scaling alone.
+    /// - Parameter sequenceLength: Tokens of the sequence, these included; matters where rotations depend on it.
     func rows(from start: Int, length: Int, sequenceLength: Int) throws -> Rows {
         let rows = try rows(upTo: start + length, sequenceLength: sequenceLength)
         return Rows(
@@ -159,12 +159,12 @@ final class RotaryTable: Sendable {
             sines: try rows.sines.narrowed(0, from: start, length: length))
     }
 
-    /// The rows of any positions [batch, length] as [batch, length, headSize / 2].
+    /// The rows of any positions [batch, length] as [batch, length, pairs].
     func rows(of positions: [Int], batch: Int) throws -> Rows {
         let count = (positions.max() ?? 0) + 1
         let rows = try rows(upTo: count, sequenceLength: count)
         let indices = try Tensor.integers(positions, shape: [positions.count], device: device)
-        let shape = [batch, positions.count / batch, headSize / 2]
+        let shape = [batch, positions.count / batch, pairCount]
         return Rows(
             cosines: try rows.cosines.selecting(indices, along: 0).reshaped(shape),
             sines: try rows.sines.selecting(indices, along: 0).reshaped(shape))
@@ -194,8 +194,8 @@ final class RotaryTable: Sendable {
         for position in 0..<count {
             for frequency in frequencies {
                 let angle = Float(position) * frequency
-                cosines.append(cos(angle))
-                sines.append(sin(angle))
+                cosines.append(cos(angle) * positions.attentionFactor)
+                sines.append(sin(angle) * positions.attentionFactor)
             }
         }
         let shape = [count, frequencies.count]

@@ -79,7 +79,7 @@ public final class Transformer: Sendable {
         func norm(_ norm: NormDescription) throws -> Norm {
             Norm(
                 weight: try tensor(norm.weight.name, .norm), bias: try norm.bias.map { try tensor($0.name, .norm) },
-                epsilon: configuration.normEpsilon)
+                epsilon: configuration.normEpsilon, countsFromOne: norm.countsFromOne)
         }
 
         embedding = try tensor(configuration.embedding.name, .embedding)
@@ -180,6 +180,7 @@ public final class Transformer: Sendable {
     func embedded(_ tokens: Tensor, at positions: TokenPositions) throws -> Tensor {
         var x = try embedding.embedding(tokens).converted(to: computeType)  // [B, T, E]
         if let inputProjection { x = try x.linear(inputProjection) }
+        x = try x.multiplied(by: configuration.structure.embeddingMultiplier)
         if let learned = positions.learned { x = try x + learned.converted(to: computeType) }
         return x
     }
@@ -202,7 +203,7 @@ public final class Transformer: Sendable {
 
     /// What the output head reads of rows [.., C] of the residual stream: normalized, and [.., E] wide.
     func headInput(_ x: Tensor) throws -> Tensor {
-        let normed = try finalNorm.map { try $0(x) } ?? x
+        let normed = try (finalNorm.map { try $0(x) } ?? x).multiplied(by: configuration.structure.logitMultiplier)
         return try outputProjection.map { try normed.linear($0) } ?? normed
     }
 
@@ -214,7 +215,9 @@ public final class Transformer: Sendable {
     /// Whole sequences of `length` tokens.
     func positions(length: Int) throws -> TokenPositions {
         TokenPositions(
-            rotary: try positionTables.rotary?.rows(from: 0, length: length, sequenceLength: length),
+            rotations: try positionTables.rotations.map {
+                try $0.rows(from: 0, length: length, sequenceLength: length)
+            },
             learned: try positionEmbedding?.narrowed(0, from: positionTables.learnedOffset, length: length),
             attention: .sequences(try positionTables.masks(length: length, after: 0)))
     }
@@ -222,7 +225,7 @@ public final class Transformer: Sendable {
     /// Tokens that stand at any positions [B, T] and see what masks say.
     func positions(_ positions: [Int], batch: Int, masks: AttentionMasks) throws -> TokenPositions {
         TokenPositions(
-            rotary: try positionTables.rotary?.rows(of: positions, batch: batch),
+            rotations: try positionTables.rotations.map { try $0.rows(of: positions, batch: batch) },
             learned: try learned(at: positions, batch: batch),
             attention: .sequences(masks))
     }
@@ -231,13 +234,13 @@ public final class Transformer: Sendable {
     func positions(of slices: [DecodingSlice], in pool: KeyValuePool) throws -> TokenPositions {
         try pool.reserve(slices.map { $0.position + $0.rows.count }.max() ?? 0)
         let all = slices.flatMap { $0.position..<$0.position + $0.rows.count }
-        let rotary = try positionTables.rotary.map { table in
+        let rotations = try positionTables.rotations.map { table in
             // The same for all sequences, unless rotations depend on their lengths.
             if slices.count > 1, !configuration.structure.dependsOnLength {
                 let rows = try table.rows(of: all, batch: 1)
+                let shape = [all.count, table.pairCount]
                 return RotaryTable.Rows(
-                    cosines: try rows.cosines.reshaped([all.count, configuration.headSize / 2]),
-                    sines: try rows.sines.reshaped([all.count, configuration.headSize / 2]))
+                    cosines: try rows.cosines.reshaped(shape), sines: try rows.sines.reshaped(shape))
             }
             return try RotaryTable.Rows.concatenated(
                 slices.map {
@@ -245,7 +248,7 @@ public final class Transformer: Sendable {
                 })
         }
         return TokenPositions(
-            rotary: rotary, learned: try learned(at: all, batch: 1),
+            rotations: rotations, learned: try learned(at: all, batch: 1),
             attention: .cached(try cachedScope(of: slices, in: pool)))
     }
 
@@ -282,4 +285,9 @@ public final class Transformer: Sendable {
         return try positionEmbedding.selecting(.integers(rows, shape: [rows.count], device: device), along: 0)
             .reshaped([batch, rows.count / batch, configuration.hiddenSize])
     }
+}
+
+extension Tensor {
+    /// The tensor itself where the factor is 1.
+    func multiplied(by factor: Float) throws -> Tensor { factor == 1 ? self : try self * Double(factor) }
 }

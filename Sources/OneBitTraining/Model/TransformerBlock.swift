@@ -42,21 +42,31 @@ struct Norm: Sendable {
     let weight: Tensor
     let bias: Tensor?
     let epsilon: Float
+    /// Whether the weights are what is added to 1.
+    let countsFromOne: Bool
 
     func callAsFunction(_ x: Tensor) throws -> Tensor {
-        guard let bias else { return try x.rmsNorm(weight, epsilon: epsilon) }
+        guard let bias else {
+            guard countsFromOne else { return try x.rmsNorm(weight, epsilon: epsilon) }
+            let ones = try Tensor.full(1, shape: weight.shape, dtype: weight.dtype, device: weight.device)
+            return try x.rmsNorm(weight + ones, epsilon: epsilon)
+        }
         return try x.layerNorm(weight, bias: bias, epsilon: epsilon)
     }
 }
 
-/// Grouped-query attention: queries and keys of each head are normalized where the family does so, and rotated by their
-/// positions where these are rotary.
+/// Grouped-query attention: queries and keys are normalized where the family does so, each head or all of them together, and
+/// rotated by their positions where the layer does so.
 struct Attention: Sendable {
     let layer: Int
     let headCount: Int
     let keyValueHeadCount: Int
     let headSize: Int
     let slidingWindow: Int?
+    /// Which of the model's rotations the layer has.
+    let rotation: Int?
+    /// Factor of the scores; nil for 1/√D.
+    let scale: Float?
     var query: LinearLayer
     var key: LinearLayer
     var value: LinearLayer
@@ -77,13 +87,18 @@ struct Attention: Sendable {
         func heads(_ projected: Tensor, _ count: Int) throws -> Tensor {  // [B, T, count, D]
             try projected.reshaped([shape[0], shape[1], count, headSize])
         }
-        func normed(_ heads: Tensor, _ norm: Norm?) throws -> Tensor { try norm.map { try $0(heads) } ?? heads }
-        func rotated(_ heads: Tensor) throws -> Tensor {
-            guard let rotary = positions.rotary else { return heads }
-            return try heads.rotary(cosines: rotary.cosines, sines: rotary.sines)
+        /// Heads of queries or keys, normalized and rotated.
+        func placed(_ projected: Tensor, _ count: Int, _ norm: Norm?) throws -> Tensor {
+            guard let norm else { return try rotated(heads(projected, count), at: positions) }
+            guard norm.weight.shape[0] == headSize else {
+                return try rotated(heads(norm(projected), count), at: positions)
+            }
+            return try rotated(norm(heads(projected, count)), at: positions)
         }
-        let q = try rotated(normed(heads(query(x), headCount), queryNorm)).transposed(1, 2)  // [B, H, T, D]
-        let k = try rotated(normed(heads(key(x), keyValueHeadCount), keyNorm)).transposed(1, 2)  // [B, K, T, D]
+        var q = try placed(query(x), headCount, queryNorm).transposed(1, 2)  // [B, H, T, D]
+        let k = try placed(key(x), keyValueHeadCount, keyNorm).transposed(1, 2)  // [B, K, T, D]
+        // Scores are computed with 1/√D.
+        if let scale { q = try q * (Double(scale) * Double(headSize).squareRoot()) }
         let v = try heads(value(x), keyValueHeadCount).transposed(1, 2)
         observe?(q, k)
         let context: Tensor
@@ -97,6 +112,16 @@ struct Attention: Sendable {
             context = try scope.order.map { try joined.selecting($0, along: 2) } ?? joined
         }
         return try context.transposed(1, 2).reshaped([shape[0], shape[1], headCount * headSize])
+    }
+
+    /// [B, T, heads, D], of whose channels the first are rotated, as many as the tables have.
+    private func rotated(_ heads: Tensor, at positions: TokenPositions) throws -> Tensor {
+        guard let rotation, let pairs = positions.rotations[rotation].cosines.shape.last else { return heads }
+        let rotary = positions.rotations[rotation]
+        guard 2 * pairs < headSize else { return try heads.rotary(cosines: rotary.cosines, sines: rotary.sines) }
+        let first = try heads.narrowed(3, from: 0, length: 2 * pairs)
+        let others = try heads.narrowed(3, from: 2 * pairs, length: headSize - 2 * pairs)
+        return try .concatenated([first.rotary(cosines: rotary.cosines, sines: rotary.sines), others], along: 3)
     }
 
     /// Rows that are the only new token of their sequences: [1, H, rows, D].
@@ -151,8 +176,9 @@ struct Attention: Sendable {
     }
 }
 
-/// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, or relu(x Wuᵀ) Wdᵀ where there is no gate.
+/// (silu(x Wgᵀ) ⊙ x Wuᵀ) Wdᵀ, with gelu in place of silu in some families, or relu(x Wuᵀ) Wdᵀ where there is no gate.
 struct MLP: Sendable {
+    let kind: DecoderStructure.MLP
     var gate: LinearLayer?
     var up: LinearLayer
     var down: LinearLayer
@@ -161,45 +187,84 @@ struct MLP: Sendable {
 
     /// What the last layer reads.
     func activation(of x: Tensor) throws -> Tensor {
-        if let gate { return try .swiGLU(gate: gate(x), up: up(x)) }
-        return try up(x).relu()
+        guard let gate else { return try up(x).relu() }
+        return kind == .gatedGELU ? try gate(x).gelu() * up(x) : try .swiGLU(gate: gate(x), up: up(x))
     }
 }
 
-/// One transformer block, its norms before the sublayers or behind them:
+/// The residual stream around a sublayer f, with a norm before it, behind it or on what it gives, and a factor m:
 ///
-///     x ← x + Attention(norm(x))          x ← norm(x + Attention(x))
-///     x ← x + MLP(norm(x))                x ← norm(x + MLP(x))
+///     x + f(norm(x)) · m          norm(x + f(x) · m)          x + norm(f(x)) · m          x + norm′(f(norm(x))) · m
+struct ResidualConnection: Sendable {
+    let norm: Norm
+    /// norm′
+    let outputNorm: Norm?
+    let placement: DecoderStructure.NormPlacement
+    /// m
+    let multiplier: Float
+
+    init(_ norm: Norm, _ outputNorm: Norm?, in structure: DecoderStructure) {
+        self.init(
+            norm: norm, outputNorm: outputNorm, placement: structure.normPlacement,
+            multiplier: structure.residualMultiplier)
+    }
+
+    private init(norm: Norm, outputNorm: Norm?, placement: DecoderStructure.NormPlacement, multiplier: Float) {
+        self.norm = norm
+        self.outputNorm = outputNorm
+        self.placement = placement
+        self.multiplier = multiplier
+    }
+
+    /// With other norms.
+    func mapNorms(_ transform: (Norm) throws -> Norm) rethrows -> ResidualConnection {
+        ResidualConnection(
+            norm: try transform(norm), outputNorm: try outputNorm.map(transform), placement: placement,
+            multiplier: multiplier)
+    }
+
+    /// What the sublayer reads of the residual stream.
+    func input(_ x: Tensor) throws -> Tensor {
+        switch placement {
+        case .beforeSublayers, .aroundSublayers: try norm(x)
+        case .afterSublayers, .onSublayerOutputs: x
+        }
+    }
+
+    /// The residual stream with what the sublayer gave.
+    func sum(_ x: Tensor, _ output: Tensor) throws -> Tensor {
+        let normed = try (placement == .onSublayerOutputs ? norm : outputNorm).map { try $0(output) } ?? output
+        let sum = try x + normed.multiplied(by: multiplier)
+        return placement == .afterSublayers ? try norm(sum) : sum
+    }
+
+    /// What the sublayer must give more for the stream to have `difference` more; nil where a norm is between them.
+    func correction(_ difference: Tensor) throws -> Tensor? {
+        guard placement != .onSublayerOutputs, outputNorm == nil else { return nil }
+        return try difference.multiplied(by: 1 / multiplier)
+    }
+}
+
+/// One transformer block:
+///
+///     x ← x + Attention(norm(x))
+///     x ← x + MLP(norm(x))
+///
+/// or with the norms elsewhere (``ResidualConnection``).
 struct TransformerBlock: Sendable {
-    let attentionNorm: Norm
+    let attentionResidual: ResidualConnection
     var attention: Attention
-    let mlpNorm: Norm
+    let mlpResidual: ResidualConnection
     var mlp: MLP
-    let normPlacement: DecoderStructure.NormPlacement
     /// Places of its parameters among the model's; none for a block by itself.
     var parameters = 0..<0
 
     func callAsFunction(
         _ x: Tensor, at positions: TokenPositions, observe: Attention.Observer? = nil
     ) throws -> Tensor {
-        let x = try sum(x, attention(input(x, attentionNorm), at: positions, observe: observe), attentionNorm)
-        return try sum(x, mlp(input(x, mlpNorm)), mlpNorm)
-    }
-
-    /// What a sublayer reads of the residual stream.
-    func input(_ x: Tensor, _ norm: Norm) throws -> Tensor {
-        switch normPlacement {
-        case .beforeSublayers: try norm(x)
-        case .afterSublayers: x
-        }
-    }
-
-    /// The residual stream with what a sublayer gave.
-    func sum(_ x: Tensor, _ sublayer: Tensor, _ norm: Norm) throws -> Tensor {
-        switch normPlacement {
-        case .beforeSublayers: try x + sublayer
-        case .afterSublayers: try norm(x + sublayer)
-        }
+        let x = try attentionResidual.sum(
+            x, attention(attentionResidual.input(x), at: positions, observe: observe))
+        return try mlpResidual.sum(x, mlp(mlpResidual.input(x)))
     }
 }
 
@@ -209,15 +274,19 @@ extension TransformerBlock {
         _ block: BlockDescription, of configuration: ModelConfiguration, norm: (NormDescription) throws -> Norm,
         linear: (LinearDescription) throws -> LinearLayer
     ) throws {
-        attentionNorm = try norm(block.attentionNorm)
+        attentionResidual = ResidualConnection(
+            try norm(block.attentionNorm), try block.attentionOutputNorm.map(norm), in: configuration.structure)
         attention = Attention(
             layer: block.layer, headCount: configuration.attentionHeadCount,
             keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
-            slidingWindow: block.slidingWindow, query: try linear(block.query), key: try linear(block.key),
+            slidingWindow: block.slidingWindow, rotation: block.rotation,
+            scale: configuration.structure.attentionScale, query: try linear(block.query), key: try linear(block.key),
             value: try linear(block.value), output: try linear(block.output),
             queryNorm: try block.queryNorm.map(norm), keyNorm: try block.keyNorm.map(norm))
-        mlpNorm = try norm(block.mlpNorm)
-        mlp = MLP(gate: try block.gate.map(linear), up: try linear(block.up), down: try linear(block.down))
-        normPlacement = configuration.structure.normPlacement
+        mlpResidual = ResidualConnection(
+            try norm(block.mlpNorm), try block.mlpOutputNorm.map(norm), in: configuration.structure)
+        mlp = MLP(
+            kind: configuration.structure.mlp, gate: try block.gate.map(linear), up: try linear(block.up),
+            down: try linear(block.down))
     }
 }

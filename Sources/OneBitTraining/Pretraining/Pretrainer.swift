@@ -96,13 +96,14 @@ public struct Pretrainer {
                 [configuration.block(layer).output.weightName, configuration.block(layer).down.weightName]
             })
         let residual = 1 / (2 * Double(configuration.layerCount)).squareRoot()
+        let norm = configuration.structure.normalization == .rootMeanSquareFromOne ? 0.0 : 1
         self.elementType = elementType
         model = try Transformer(configuration: configuration) { name, _ in
             guard let shape = shapes[name] else {
                 throw RunError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
             }
             if name.hasSuffix(".bias") { return .tensor(try .zeros(shape)) }
-            if shape.count == 1 { return .tensor(try .full(1, shape: shape)) }
+            if shape.count == 1 { return .tensor(try .full(norm, shape: shape)) }
             return .tensor(try .randn(shape, using: generator) * (residuals.contains(name) ? 0.02 * residual : 0.02))
         }
     }
