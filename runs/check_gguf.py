@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""An exported student in llama.cpp against the student in onebit: the same greedy text, and perplexity within 1 %.
+"""An exported student in llama.cpp against the student in onebit: perplexity within 1 %, the same tokens, greedy text.
 
     check_gguf.py STUDENT STUDENT.gguf --text held-out.txt [--onebit .build/release/onebit] [--prompt "Once upon a time"]
 
 Needs llama-cpp-python (Benchmarks/peers/run.sh --setup-only makes such an environment). Both tokenize the text by
-themselves. Exit code 1 where something differs.
+themselves. Exit code 1 where perplexity or tokens differ. Texts part where two tokens are nearly as likely, since llama.cpp
+rounds the layers' inputs to 8 bits; how far they agree is printed.
 """
 
 import argparse
@@ -65,10 +66,8 @@ def main():
     theirs = perplexity(model, tokens, arguments.window, arguments.windows)
     ratio = theirs / report["perplexity"]
     print(f"perplexity of {arguments.windows} windows: {report['perplexity']:.4f}, llama.cpp {theirs:.4f}, {ratio:.4f}")
-    if len(tokens) != report["tokens_in_text"]:
-        print(f"tokens of the text: {report['tokens_in_text']}, llama.cpp {len(tokens)}")
-        same = False
-    sys.exit(0 if same and abs(ratio - 1) <= 0.01 else 1)
+    print(f"tokens of the text: {report['tokens_in_text']}, llama.cpp {len(tokens)}")
+    sys.exit(0 if len(tokens) == report["tokens_in_text"] and abs(ratio - 1) <= 0.01 else 1)
 
 
 main()
