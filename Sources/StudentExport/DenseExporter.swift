@@ -25,6 +25,8 @@ public struct DenseExporter: Sendable {
     /// - Parameters:
     ///   - student: A float student or a packed one.
     ///   - destination: The directory to write; nothing is there until it is complete.
+    ///   - overwrite: Whether a directory that stands there is replaced.
+    ///   - progress: Called after each tensor.
     /// - Throws: ``ExportError``, the errors of checkpoints and their files, `CancellationError`; the destination is then
     ///   untouched.
     public func export(

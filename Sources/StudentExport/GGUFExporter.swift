@@ -6,7 +6,7 @@ import TensorFiles
 
 /// Writes a student as a GGUF file for llama.cpp and what is built on it.
 ///
-/// A layer whose input scale folds away (``InputScaleFolding``) is ±h by rows, which is Q1_0 with the same scale in all blocks
+/// A layer whose input scale folds away (`InputScaleFolding`) is ±h by rows, which is Q1_0 with the same scale in all blocks
 /// of a row. A layer that keeps its input scale is written as the dense matrix that it is equal to.
 public struct GGUFExporter: Sendable {
     /// Type of the layers that keep their input scales.
@@ -36,6 +36,8 @@ public struct GGUFExporter: Sendable {
     /// - Parameters:
     ///   - student: A float student or a packed one, with its tokenizer.
     ///   - destination: The file to write; nothing is there until it is complete.
+    ///   - overwrite: Whether a file that stands there is replaced.
+    ///   - progress: Called after each tensor.
     /// - Throws: ``ExportError``, the errors of checkpoints, tokenizers and their files, `CancellationError`; the destination
     ///   is then untouched.
     public func export(

@@ -23,6 +23,7 @@ public final class GGUFWriter {
     /// Plans the file, checks that it fits on the volume and writes the header. A file of that name is replaced in the end.
     ///
     /// - Parameters:
+    ///   - destination: The file.
     ///   - metadata: in the order in which they are written; `general.alignment` is what tensors are aligned to, 32 without it.
     ///   - tensors: names, types and shapes in the order in which they will be written.
     /// - Throws: ``GGUFError``, `FileError`.
