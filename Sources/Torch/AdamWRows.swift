@@ -89,6 +89,8 @@ public final class AdamWRows {
 
     /// - Parameters:
     ///   - initial: [rows, columns]; moments and signs lie on its device.
+    ///   - value: How the values are kept between steps.
+    ///   - moments: How the moments are kept between steps.
     ///   - keepsSigns: Whether steps pack the signs of the new values.
     ///   - stepsByOperations: Whether a step is made of libtorch's operations, as on any device but the CPU.
     public init(
@@ -169,6 +171,8 @@ public final class AdamWRows {
     ///
     /// - Parameters:
     ///   - gradient: As in ``squareSum(of:latent:)``.
+    ///   - latent: Of a latent matrix, what turns P into its gradient.
+    ///   - settings: Of the step.
     ///   - firstElement: Position of the first element within the whole parameter: what the rounding depends on.
     /// - Returns: How many weights changed their sign; 0 where signs are not kept.
     @discardableResult

@@ -23,7 +23,9 @@ public final class KeyValueStore: Sendable {
 
     /// Opens the store that the others connect to.
     ///
-    /// - Parameter port: 0 takes a free one.
+    /// - Parameters:
+    ///   - host: Name or address of this machine.
+    ///   - port: 0 takes a free one.
     /// - Throws: ``ProcessGroupError/portInUse(host:port:)``, ``ProcessGroupError/failed(operation:reason:)``.
     public static func serving(host: String, port: Int) throws -> KeyValueStore {
         guard let handle = lt_store_tcp(host, Int32(port), true, answerMilliseconds) else {
@@ -37,6 +39,7 @@ public final class KeyValueStore: Sendable {
     ///
     /// - Parameters:
     ///   - host: Name or address of the machine that serves it.
+    ///   - port: Where it is served there.
     ///   - limit: How long to wait for it to be there.
     /// - Throws: ``ProcessGroupError/unreachable(address:seconds:)``, `CancellationError`.
     public static func connecting(host: String, port: Int, limit: Duration) throws -> KeyValueStore {
@@ -54,7 +57,9 @@ public final class KeyValueStore: Sendable {
 
     /// A file that all processes see: on one machine, or a shared disk.
     ///
-    /// - Parameter size: Processes in all; the last of them that ends removes the file.
+    /// - Parameters:
+    ///   - url: The file.
+    ///   - size: Processes in all; the last of them that ends removes the file.
     /// - Throws: ``ProcessGroupError/failed(operation:reason:)``.
     public static func file(_ url: URL, size: Int) throws -> KeyValueStore {
         // c10d would try for minutes to open a file that cannot be.

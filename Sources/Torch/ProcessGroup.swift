@@ -37,6 +37,8 @@ public final class ProcessGroup: Sendable {
     /// - Parameters:
     ///   - store: Where they meet.
     ///   - prefix: Before all keys; the same on all ranks.
+    ///   - rank: This process among them.
+    ///   - size: Processes in all.
     ///   - host: Name or address by which the others reach this machine; nil lets Gloo look it up.
     ///   - device: Where passes compute: collectives of a CUDA device's tensors go over NCCL.
     ///   - limit: Longest time of the meeting, and of each collective.
@@ -222,7 +224,9 @@ public final class ProcessGroup: Sendable {
 
     /// Waits until all ranks have come here as often as this one, through the store alone: also where collectives were left.
     ///
-    /// - Parameter isPatient: Whether there is no time limit, but the end of the task's patience.
+    /// - Parameters:
+    ///   - name: Of the barrier, the same on all ranks.
+    ///   - isPatient: Whether there is no time limit, but the end of the task's patience.
     /// - Throws: ``ProcessGroupError``.
     public func barrier(_ name: String, isPatient: Bool = false) throws {
         guard let store else { return }
@@ -234,7 +238,9 @@ public final class ProcessGroup: Sendable {
     /// Runs `body` on the first rank, and once it has ended there, on the others, however long that takes: they find what it
     /// left on a disk that all see.
     ///
-    /// - Parameter name: Another one for each call.
+    /// - Parameters:
+    ///   - name: Another one for each call.
+    ///   - body: What to run.
     public func firstRankFirst<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
         if rank > 0 { _ = try receive("turn/\(name)", isPatient: true) }
         let result = try body()

@@ -61,7 +61,9 @@ public func concurrentMap<Result: Sendable>(
 
 /// Runs `body` on this thread so that libtorch's long operations stop once the calling task is cancelled.
 ///
-/// - Parameter threadsPerOperation: Threads inside one operation.
+/// - Parameters:
+///   - threadsPerOperation: Threads inside one operation.
+///   - body: What to run.
 public func withStopTest<Result>(threadsPerOperation: Int, _ body: () throws -> Result) throws -> Result {
     setOperationThreads(threadsPerOperation)
     return try withUnsafeCurrentTask { task in

@@ -3,7 +3,7 @@ import ModelDescription
 import ResumableRuns
 import Torch
 
-/// How a start checkpoint is calibrated: what it computes, besides teacher, text and ``StartRecipe``.
+/// How a start checkpoint is calibrated: what it computes, besides teacher, text and `StartRecipe`.
 public struct CalibrationSettings: Sendable, Hashable, Codable {
     /// Tokens of text; fewer where the text is shorter.
     public var tokens: Int

@@ -25,7 +25,7 @@ extension [Int32]: TokenStream {
     }
 }
 
-/// How a corpus becomes ids. Two that describe the same have equal ``key``s.
+/// How a corpus becomes ids. Two that describe the same have equal `key`s.
 public struct CorpusEncoding: Sendable {
     let encoder: CorpusEncoder
     let selection: Corpus.Selection

@@ -26,7 +26,11 @@ public final class TorchModel: HiddenStateModel {
 
     /// Reads a dense model or a float student.
     ///
-    /// - Parameter computeType: Type of the activations; the weights keep the file's type where it is another than float32.
+    /// - Parameters:
+    ///   - checkpoint: Not a packed one.
+    ///   - threads: Threads in all, as above.
+    ///   - device: Where to compute.
+    ///   - computeType: Type of the activations; the weights keep the file's type where it is another than float32.
     public convenience init(
         checkpoint: Checkpoint, threads: Int?, device: Device = .cpu, computeType: DType = .float32
     ) throws {

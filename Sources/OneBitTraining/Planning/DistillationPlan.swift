@@ -48,7 +48,7 @@ extension DistillationPlan {
     /// Placements are tried from the one that moves the least to the one that moves the most, each with the largest
     /// micro-batch first.
     ///
-    /// - Throws: ``PlanError/doesNotFit(needed:available:where:nearest:)``.
+    /// - Throws: ``PlanError/doesNotFit(needed:available:location:nearest:)``.
     public static func best(_ request: Request, on machine: Machine) throws -> DistillationPlan {
         let candidates = candidates(request, on: machine)
         if let fitting = candidates.first(where: { $0.excess(on: machine) <= 0 }) { return fitting }

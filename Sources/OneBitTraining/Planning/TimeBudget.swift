@@ -39,7 +39,7 @@ public struct StageRates: Sendable, Hashable, Codable {
 ///
 ///     seconds = other + N / synthesized + 4 N / trained
 ///
-/// Sequences are as long as leaves a run of ``fewestSteps`` steps, but no shorter than ``shortestSequence``.
+/// Sequences are as long as leaves a run of `fewestSteps` steps, but no shorter than `shortestSequence`.
 public struct TimeBudget: Sendable, Hashable {
     /// Passes over a corpus that the teacher writes.
     static let passes = 4.0
