@@ -48,7 +48,8 @@ struct FoldedBlock {
     private(set) var up: OneBitLayer
     private(set) var down: OneBitLayer
 
-    init(_ block: BlockDescription, gate gateDescription: LinearDescription, of student: Checkpoint) throws {
+    init(_ block: BlockDescription, by folding: InputScaleFolding, of student: Checkpoint) throws {
+        guard let gateDescription = block.gate else { preconditionFailure("a block that no folding is known for") }
         attentionNorm = try student.floats(of: block.attentionNorm.weight.name)
         mlpNorm = try student.floats(of: block.mlpNorm.weight.name)
         query = try OneBitLayer(block.query, of: student)
@@ -58,7 +59,6 @@ struct FoldedBlock {
         gate = try OneBitLayer(gateDescription, of: student)
         up = try OneBitLayer(block.up, of: student)
         down = try OneBitLayer(block.down, of: student)
-        let folding = try InputScaleFolding(block.layer, of: student)
         if folding.readers {
             attentionNorm = product(attentionNorm, query.inputScale)
             (query.inputScale, key.inputScale, value.inputScale) = (nil, nil, nil)

@@ -136,9 +136,28 @@ struct GGUFStudent {
 
     // MARK: Tensors
 
+    /// What a tensor of the file is made of.
+    fileprivate enum Source {
+        case embedding, head, finalNorm, frequencyDivisors
+        case attentionNorm(layer: Int)
+        case mlpNorm(layer: Int)
+        case headNorm(NormDescription)
+        case weight(LinearRole, layer: Int)
+        case bias(LinearRole, layer: Int)
+
+        /// The block whose folding it needs.
+        var layer: Int? {
+            switch self {
+            case .embedding, .head, .finalNorm, .frequencyDivisors, .headNorm: nil
+            case .attentionNorm(let layer), .mlpNorm(let layer), .weight(_, let layer), .bias(_, let layer): layer
+            }
+        }
+    }
+
     /// A tensor of the file.
     struct Entry {
         let tensor: GGUFTensorDescription
+        fileprivate let source: Source
         /// Parameters of the model that it holds.
         let parameterCount: Int
     }
@@ -148,39 +167,43 @@ struct GGUFStudent {
     /// - Throws: ``ExportError/widthNotAMultiple(tensor:width:block:type:)``
     func plan(denseType: GGUFTensorType, embeddingType: GGUFTensorType) throws -> [Entry] {
         var entries: [Entry] = []
-        func add(_ name: String, _ type: GGUFTensorType, _ shape: [Int], parameters: Int = 0) throws {
+        func add(_ name: String, _ type: GGUFTensorType, _ shape: [Int], _ source: Source, parameters: Int = 0) throws {
             if shape.last! % type.blockSize != 0 {
                 throw ExportError.widthNotAMultiple(
                     tensor: name, width: shape.last!, block: type.blockSize, type: type.name)
             }
             entries.append(
                 Entry(
-                    tensor: GGUFTensorDescription(name: name, type: type, shape: shape), parameterCount: parameters))
+                    tensor: GGUFTensorDescription(name: name, type: type, shape: shape), source: source,
+                    parameterCount: parameters))
         }
         let vocabulary = [configuration.vocabularySize, sizes.hidden]
         try add(
-            "token_embd.weight", embeddingType, vocabulary, parameters: configuration.embedding.elementCount)
-        if frequencyDivisors != nil { try add(Self.frequencyName, .f32, [headSize / 2]) }
+            "token_embd.weight", embeddingType, vocabulary, .embedding,
+            parameters: configuration.embedding.elementCount)
+        if frequencyDivisors != nil { try add("rope_freqs.weight", .f32, [headSize / 2], .frequencyDivisors) }
         for layer in 0..<configuration.layerCount {
             let block = configuration.block(layer)
-            try add("blk.\(layer).attn_norm.weight", .f32, [sizes.hidden])
-            try add("blk.\(layer).ffn_norm.weight", .f32, [sizes.hidden])
-            if block.queryNorm != nil {
-                try add("blk.\(layer).attn_q_norm.weight", .f32, [headSize])
-                try add("blk.\(layer).attn_k_norm.weight", .f32, [headSize])
+            try add("blk.\(layer).attn_norm.weight", .f32, [sizes.hidden], .attentionNorm(layer: layer))
+            try add("blk.\(layer).ffn_norm.weight", .f32, [sizes.hidden], .mlpNorm(layer: layer))
+            if let queryNorm = block.queryNorm, let keyNorm = block.keyNorm {
+                try add("blk.\(layer).attn_q_norm.weight", .f32, [headSize], .headNorm(queryNorm))
+                try add("blk.\(layer).attn_k_norm.weight", .f32, [headSize], .headNorm(keyNorm))
             }
             for (role, linear) in roles(of: block) {
                 let (rows, columns) = extents(role)
                 let isSigns = isFolded(role, layer) && columns % GGUFTensorType.q10.blockSize == 0
                 let stem = "blk.\(layer).\(role.rawValue)"
                 try add(
-                    stem + ".weight", isSigns ? .q10 : denseType, [rows, columns], parameters: linear.weightCount)
-                if linear.hasBias { try add(stem + ".bias", .f32, [rows]) }
+                    stem + ".weight", isSigns ? .q10 : denseType, [rows, columns], .weight(role, layer: layer),
+                    parameters: linear.weightCount)
+                if linear.hasBias { try add(stem + ".bias", .f32, [rows], .bias(role, layer: layer)) }
             }
         }
-        try add("output_norm.weight", .f32, [sizes.hidden])
+        try add("output_norm.weight", .f32, [sizes.hidden], .finalNorm)
         if !configuration.tiedEmbeddings {
-            try add("output.weight", embeddingType, vocabulary, parameters: configuration.head.elementCount)
+            try add(
+                "output.weight", embeddingType, vocabulary, .head, parameters: configuration.head.elementCount)
         }
         return entries
     }
@@ -190,22 +213,13 @@ struct GGUFStudent {
         _ entries: [Entry], to writer: GGUFWriter, progress: (_ completed: Int) throws -> Void
     ) throws {
         var completed = 0
-        var block: (layer: Int, folded: FoldedBlock)?
+        var current: (layer: Int, block: FoldedBlock)?
         for entry in entries {
             try Task.checkCancellation()
-            let name = entry.tensor.name
-            if let layer = Self.layer(of: name), block?.layer != layer {
-                let description = configuration.block(layer)
-                guard let gate = description.gate else { preconditionFailure("a block without a gate") }
-                block = (layer, try FoldedBlock(description, gate: gate, of: student))
+            if let layer = entry.source.layer, current?.layer != layer {
+                current = (layer, try FoldedBlock(configuration.block(layer), by: foldings[layer], of: student))
             }
-            let floats =
-                if let (layer, folded) = block, Self.layer(of: name) != nil {
-                    try floats(of: String(name.split(separator: ".", maxSplits: 2)[2]), layer, folded, entry.tensor)
-                } else {
-                    try floats(of: name)
-                }
-            try writer.write(name, floats: floats)
+            try writer.write(entry.tensor.name, floats: floats(of: entry, current?.block))
             completed += entry.parameterCount
             try progress(completed)
         }
@@ -213,17 +227,30 @@ struct GGUFStudent {
         try progress(configuration.parameterCount)
     }
 
-    private static func layer(of name: String) -> Int? {
-        name.hasPrefix("blk.") ? Int(name.split(separator: ".")[1]) : nil
-    }
-
-    /// A tensor outside of the blocks.
-    private func floats(of name: String) throws -> [Float] {
-        switch name {
-        case "token_embd.weight": try widened(configuration.embedding)
-        case "output.weight": try widened(configuration.head)
-        case "output_norm.weight": norm(try student.floats(of: configuration.finalNorm!.weight.name))
-        default: frequencyDivisors!
+    /// - Parameter block: the one that the entry's source names, if it names one.
+    private func floats(of entry: Entry, _ block: FoldedBlock?) throws -> [Float] {
+        switch (entry.source, block) {
+        case (.embedding, _): return try widened(configuration.embedding)
+        case (.head, _): return try widened(configuration.head)
+        case (.finalNorm, _): return norm(try student.floats(of: configuration.finalNorm!.weight.name))
+        case (.frequencyDivisors, _): return frequencyDivisors!
+        case (.headNorm(let norm), _): return try student.floats(of: norm.weight.name)
+        case (.attentionNorm, let block?): return norm(block.attentionNorm)
+        case (.mlpNorm, let block?): return norm(block.mlpNorm)
+        case (.bias(let role, _), let block?):
+            let bias = block[role].bias!
+            let rows = extents(role).rows
+            return inRotaryOrder(bias + [Float](repeating: 0, count: rows - bias.count), width: 1, role)
+        case (.weight(let role, _), let block?):
+            let (rows, columns) = extents(role)
+            var linear = block[role]
+            let isSigns = entry.tensor.type == .q10
+            // The scale of a block is a half. A block takes it from the mean of magnitudes, which is exact of halves that are
+            // equal: the columns that are filled up, whose inputs are zero, have it too.
+            if isSigns { linear.outputScale = linear.outputScale.map { Float(Float16($0)) } }
+            return inRotaryOrder(
+                linear.weight(rows: rows, columns: columns, fillsColumns: isSigns), width: columns, role)
+        case (_, nil): preconditionFailure("a tensor of a block without the block")
         }
     }
 
@@ -246,34 +273,6 @@ struct GGUFStudent {
         weight.map { $0 * occupied.squareRoot() } + [Float](repeating: 0, count: sizes.hidden - original.hidden)
     }
 
-    /// A tensor of a block, by its name there.
-    private func floats(
-        of name: String, _ layer: Int, _ block: FoldedBlock, _ tensor: GGUFTensorDescription
-    ) throws -> [Float] {
-        let description = configuration.block(layer)
-        switch name {
-        case "attn_norm.weight": return norm(block.attentionNorm)
-        case "ffn_norm.weight": return norm(block.mlpNorm)
-        case "attn_q_norm.weight": return try student.floats(of: description.queryNorm!.weight.name)
-        case "attn_k_norm.weight": return try student.floats(of: description.keyNorm!.weight.name)
-        default: break
-        }
-        let parts = name.split(separator: ".")
-        guard let role = LinearRole(rawValue: String(parts[0])) else { preconditionFailure("a tensor not planned") }
-        var linear = block[role]
-        let (rows, columns) = extents(role)
-        if parts[1] == "bias" {
-            let bias = linear.bias! + [Float](repeating: 0, count: rows - linear.bias!.count)
-            return inRotaryOrder(bias, width: 1, role)
-        }
-        let isSigns = tensor.type == .q10
-        // The scale of a block is a half. A block takes it from the mean of magnitudes, which is exact of halves that are equal:
-        // the columns that are filled up, whose inputs are zero, have it too.
-        if isSigns { linear.outputScale = linear.outputScale.map { Float(Float16($0)) } }
-        return inRotaryOrder(
-            linear.weight(rows: rows, columns: columns, fillsColumns: isSigns), width: columns, role)
-    }
-
     /// Rows of queries and keys in the order in which llama.cpp rotates them: channel i of a head, which is rotated with i + d/2,
     /// is 2i there, and its partner 2i + 1.
     private func inRotaryOrder(_ rows: [Float], width: Int, _ role: LinearRole) -> [Float] {
@@ -286,8 +285,6 @@ struct GGUFStudent {
             }
         }
     }
-
-    private static let frequencyName = "rope_freqs.weight"
 
     /// What the frequencies are divided by, of LLaMA 3's scaling.
     private var frequencyDivisors: [Float]? {

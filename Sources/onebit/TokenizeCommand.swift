@@ -1,7 +1,5 @@
 import ArgumentParser
 import Foundation
-import JSON
-import ModelFiles
 import Tokenization
 
 struct TokenizeCommand: ParsableCommand {
@@ -108,27 +106,14 @@ struct TokenizeCommand: ParsableCommand {
                     of: messages, addGenerationPrompt: addGenerationPrompt, arguments: arguments, tokenizer: tokenizer)
             )
         }
-        let text =
-            try text
-            ?? Self.text(
-                of: file.map { try readSmallFile($0, limit: Self.maximumBytes) }
-                    ?? FileHandle.standardInput.readToEnd() ?? Data(), from: file?.path ?? "standard input")
+        let text = try text ?? (file.map { try TextInput(file: $0) } ?? TextInput()).readToEnd()
         return (text, try tokenizer.encode(text, addSpecialTokens: !noSpecialTokens))
-    }
-
-    private static let maximumBytes = 256 << 20
-
-    private static func text(of data: Data, from source: String) throws -> String {
-        guard let text = String(validating: data, as: UTF8.self) else {
-            throw ValidationError("\(source) is not UTF-8.")
-        }
-        return text
     }
 
     /// Messages in OpenAI's form, given as they are or in a file.
     private static func messages(_ argument: String) throws -> [ChatMessage] {
         let isFile = FileManager.default.fileExists(atPath: argument)
-        let data = isFile ? try readSmallFile(URL(filePath: argument), limit: maximumBytes) : Data(argument.utf8)
+        let data = Data((isFile ? try TextInput(file: URL(filePath: argument)).readToEnd() : argument).utf8)
         let source = isFile ? argument : "--chat"
         do {
             return try JSONDecoder().decode([ChatMessage].self, from: data)
