@@ -85,7 +85,7 @@ struct CalibrationTests {
         let (plain, calibrated) = try (
             work.divergence(of: work.url("plain")), work.divergence(of: work.url("calibrated"))
         )
-        // A norm on what a sublayer gives stands between it and what is missing in the stream, which then stays uncorrected.
+        // Gemma 3's ratio is 0.71. Perhaps because a norm stands between its sublayers and the stream that is corrected; not shown.
         let structure = work.teacher.configuration.structure
         let limit = structure.normPlacement == .aroundSublayers ? 0.8 : 0.7
         #expect(calibrated < limit * plain, "KL \(calibrated), without calibration \(plain)")
