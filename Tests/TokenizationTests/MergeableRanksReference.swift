@@ -11,7 +11,7 @@ struct MergeableRanksReference: Decodable, Sendable {
     }
 
     struct Tiktoken: Decodable, Sendable {
-        let special_tokens: [String]
+        let specialTokens: [String]
         let cases: [Case]
         let decoded: [Case]
     }
@@ -22,7 +22,7 @@ struct MergeableRanksReference: Decodable, Sendable {
         let size: Int
         let begin: Int
         let end: Int
-        let special_tokens: [String]
+        let specialTokens: [String]
         let cases: [Case]
         let decoded: [Case]
     }
@@ -35,8 +35,10 @@ struct MergeableRanksReference: Decodable, Sendable {
     static let shared: MergeableRanksReference = {
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(
             path: "Reference/mergeable_ranks.json")
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
         do {
-            return try JSONDecoder().decode(MergeableRanksReference.self, from: Data(contentsOf: file))
+            return try decoder.decode(MergeableRanksReference.self, from: Data(contentsOf: file))
         } catch {
             fatalError("\(file.path): \(error)")
         }
@@ -45,7 +47,7 @@ struct MergeableRanksReference: Decodable, Sendable {
     /// A family of tiktoken's whose vocabulary is this one.
     static let family = TiktokenFamily(
         tokenCount: shared.tokens.count, expression: WordScanner.llama3Pattern(digits: "{1,3}"),
-        specialTokens: shared.tiktoken.special_tokens, beginOfSequence: "<|begin_of_text|>",
+        specialTokens: shared.tiktoken.specialTokens, beginOfSequence: "<|begin_of_text|>",
         endOfSequence: "<|end_of_text|>")
 }
 

@@ -38,7 +38,7 @@ struct TiktokenFileTests {
         }
         checkDecoding(tokenizer, reference.tiktoken.decoded)
         let begin = reference.tokens.count
-        #expect(tokenizer.vocabularySize == begin + reference.tiktoken.special_tokens.count)
+        #expect(tokenizer.vocabularySize == begin + reference.tiktoken.specialTokens.count)
         #expect((tokenizer.beginOfSequence, tokenizer.endOfSequence) == (begin, begin + 1))
         #expect(try tokenizer.encode("", addSpecialTokens: true) == [begin])
         #expect(tokenizer.decode([begin, 0x41, begin + 1], skipSpecialTokens: true) == "A")
@@ -168,7 +168,7 @@ struct TekkenFileTests {
         checkDecoding(tokenizer, expected.decoded)
         #expect(tokenizer.vocabularySize == expected.size)
         #expect((tokenizer.beginOfSequence, tokenizer.endOfSequence) == (expected.begin, expected.end))
-        for (id, token) in expected.special_tokens.enumerated() {
+        for (id, token) in expected.specialTokens.enumerated() {
             #expect(tokenizer.token(of: id) == token)
             #expect(try tokenizer.encode(token, addSpecialTokens: true) == [expected.begin, id])
             #expect(tokenizer.decode([id], skipSpecialTokens: true).isEmpty)
@@ -264,6 +264,23 @@ struct TekkenFileTests {
             }
             #expect(error?.errorDescription?.contains("Put a chat_template.jinja beside it") == true)
         }
+    }
+
+    @Test("Templates see BOS and EOS of tekken.json, and LLaMA 3's of tokenizer.model, unless a file names others")
+    func templateTokens() throws {
+        func text(_ files: [String: String]) throws -> String {
+            let template = ["chat_template.jinja": "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}"]
+            return try withDirectory(files.merging(template) { $1 }.mapValues { Data($0.utf8) }) { directory in
+                try ChatTemplate(directory: directory)
+                    .text(of: [ChatMessage(role: .user, content: "x")], addGenerationPrompt: false)
+            }
+        }
+        #expect(try text(["tekken.json": "{}"]) == "<s>x</s>")
+        #expect(try text(["tokenizer.model": "IQ== 0\n"]) == "<|begin_of_text|>x<|end_of_text|>")
+        let names = #"{"eos_token": "<|eot_id|>"}"#
+        #expect(
+            try text(["tokenizer.model": "IQ== 0\n", "tokenizer_config.json": names]) == "<|begin_of_text|>x<|eot_id|>")
+        #expect(try text(["tekken.json": "{}", "tokenizer.json": "{}"]) == "x")
     }
 
     @Test("A GGUF file that is written names the way to cut texts, whatever file the tokenizer comes from")

@@ -31,8 +31,7 @@ package struct ChatTemplateSource {
             let node = try JSONNode(tokenizerFile: url)["chat_template"]
             if !node.isNull { return try templates(in: node) }
         }
-        let hasOtherTokenizer = try ["tokenizer.json", "tokenizer.model"].contains { try existing($0) != nil }
-        if !hasOtherTokenizer, try existing("tekken.json") != nil {
+        if case .tekken = try TokenizerSource(directory: directory) {
             throw ChatTemplateError.notFoundBesideTekken(directory: directory.path)
         }
         throw ChatTemplateError.notFound(directory: directory.path)

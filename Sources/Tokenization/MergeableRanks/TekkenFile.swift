@@ -7,6 +7,9 @@ import JSON
 /// `default_vocab_size` leaves behind the special ones, and special tokens without a name are called `<SPECIAL_20>`. How a
 /// conversation is written is not in the file; `version` decides that, which is a matter of chat templates here.
 struct TekkenFile {
+    static let beginOfSequence = "<s>"
+    static let endOfSequence = "</s>"
+
     /// The special tokens of the versions up to 7 that list none.
     private static let earlySpecialTokens = [
         "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
@@ -115,7 +118,7 @@ struct TekkenFile {
         ranks.truncate(to: sizes.ranks)
         return try BytePairTokenizer(
             try ranks.makeModel(firstID: sizes.special), known: known, configuration: configuration, words: words,
-            beginOfSequence: "<s>", endOfSequence: "</s>")
+            beginOfSequence: Self.beginOfSequence, endOfSequence: Self.endOfSequence)
     }
 }
 
