@@ -124,8 +124,15 @@ struct TiktokenFileTests {
         #expect(refused { $0.removeLast() }.text.contains("LLaMA 3"))
     }
 
-    @Test("More tokens than the limit are refused while they are read")
+    @Test("More tokens than the limit, and more bytes of them, are refused while they are read")
     func manyTokens() {
+        var longTokens = MergeableRanks(file: "tokenizer.model") { "line \($0 + 1)" }
+        let longToken = Array(Data(repeating: 0x61, count: 256).base64EncodedString().utf8)
+        let longError = refusal {
+            for rank in 0... { try longTokens.append(base64: longToken, rank: rank) }
+        }
+        #expect(longError.key == "line 32769")
+        #expect(longError.text.contains("more than 8388608 bytes of tokens"))
         var ranks = MergeableRanks(file: "tokenizer.model") { "line \($0 + 1)" }
         let token = Array("QQ==".utf8)
         let error = refusal {

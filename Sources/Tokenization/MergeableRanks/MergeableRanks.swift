@@ -11,6 +11,9 @@ struct MergeableRanks {
     /// has 128 bytes, that of Mistral 78.
     static let maximumTokenBytes = 256
 
+    /// More bytes of tokens are refused, for the same reason: those of Mistral have one million.
+    static let maximumTotalBytes = 8 << 20
+
     private let file: String
     private let place: (_ rank: Int) -> String
     private var bytes: [UInt8] = []
@@ -42,6 +45,9 @@ struct MergeableRanks {
         }
         guard 1...Self.maximumTokenBytes ~= bytes.count - start else {
             throw malformed(count, "\(bytes.count - start) bytes; expected 1 to \(Self.maximumTokenBytes)")
+        }
+        guard bytes.count <= Self.maximumTotalBytes else {
+            throw malformed(count, "with it there are more than \(Self.maximumTotalBytes) bytes of tokens")
         }
         ends.append(bytes.count)
     }
