@@ -75,7 +75,8 @@ var targets: [Target] = [
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
+            "CorpusSynthesis", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
+            "OneBitEvaluation",
             "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),

@@ -46,7 +46,8 @@ struct FileDownload {
     private func receive(into partial: PartialFile) async throws {
         func interruption(_ reason: String) -> HubError {
             .interrupted(
-                repository: repository.id, file: file.path, received: partial.byteCount, of: file.byteCount, reason: reason)
+                repository: repository.id, file: file.path, received: partial.byteCount, of: file.byteCount,
+                reason: reason)
         }
         try await connection.retrying(url, exhausted: interruption) {
             guard partial.byteCount < file.byteCount else { return }
@@ -87,7 +88,8 @@ struct FileDownload {
         }
         guard partial.byteCount == file.byteCount else {
             throw HubConnection.Fault.body(
-                reason: "it ended after \(partial.byteCount) of \(file.byteCount) bytes", gained: partial.byteCount > start)
+                reason: "it ended after \(partial.byteCount) of \(file.byteCount) bytes",
+                gained: partial.byteCount > start)
         }
     }
 

@@ -21,10 +21,10 @@ public struct FileSelection: Sendable, Equatable {
     ///
     /// - Throws: ``HubError/noModel(repository:ggufFiles:)``, ``HubError/nothingSelected(repository:patterns:)``,
     ///   ``HubError/fileNotFound(repository:file:)``.
-    func files(of listing: RepositoryListing, in repository: ModelRepository) throws -> [RepositoryFile] {
+    public func files(of listing: RepositoryListing, in repository: ModelRepository) throws -> [RepositoryFile] {
         let files: [RepositoryFile]
         if let path = repository.file {
-            files = try Self.parts(of: path, in: listing.files)
+            files = Self.parts(of: path, in: listing.files)
             guard !files.isEmpty else { throw HubError.fileNotFound(repository: repository.id, file: path) }
         } else if let includes {
             files = listing.files.filter { file in includes.contains { Self.matches(file.path, $0) } }
@@ -47,26 +47,32 @@ public struct FileSelection: Sendable, Equatable {
         fnmatch(pattern.hasSuffix("/") ? pattern + "*" : pattern, path, 0) == 0
     }
 
-    /// A GGUF file: one.
-    private static func parts(of path: String, in files: [RepositoryFile]) throws -> [RepositoryFile] {
-        files.filter { $0.path == path }
+    /// A GGUF file, with the others that it was split into (`NAME-00001-of-00003.gguf`).
+    private static func parts(of path: String, in files: [RepositoryFile]) -> [RepositoryFile] {
+        func parts(_ path: String) -> (name: Substring, count: Substring)? {
+            path.wholeMatch(of: /(.+)-\d{5}-of-(\d{5})\.gguf/).map { ($0.1, $0.2) }
+        }
+        guard files.contains(where: { $0.path == path }) else { return [] }
+        guard let wanted = parts(path) else { return files.filter { $0.path == path } }
+        return files.filter { file in parts(file.path).map { $0 == wanted } ?? false }
     }
 
-    /// Configuration, tokenizer, chat templates and terms, which stand at the top.
+    /// Configuration, tokenizer, chat templates, model card and terms, which stand at the top.
     private static func isPartOfModel(_ file: RepositoryFile) -> Bool {
         let path = file.path
         if path.hasPrefix("additional_chat_templates/"), path.hasSuffix(".jinja") { return true }
         guard !path.contains("/") else { return false }
         return path.hasSuffix(".json") && !path.hasSuffix(".index.json")
             || [".jinja", ".txt", ".tiktoken"].contains(where: path.hasSuffix)
-            || ["tokenizer.model", "LICENSE", "LICENSE.md", "USE_POLICY.md"].contains(path)
+            || ["tokenizer.model", "README.md", "LICENSE", "LICENSE.md", "USE_POLICY.md"].contains(path)
     }
 
     /// The weights in one format: safetensors, else PyTorch's. Other frameworks' and variants (`model.fp16.safetensors`,
     /// `consolidated.safetensors`, `original/`) hold the same numbers once more.
     private static func weights(_ files: [RepositoryFile]) -> [RepositoryFile] {
         let formats = [
-            /model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?/, /pytorch_model(-\d{5}-of-\d{5})?\.bin(\.index\.json)?/,
+            /model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?/,
+            /pytorch_model(-\d{5}-of-\d{5})?\.bin(\.index\.json)?/,
         ]
         return formats.lazy.map { format in files.filter { $0.path.wholeMatch(of: format) != nil } }
             .first { $0.contains { !$0.path.hasSuffix(".index.json") } } ?? []

@@ -109,7 +109,9 @@ struct HubCache: Sendable {
     ///
     /// - Throws: `FileError.notEnoughSpace(directory:neededBytes:availableBytes:)`.
     func requireSpace(_ byteCount: Int) throws {
-        guard let available = availableBytes(at: folder.appending(path: "blobs").path), byteCount > available else { return }
+        guard let available = availableBytes(at: folder.appending(path: "blobs").path), byteCount > available else {
+            return
+        }
         throw FileError.notEnoughSpace(directory: folder.path, neededBytes: byteCount, availableBytes: available)
     }
 

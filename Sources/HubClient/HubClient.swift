@@ -38,18 +38,22 @@ public struct HubClient: Sendable {
     ) async throws -> HubSnapshot {
         let cache = HubCache(repository, settings: settings)
         if settings.isOffline { return try cachedSnapshot(of: repository, files: selection, in: cache) }
+        // With the cache to fall back on, the hub is not waited for.
+        let cached = isForced ? nil : try? cachedSnapshot(of: repository, files: selection, in: cache)
         do {
             return try await HubConnection.open(settings, pause: pause, report: report) { connection in
+                var connection = connection
+                connection.tries = cached == nil ? HubConnection.mostTries : 1
                 let listing = try await listing(of: repository, over: connection, cache: cache)
                 let files = try selection.files(of: listing, in: repository)
                 let bytes = try await download(
                     files, of: listing, in: repository, over: connection, to: cache, isForced: isForced, report: report)
                 return HubSnapshot(repository, commit: listing.commit, files: files, downloaded: bytes, in: cache)
             }
-        } catch let error as HubError where error.isUnavailability && !isForced {
-            guard let snapshot = try? cachedSnapshot(of: repository, files: selection, in: cache) else { throw error }
-            report(.usingCache(commit: snapshot.commit, reason: error.localizedDescription))
-            return snapshot
+        } catch let error as HubError where error.isUnavailability {
+            guard let cached else { throw error }
+            report(.usingCache(commit: cached.commit, reason: error.localizedDescription))
+            return cached
         }
     }
 
@@ -97,7 +101,9 @@ public struct HubClient: Sendable {
             // Written by an older huggingface_hub, which kept no listings: what is there is there.
             let folder = cache.snapshot(of: commit)
             let file = repository.file ?? "config.json"
-            guard FileManager.default.fileExists(atPath: folder.appending(path: file).path) else { throw missing([file]) }
+            guard FileManager.default.fileExists(atPath: folder.appending(path: file).path) else {
+                throw missing([file])
+            }
             return HubSnapshot(repository, commit: commit, files: [], downloaded: 0, in: cache)
         }
         let files = try selection.files(of: listing, in: repository)
@@ -111,7 +117,8 @@ public struct HubClient: Sendable {
     /// - Returns: bytes received.
     private func download(
         _ files: [RepositoryFile], of listing: RepositoryListing, in repository: ModelRepository,
-        over connection: HubConnection, to cache: HubCache, isForced: Bool, report: @escaping @Sendable (HubEvent) -> Void
+        over connection: HubConnection, to cache: HubCache, isForced: Bool,
+        report: @escaping @Sendable (HubEvent) -> Void
     ) async throws -> Int {
         let commit = listing.commit
         let wanted = isForced ? files : files.filter { !cache.has($0, at: commit) }

@@ -17,11 +17,13 @@ struct HubConnection: Sendable {
     }
 
     private static let mostRedirects = 5
-    private static let mostTries = 5
+    static let mostTries = 5
     /// A page of a listing has at most 1,000 entries of some 300 bytes.
     private static let largestDocument = 16 << 20
 
     let settings: HubSettings
+    /// How often something is tried with nothing gained.
+    var tries = mostTries
     private let clients: [HubProxies.Proxy?: HTTPClient]
     private let report: @Sendable (HubEvent) -> Void
     /// How a try waits for the next. Tests do not.
@@ -138,7 +140,8 @@ struct HubConnection: Sendable {
 
     static func sameOrigin(_ one: URL, _ other: URL) -> Bool {
         func port(_ url: URL) -> Int? { url.port ?? (url.scheme?.lowercased() == "https" ? 443 : 80) }
-        return one.scheme?.lowercased() == other.scheme?.lowercased() && one.host?.lowercased() == other.host?.lowercased()
+        return one.scheme?.lowercased() == other.scheme?.lowercased()
+            && one.host?.lowercased() == other.host?.lowercased()
             && port(one) == port(other)
     }
 
@@ -169,7 +172,8 @@ struct HubConnection: Sendable {
         case (429, _):
             return Fault.rateLimit(seconds: Self.secondsToWait(response.headers), url: url.absoluteString)
         case (408, _), (500..., _):
-            return Fault.server(status: status, url: url.absoluteString, reason: message ?? response.status.reasonPhrase)
+            return Fault.server(
+                status: status, url: url.absoluteString, reason: message ?? response.status.reasonPhrase)
         default:
             return HubError.unexpectedAnswer(url: url.absoluteString, reason: message ?? "status \(status)")
         }
@@ -183,7 +187,9 @@ struct HubConnection: Sendable {
     }
 
     private static func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.prefix(300).filter { $0.properties.generalCategory != .control }))
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.prefix(300).filter { $0.properties.generalCategory != .control }))
     }
 
     /// What another try may mend.
@@ -203,7 +209,7 @@ struct HubConnection: Sendable {
         }
     }
 
-    /// Tries again after what another try may mend: five times with nothing gained, with growing pauses.
+    /// Tries again after what another try may mend, ``tries`` times with nothing gained, with growing pauses.
     ///
     /// - Parameter exhausted: the error for a body that broke off too often.
     func retrying<Result>(
@@ -226,7 +232,7 @@ struct HubConnection: Sendable {
                 guard seconds <= 330 else { throw HubError.rateLimited(url: url, seconds: seconds) }
                 wait = .seconds(seconds)
             }
-            guard failures < Self.mostTries else {
+            guard failures < tries else {
                 switch fault {
                 case .rateLimit(let seconds, let url): throw HubError.rateLimited(url: url, seconds: seconds ?? 300)
                 case .server(let status, let url, let reason):
@@ -296,7 +302,8 @@ extension HTTPClient.Configuration.Proxy {
             self = .socksServer(host: proxy.host, port: proxy.port)
         } else if let user = proxy.user {
             self = .server(
-                host: proxy.host, port: proxy.port, authorization: .basic(username: user, password: proxy.password ?? ""))
+                host: proxy.host, port: proxy.port,
+                authorization: .basic(username: user, password: proxy.password ?? ""))
         } else {
             self = .server(host: proxy.host, port: proxy.port)
         }

@@ -36,18 +36,22 @@ public enum HubError: LocalizedError, Sendable, Equatable {
     public var errorDescription: String? {
         switch self {
         case .invalidName(let name, let reason): "\(name) cannot be the name of a model on the hub: \(reason)."
-        case .invalidSetting(let variable, let value, let expected): "\(variable): expected \(expected), found \(value)."
+        case .invalidSetting(let variable, let value, let expected):
+            "\(variable): expected \(expected), found \(value)."
         case .repositoryNotFound(let repository, let endpoint, _):
             "\(repository): there is no such model on \(endpoint), or it is private."
         case .revisionNotFound(let repository, let revision): "\(repository): there is no revision \(revision)."
         case .fileNotFound(let repository, let file): "\(repository): there is no file \(file)."
-        case .gated(let repository, _, _): "\(repository): its authors ask for an agreement before it can be downloaded."
+        case .gated(let repository, _, _):
+            "\(repository): its authors ask for an agreement before it can be downloaded."
         case .refused(let url, let reason): "\(url): access refused: \(reason)."
         case .rateLimited(let url, let seconds): "\(url): too many requests; the hub asks to wait for \(seconds) s."
-        case .serverFailed(let url, let status, let reason): "\(url): the server failed with status \(status): \(reason)."
+        case .serverFailed(let url, let status, let reason):
+            "\(url): the server failed with status \(status): \(reason)."
         case .unreachable(let host, let reason): "\(host) cannot be reached: \(reason)."
         case .unexpectedAnswer(let url, let reason): "\(url): not an answer of the hub: \(reason)."
-        case .redirectRefused(let from, let to, let reason): "\(from): redirected to \(to), which is not followed: \(reason)."
+        case .redirectRefused(let from, let to, let reason):
+            "\(from): redirected to \(to), which is not followed: \(reason)."
         case .hashMismatch(let repository, let file, let expected, let found):
             "\(repository): \(file): its bytes have the hash \(found), expected \(expected)."
         case .interrupted(let repository, let file, let received, let size, let reason):

@@ -62,14 +62,17 @@ public struct HubSettings: Sendable {
         if !variables.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             token = try Self.token(variables, file: variables.path("HF_TOKEN_PATH") ?? home + "/token")
         }
-        isOffline = variables.isTrue(variables.value("HF_HUB_OFFLINE") == nil ? "TRANSFORMERS_OFFLINE" : "HF_HUB_OFFLINE")
+        isOffline = variables.isTrue(
+            variables.value("HF_HUB_OFFLINE") == nil ? "TRANSFORMERS_OFFLINE" : "HF_HUB_OFFLINE")
         metadataTimeout = try variables.seconds("HF_HUB_ETAG_TIMEOUT") ?? metadataTimeout
         downloadTimeout = try variables.seconds("HF_HUB_DOWNLOAD_TIMEOUT") ?? downloadTimeout
         copiesFiles = variables.isTrue("HF_HUB_DISABLE_SYMLINKS")
         userAgent = (["onebit" + (version.map { "/\($0)" } ?? "")] + [variables.value("HF_HUB_USER_AGENT_ORIGIN")])
             .compactMap(\.self).joined(separator: "; ")
         userAgent.unicodeScalars.removeAll { !(0x20..<0x7F).contains($0.value) }
-        certificates = (variables.path("SSL_CERT_FILE") ?? variables.path("REQUESTS_CA_BUNDLE")).map { URL(filePath: $0) }
+        certificates = (variables.path("SSL_CERT_FILE") ?? variables.path("REQUESTS_CA_BUNDLE")).map {
+            URL(filePath: $0)
+        }
         proxies = HubProxies(environment: environment)
     }
 

@@ -18,7 +18,8 @@ public struct ModelRepository: Hashable, Sendable, CustomStringConvertible {
         guard Self.isValid(id: id) else {
             throw HubError.invalidName(
                 id,
-                reason: "expected ORG/NAME, of at most 96 letters, digits, \".\", \"_\" and \"-\", none of these at either end "
+                reason:
+                    "expected ORG/NAME, of at most 96 letters, digits, \".\", \"_\" and \"-\", none of these at either end "
                     + "of a part, without \"..\" and \"--\"")
         }
         guard Self.isValid(revision: revision) else {

@@ -59,7 +59,8 @@ public struct RepositoryListing: Sendable {
     static func commit(of repository: ModelRepository, over connection: HubConnection) async throws -> Commit {
         if let commit = Commit(repository.revision) { return commit }
         let url = address(
-            connection.settings.endpoint, "api/models/\(repository.id)/revision/\(quoted(repository.revision, slash: false))")
+            connection.settings.endpoint,
+            "api/models/\(repository.id)/revision/\(quoted(repository.revision, slash: false))")
         let (data, _) = try await connection.document(at: url, for: repository)
         let node = try document(data, url: url)
         guard let text = try? node["sha"].string(), let commit = Commit(text) else {
@@ -87,7 +88,8 @@ public struct RepositoryListing: Sendable {
                     try files.append(
                         RepositoryFile(
                             path: entry["path"].string(), byteCount: (large?["size"] ?? entry["size"]).integer(),
-                            gitHash: entry["oid"].string(), contentHash: large?["oid"].string(), source: url.absoluteString))
+                            gitHash: entry["oid"].string(), contentHash: large?["oid"].string(),
+                            source: url.absoluteString))
                 }
             } catch let error as JSONNodeError {
                 throw HubError.unexpectedAnswer(url: url.absoluteString, reason: error.reason)

@@ -7,7 +7,6 @@ import Testing
 
 @testable import HubClient
 
-
 private final class Events: Sendable {
     private let list = Mutex<[HubEvent]>([])
     var all: [HubEvent] { list.withLock { $0 } }
@@ -63,7 +62,8 @@ private let model: [String: Data] = [
 
     // MARK: What is downloaded
 
-    @Test("A model is its configuration, its tokenizer and one format of its weights, as links to blobs by their hashes")
+    @Test(
+        "A model is its configuration, its tokenizer and one format of its weights, as links to blobs by their hashes")
     func layout() async throws {
         let hub = try MockHub(files: model)
         let snapshot = try await snapshot(hub)
@@ -73,6 +73,7 @@ private let model: [String: Data] = [
         #expect(
             names == [
                 "config.json", "tokenizer.json", "model.safetensors", "additional_chat_templates/tool_use.jinja",
+                "README.md",
             ])
         for name in names {
             #expect(try Data(contentsOf: snapshot.url.appending(path: name)) == model[name])
@@ -85,7 +86,7 @@ private let model: [String: Data] = [
         #expect(nested == "../../../blobs/\(MockHub.gitHash(model["additional_chat_templates/tool_use.jinja"]!))")
         // Without an end of line, as huggingface_hub writes it.
         #expect(try String(contentsOf: folder.appending(path: "refs/main"), encoding: .utf8) == MockHub.commit)
-        #expect(blobs.count == 4)
+        #expect(blobs.count == 5)
         #expect(events.received == names.reduce(0) { $0 + model[$1]!.count })
     }
 
@@ -154,6 +155,15 @@ private let model: [String: Data] = [
         #expect(try Data(contentsOf: one.url) == weights)
     }
 
+    @Test("A GGUF file that was split comes with its other parts")
+    func splitGGUF() async throws {
+        let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+        let all = names + ["m-00001-of-00003.gguf", "other-00001-of-00002.gguf"]
+        let hub = try MockHub(files: Dictionary(uniqueKeysWithValues: all.map { ($0, Data($0.utf8)) }))
+        let repository = try #require(try ModelRepository(reference: "org/name/\(names[0])"))
+        #expect(try await client(hub).snapshot(of: repository).files.map(\.path) == names)
+    }
+
     @Test("Two files with the same bytes are downloaded once; an empty file needs no request")
     func sameBytes() async throws {
         let hub = try MockHub(files: ["a.json": weights, "b/c.json": weights, "empty.json": Data()])
@@ -213,7 +223,8 @@ private let model: [String: Data] = [
         await #expect {
             try await snapshot(hub) { $0.token = "hf_wrong" }
         } throws: {
-            ($0 as? HubError) == .refused(url: "\(endpoint)/api/models/org/name/revision/main", reason: "Invalid credentials")
+            ($0 as? HubError)
+                == .refused(url: "\(endpoint)/api/models/org/name/revision/main", reason: "Invalid credentials")
         }
         hub.removeOverrides()
         await #expect(throws: HubError.revisionNotFound(repository: "org/name", revision: "v2")) {
@@ -229,7 +240,12 @@ private let model: [String: Data] = [
         let hub = try MockHub(files: model)
         let cuts = Mutex(0)
         hub.override { request in
-            guard request.target.hasPrefix("/model.safetensors"), cuts.withLock({ $0 += 1; return $0 }) <= 7 else { return nil }
+            guard request.target.hasPrefix("/model.safetensors"),
+                cuts.withLock({
+                    $0 += 1
+                    return $0
+                }) <= 7
+            else { return nil }
             var answer = MockHub.bytes(weights, for: request)
             answer.cutsAfter = 5000
             return answer
@@ -269,7 +285,12 @@ private let model: [String: Data] = [
         hub.override { request in
             guard request.target.hasPrefix("/model.safetensors") else { return nil }
             var answer = MockServer.Answer(body: weights)
-            if tries.withLock({ $0 += 1; return $0 }) == 1 { answer.cutsAfter = 30_000 }
+            if tries.withLock({
+                $0 += 1
+                return $0
+            }) == 1 {
+                answer.cutsAfter = 30_000
+            }
             return answer
         }
         let snapshot = try await snapshot(hub)
@@ -289,7 +310,9 @@ private let model: [String: Data] = [
         await #expect {
             try await snapshot(hub)
         } throws: {
-            guard case .interrupted("org/name", "model.safetensors", 1234, of: 50_000, _)? = $0 as? HubError else { return false }
+            guard case .interrupted("org/name", "model.safetensors", 1234, of: 50_000, _)? = $0 as? HubError else {
+                return false
+            }
             return true
         }
         #expect(events.waits == [1, 2, 4, 8].map { .seconds($0) })
@@ -328,7 +351,10 @@ private let model: [String: Data] = [
         let hub = try MockHub(files: model)
         let tries = Mutex(0)
         hub.override { _ in
-            switch tries.withLock({ $0 += 1; return $0 }) {
+            switch tries.withLock({
+                $0 += 1
+                return $0
+            }) {
             case 1: .init(429, headers: [("RateLimit", "\"api\";r=0;t=55"), ("Retry-After", "3")])
             case 2: .init(429, headers: [("Retry-After", "7")])
             case 3: .init(503)
@@ -345,14 +371,19 @@ private let model: [String: Data] = [
     func unreachable() async throws {
         let hub = try MockHub(files: model)
         hub.override { _ in .init(502) }
-        await #expect(throws: HubError.serverFailed(url: "\(hub.endpoint)/api/models/org/name/revision/main", status: 502, reason: "Bad Gateway")) {
+        await #expect(
+            throws: HubError.serverFailed(
+                url: "\(hub.endpoint)/api/models/org/name/revision/main", status: 502, reason: "Bad Gateway")
+        ) {
             try await snapshot(hub)
         }
         hub.removeOverrides()
         let first = try await snapshot(hub)
         hub.override { _ in .init(502) }
+        let before = hub.requests.count
         let second = try await snapshot(hub)
         #expect(second.url == first.url)
+        #expect(hub.requests.count == before + 1, "without waiting for it")
         #expect(events.all.contains { if case .usingCache = $0 { true } else { false } })
         // Nobody listens there.
         let free = try MockServer { _ in .init() }.port
@@ -370,7 +401,9 @@ private let model: [String: Data] = [
     @Test("Offline nothing is asked: the cache has it or lacks it, by name")
     func offline() async throws {
         let hub = try MockHub(files: model)
-        await #expect(throws: HubError.notCached(repository: "org/name", cache: directory.file("hub").path, missing: [])) {
+        await #expect(
+            throws: HubError.notCached(repository: "org/name", cache: directory.file("hub").path, missing: [])
+        ) {
             try await snapshot(hub) { $0.isOffline = true }
         }
         let online = try await snapshot(hub)
@@ -445,7 +478,9 @@ private let model: [String: Data] = [
         await #expect {
             try await snapshot(hub)
         } throws: {
-            guard case .notEnoughSpace(_, neededBytes: 1_000_000_000_000_002, _)? = $0 as? FileError else { return false }
+            guard case .notEnoughSpace(_, neededBytes: 1_000_000_000_000_002, _)? = $0 as? FileError else {
+                return false
+            }
             return true
         }
         #expect(!hub.requests.contains { $0.target.contains("/resolve/") })

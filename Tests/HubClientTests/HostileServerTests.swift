@@ -12,7 +12,9 @@ import Testing
         "config.json": Data("{}".utf8), "model.safetensors": Data(repeating: 3, count: 4000),
     ]
 
-    private func attempt(_ directory: TemporaryDirectory, _ override: @escaping MockHub.Override) async throws -> any Error {
+    private func attempt(_ directory: TemporaryDirectory, _ override: @escaping MockHub.Override) async throws
+        -> any Error
+    {
         let hub = try MockHub(files: Self.files)
         hub.override(override)
         var settings = HubSettings(endpoint: hub.endpoint, cache: directory.file("cache/hub"), token: "hf_secret")
@@ -53,20 +55,41 @@ import Testing
             ("a log-in page", at("/revision/", .init(body: Data("<html>Log in</html>".utf8)))),
             ("no commit", at("/revision/", .init(body: Data(#"{"id": "org/name"}"#.utf8)))),
             ("a path for a commit", at("/revision/", .init(body: Data(#"{"sha": "../../../../etc/passwd"}"#.utf8)))),
-            ("a commit in capitals", at("/revision/", .init(body: Data(#"{"sha": "\#(String(repeating: "A", count: 40))"}"#.utf8)))),
+            (
+                "a commit in capitals",
+                at("/revision/", .init(body: Data(#"{"sha": "\#(String(repeating: "A", count: 40))"}"#.utf8)))
+            ),
             ("not UTF-8", at("/revision/", .init(body: Data([0x7B, 0xFF, 0xFE])))),
             ("brackets without end", at("/tree/", .init(body: Data(repeating: UInt8(ascii: "["), count: 1 << 20)))),
             ("an endless document", at("/tree/", .init(body: Data(repeating: UInt8(ascii: " "), count: 17 << 20)))),
             ("an object for a list", at("/tree/", .init(body: Data("{}".utf8)))),
             ("a length that is none", at("/tree/", .raw("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n[]"))),
             ("two lengths", at("/tree/", .raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n[]"))),
-            ("a length and chunks", at("/tree/", .raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nzz"))),
-            ("chunks of no size", at("/tree/", .raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"))),
-            ("a head without end", at("/tree/", .raw("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 1 << 20)))),
-            ("headers without end", at("/tree/", .raw("HTTP/1.1 200 OK\r\n" + String(repeating: "X: y\r\n", count: 100_000)))),
+            (
+                "a length and chunks",
+                at("/tree/", .raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nzz"))
+            ),
+            (
+                "chunks of no size",
+                at("/tree/", .raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"))
+            ),
+            (
+                "a head without end",
+                at("/tree/", .raw("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 1 << 20)))
+            ),
+            (
+                "headers without end",
+                at("/tree/", .raw("HTTP/1.1 200 OK\r\n" + String(repeating: "X: y\r\n", count: 100_000)))
+            ),
             ("status 999", at("/tree/", .raw("HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n"))),
-            ("status 100 for ever", at("/tree/", .raw(String(repeating: "HTTP/1.1 100 Continue\r\n\r\n", count: 1000)))),
-            ("status 101", at("/tree/", .raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"))),
+            (
+                "status 100 for ever",
+                at("/tree/", .raw(String(repeating: "HTTP/1.1 100 Continue\r\n\r\n", count: 1000)))
+            ),
+            (
+                "status 101",
+                at("/tree/", .raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"))
+            ),
             ("status 204", at("/tree/", .raw("HTTP/1.1 204 No Content\r\n\r\n"))),
             ("a path upwards", listing(entry(path: #""../../../../evil""#))),
             ("an absolute path", listing(entry(path: #""/tmp/evil""#))),
@@ -83,18 +106,35 @@ import Testing
             ("a large file's hash that is a path", listing(entry(more: #", "lfs": {"oid": "../../evil", "size": 2}"#))),
             ("the same file twice", listing(entry() + "," + entry())),
             ("one hash for two sizes", listing(entry() + "," + entry(path: #""b.json""#, size: "3"))),
-            ("the next page on another host", at("/tree/", .init(headers: [("Link", "<http://127.0.0.1:1/evil>; rel=\"next\"")], body: Data("[]".utf8)))),
-            ("pages in a circle", { request in
-                request.target.contains("/tree/")
-                    ? .init(headers: [("Link", "<\(request.target)>; rel=\"next\"")], body: Data("[]".utf8)) : nil
-            }),
+            (
+                "the next page on another host",
+                at(
+                    "/tree/",
+                    .init(headers: [("Link", "<http://127.0.0.1:1/evil>; rel=\"next\"")], body: Data("[]".utf8)))
+            ),
+            (
+                "pages in a circle",
+                { request in
+                    request.target.contains("/tree/")
+                        ? .init(headers: [("Link", "<\(request.target)>; rel=\"next\"")], body: Data("[]".utf8)) : nil
+                }
+            ),
             ("a redirect to nowhere", at("/resolve/", .init(302))),
-            ("a redirect to itself", { $0.target.contains("/resolve/") ? .init(302, headers: [("Location", $0.target)]) : nil }),
+            (
+                "a redirect to itself",
+                { $0.target.contains("/resolve/") ? .init(302, headers: [("Location", $0.target)]) : nil }
+            ),
             ("a redirect to a file", at("/resolve/", .init(302, headers: [("Location", "file:///etc/passwd")]))),
-            ("a redirect with a name", at("/resolve/", .init(302, headers: [("Location", "http://user:pass@127.0.0.1:1/x")]))),
+            (
+                "a redirect with a name",
+                at("/resolve/", .init(302, headers: [("Location", "http://user:pass@127.0.0.1:1/x")]))
+            ),
             ("a redirect that is no address", at("/resolve/", .init(302, headers: [("Location", "http://[::1")]))),
             ("a zipped file", at("/resolve/", .init(headers: [("Content-Encoding", "gzip")], body: Data("{}".utf8)))),
-            ("a part that was not asked for", at("/resolve/", .init(206, headers: [("Content-Range", "bytes 5-6/7")], body: Data("{}".utf8)))),
+            (
+                "a part that was not asked for",
+                at("/resolve/", .init(206, headers: [("Content-Range", "bytes 5-6/7")], body: Data("{}".utf8)))
+            ),
             ("a range that cannot be", at("/resolve/", .init(416))),
             ("another length than is listed", at("/resolve/", .init(body: Data("{ }".utf8)))),
             ("other bytes than are listed", at("/resolve/", .init(body: Data("[]".utf8)))),
@@ -112,9 +152,11 @@ import Testing
         let error = try await attempt(directory, override)
         #expect(error is HubError, "\(name): \(error)")
         #expect(ContinuousClock.now - start < .seconds(20), "\(name)")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.url.path) == ["cache"].filter { _ in
-            FileManager.default.fileExists(atPath: directory.file("cache").path)
-        }, "\(name)")
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: directory.url.path)
+                == ["cache"].filter { _ in
+                    FileManager.default.fileExists(atPath: directory.file("cache").path)
+                }, "\(name)")
         // No snapshot that could be taken for whole.
         let snapshot = directory.file("cache/hub/models--org--name/snapshots/\(MockHub.commit)")
         let isWhole = Self.files.allSatisfy { path, data in
@@ -128,7 +170,10 @@ import Testing
     func origins() throws {
         let hub = URL(string: "https://huggingface.co")!
         #expect(HubConnection.sameOrigin(URL(string: "https://HuggingFace.co:443/a")!, hub))
-        for other in ["http://huggingface.co", "https://huggingface.co:8443", "https://cdn.huggingface.co", "https://huggingface.co.evil.example"] {
+        for other in [
+            "http://huggingface.co", "https://huggingface.co:8443", "https://cdn.huggingface.co",
+            "https://huggingface.co.evil.example",
+        ] {
             #expect(!HubConnection.sameOrigin(URL(string: other)!, hub), "\(other)")
         }
     }

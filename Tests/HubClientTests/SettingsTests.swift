@@ -16,14 +16,20 @@ import Testing
             (["XDG_CACHE_HOME": "/x"], "/x/huggingface/hub"),
             (["XDG_CACHE_HOME": "/x", "HF_HOME": "~/hf"], "/home/me/hf/hub"),
             (["HF_HOME": "/hf", "HUGGINGFACE_HUB_CACHE": "/old"], "/old"),
-            (["HUGGINGFACE_HUB_CACHE": "/old", "HF_HUB_CACHE": "$SCRATCH/${USER}/hub", "SCRATCH": "/s", "USER": "me"], "/s/me/hub"),
+            (
+                [
+                    "HUGGINGFACE_HUB_CACHE": "/old", "HF_HUB_CACHE": "$SCRATCH/${USER}/hub", "SCRATCH": "/s",
+                    "USER": "me",
+                ], "/s/me/hub"
+            ),
             (["HF_HUB_CACHE": ""], "/home/me/.cache/huggingface/hub"),
         ] as [([String: String], String)])
     func cache(_ environment: [String: String], _ path: String) throws {
         #expect(try settings(environment).cache.path == path)
     }
 
-    @Test("The token is the environment's, else the file's; spaces around it go, and what no header can hold is refused")
+    @Test(
+        "The token is the environment's, else the file's; spaces around it go, and what no header can hold is refused")
     func token() throws {
         let directory = try TemporaryDirectory()
         try directory.write("hf_file\n", as: "token")
@@ -43,7 +49,9 @@ import Testing
         #expect(try settings(["HF_HUB_OFFLINE": "on"]).isOffline)
         #expect(try !settings(["HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"]).isOffline)
         #expect(try settings(["HF_HUB_DOWNLOAD_TIMEOUT": "30"]).downloadTimeout == .seconds(30))
-        #expect(try settings(["HF_ENDPOINT": "https://mirror.example/hub/"]).endpoint.absoluteString == "https://mirror.example/hub")
+        #expect(
+            try settings(["HF_ENDPOINT": "https://mirror.example/hub/"]).endpoint.absoluteString
+                == "https://mirror.example/hub")
         for (name, value) in [
             ("HF_ENDPOINT", "mirror.example"), ("HF_ENDPOINT", "ftp://x"), ("HF_ENDPOINT", "https://me:secret@x"),
             ("HF_HUB_ETAG_TIMEOUT", "soon"), ("HF_HUB_ETAG_TIMEOUT", "-1"),
@@ -86,7 +94,8 @@ import Testing
     @Test(
         "What can only be a path",
         arguments: [
-            "model", "./org/name", "../org/name", "/org/name", "org/name/", "org/name/deep", "org//name", "~/name", "a b/c",
+            "model", "./org/name", "../org/name", "/org/name", "org/name/", "org/name/deep", "org//name", "~/name",
+            "a b/c",
             "org/name.git", "org/na--me", "org/name@", "org/name@../x", "-org/name", "org/../x.gguf", "",
         ])
     func paths(_ text: String) throws {

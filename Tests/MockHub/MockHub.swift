@@ -88,7 +88,8 @@ package final class MockHub: Sendable {
         case "\(api)/revision/main", "\(api)/revision/refs%2Fpr%2F1":
             return .init(body: Data(#"{"id": "\#(repository.id)", "sha": "\#(commit)", "private": false}"#.utf8))
         case "\(api)/tree/\(commit)":
-            return listing(halves.count > 1 ? halves[1] : "", target: halves[0], repository, pageSize: behavior.pageSize)
+            return listing(
+                halves.count > 1 ? halves[1] : "", target: halves[0], repository, pageSize: behavior.pageSize)
         case let path where path.hasPrefix(file):
             let name = path.dropFirst(file.count).removingPercentEncoding ?? ""
             guard let data = repository.files[name] else {
@@ -117,7 +118,8 @@ package final class MockHub: Sendable {
             guard size >= repository.largeSize else {
                 return #"{"type": "file", "path": "\#(path)", "size": \#(size), "oid": "\#(gitHash(data))"}"#
             }
-            return #"{"type": "file", "path": "\#(path)", "size": \#(size), "oid": "\#(gitHash(Data("pointer".utf8)))", "#
+            return
+                #"{"type": "file", "path": "\#(path)", "size": \#(size), "oid": "\#(gitHash(Data("pointer".utf8)))", "#
                 + #""lfs": {"oid": "\#(sha256(data))", "size": \#(size), "pointerSize": 134}, "xetHash": "abc"}"#
         }
         let folders = start == 0 ? [#"{"type": "directory", "path": "folder", "size": 0, "oid": "\#(commit)"}"#] : []

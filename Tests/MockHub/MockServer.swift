@@ -104,7 +104,9 @@ package final class MockServer: Sendable {
             var bytes = Data((head + "\r\n").utf8)
             let body = answer.cutsAfter.map { answer.body.prefix($0) } ?? answer.body
             if answer.isChunked {
-                if !body.isEmpty { bytes += Data("\(String(body.count, radix: 16))\r\n".utf8) + body + Data("\r\n".utf8) }
+                if !body.isEmpty {
+                    bytes += Data("\(String(body.count, radix: 16))\r\n".utf8) + body + Data("\r\n".utf8)
+                }
                 if answer.cutsAfter == nil { bytes += Data("0\r\n\r\n".utf8) }
             } else {
                 bytes += body
