@@ -32,7 +32,7 @@ struct ServingTests {
             prompt: prompt, parameters: GenerateParameters(maxTokens: maxTokens, temperature: 1, seed: seed))
         (input.promptDetails, input.tokenDetails) = (promptDetails, tokenDetails)
         var result = Result()
-        for try await part in engine.generate(input, prefixScope: scope.map(PrefixScope.init)) {
+        for try await (_, part) in engine.generate([input], prefixScope: scope.map(PrefixScope.init)) {
             switch part {
             case .text(let text): result.text += text
             case .detail(.prompt(let details)): result.prompt += details

@@ -69,22 +69,36 @@ public final class GenerationEngine: Sendable {
         case info(GenerateCompletionInfo)
     }
 
-    /// Continues a prompt, with what is told of its tokens.
+    /// Continues several prompts, with what is told of their tokens. An error of one ends all of them.
     ///
-    /// - Parameter prefixScope: whose prompts may share keys and values with this one; nil shares nothing.
+    /// - Parameter prefixScope: whose prompts may share keys and values with these; nil shares nothing.
     package func generate(
-        _ input: GenerationRequest.Input, prefixScope: PrefixScope?
-    ) -> AsyncThrowingStream<Part, any Error> {
-        let channel = BoundedChannel<Part>()
-        let output = GenerationRequest.Output(
-            isFull: { channel.isFull },
-            send: { channel.send(.text($0)) },
-            finish: { result in
-                if case .success(let info) = result { channel.send(.info(info)) }
-                channel.finish(result.map { _ in })
-            },
-            sendDetail: { channel.send(.detail($0)) })
-        submit([GenerationRequest(prefixScope: prefixScope, output: output) { input }], reader: channel)
+        _ inputs: [GenerationRequest.Input], prefixScope: PrefixScope?
+    ) -> AsyncThrowingStream<(index: Int, part: Part), any Error> {
+        let channel = BoundedChannel<(index: Int, part: Part)>()
+        let remaining = Mutex(inputs.count)
+        if inputs.isEmpty { channel.finish() }
+        let requests = inputs.enumerated().map { index, input in
+            let output = GenerationRequest.Output(
+                isFull: { channel.isFull },
+                send: { channel.send((index, .text($0))) },
+                finish: { result in
+                    switch result {
+                    case .success(let info): channel.send((index, .info(info)))
+                    case .failure(let error):
+                        channel.cancel()
+                        channel.finish(.failure(error))
+                    }
+                    let isLast = remaining.withLock { remaining in
+                        remaining -= 1
+                        return remaining == 0
+                    }
+                    if isLast { channel.finish() }
+                },
+                sendDetail: { channel.send((index, .detail($0))) })
+            return GenerationRequest(index: index, prefixScope: prefixScope, output: output) { input }
+        }
+        submit(requests, reader: channel)
         return channel.stream { $0 }
     }
 

@@ -81,7 +81,8 @@ package struct GenerationScheduler {
         let sequences = max(1, limits.sequences)
         maximumRunning = sequences
         self.limits = DecodingLimits(
-            sequences: sequences + max(0, limits.keptSequences), positions: max(1, min(limits.positions ?? longest, longest)),
+            sequences: sequences + max(0, limits.keptSequences),
+            positions: max(1, min(limits.positions ?? longest, longest)),
             batchTokens: chunk.maximum + sequences - 1, logitRows: sequences + max(0, limits.promptDetailRows))
         batch = TokenBatch(capacity: self.limits.batchTokens)
         cacheBudget = limits.cacheBytes
@@ -245,7 +246,9 @@ package struct GenerationScheduler {
                 input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
                 limits.positions)
         let known = input.promptDetails == nil ? request.prefixScope.flatMap { prefix(of: input.prompt, in: $0) } : nil
-        if let (index, common) = known, kept[index].capacity >= capacity, kept[index].tokens.count - common <= common / 2 {
+        if let (index, common) = known, kept[index].capacity >= capacity,
+            kept[index].tokens.count - common <= common / 2
+        {
             // Little of it is of no use any more: it goes on as this one.
             let known = kept.remove(at: index)
             context.truncate(known.id, to: common)
@@ -374,7 +377,8 @@ package struct GenerationScheduler {
                 let details = try slice.rows.indices.compactMap { row in
                     try sequence.promptToken(after: readBefore + row - slice.rows.lowerBound + 1).map {
                         try TokenDetail(
-                            token: $0, row: slice.firstLogitRow + row - slice.rows.lowerBound, of: context, count: count)
+                            token: $0, row: slice.firstLogitRow + row - slice.rows.lowerBound, of: context, count: count
+                        )
                     }
                 }
                 if !details.isEmpty { events.append(.detail(sequence.request, .prompt(details))) }
