@@ -132,6 +132,12 @@ var targets: [Target] = [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
         ]),
     .testTarget(
+        name: "OneBitServerTests",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "OneBitServer", "TestSupport", "Tokenization",
+            .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        ]),
+    .testTarget(
         name: "OneBitCommandTests",
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit", "TestSupport",
@@ -220,7 +226,7 @@ var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
 ]
 
-if targets.contains(where: { $0.name == "HubClient" }) {
+if targets.contains(where: { ["HubClient", "OneBitServer"].contains($0.name) }) {
     dependencies += [
         .package(url: "https://github.com/apple/swift-crypto", "3.10.0"..<"5.0.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),

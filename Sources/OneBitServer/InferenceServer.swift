@@ -17,7 +17,7 @@ import Tokenization
 /// All texts go through the model's generation engine in one batch. The same seed gives the same text, alone, among others, and
 /// whatever the engine remembers of prompts.
 public struct InferenceServer: Sendable {
-    private let served: ServedModel
+    let served: ServedModel
 
     /// - Parameters:
     ///   - container: the model; its engine's limits are those of the server.
