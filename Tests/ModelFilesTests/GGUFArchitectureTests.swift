@@ -41,7 +41,7 @@ struct GGUFArchitectureTests {
 
     @Test("An architecture that is not supported is refused by name, and so is a mixture of experts")
     func unsupported() throws {
-        for name in ["gemma3", "qwen2moe", "opt"] {
+        for name in ["gemma3n", "qwen2moe", "opt"] {
             #expect(try refusedKey(GGUFFixture(architecture: name)) == "general.architecture")
         }
         var experts = GGUFFixture()
