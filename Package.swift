@@ -11,6 +11,16 @@ let training = Context.environment["ONEBIT_TRAINING"] == "1"
 let torch = Context.environment["ONEBIT_LIBTORCH"] ?? "\(Context.packageDirectory)/.deps/torch"
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+// What speaks HTTP, and nothing else: apps that run models link none of it.
+let network: [Target.Dependency] = [
+    .product(name: "AsyncHTTPClient", package: "async-http-client"),
+    .product(name: "Crypto", package: "swift-crypto"),
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOSSL", package: "swift-nio-ssl"),
+]
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 var products: [Product] = [
@@ -26,6 +36,7 @@ var products: [Product] = [
     .library(name: "OneBitEvaluation", targets: ["OneBitEvaluation"]),
     .library(name: "StudentExport", targets: ["StudentExport"]),
     .library(name: "CorpusSynthesis", targets: ["CorpusSynthesis"]),
+    .library(name: "HubClient", targets: ["HubClient"]),
     .executable(name: "onebit", targets: ["onebit"]),
     // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
     .library(name: "CSignKernels", targets: ["CSignKernels"]),
@@ -60,10 +71,12 @@ var targets: [Target] = [
             "JSON", "LanguageModel", "ModelDescription", "ResumableRuns", "SignDecomposition", "TensorFiles",
             "Tokenization",
         ]),
+    .target(name: "HubClient", dependencies: ["JSON", "TensorFiles"] + network),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles", "OneBitEvaluation",
+            "CorpusSynthesis", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
+            "OneBitEvaluation",
             "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
@@ -84,6 +97,9 @@ var targets: [Target] = [
     .testTarget(
         name: "ModelDescriptionTests", dependencies: ["JSON", "ModelDescription", "TensorFiles", "TestSupport"],
         exclude: ["Reference"]),
+    .target(
+        name: "MockHub", dependencies: [.product(name: "Crypto", package: "swift-crypto")], path: "Tests/MockHub"),
+    .testTarget(name: "HubClientTests", dependencies: ["HubClient", "JSON", "MockHub", "TensorFiles", "TestSupport"]),
     .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
@@ -183,12 +199,25 @@ if training {
 if let tests = Context.environment["ONEBIT_TESTS"]?.split(separator: ",").map(String.init) {
     targets.removeAll { $0.type == .executable || $0.type == .test && !tests.contains($0.name) }
     products.removeAll { $0.name == "onebit" }
+    if !tests.contains("HubClientTests") {
+        targets.removeAll { ["HubClient", "MockHub"].contains($0.name) }
+        products.removeAll { $0.name == "HubClient" }
+    }
 }
 
 var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
 ]
+
+if targets.contains(where: { $0.name == "HubClient" }) {
+    dependencies += [
+        .package(url: "https://github.com/apple/swift-crypto", "3.10.0"..<"5.0.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.25.0"),
+    ]
+}
 
 // `make docs`. Apps that embed the runtime don't resolve it.
 if Context.environment["ONEBIT_DOCS"] == "1" {

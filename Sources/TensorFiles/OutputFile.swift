@@ -134,7 +134,7 @@ package func writeAtomically(_ data: Data, to url: URL) throws {
 }
 
 /// Free bytes for this user on the volume that holds a directory; nil when the system does not say.
-func availableBytes(at path: String) -> Int? {
+package func availableBytes(at path: String) -> Int? {
     var status = statvfs()
     guard statvfs(path, &status) == 0 else { return nil }
     let (bytes, overflow) = UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize))

@@ -41,7 +41,7 @@ package struct TokenTable: Sendable {
     }
 
     private func kind(of id: Int, _ spelling: String?, _ tokenizer: BytePairTokenizer) -> Kind {
-        guard let spelling else { return .unused }
+        guard spelling != nil else { return .unused }
         if id == unknown, !isByteLevel { return .unknown }
         if let added = tokenizer.addedTokens[id]?.token { return added.isSpecial ? .control : .userDefined }
         let isByte = tokenizer.model.fallbackIDs.contains(id)

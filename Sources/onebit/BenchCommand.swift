@@ -6,7 +6,7 @@ import OneBitRuntime
 import SignDecomposition
 import TensorFiles
 
-struct BenchCommand: ParsableCommand {
+struct BenchCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
         abstract: "Measure a model's speed.",
@@ -29,8 +29,8 @@ struct BenchCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of a packed or a dense model.")
-    var model: URL?
+    @Argument(help: "A packed or a dense model: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation?
 
     @Option(
         help: ArgumentHelp("A published shape with random weights, packed, in place of a model.", valueName: "name"))
@@ -63,7 +63,7 @@ struct BenchCommand: ParsableCommand {
 
     func validate() throws {
         guard (model == nil) != (shape == nil) else {
-            throw ValidationError("Give a directory or --shape, one of the two.")
+            throw ValidationError("Give a model or --shape, one of the two.")
         }
         guard keep == nil || shape != nil else { throw ValidationError("--keep goes with --shape.") }
         guard pp >= 0, tg >= 0, repetitions >= 1 else {
@@ -86,11 +86,13 @@ struct BenchCommand: ParsableCommand {
         }
     }
 
+    mutating func locateModels() async throws { try await model?.locate() }
+
     func run() throws {
         let random = try shape.map { try RandomModel(shape: $0, keep: keep) }
         defer { random?.remove() }
-        let directory = random?.directory ?? model!
-        let report = try measure(directory, name: shape ?? directory.lastPathComponent)
+        let directory = random?.directory ?? model!.url
+        let report = try measure(directory, name: shape ?? ModelName(of: directory).short)
         if json.json {
             try writeJSON(report)
         } else {

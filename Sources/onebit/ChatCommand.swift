@@ -4,7 +4,7 @@ import JSON
 import OneBitRuntime
 import Tokenization
 
-struct ChatCommand: AsyncParsableCommand {
+struct ChatCommand: AsyncParsableCommand, ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "chat",
         abstract: "Talk with a model.",
@@ -24,8 +24,8 @@ struct ChatCommand: AsyncParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the model.")
-    var model: URL
+    @Argument(help: "The model: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation
 
     @Option(help: ArgumentHelp("How the model is to behave: the system message.", valueName: "text"))
     var system: String?
@@ -50,15 +50,17 @@ struct ChatCommand: AsyncParsableCommand {
         if let context, context < 1 { throw ValidationError("--context must be 1 or more, not \(context).") }
     }
 
+    mutating func locateModels() async throws { try await model.locate(quiet: quiet) }
+
     func run() async throws {
-        let model = try ModelContainer(model: loadModel(directory: model, options: options), directory: model)
+        let model = try ModelContainer(model: loadModel(directory: model.url, options: options), directory: model.url)
         let session = try ChatSession(
             model, instructions: system, templateArguments: template.arguments(),
             generateParameters: sampling.parameters, contextLength: context)
         let loop = ChatLoop(session: session, printsJSON: json, isQuiet: quiet)
         if loop.isTerminal, !quiet {
             StandardStreams.writeError(
-                "\(self.model.lastPathComponent), \(session.contextLength) tokens of context. /help lists commands.\n")
+                "\(self.model.name), \(session.contextLength) tokens of context. /help lists commands.\n")
         }
         try await loop.run()
     }

@@ -4,7 +4,7 @@ import OneBitEvaluation
 import OneBitRuntime
 import Tokenization
 
-struct CompareCommand: ParsableCommand {
+struct CompareCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "compare",
         abstract: "Compare a student's predictions with its teacher's.",
@@ -20,11 +20,11 @@ struct CompareCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the teacher.")
-    var teacher: URL
+    @Argument(help: "The teacher: a directory, a GGUF file, or its name on the hub.")
+    var teacher: ModelLocation
 
-    @Argument(help: "Directory of the student.")
-    var student: URL
+    @Argument(help: "The student, likewise.")
+    var student: ModelLocation
 
     @Option(help: ArgumentHelp("--input-bits of the teacher.", valueName: "10|16"))
     var teacherInputBits: InputPrecision?
@@ -37,11 +37,17 @@ struct CompareCommand: ParsableCommand {
     @OptionGroup var json: JSONOption
     @OptionGroup var progress: ProgressOptions
 
+    mutating func locateModels() async throws {
+        try await teacher.locate(quiet: progress.quiet)
+        try await student.locate(quiet: progress.quiet)
+    }
+
     func run() throws {
         let texts = try text.texts()
-        let (teacherTokenizer, studentTokenizer) = (try loadTokenizer(from: teacher), try loadTokenizer(from: student))
-        let teacher = try loadModel(directory: self.teacher, options: options.rounding(to: teacherInputBits))
-        let student = try loadModel(directory: self.student, options: options.rounding(to: studentInputBits))
+        let teacherTokenizer = try loadTokenizer(from: teacher.url)
+        let studentTokenizer = try loadTokenizer(from: student.url)
+        let teacher = try loadModel(directory: self.teacher.url, options: options.rounding(to: teacherInputBits))
+        let student = try loadModel(directory: self.student.url, options: options.rounding(to: studentInputBits))
         let plan = try text.plan(
             context: min(teacher.configuration.maximumPositions, student.configuration.maximumPositions))
         let comparison = ModelComparison(plan)
@@ -62,7 +68,7 @@ struct CompareCommand: ParsableCommand {
             meter.finish()
         }
         let report = ComparisonReport(
-            results, teacher: self.teacher.lastPathComponent, student: self.student.lastPathComponent,
+            results, teacher: self.teacher.name, student: self.student.name,
             sequences: try text.description(tokenizer: teacherTokenizer))
         if json.json {
             try writeJSON(report)

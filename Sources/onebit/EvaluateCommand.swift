@@ -6,7 +6,7 @@ import OneBitEvaluation
 import TensorFiles
 import Tokenization
 
-struct EvaluateCommand: ParsableCommand {
+struct EvaluateCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "evaluate",
         abstract: "Evaluate models on the zero-shot tasks that papers report.",
@@ -49,8 +49,10 @@ struct EvaluateCommand: ParsableCommand {
         case none
     }
 
-    @Argument(help: ArgumentHelp("Directories of the models, a row of the table each.", valueName: "model"))
-    var models: [URL]
+    @Argument(
+        help: ArgumentHelp(
+            "The models, a row of the table each: directories, GGUF files, or names on the hub.", valueName: "model"))
+    var models: [ModelLocation]
 
     @Option(help: ArgumentHelp("Directory of the data sets.", valueName: "directory"))
     var data: URL?
@@ -80,7 +82,7 @@ struct EvaluateCommand: ParsableCommand {
         help: ArgumentHelp(
             "The model that the others are measured by.",
             discussion: "Without it the first one, where that is a dense model.", valueName: "model"))
-    var original: URL?
+    var original: ModelLocation?
 
     @Option(help: ArgumentHelp("WikiText-2's wiki.test.raw: perplexity in the column Wiki2.", valueName: "file"))
     var wikitext: URL?
@@ -109,7 +111,7 @@ struct EvaluateCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     func validate() throws {
-        guard !models.isEmpty else { throw ValidationError("Give the directory of a model.") }
+        guard !models.isEmpty else { throw ValidationError("Give a model.") }
         guard batchSize >= 1, limit ?? 1 >= 1 else {
             throw ValidationError("--limit and --batch-size must be 1 or more.")
         }
@@ -122,6 +124,12 @@ struct EvaluateCommand: ParsableCommand {
         guard data != nil || tasks.allSatisfy({ $0.hasSuffix(".json") }) else {
             throw ValidationError("--data is needed: the directory in which the data sets lie.")
         }
+    }
+
+    mutating func locateModels() async throws {
+        let quiet = progress.quiet
+        for index in models.indices { try await models[index].locate(quiet: quiet) }
+        try await original?.locate(quiet: quiet)
     }
 
     func run() throws {
@@ -170,9 +178,9 @@ struct EvaluateCommand: ParsableCommand {
 
     /// The models in the order of their rows, and which of them is the original.
     private func candidates() throws -> (candidates: [Candidate], original: Int?) {
-        var directories = models
+        var directories = models.map(\.url)
         var original: Int?
-        if let given = self.original {
+        if let given = self.original?.url {
             func path(_ url: URL) -> String { url.standardizedFileURL.resolvingSymlinksInPath().path }
             original = directories.firstIndex { path($0) == path(given) }
             if original == nil {

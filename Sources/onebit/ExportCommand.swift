@@ -4,7 +4,7 @@ import ModelDescription
 import StudentExport
 import TensorFiles
 
-struct ExportCommand: ParsableCommand {
+struct ExportCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "export",
         abstract: "Write a student for other engines: as a dense model, or as GGUF.",
@@ -57,8 +57,8 @@ struct ExportCommand: ParsableCommand {
         }
     }
 
-    @Argument(help: "Directory of a student, float or packed.")
-    var student: URL
+    @Argument(help: "A student, float or packed: a directory, or its name on the hub.")
+    var student: ModelLocation
 
     @Option(help: "What to write.")
     var format: Format
@@ -103,8 +103,10 @@ struct ExportCommand: ParsableCommand {
         var denseBecause: [String]?
     }
 
+    mutating func locateModels() async throws { try await student.locate(quiet: progress.quiet) }
+
     func run() throws {
-        let student = try checkpoints.open(student)
+        let student = try checkpoints.open(student.url)
         let meter = progress.meter("export", total: student.configuration.parameterCount, unit: "weights")
         func report(_ completed: Int, _ total: Int) throws {
             meter.update(done: completed)

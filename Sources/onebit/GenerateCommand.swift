@@ -3,7 +3,7 @@ import Foundation
 import OneBitRuntime
 import Tokenization
 
-struct GenerateCommand: ParsableCommand {
+struct GenerateCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate",
         abstract: "Continue a text.",
@@ -20,8 +20,8 @@ struct GenerateCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the model.")
-    var model: URL
+    @Argument(help: "The model: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation
 
     @Option(name: [.short, .long], help: ArgumentHelp("Text to continue.", valueName: "text"))
     var prompt: String?
@@ -44,9 +44,11 @@ struct GenerateCommand: ParsableCommand {
         if prompt != nil, file != nil { throw ValidationError("Give --prompt or --file, not both.") }
     }
 
+    mutating func locateModels() async throws { try await model.locate(quiet: quiet) }
+
     func run() throws {
-        let model = try loadModel(directory: model, options: options)
-        let tokenizer = try loadTokenizer(from: self.model)
+        let model = try loadModel(directory: model.url, options: options)
+        let tokenizer = try loadTokenizer(from: self.model.url)
         let prompt = try promptText()
         let tokens = try promptTokens(prompt, tokenizer: tokenizer, model: model)
         var text = ""

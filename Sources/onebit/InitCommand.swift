@@ -9,7 +9,7 @@ import Tokenization
     import OneBitTraining
 #endif
 
-struct InitCommand: ParsableCommand {
+struct InitCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "init",
         abstract: "Make the start checkpoint of a student: signs and two value vectors for every linear layer.",
@@ -29,8 +29,8 @@ struct InitCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the teacher: config.json and its weights, safetensors or PyTorch.")
-    var teacher: URL
+    @Argument(help: "The teacher: a directory in Hugging Face layout, a GGUF file, or its name on the hub.")
+    var teacher: ModelLocation
 
     @Option(help: "Preset of the method.")
     var recipe = RecipeName.default
@@ -51,8 +51,10 @@ struct InitCommand: ParsableCommand {
     @OptionGroup var seed: SeedOption
     @OptionGroup var progress: ProgressOptions
 
+    mutating func locateModels() async throws { try await teacher.locate(quiet: progress.quiet) }
+
     func run() throws {
-        let teacher = try checkpoints.open(teacher)
+        let teacher = try checkpoints.open(teacher.url)
         var recipe = recipe.start
         options.apply(to: &recipe)
         #if TRAINING

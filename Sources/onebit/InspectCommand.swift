@@ -4,7 +4,7 @@ import ModelDescription
 import SignDecomposition
 import TensorFiles
 
-struct InspectCommand: ParsableCommand {
+struct InspectCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
         abstract: "Show a checkpoint's layers, shapes, bits per weight and bytes, and what packing saves.",
@@ -24,8 +24,8 @@ struct InspectCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of a dense, float or packed checkpoint.")
-    var directory: URL?
+    @Argument(help: "A checkpoint, dense, float student or packed: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation?
 
     @Option(help: ArgumentHelp("A published shape in place of a directory.", valueName: "name"))
     var shape: String?
@@ -34,15 +34,17 @@ struct InspectCommand: ParsableCommand {
     @OptionGroup var json: JSONOption
 
     func validate() throws {
-        guard (directory == nil) != (shape == nil) else {
-            throw ValidationError("Give a directory or --shape, one of the two.")
+        guard (model == nil) != (shape == nil) else {
+            throw ValidationError("Give a model or --shape, one of the two.")
         }
     }
 
+    mutating func locateModels() async throws { try await model?.locate() }
+
     func run() throws {
         let inspection: Inspection
-        if let directory {
-            inspection = try Inspection(checkpoints.open(directory))
+        if let model {
+            inspection = try Inspection(checkpoints.open(model.url))
         } else {
             inspection = Inspection(try ModelConfiguration(shape: shape ?? ""), name: shape ?? "")
         }

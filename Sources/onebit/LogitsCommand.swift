@@ -5,7 +5,7 @@ import OneBitRuntime
 import TensorFiles
 import Tokenization
 
-struct LogitsCommand: ParsableCommand {
+struct LogitsCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "logits",
         abstract: "Print or save a model's logits, to compare another implementation with them.",
@@ -22,8 +22,8 @@ struct LogitsCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the model.")
-    var model: URL
+    @Argument(help: "The model: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation
 
     @Option(help: ArgumentHelp("Text, tokenised with the special tokens that the tokenizer adds.", valueName: "text"))
     var text: String?
@@ -59,12 +59,14 @@ struct LogitsCommand: ParsableCommand {
         if hiddenStates, output == nil { throw ValidationError("--hidden-states needs an --output to write them to.") }
     }
 
+    mutating func locateModels() async throws { try await model.locate() }
+
     func run() throws {
         if let output, !overwrite, FileManager.default.fileExists(atPath: output.path) {
             throw FileError.destinationExists(path: output.path)
         }
-        let model = try loadModel(directory: model, options: options)
-        let tokenizer = tokens == nil || (output == nil && !json.json) ? try loadTokenizer(from: self.model) : nil
+        let model = try loadModel(directory: model.url, options: options)
+        let tokenizer = tokens == nil || (output == nil && !json.json) ? try loadTokenizer(from: self.model.url) : nil
         let tokens = try tokens ?? tokenizer?.encode(text ?? "", addSpecialTokens: true) ?? []
         try model.check(tokens)
         let states =

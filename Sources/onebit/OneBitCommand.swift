@@ -13,8 +13,8 @@ struct OneBitCommand: AsyncParsableCommand {
             Rewrites the linear layers of a LLaMA, Mistral, Qwen or OPT checkpoint as one sign matrix and two value \
             vectors, distils the original model into that student, packs the signs at one bit each, and runs the result.
 
-            Every stage reads a directory in Hugging Face layout and writes one. Paths are never guessed, and an existing \
-            output is replaced only with --overwrite.
+            Every stage reads a directory in Hugging Face layout, a GGUF file or a model by its name on the Hugging Face hub, and \
+            writes a directory. Paths are never guessed, and an existing output is replaced only with --overwrite.
 
             Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
             """,
@@ -29,6 +29,7 @@ struct OneBitCommand: AsyncParsableCommand {
     private static var groups: [CommandGroup] {
         [
             CommandGroup(name: "All stages:", subcommands: allStages),
+            CommandGroup(name: "Models:", subcommands: [DownloadCommand.self]),
             CommandGroup(name: "Stages:", subcommands: stages),
             CommandGroup(name: "Inspect and evaluate:", subcommands: evaluation),
             CommandGroup(name: "Use:", subcommands: use),
@@ -74,6 +75,10 @@ struct OneBitCommand: AsyncParsableCommand {
                 try checkArguments()
                 var command = try await asyncParseAsRoot()
                 do {
+                    if var models = command as? any ModelCommand {
+                        try await models.locateModels()
+                        command = models
+                    }
                     if var command = command as? any AsyncParsableCommand {
                         try await command.run()
                     } else {

@@ -4,7 +4,7 @@ import ModelDescription
 import SignDecomposition
 import TensorFiles
 
-struct PackCommand: ParsableCommand {
+struct PackCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "pack",
         abstract: "Pack a float student at one bit per weight, ready to run.",
@@ -40,8 +40,9 @@ struct PackCommand: ParsableCommand {
         }
     }
 
-    @Argument(help: "Directory of the student: from onebit distill or onebit init, or the paper's.")
-    var student: URL
+    @Argument(
+        help: "The student, from onebit distill or onebit init, or the paper's: a directory, or its name on the hub.")
+    var student: ModelLocation
 
     @OptionGroup var output: OutputOptions
     @OptionGroup var checkpoints: CheckpointOptions
@@ -56,8 +57,10 @@ struct PackCommand: ParsableCommand {
     @OptionGroup var packing: PackingOptions
     @OptionGroup var progress: ProgressOptions
 
+    mutating func locateModels() async throws { try await student.locate(quiet: progress.quiet) }
+
     func run() throws {
-        let student = try checkpoints.open(student)
+        let student = try checkpoints.open(student.url)
         let meter = progress.meter("pack", total: student.configuration.parameterCount, unit: "weights")
         let valueType = valueType ?? (student.kind == .packed ? .stored : .float16)
         let format = packing.embeddingFormat(of: student.kind)

@@ -4,7 +4,7 @@ import OneBitEvaluation
 import OneBitRuntime
 import Tokenization
 
-struct PerplexityCommand: ParsableCommand {
+struct PerplexityCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "perplexity",
         abstract: "Measure how well a model predicts a text.",
@@ -40,8 +40,8 @@ struct PerplexityCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the model: dense, float student or packed.")
-    var model: URL
+    @Argument(help: "The model, dense, float student or packed: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation
 
     @OptionGroup(title: "Text") var text: EvaluationTextOptions
 
@@ -58,10 +58,12 @@ struct PerplexityCommand: ParsableCommand {
         }
     }
 
+    mutating func locateModels() async throws { try await model.locate(quiet: progress.quiet) }
+
     func run() throws {
         let texts = try text.texts()
-        let tokenizer = try loadTokenizer(from: self.model)
-        let model = try loadModel(directory: model, options: options)
+        let tokenizer = try loadTokenizer(from: self.model.url)
+        let model = try loadModel(directory: model.url, options: options)
         let plan = try text.plan(context: model.configuration.maximumPositions)
         let perplexity = Perplexity(plan, batchSize: batchSize)
 
@@ -81,7 +83,7 @@ struct PerplexityCommand: ParsableCommand {
         }
         guard let joint = PerplexityResult.joint(results) else { return }
         let report = PerplexityReport(
-            joint: joint, files: results, tokenizer: self.model.lastPathComponent,
+            joint: joint, files: results, tokenizer: self.model.name,
             sequences: try text.description(tokenizer: tokenizer),
             seconds: (ContinuousClock.now - start) / .seconds(1))
         if json.json {

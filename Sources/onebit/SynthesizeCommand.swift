@@ -14,7 +14,7 @@ import Tokenization
     import Torch
 #endif
 
-struct SynthesizeCommand: ParsableCommand {
+struct SynthesizeCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "synthesize",
         abstract: "Let the teacher write the text that it will be distilled on.",
@@ -29,8 +29,8 @@ struct SynthesizeCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the teacher.")
-    var teacher: URL
+    @Argument(help: "The teacher: a directory, a GGUF file, or its name on the hub.")
+    var teacher: ModelLocation
 
     @Option(name: [.short, .long], help: ArgumentHelp("File to write.", valueName: "file"))
     var output: URL
@@ -67,11 +67,13 @@ struct SynthesizeCommand: ParsableCommand {
         var samples: Int
     }
 
+    mutating func locateModels() async throws { try await teacher.locate(quiet: progress.quiet) }
+
     func run() throws {
         if FileManager.default.fileExists(atPath: output.path), !overwrite {
             throw FileError.destinationExists(path: output.path)
         }
-        let checkpoint = try checkpoints.open(teacher)
+        let checkpoint = try checkpoints.open(teacher.url)
         try checkpoint.require(.dense)
         var settings = recipe.synthesis(for: checkpoint.configuration, seed: seed.seed)
         synthesis.apply(to: &settings, teacher: checkpoint.configuration)
@@ -80,7 +82,7 @@ struct SynthesizeCommand: ParsableCommand {
         #else
             let writer = try CorpusWriter(checkpoint, threads: threads.threads)
         #endif
-        let tokenizer = try loadTokenizer(from: teacher)
+        let tokenizer = try loadTokenizer(from: teacher.url)
         // Kept for a resumption, on whatever machine: it writes as many samples as the first run was to.
         let choice = PlanFile(output.appendingPathExtension(PlanFile.name))
         let partial = output.appendingPathExtension("partial")

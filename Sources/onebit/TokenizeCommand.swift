@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import Tokenization
 
-struct TokenizeCommand: ParsableCommand {
+struct TokenizeCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "tokenize",
         abstract: "Show a text as tokens, or tokens as text.",
@@ -19,8 +19,8 @@ struct TokenizeCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of a model or of a tokenizer, or a GGUF file.")
-    var model: URL
+    @Argument(help: "A model or a tokenizer: a directory, a GGUF file, or a name on the hub.")
+    var model: ModelLocation
 
     @Argument(help: "Text, in which special tokens count as such.")
     var text: String?
@@ -70,8 +70,10 @@ struct TokenizeCommand: ParsableCommand {
         let tokens: [Token]
     }
 
+    mutating func locateModels() async throws { try await model.locate(quiet: ids) }
+
     func run() throws {
-        let tokenizer = try loadTokenizer(from: model)
+        let tokenizer = try loadTokenizer(from: model.url)
         let (text, tokens) = try tokenized(by: tokenizer)
         if json.json {
             let pieces = tokens.map { Result.Token(id: $0, token: tokenizer.token(of: $0) ?? "") }
@@ -98,7 +100,7 @@ struct TokenizeCommand: ParsableCommand {
         }
         if let chat {
             let messages = try Self.messages(chat)
-            let format = try ChatTemplate(directory: model)
+            let format = try ChatTemplate(directory: model.url)
             let arguments = try template.arguments()
             return (
                 try format.text(of: messages, addGenerationPrompt: addGenerationPrompt, arguments: arguments),

@@ -17,16 +17,16 @@ struct LoadedTask {
 
 /// A model that is to be evaluated.
 struct Candidate {
-    /// The last part of its path, or the whole where two models share that.
+    /// The last part of its name, or the whole path where two models share that.
     let name: String
     let checkpoint: Checkpoint
 
     static func all(in directories: [URL], options: CheckpointOptions) throws -> [Candidate] {
-        let counts = Dictionary(grouping: directories, by: \.lastPathComponent)
+        let counts = Dictionary(grouping: directories) { ModelName(of: $0).short }
         return try directories.map { directory in
-            let isUnique = counts[directory.lastPathComponent]?.count == 1
+            let name = ModelName(of: directory).short
             return Candidate(
-                name: isUnique ? directory.lastPathComponent : directory.relativePath,
+                name: counts[name]?.count == 1 ? name : directory.relativePath,
                 checkpoint: try options.open(directory))
         }
     }

@@ -12,7 +12,7 @@ import TensorFiles
 import Tokenization
 import Torch
 
-struct CompressCommand: ParsableCommand {
+struct CompressCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "compress",
         abstract: "All stages: from a Hugging Face checkpoint to a packed 1-bit model.",
@@ -22,6 +22,7 @@ struct CompressCommand: ParsableCommand {
             --resume where it was.
 
             EXAMPLES
+              onebit compress HuggingFaceTB/SmolLM2-135M-Instruct --output smollm2-onebit
               onebit compress llama-7b --output llama-7b-onebit
               onebit compress llama-7b --output llama-7b-onebit --recipe paper --text held-out.jsonl
               onebit compress llama-7b --output llama-7b-onebit --eval-data sets --eval-limit 500
@@ -31,8 +32,8 @@ struct CompressCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the teacher, in Hugging Face layout.")
-    var teacher: URL?
+    @Argument(help: "The teacher: a directory in Hugging Face layout, a GGUF file, or its name on the hub.")
+    var teacher: ModelLocation?
 
     @Option(name: [.short, .long], help: ArgumentHelp("Directory to write.", valueName: "directory"))
     var output: URL?
@@ -103,10 +104,15 @@ struct CompressCommand: ParsableCommand {
         if evalLimit != nil, evalData == nil { throw ValidationError("--eval-limit belongs to --eval-data.") }
         guard (teacher == nil) == (shape != nil) else {
             throw ValidationError(
-                teacher == nil ? "Give the teacher's directory." : "Give the teacher's directory or --shape, not both.")
+                teacher == nil ? "Give the teacher." : "Give the teacher or --shape, not both.")
         }
         if shape != nil, !plan.plan { throw ValidationError("--shape goes with --plan.") }
         if output == nil, !plan.plan { throw ValidationError("Give --output.") }
+    }
+
+    mutating func locateModels() async throws {
+        let quiet = progress.quiet
+        try await teacher?.locate(quiet: quiet)
     }
 
     func run() throws {
@@ -118,11 +124,11 @@ struct CompressCommand: ParsableCommand {
             return
         }
         guard let teacher else { return }
-        let output = output ?? URL(filePath: teacher.lastPathComponent + "-onebit")
+        let output = output ?? URL(filePath: teacher.name + "-onebit")
         if !overwrite, FileManager.default.fileExists(atPath: output.path) {
             throw FileError.destinationExists(path: output.path)
         }
-        let checkpoint = try checkpoints.open(teacher)
+        let checkpoint = try checkpoints.open(teacher.url)
         try distributed.run(execution.execution, isPlan: plan.plan) {
             try compress(checkpoint, to: output, with: $0)
         }

@@ -5,7 +5,7 @@ import OneBitTraining
 import TensorFiles
 import Tokenization
 
-struct DistillCommand: ParsableCommand {
+struct DistillCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "distill",
         abstract: "Train the start checkpoint to say what the teacher says.",
@@ -28,8 +28,8 @@ struct DistillCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Directory of the teacher.")
-    var teacher: URL
+    @Argument(help: "The teacher: a directory, a GGUF file, or its name on the hub.")
+    var teacher: ModelLocation
 
     @Option(help: "Directory of the start checkpoint, from onebit init with the same --recipe.")
     var start: URL
@@ -65,13 +65,15 @@ struct DistillCommand: ParsableCommand {
         }
     }
 
+    mutating func locateModels() async throws { try await teacher.locate(quiet: progress.quiet) }
+
     func run() throws {
         try distributed.run(execution.execution, isPlan: plan.plan) { try run(with: $0) }
     }
 
     private func run(with execution: Execution) throws {
         let isFirst = execution.group.rank == 0
-        let teacher = try checkpoints.open(teacher)
+        let teacher = try checkpoints.open(teacher.url)
         let start = try checkpoints.reopen(start)
         var configuration = recipe.configuration(for: teacher.configuration, seed: seed.seed)
         budget.apply(to: &configuration.budget, of: recipe)

@@ -13,7 +13,7 @@ func modelCard(
     teacher: URL, output: URL, report: CompressionReport, heldOut: CompressionText.Loader
 ) throws -> String {
     let base = BaseModel(directory: teacher)
-    let name = base.name
+    let name = ModelName(of: teacher).short
     let definitions = [
         "kl_divergence", "top_one_agreement", "top_five_agreement", "perplexity", "perplexity_ratio", "standard_error",
     ].compactMap { report.definitions[$0] }.map { "* \($0).\n" }
@@ -73,7 +73,7 @@ private func frontMatter(
     ].joined(separator: "\n")
     return """
         ---
-        base_model: \(YAML.scalar(base.identifier))
+        base_model: \(YAML.scalar(ModelName(of: base.directory).identifier))
         base_model_relation: quantized
         \(try base.inheritedMetadata())\
         library_name: onebit-swift
@@ -99,18 +99,6 @@ private func frontMatter(
 /// The model that a compression began with, as its card and the Hub know it.
 struct BaseModel {
     let directory: URL
-
-    /// What the Hub calls it where the directory lies in the Hub's cache (`models--meta-llama--Llama-2-7b-hf/snapshots/…`);
-    /// the directory's name elsewhere.
-    var identifier: String {
-        let prefix = "models--"
-        let cached = directory.standardizedFileURL.pathComponents.last { $0.hasPrefix(prefix) }
-        return cached.map { String($0.dropFirst(prefix.count)).replacing("--", with: "/") }
-            ?? directory.standardizedFileURL.lastPathComponent
-    }
-
-    /// The identifier without its owner.
-    var name: String { identifier.split(separator: "/").last.map(String.init) ?? identifier }
 
     /// What a compressed model takes over from its teacher's card: the lines of the front matter that say license and
     /// languages, as they stand there. Empty where the teacher has no card.

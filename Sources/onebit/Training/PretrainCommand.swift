@@ -6,7 +6,7 @@ import OneBitTraining
 import TensorFiles
 import Tokenization
 
-struct PretrainCommand: ParsableCommand {
+struct PretrainCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "pretrain",
         abstract: "Train a small LLaMA model from random weights on a text.",
@@ -27,8 +27,11 @@ struct PretrainCommand: ParsableCommand {
 
     @OptionGroup var output: OutputOptions
 
-    @Option(help: "Directory of the tokenizer to use; one is trained on the text where none is given.")
-    var tokenizer: URL?
+    @Option(
+        help:
+            "The tokenizer to use, of a directory, a GGUF file, or a model on the hub; one is trained on the text where none is given."
+    )
+    var tokenizer: ModelLocation?
 
     @Option(help: "Ids of the tokenizer that is trained.")
     var vocabularySize = 1024
@@ -94,6 +97,11 @@ struct PretrainCommand: ParsableCommand {
         var steps: Int
     }
 
+    mutating func locateModels() async throws {
+        let quiet = progress.quiet
+        try await tokenizer?.locate(quiet: quiet)
+    }
+
     func run() throws {
         let work = trainingDirectory(of: output.output)
         do {
@@ -130,7 +138,7 @@ struct PretrainCommand: ParsableCommand {
         if !plan { try resumption.policy(in: work).requireFreshUnlessResumed() }
         // Of a tokenizer that is yet to be trained the size is known.
         let shape = shape(
-            vocabularySize: try tokenizer.map { try loadTokenizer(from: $0).vocabularySize } ?? vocabularySize)
+            vocabularySize: try tokenizer.map { try loadTokenizer(from: $0.url).vocabularySize } ?? vocabularySize)
         let model = try shape.modelConfiguration()
         let budget = TrainingBudget(length: .steps(1), batchSize: batchSize, sequenceLength: budgetSequenceLength)
         let measured = try PretrainingPlan(
@@ -201,7 +209,7 @@ struct PretrainCommand: ParsableCommand {
     /// Copies the given tokenizer into `directory`, or trains one there.
     private func provideTokenizer(in directory: URL) throws -> any Tokenizer {
         if let tokenizer {
-            for file in try tokenizerFiles(in: tokenizer) {
+            for file in try tokenizerFiles(in: tokenizer.url) {
                 try writeAtomically(
                     ModelFile.contents(of: file, limit: 1 << 30), to: directory.appending(path: file.lastPathComponent))
             }

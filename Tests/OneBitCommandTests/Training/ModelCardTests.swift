@@ -53,10 +53,10 @@ import Testing
     @Test("A model in the Hub's cache is called what the Hub calls it, any other by its directory")
     func identifiers() {
         let cached = "/root/.cache/huggingface/hub/models--meta-llama--Llama-2-7b-hf/snapshots/01c7f73d7"
-        let base = BaseModel(directory: URL(filePath: cached))
-        #expect(base.identifier == "meta-llama/Llama-2-7b-hf" && base.name == "Llama-2-7b-hf")
-        let local = BaseModel(directory: URL(filePath: "/models/llama-7b/"))
-        #expect(local.identifier == "llama-7b" && local.name == "llama-7b")
+        let base = ModelName(of: URL(filePath: cached))
+        #expect(base.identifier == "meta-llama/Llama-2-7b-hf" && base.short == "Llama-2-7b-hf")
+        let local = ModelName(of: URL(filePath: "/models/llama-7b/"))
+        #expect(local.identifier == "llama-7b" && local.short == "llama-7b")
     }
 
     @Test("Strings and numbers are written so that YAML reads them as such")
