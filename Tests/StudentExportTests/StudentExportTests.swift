@@ -197,8 +197,8 @@ struct StudentExportTests {
             try RandomStudent(
                 #""model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 2.0}"#)
         ) { if case .notExpressible = $0 { true } else { false } }
-        // OPT's positions are learned; llama.cpp leaves every fourth layer of SmolLM3 without rotation, and no other; Gemma 2
-        // has caps there, and a tied head; the biases of Qwen3's output layer have no tensor.
+        // llama.cpp leaves every fourth layer of SmolLM3 without rotation, and no other; Gemma 2 has caps there, and a tied
+        // head; the biases of Qwen3's output layer have no tensor; heads of OLMo 2 are as wide as the residual stream.
         for config in [
             #""model_type": "smollm3", "no_rope_layer_interval": 2"#,
             #""model_type": "gemma2", "attn_logit_softcapping": null"#,

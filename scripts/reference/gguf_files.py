@@ -188,6 +188,7 @@ def model(output, name, configuration, architecture, kind=np.float32):
     writer.add_head_count_kv(2)
     if architecture == "stablelm":
         writer.add_layer_norm_eps(configuration.layer_norm_eps)
+        writer.add_parallel_residual(configuration.use_parallel_residual)
     else:
         writer.add_layer_norm_rms_eps(configuration.rms_norm_eps)
     if architecture == "granite":

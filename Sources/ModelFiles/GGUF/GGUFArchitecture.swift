@@ -52,7 +52,10 @@ struct GGUFArchitecture {
             fusesMatrices: true),
         Kind(
             name: "stablelm", modelType: "stablelm", architecture: "StableLmForCausalLM", hasHeadSize: false,
-            rotatesParts: true, hasLayerNorm: true),
+            rotatesParts: true, hasLayerNorm: true,
+            // Which converters write as true where a configuration does not say. A model whose sublayers are side by side has no second norm, and is refused
+            // for that.
+            keys: ["use_parallel_residual"]),
         Kind(
             name: "gemma2", modelType: "gemma2", architecture: "Gemma2ForCausalLM", blockNames: gemmaBlockNames,
             normAddend: -1, keys: gemmaKeys.union(["attn_logit_softcapping"]), gemma: (46, 2)),
