@@ -64,7 +64,7 @@ check-arm64: ## compare the kernels for 64-bit Arm with plain loops, under an em
 	@scripts/check-arm64.sh
 
 SECONDS ?= 60
-fuzz: ## look for files that crash a loader, SECONDS=60 for each of eight targets (Fuzzing/README.md)
+fuzz: ## look for files that crash a loader, SECONDS=60 for each target (Fuzzing/README.md)
 	Fuzzing/run.sh all $(SECONDS)
 
 bench: build ## measure distillation and generation (Benchmarks/README.md has the other benchmarks)

@@ -103,8 +103,8 @@ var targets: [Target] = [
     .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
-        dependencies: ["JSON", "Tokenization", "TestSupport"],
-        exclude: ["Reference/chat_templates.json"]),
+        dependencies: ["JSON", "ModelFiles", "TensorFiles", "Tokenization", "TestSupport"],
+        exclude: ["Reference"]),
     .testTarget(
         name: "StudentExportTests",
         dependencies: [

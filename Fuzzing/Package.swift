@@ -33,6 +33,7 @@ let package = Package(
         fuzzTarget("config", json, modelDescription),
         fuzzTarget("tokenizer-json", json, tokenization, "TokenizerExercise"),
         fuzzTarget("tokenizer-model", json, tokenization, "TokenizerExercise"),
+        fuzzTarget("tekken", json, tokenization, "TokenizerExercise"),
         fuzzTarget("vocabulary-files", json, tokenization, "TokenizerExercise"),
         fuzzTarget("jinja", jinja),
         fuzzTarget("chat-template", json, jinja, tokenization),

@@ -317,6 +317,32 @@ user = start + letters + [piece("hello", 0, USER_DEFINED)]
 keep_spaces = number(3, 0) + number(4, 0)  # add_dummy_prefix, remove_extra_whitespaces
 write("tokenizer-model", "user-defined", model(user, number(41, -1), block(1, b"identity") + keep_spaces))
 
+write("tokenizer-model", "ranks", b"QQ== 0\nQg== 1\nQUI= 2\n")
+
+# tekken.json: what stands beside `vocab`, and its tokens behind the 256 bytes
+
+
+def tekken(members, tokens, names=None):
+    tail = "".join(f',{{"rank":{256 + rank},"token_bytes":"{token}"}}' for rank, token in enumerate(tokens))
+    return SEPARATOR.join([text(members)[1:-1], tail.encode(), text(names or {})])
+
+
+def tekken_config(pattern, version, special, count):
+    return {"pattern": pattern, "num_vocab_tokens": count, "default_vocab_size": special + count,
+            "default_num_special_tokens": special, "version": version}
+
+
+ranks = ["QUI=", "IEE=", "IEFC", "w6k="]  # "AB", " A", " AB", "é"
+cased = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+listed = [{"rank": rank, "token_str": token, "is_control": True} for rank, token in enumerate(["<unk>", "<s>", "</s>"])]
+write("tekken", "early", tekken({"config": tekken_config(cased, "v3", 22, 259)}, ranks))
+later = {"config": tekken_config(r"\p{L}+|\p{N}|[^\p{L}\p{N}]+", "v13", 4, 260), "special_tokens": listed}
+write("tekken", "later", tekken(later, ranks, {"eos_token": "<x>", "add_eos_token": True}))
+whole = {"config": tekken_config(cased, "v3", 0, 1), "vocab": [{"rank": 0, "token_bytes": "AA==", "token_str": None}]}
+write("tekken", "whole", text(whole))
+
 # vocab.json, merges.txt and what stands beside them
 
 gpt2_tokens = ["<s>", "<pad>", "</s>", "H", "e", "l", "o", "Ġ", "w", "ll", "Ġw", "é"]

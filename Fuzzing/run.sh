@@ -8,7 +8,7 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-targets=(safetensors shard-index pytorch gguf config tokenizer-json tokenizer-model vocabulary-files jinja chat-template)
+targets=(safetensors shard-index pytorch gguf config tokenizer-json tokenizer-model tekken vocabulary-files jinja chat-template)
 build=.build-fuzz
 # Seconds of wall time, so a machine that is busy with other things needs more.
 timeout=${TIMEOUT:-10}

@@ -260,7 +260,7 @@ extension Checkpoint {
     /// Files beside the weights that belong to the model and travel with it: tokenizer, chat template, generation
     /// settings, license. Not `config.json`, which every stage writes itself.
     package static let auxiliaryFileNames = [
-        "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+        "generation_config.json", "tekken.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
         "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
         "chat_template.json", "LICENSE", "LICENSE.txt", "USE_POLICY.md",
     ]

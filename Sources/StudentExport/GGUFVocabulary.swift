@@ -28,7 +28,7 @@ extension GGUFMetadata {
 
         self["tokenizer.ggml.model"] = .string(table.isByteLevel ? "gpt2" : "llama")
         if table.isByteLevel {
-            self["tokenizer.ggml.pre"] = .string(try GGUFPreTokenizer.name(ofTokenizerIn: directory))
+            self["tokenizer.ggml.pre"] = .string(try tokenizer.ggufPreTokenizer.name(ofTokenizerIn: directory))
         }
         self["tokenizer.ggml.tokens"] = .array(GGUFArray(spellings))
         self["tokenizer.ggml.token_type"] = .array(GGUFArray(kinds.map(\.number)))
@@ -63,7 +63,7 @@ extension GGUFMetadata {
             guard let withTools else { return }
             self["tokenizer.chat_templates"] = .array(GGUFArray(["tool_use"]))
             self[key + ".tool_use"] = .string(withTools.text)
-        } catch ChatTemplateError.notFound {
+        } catch ChatTemplateError.notFound, ChatTemplateError.notFoundBesideTekken {
             // Base models have none.
         }
     }

@@ -1,5 +1,5 @@
-/// A tokenizer as `tokenizer.json`, `tokenizer.model`, or `vocab.json` and `merges.txt` describe it: byte-pair encoding, and
-/// the steps around it.
+/// A tokenizer as `tokenizer.json`, `tokenizer.model`, `vocab.json` and `merges.txt`, or `tekken.json` describe it: byte-pair
+/// encoding, and the steps around it.
 ///
 /// A text goes: added tokens out → normalizer → pre-tokenizer → model → post-processor. Ids go: tokens → decoder.
 public struct BytePairTokenizer: Tokenizer {

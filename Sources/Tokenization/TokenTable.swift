@@ -1,3 +1,5 @@
+import ModelFiles
+
 /// Every token of a tokenizer and how tokens merge, for formats that keep a vocabulary as one table.
 package struct TokenTable: Sendable {
     /// SentencePiece's kinds of tokens.
@@ -57,5 +59,37 @@ package struct TokenTable: Sendable {
         pairs.sort { ($0.rank, $0.left, $0.right) < ($1.rank, $1.left, $1.right) }
         merges = pairs.map { "\(spellings[$0.left]) \(spellings[$0.right])" }
         for pair in pairs.reversed() { scores[pair.product] = -Float(pair.rank) }
+    }
+}
+
+extension BytePairTokenizer {
+    /// How texts are cut before they are merged, in GGUF's terms.
+    package var ggufPreTokenizer: GGUFPreTokenizer {
+        var result = GGUFPreTokenizer(composes: normalizer?.composes == true, ignoresMerges: model.ignoresMerges)
+        preTokenizer?.describe(in: &result)
+        return result
+    }
+}
+
+extension Normalizer {
+    fileprivate var composes: Bool {
+        switch self {
+        case .sequence(let steps): steps.contains(where: \.composes)
+        case .canonicalComposition: true
+        default: false
+        }
+    }
+}
+
+extension PreTokenizer {
+    /// Adds its steps to a description. What GGUF has no word for becomes an expression that no known tokenizer has.
+    fileprivate func describe(in result: inout GGUFPreTokenizer) {
+        switch self {
+        case .sequence(let steps): for step in steps { step.describe(in: &result) }
+        case .split(let pattern, .isolated, inverted: false): result.steps.append(.expression(pattern.expression))
+        case .byteLevel(_, let splitsWords): result.endsWithGPT2Words = splitsWords
+        case .digits(individually: true): result.steps.append(.digits)
+        case .split, .metaspace, .digits: result.steps.append(.expression("\(self)"))
+        }
     }
 }

@@ -2,7 +2,8 @@ import Foundation
 
 /// Why a tokenizer could not be read or trained. Every case names the file and the key, and says what to do.
 public enum TokenizerError: LocalizedError, Sendable, Hashable {
-    /// The directory has neither `tokenizer.json` nor `tokenizer.model`, nor both of `vocab.json` and `merges.txt`.
+    /// The directory has neither `tokenizer.json` nor `tokenizer.model` nor `tekken.json`, nor both of `vocab.json` and
+    /// `merges.txt`.
     case notFound(directory: String)
     /// The file is not what its format asks for at `key` (a path such as `model.merges[17]`).
     case malformed(file: String, key: String, reason: String)
@@ -18,12 +19,12 @@ public enum TokenizerError: LocalizedError, Sendable, Hashable {
     public var errorDescription: String? {
         switch self {
         case .notFound(let directory):
-            "\(directory): no tokenizer found; expected tokenizer.json, tokenizer.model, or vocab.json and merges.txt. "
-                + "Copy one of these from the model that the weights came from."
+            "\(directory): no tokenizer found; expected tokenizer.json, tokenizer.model, tekken.json, or vocab.json and "
+                + "merges.txt. Copy one of these from the model that the weights came from."
         case .malformed(let file, let key, let reason):
             "\(file): \(key.isEmpty ? "" : "\(key): ")\(reason)"
         case .unsupported(let file, let key, let found, let supported):
-            "\(file): \(key): \(found) is not supported; supported: \(supported)."
+            "\(file): \(key.isEmpty ? "" : "\(key): ")\(found) is not supported; supported: \(supported)."
         case .expressionFailed(let file, let key, let expression, let textBytes):
             "\(file): \(key): the regular expression \(expression.prefix(200)) takes too long on a text of \(textBytes) bytes; "
                 + "encode shorter texts, or use an expression that does not backtrack so much."

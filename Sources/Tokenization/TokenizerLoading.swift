@@ -3,24 +3,89 @@ import JSON
 import ModelFiles
 
 /// Loads the tokenizer of a model directory in Hugging Face layout: `tokenizer.json`, else `tokenizer.model`, else
-/// `vocab.json` with `merges.txt`; or that of a GGUF file.
+/// `vocab.json` with `merges.txt`, else Mistral's `tekken.json`; or that of a GGUF file.
 ///
 /// - Throws: `TokenizerError`, naming file and key, `GGUFError`, and `FileError` where a file cannot be read.
 public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
-    let tokenizerFile = directory.appending(path: "tokenizer.json")
-    if try ModelFile.exists(tokenizerFile) {
-        return try BytePairTokenizer(contentsOf: tokenizerFile)
-    }
-    let sentencePieceModel = directory.appending(path: "tokenizer.model")
-    if FileManager.default.fileExists(atPath: sentencePieceModel.path) {
-        return try BytePairTokenizer(sentencePieceModel: sentencePieceModel)
-    }
-    let vocabulary = directory.appending(path: "vocab.json")
-    let merges = directory.appending(path: "merges.txt")
-    if [vocabulary, merges].allSatisfy({ FileManager.default.fileExists(atPath: $0.path) }) {
+    switch try TokenizerSource(directory: directory) {
+    case .tokenizerFile(let url): return try BytePairTokenizer(contentsOf: url)
+    case .tokenizerModel(let url): return try BytePairTokenizer(tokenizerModel: url)
+    case .vocabularyFiles(let vocabulary, let merges):
         return try BytePairTokenizer(vocabulary: vocabulary, merges: merges)
+    case .tekken(let url): return try BytePairTokenizer(tekkenFile: url)
+    case nil: break
+    }
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
+    if let name = names.sorted().first(where: { $0.hasSuffix(".tiktoken") || $0 == "tiktoken.model" }) {
+        throw TokenizerError.unsupported(
+            file: directory.appending(path: name).path, key: "",
+            found: "a tiktoken vocabulary that only the model's own code knows how to use",
+            supported: "LLaMA 3's tokenizer.model. Convert this model's tokenizer to tokenizer.json with transformers")
     }
     throw TokenizerError.notFound(directory: directory.path)
+}
+
+/// The file that a directory's tokenizer is read from.
+enum TokenizerSource {
+    case tokenizerFile(URL)
+    case tokenizerModel(URL)
+    case vocabularyFiles(vocabulary: URL, merges: URL)
+    case tekken(URL)
+
+    /// Nil where there is none.
+    init?(directory: URL) throws {
+        func existing(_ name: String) throws -> URL? {
+            let url = directory.appending(path: name)
+            return try ModelFile.exists(url) ? url : nil
+        }
+        if let url = try existing("tokenizer.json") {
+            self = .tokenizerFile(url)
+        } else if let url = try existing("tokenizer.model") {
+            self = .tokenizerModel(url)
+        } else if let vocabulary = try existing("vocab.json"), let merges = try existing("merges.txt") {
+            self = .vocabularyFiles(vocabulary: vocabulary, merges: merges)
+        } else if let url = try existing("tekken.json") {
+            self = .tekken(url)
+        } else {
+            return nil
+        }
+    }
+
+    /// What BOS and EOS are called where no other file names them: by the code that comes with the model.
+    var standardTokens: [(name: String, content: String)] {
+        get throws {
+            switch self {
+            case .tekken:
+                return [("bos_token", TekkenFile.beginOfSequence), ("eos_token", TekkenFile.endOfSequence)]
+            case .tokenizerModel(let url):
+                let data = try readSmallFile(url, limit: BytePairTokenizer.maximumModelBytes)
+                guard TiktokenFile(data, file: url.path) != nil else { return [] }
+                let family = TiktokenFamily.llama3
+                return [("bos_token", family.beginOfSequence), ("eos_token", family.endOfSequence)]
+            case .tokenizerFile, .vocabularyFiles: return []
+            }
+        }
+    }
+}
+
+extension BytePairTokenizer {
+    /// The largest `tokenizer.model` in use has about 4 MB.
+    fileprivate static let maximumModelBytes = 32 << 20
+
+    /// Reads a `tokenizer.model`, which is one of two things: a SentencePiece model of type BPE, or LLaMA 3's vocabulary as
+    /// `tiktoken` reads it.
+    ///
+    /// With `addSpecialTokens` it puts BOS in front of a text, and EOS behind it only if `tokenizer_config.json` beside it asks
+    /// for that: what the LLaMA family expects. Special tokens are found in texts.
+    ///
+    /// - Throws: `TokenizerError`, naming file and key or line, and `FileError` where a file cannot be read.
+    public init(tokenizerModel url: URL) throws {
+        let data = try readSmallFile(url, limit: Self.maximumModelBytes)
+        self = try withTokenizerErrors {
+            if let file = TiktokenFile(data, file: url.path) { return try BytePairTokenizer(file, at: url) }
+            return try BytePairTokenizer(sentencePieceModel: data, at: url)
+        }
+    }
 }
 
 /// The files of a model directory that make up its tokenizer, in order of their names: what a stage copies into the directory
@@ -30,6 +95,7 @@ public func loadTokenizer(from directory: URL) throws -> any Tokenizer {
 public func tokenizerFiles(in directory: URL) throws -> [URL] {
     let names = [
         "added_tokens.json", "chat_template.jinja", "chat_template.json", "merges.txt", "special_tokens_map.json",
+        "tekken.json",
         "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
     ]
     return try names.map { directory.appending(path: $0) }.filter(ModelFile.exists)

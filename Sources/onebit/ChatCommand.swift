@@ -189,7 +189,7 @@ private struct ChatReport: Encodable {
 extension ChatTemplateError: CommandLineAdvice {
     var commandLineAdvice: String? {
         switch self {
-        case .notFound, .malformed, .template: "`onebit generate` works without one."
+        case .notFound, .notFoundBesideTekken, .malformed, .template: "`onebit generate` works without one."
         default: nil
         }
     }

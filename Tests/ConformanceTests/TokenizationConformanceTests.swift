@@ -127,7 +127,7 @@ struct TokenizationConformanceTests {
     func sentencePieceModel(name: String) throws {
         try Self.withDirectory(name) { directory in
             let model = directory.appending(path: "tokenizer.model")
-            let tokenizer = try BytePairTokenizer(sentencePieceModel: model)
+            let tokenizer = try BytePairTokenizer(tokenizerModel: model)
             let cases = try Self.cases(name)
             // What a text spells of control pieces is found as transformers does, and not read as text as sentencepiece does.
             try Self.check(tokenizer, against: cases, ids: \.ids)

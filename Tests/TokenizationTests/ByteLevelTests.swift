@@ -10,7 +10,8 @@ struct ByteLevelTests {
         let parts = [
             "a", "Z", "é", "ſ", "中", "'", "'s", "'S", "'ll", "'Re", "’", "1", "٣", "½", "22", " ", "  ", "\n", "\r\n",
             "\t",
-            "\u{A0}", "\u{3000}", "\u{85}", ".", "!?", "😀", "\u{301}", "\u{200B}", "\u{0}", "_",
+            "\u{A0}", "\u{3000}", "\u{85}", ".", "!?", "😀", "\u{301}", "\u{200B}", "\u{0}", "_", "B", "Д", "ǅ", "ʰ",
+            "/",
         ]
         return (0..<Int.random(in: 0...14, using: &generator)).map { _ in parts.randomElement(using: &generator)! }
             .joined()
@@ -22,6 +23,7 @@ struct ByteLevelTests {
             (SearchPattern.gpt2Words, WordScanner.gpt2Pattern),
             (.llama3Words(maximumDigits: 3), WordScanner.llama3Pattern(digits: "{1,3}")),
             (.llama3Words(maximumDigits: 1), WordScanner.llama3Pattern(digits: "")),
+            (.tekkenWords, WordScanner.tekkenPattern),
         ]
     )
     func scanners(scanner: SearchPattern, pattern: String) throws {

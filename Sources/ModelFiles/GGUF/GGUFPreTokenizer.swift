@@ -1,21 +1,20 @@
 import Foundation
-import JSON
 import TensorFiles
 
 /// How byte-level tokenizers cut texts, by `tokenizer.ggml.pre`: the names that llama.cpp's converter gives to the tokenizers of
 /// published models, and the expressions that these have in their `tokenizer.json` (llama.cpp quotes them in
 /// `llama-vocab.cpp`). A name that is not here is refused: with other expressions a text has other tokens.
 package struct GGUFPreTokenizer {
-    enum Step: Hashable {
+    package enum Step: Hashable {
         /// Every digit is a word.
         case digits
         /// What matches is a word, and what is between matches.
         case expression(String)
     }
 
-    var steps: [Step] = []
+    package var steps: [Step] = []
     /// Whether words are what GPT-2's expression matches in what the steps leave.
-    var endsWithGPT2Words = false
+    package var endsWithGPT2Words = false
     /// Whether texts are normalized (NFC) first.
     var composes = false
     /// Whether a word that is a token is not merged.
@@ -58,7 +57,7 @@ package struct GGUFPreTokenizer {
         self = known
     }
 
-    private init(
+    package init(
         steps: [Step] = [], endsWithGPT2Words: Bool = false, composes: Bool = false, ignoresMerges: Bool = false,
         addsBeginOfSequence: Bool = false
     ) {
@@ -69,57 +68,35 @@ package struct GGUFPreTokenizer {
         self.addsBeginOfSequence = addsBeginOfSequence
     }
 
-    // MARK: From tokenizer.json
-
-    /// What the tokenizer of a directory is called, for a file that is written.
+    /// What the tokenizer of a directory is called that cuts texts this way, for a file that is written.
     ///
-    /// - Throws: `GGUFError.unsupportedValue` where it is none of the known ones, `JSONNodeError`, `FileError`.
-    package static func name(ofTokenizerIn directory: URL) throws -> String {
-        let file = directory.appending(path: "tokenizer.json")
-        // `vocab.json` and `merges.txt` are GPT-2's form, and its way to cut texts.
-        guard try ModelFile.exists(file) else { return "gpt-2" }
-        let root = try ModelFile.contents(of: file, limit: 256 << 20).withUnsafeBytes {
-            try JSONNode(parsing: $0, file: file.path, duplicateKeys: .lastCounts)
-        }
-        let found = try Self(tokenizerFile: root)
+    /// - Throws: `GGUFError.unsupportedValue` where it is none of the known ones.
+    package func name(ofTokenizerIn directory: URL) throws -> String {
         // Of names that mean the same, the one of the first model.
         let names = ["gpt-2", "smollm", "llama-bpe", "qwen2", "tekken"]
-        guard let name = names.first(where: { known[$0]?.cutsAlike(found) == true }) else {
+        guard let name = names.first(where: { Self.known[$0].map(cutsAlike) == true }) else {
             throw GGUFError.unsupportedValue(
-                file: file.path, key: "pre_tokenizer",
-                found: root["pre_tokenizer"].value.map { $0.serialized() } ?? "missing",
-                supported: names.joined(separator: ", "))
+                file: directory.path, key: "pre_tokenizer", found: description, supported: names.joined(separator: ", ")
+            )
         }
         return name
-    }
-
-    private init(tokenizerFile root: JSONNode) throws {
-        func parts(_ node: JSONNode, _ list: String) throws -> [JSONNode] {
-            guard let node = node.nonNull else { return [] }
-            guard try node["type"].string() == "Sequence" else { return [node] }
-            return try node[list].elements().flatMap { try parts($0, list) }
-        }
-        self.init()
-        for part in try parts(root["pre_tokenizer"], "pretokenizers") {
-            switch try part["type"].string() {
-            case "Digits":
-                guard try part["individual_digits"].nonNull?.boolean() == true else { fallthrough }
-                steps.append(.digits)
-            case "Split":
-                guard let expression = try part["pattern"]["Regex"].nonNull?.string(),
-                    try part["behavior"].string() == "Isolated", try part["invert"].nonNull?.boolean() != true
-                else { fallthrough }
-                steps.append(.expression(expression))
-            case "ByteLevel": endsWithGPT2Words = try part["use_regex"].nonNull?.boolean() ?? true
-            default: steps.append(.expression(part.value.map { $0.serialized() } ?? ""))
-            }
-        }
-        composes = try parts(root["normalizer"], "normalizers").contains { try $0["type"].string() == "NFC" }
-        ignoresMerges = try root["model"]["ignore_merges"].nonNull?.boolean() ?? false
     }
 
     private func cutsAlike(_ other: Self) -> Bool {
         steps == other.steps && endsWithGPT2Words == other.endsWithGPT2Words && composes == other.composes
             && ignoresMerges == other.ignoresMerges
+    }
+
+    private var description: String {
+        let steps = steps.map { step in
+            switch step {
+            case .digits: "digits one by one"
+            case .expression(let expression): expression
+            }
+        }
+        let parts =
+            (composes ? ["NFC"] : []) + steps + (endsWithGPT2Words ? ["GPT-2's words"] : [])
+            + (ignoresMerges ? ["words that are tokens whole"] : [])
+        return parts.isEmpty ? "nothing" : parts.joined(separator: ", ")
     }
 }

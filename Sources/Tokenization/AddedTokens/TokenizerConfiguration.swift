@@ -152,6 +152,13 @@ struct TokenizerConfiguration {
         return entries
     }
 
+    /// Those of `tokens` whose ids and contents no file gives to others.
+    func unnamed(of tokens: [AddedTokenEntry]) -> [AddedTokenEntry] {
+        let ids = Set(added.map(\.token.id))
+        let contents = Set(added.map { Bytes($0.token.content.utf8) })
+        return tokens.filter { !ids.contains($0.token.id) && !contents.contains(Bytes($0.token.content.utf8)) }
+    }
+
     /// `processor`, or what `add_bos_token` and `add_eos_token` make of it: each that is given decides its end of a text.
     /// A token that is to be added, but that there is none of, is left out, as transformers does.
     func applied(to processor: PostProcessor, beginOfSequence: Int?, endOfSequence: Int?) -> PostProcessor {

@@ -38,8 +38,11 @@ public struct ChatTemplate: Sendable {
     public init(directory: URL) throws {
         self = try withTokenizerErrors {
             let (standard, withTools) = try ChatTemplateSource.templates(of: directory)
-            let tokens = try TokenizerConfiguration(directory: directory).namedTokens
-            return try ChatTemplate(standard, withTools: withTools, specialTokens: tokens)
+            let named = try TokenizerConfiguration(directory: directory).namedTokens
+            let others = try TokenizerSource(directory: directory)?.standardTokens.filter { token in
+                !named.contains { $0.name == token.name }
+            }
+            return try ChatTemplate(standard, withTools: withTools, specialTokens: named + (others ?? []))
         }
     }
 

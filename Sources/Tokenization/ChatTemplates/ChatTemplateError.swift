@@ -5,6 +5,8 @@ import Jinja
 public enum ChatTemplateError: LocalizedError, Sendable, Hashable {
     /// No file of the directory has a chat template.
     case notFound(directory: String)
+    /// The directory's tokenizer is Mistral's `tekken.json`, which has no template, and no file beside it has one.
+    case notFoundBesideTekken(directory: String)
     /// The file has several templates, and none of them is called `default`.
     case noDefault(file: String, names: [String])
     /// The file cannot be read.
@@ -29,6 +31,10 @@ public enum ChatTemplateError: LocalizedError, Sendable, Hashable {
         case .notFound(let directory):
             "\(directory): no chat template; expected chat_template.jinja, or a chat_template in tokenizer_config.json or "
                 + "chat_template.json. A model without one can continue texts, but not chat."
+        case .notFoundBesideTekken(let directory):
+            "\(directory): tekken.json has no chat template: Mistral's own code writes the conversations of these models. "
+                + "Put a chat_template.jinja beside it, from the model's page or one of the same version (config.version in "
+                + "tekken.json). Without one the model can continue texts, but not chat."
         case .noDefault(let file, let names):
             "\(file): chat_template: no template is called \"default\"; found \(names.joined(separator: ", ")). "
                 + "Put the one to use into chat_template.jinja."

@@ -31,6 +31,9 @@ package struct ChatTemplateSource {
             let node = try JSONNode(tokenizerFile: url)["chat_template"]
             if !node.isNull { return try templates(in: node) }
         }
+        if case .tekken = try TokenizerSource(directory: directory) {
+            throw ChatTemplateError.notFoundBesideTekken(directory: directory.path)
+        }
         throw ChatTemplateError.notFound(directory: directory.path)
     }
 

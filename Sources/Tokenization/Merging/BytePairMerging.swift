@@ -36,6 +36,27 @@ struct MergeTable: Sendable {
         slots[slot] = Slot(key: key, merge: Merge(rank: rank, product: UInt32(product)))
     }
 
+    /// Inserts every way to cut a token in two: the merges of a vocabulary that only says which tokens come first.
+    ///
+    /// - Parameters:
+    ///   - spelling: the token's, UTF-8.
+    ///   - part: the id of a part's token, where there is one that merges.
+    mutating func insertCuts(
+        of token: Int, spelled spelling: UnsafeBufferPointer<UInt8>, rank: UInt32,
+        part: (UnsafeBufferPointer<UInt8>) -> Int?
+    ) {
+        var cut = 0
+        while true {
+            cut += utf8Length(ofLeadingByte: spelling[cut])
+            guard cut < spelling.count else { return }
+            if let left = part(UnsafeBufferPointer(rebasing: spelling[..<cut])),
+                let right = part(UnsafeBufferPointer(rebasing: spelling[cut...]))
+            {
+                insert(left: left, right: right, rank: rank, product: token)
+            }
+        }
+    }
+
     /// The merge of a pair; of rank `noRank` where there is none.
     @inline(__always)
     func merge(left: UInt32, right: UInt32) -> Merge {

@@ -23,7 +23,7 @@ struct BytePairModel: Sendable {
     let unit: Unit
     let unknown: UnknownToken?
     private let fusesUnknown: Bool
-    private let ignoresMerges: Bool
+    let ignoresMerges: Bool
     /// Id of each single-byte unit, or −1: all bytes, or ASCII.
     private let byteIDs: [Int]
     /// Ids of the tokens "<0x00>"... that spell a scalar that the vocabulary lacks (−1 where one is missing); empty

@@ -6,7 +6,19 @@ enum SearchPattern: Sendable {
     case gpt2Words
     /// LLaMA 3's pattern, or Qwen2's, which differs in how many digits stay together.
     case llama3Words(maximumDigits: Int)
+    case tekkenWords
     case regularExpression(RegularExpression)
+
+    /// What is looked for, as a regular expression; a string as it is.
+    var expression: String {
+        switch self {
+        case .literal(let pattern): String(decoding: pattern, as: UTF8.self)
+        case .gpt2Words: WordScanner.gpt2Pattern
+        case .llama3Words(let digits): WordScanner.llama3Pattern(digits: digits == 1 ? "" : "{1,\(digits)}")
+        case .tekkenWords: WordScanner.tekkenPattern
+        case .regularExpression(let expression): expression.pattern
+        }
+    }
 
     /// Calls `body` with the matches in `bytes[range]`, from left to right; no match is empty.
     ///
@@ -20,6 +32,7 @@ enum SearchPattern: Sendable {
         case .literal(let pattern): Self.forEachOccurrence(of: pattern, in: bytes, range: range, body)
         case .gpt2Words: WordScanner(bytes, range: range).forEachGPT2Word(body)
         case .llama3Words(let digits): WordScanner(bytes, range: range).forEachLlama3Word(maximumDigits: digits, body)
+        case .tekkenWords: WordScanner(bytes, range: range).forEachTekkenWord(body)
         case .regularExpression(let expression): try expression.forEachMatch(in: bytes, range: range, body)
         }
     }
@@ -82,6 +95,8 @@ struct RegularExpression: Sendable {
     private let expression: NSRegularExpression
     private let file: String
     private let key: String
+
+    var pattern: String { expression.pattern }
 
     init(_ expression: NSRegularExpression, file: String, key: String) {
         self.expression = expression

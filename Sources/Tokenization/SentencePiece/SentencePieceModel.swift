@@ -3,23 +3,16 @@ import JSON
 import SwiftProtobuf
 
 extension BytePairTokenizer {
-    /// The largest `tokenizer.model` in use has about 4 MB.
-    private static let maximumModelBytes = 32 << 20
-
-    /// Reads a `tokenizer.model`: a SentencePiece model of type BPE.
+    /// Reads a SentencePiece model of type BPE.
     ///
     /// With `addSpecialTokens` it puts BOS in front of a text, and EOS behind it only if `tokenizer_config.json` beside it
     /// asks for that: what the LLaMA family expects. Control pieces, and tokens that the files beside it add or name, are
     /// found in texts as transformers finds them: with `legacy` in `tokenizer_config.json` a text behind one begins with a
     /// word separator, as every text does at its beginning.
     ///
-    /// - Throws: `TokenizerError`, naming file and key, and `FileError` where a file cannot be read.
-    public init(sentencePieceModel url: URL) throws {
-        self = try withTokenizerErrors { try BytePairTokenizer(sentencePieceFile: url) }
-    }
-
-    private init(sentencePieceFile url: URL) throws {
-        let data = try readSmallFile(url, limit: Self.maximumModelBytes)
+    /// - Parameter url: the file, beside which others are looked for.
+    /// - Throws: `TokenizerError`, `JSONNodeError`.
+    init(sentencePieceModel data: Data, at url: URL) throws {
         let pieceCount = data.withUnsafeBytes(SentencePieceReader.pieceCount)
         guard pieceCount <= SentencePieceReader.maximumPieceCount else {
             let reason = "more than \(SentencePieceReader.maximumPieceCount)"
@@ -29,7 +22,11 @@ extension BytePairTokenizer {
         do {
             proto = try Sentencepiece_ModelProto(serializedBytes: data)
         } catch {
-            throw TokenizerError.malformed(file: url.path, key: "", reason: "not a SentencePiece model (\(error))")
+            throw TokenizerError.malformed(
+                file: url.path, key: "",
+                reason:
+                    "neither a SentencePiece model (\(error)) nor a tiktoken vocabulary, which has a token in base 64, a "
+                    + "space and its rank on each line")
         }
         let configuration = try TokenizerConfiguration(directory: url.deletingLastPathComponent())
         let reader = try SentencePieceReader(file: url.path, proto: proto, configuration: configuration)
@@ -181,20 +178,16 @@ struct SentencePieceReader {
             if let lastScore, score != lastScore { rank += 1 }
             lastScore = score
             try Array(proto.pieces[id].piece).withUnsafeBufferPointer { spelling in
-                func normalPiece(_ range: Range<Int>) -> Int? {
-                    let id = vocabulary.id(of: UnsafeBufferPointer(rebasing: spelling[range]))
-                    return id.flatMap { isNormal[$0] ? $0 : nil }
-                }
-                var cut = 0
-                while cut < spelling.count {
-                    let end = cut + utf8Length(ofLeadingByte: spelling[cut])
-                    guard vocabulary.id(of: UnsafeBufferPointer(rebasing: spelling[cut..<end])) != nil else {
+                var start = 0
+                while start < spelling.count {
+                    let end = start + utf8Length(ofLeadingByte: spelling[start])
+                    guard vocabulary.id(of: UnsafeBufferPointer(rebasing: spelling[start..<end])) != nil else {
                         throw malformed("pieces[\(id)].piece", "has a character that is no piece itself")
                     }
-                    if cut > 0, let left = normalPiece(0..<cut), let right = normalPiece(cut..<spelling.count) {
-                        merges.insert(left: left, right: right, rank: rank, product: id)
-                    }
-                    cut = end
+                    start = end
+                }
+                merges.insertCuts(of: id, spelled: spelling, rank: rank) { part in
+                    vocabulary.id(of: part).flatMap { isNormal[$0] ? $0 : nil }
                 }
             }
         }

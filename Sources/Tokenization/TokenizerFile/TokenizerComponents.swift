@@ -169,21 +169,25 @@ extension SearchPattern {
             self = .literal(Array(try node["String"].string().utf8))
             return
         }
-        let pattern = try node["Regex"].string()
+        try self.init(expression: try node["Regex"].string(), at: node["Regex"])
+    }
+
+    /// What matches a regular expression, which stands at `node`.
+    init(expression pattern: String, at node: JSONNode) throws {
         switch pattern {
         case WordScanner.gpt2Pattern: self = .gpt2Words
         case WordScanner.llama3Pattern(digits: "{1,3}"): self = .llama3Words(maximumDigits: 3)
         case WordScanner.llama3Pattern(digits: ""): self = .llama3Words(maximumDigits: 1)
+        case WordScanner.tekkenPattern: self = .tekkenWords
         default:
             guard pattern.utf8.count <= maximumExpressionBytes else {
-                throw node["Regex"].malformed("more than \(maximumExpressionBytes) bytes")
+                throw node.malformed("more than \(maximumExpressionBytes) bytes")
             }
             do {
                 let expression = try NSRegularExpression(pattern: pattern)
-                self = .regularExpression(
-                    RegularExpression(expression, file: node.file, key: node["Regex"].path))
+                self = .regularExpression(RegularExpression(expression, file: node.file, key: node.path))
             } catch {
-                throw node["Regex"].malformed("not a regular expression: \(pattern.prefix(200))")
+                throw node.malformed("not a regular expression: \(pattern.prefix(200))")
             }
         }
     }
