@@ -73,15 +73,17 @@ var targets: [Target] = [
             "Tokenization",
         ]),
     .target(name: "HubClient", dependencies: ["JSON", "TensorFiles"] + network),
+    .target(name: "HTMLReports", dependencies: ["JSON"]),
     .target(
         name: "OneBitServer",
         dependencies: [
             "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "Hummingbird", package: "hummingbird"),
+            .product(name: "Crypto", package: "swift-crypto"),
         ]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
+            "CorpusSynthesis", "HTMLReports", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
             "OneBitEvaluation",
             "OneBitRuntime", "OneBitServer", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
@@ -106,6 +108,7 @@ var targets: [Target] = [
     .target(
         name: "MockHub", dependencies: [.product(name: "Crypto", package: "swift-crypto")], path: "Tests/MockHub"),
     .testTarget(name: "HubClientTests", dependencies: ["HubClient", "JSON", "MockHub", "TensorFiles", "TestSupport"]),
+    .testTarget(name: "HTMLReportsTests", dependencies: ["HTMLReports", "JSON", "TestSupport"]),
     .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
@@ -136,6 +139,7 @@ var targets: [Target] = [
         dependencies: [
             "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "OneBitServer", "TestSupport", "Tokenization",
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
         ]),
     .testTarget(
         name: "OneBitCommandTests",
@@ -183,8 +187,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "ResumableRuns",
-                "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
+                "CorpusSynthesis", "HTMLReports", "JSON", "LanguageModel", "ModelDescription", "ModelFiles",
+                "ResumableRuns", "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -200,7 +204,7 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests",
             dependencies: [
-                "CMetaKernels", "CorpusSynthesis", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
+                "CMetaKernels", "CorpusSynthesis", "HTMLReports", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
                 "TestSupport", "Torch",
             ]),
     ]

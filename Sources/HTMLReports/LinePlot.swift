@@ -1,45 +1,149 @@
 import Foundation
+import JSON
 
-/// A line for each of some runs over their steps, as SVG.
-struct LinePlot {
+/// A line for each of some series, as SVG.
+package struct LinePlot: Sendable {
     /// Where a line passes.
-    struct Point: Sendable, Hashable {
-        var x: Double
-        var y: Double
+    package struct Point: Sendable, Hashable {
+        package var x: Double
+        package var y: Double
+
+        package init(x: Double, y: Double) {
+            self.x = x
+            self.y = y
+        }
     }
 
-    struct Line: Sendable {
-        /// Number of the run, which decides the color.
-        var run: Int
-        var points: [Point]
+    package struct Line: Sendable {
+        /// For print.
+        package var name: String
+        /// Number of the series, which decides the color.
+        package var series: Int
+        /// In the order of x.
+        package var points: [Point]
         /// Whether to draw it thin, with its mean over neighbors as a second line.
-        var isNoisy = false
+        package var isNoisy: Bool
         /// Whether it is something to compare with: dashed.
-        var isReference = false
+        package var isReference: Bool
+
+        package init(
+            name: String, series: Int, points: [Point], isNoisy: Bool = false, isReference: Bool = false
+        ) {
+            self.name = name
+            self.series = series
+            self.points = points
+            self.isNoisy = isNoisy
+            self.isReference = isReference
+        }
     }
 
-    var title: String
+    /// What an axis shows.
+    package struct Scale: Sendable {
+        package var title: String
+        /// Whether to let factors and not differences be equally long; values that are not above zero are then not drawn.
+        package var isLogarithmic: Bool
+
+        package init(_ title: String, isLogarithmic: Bool = false) {
+            self.title = title
+            self.isLogarithmic = isLogarithmic
+        }
+    }
+
+    package var title: String
     /// What the values are counted in; none for pure numbers.
-    var unit = ""
-    var lines: [Line]
-    /// Whether to let factors and not differences be equally long; only where all values are above zero.
-    var isLogarithmic = false
+    package var unit: String
+    package var lines: [Line]
+    /// Whether the values' axis is logarithmic.
+    package var isLogarithmic: Bool
+    /// The other axis.
+    package var x: Scale
+
+    package init(
+        title: String, unit: String = "", lines: [Line], isLogarithmic: Bool = false, x: Scale = Scale("step")
+    ) {
+        self.title = title
+        self.unit = unit
+        self.lines = lines
+        self.isLogarithmic = isLogarithmic
+        self.x = x
+    }
 
     private static let (width, height) = (560.0, 280.0)
     private static let (left, right, top, bottom) = (64.0, 14.0, 12.0, 44.0)
     /// Points of a line that are drawn at the most.
     private static let pointLimit = 400
 
-    /// The plot; nil where no line has a point.
-    var svg: String? {
-        let drawn = lines.map { line in
+    /// Rows of a plot's table at the most.
+    private static let rowLimit = 12
+
+    /// Lines of what can be drawn.
+    private var drawn: [Line] {
+        lines.map { line in
             var line = line
-            line.points = line.points.filter { $0.x.isFinite && $0.y.isFinite && !(isLogarithmic && $0.y <= 0) }
+            line.points = line.points.filter { point in
+                point.x.isFinite && point.y.isFinite && !(isLogarithmic && point.y <= 0)
+                    && !(x.isLogarithmic && point.x <= 0)
+            }
             return line
         }
+    }
+
+    /// The plot with a table of some of its points; nil where no line has a point.
+    package var figure: String? {
+        svg.map { "<figure>\($0)\(table.map { HTML.details("table", $0) } ?? "")</figure>" }
+    }
+
+    /// Some of the points as a table, the first and the last among them.
+    private var table: String? {
+        let lines = lines.filter { !$0.points.isEmpty }
+        guard let base = lines.max(by: { $0.points.count < $1.points.count })?.points else { return nil }
+        let count = min(Self.rowLimit, base.count)
+        let rows = (0..<count).map { row -> [String] in
+            let x = base[row * (base.count - 1) / max(1, count - 1)].x
+            return [Axis.label(x)] + lines.map { Self.value(of: $0.points, at: x).map(Axis.label) ?? "–" }
+        }
+        return HTML.table([x.title] + lines.map(\.name), rows)
+    }
+
+    /// The value at a place, where a line has one there.
+    private static func value(of points: [Point], at x: Double) -> Double? {
+        var (low, high) = (0, points.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if points[middle].x < x { low = middle + 1 } else { high = middle }
+        }
+        return low < points.count && points[low].x == x ? points[low].y : nil
+    }
+
+    /// What is drawn, for programs.
+    package var numbers: JSONValue {
+        .object(
+            JSONObject([
+                ("title", .string(title)), ("unit", .string(unit)), ("x", .string(x.title)),
+                (
+                    "lines",
+                    .array(
+                        drawn.map { line in
+                            .object(
+                                JSONObject([
+                                    ("name", .string(line.name)),
+                                    (
+                                        "points",
+                                        .array(
+                                            Self.thinned(line.points).map { .array([.number($0.x), .number($0.y)]) })
+                                    ),
+                                ]))
+                        })
+                ),
+            ]))
+    }
+
+    private var svg: String? {
+        let drawn = drawn
         let points = drawn.flatMap(\.points)
         guard let first = points.first else { return nil }
-        let x = Axis(points.reduce(first.x...first.x) { $0.including($1.x) }, isLogarithmic: false)
+        let scale = self.x
+        let x = Axis(points.reduce(first.x...first.x) { $0.including($1.x) }, isLogarithmic: scale.isLogarithmic)
         let y = Axis(points.reduce(first.y...first.y) { $0.including($1.y) }, isLogarithmic: isLogarithmic)
         var body = ""
         for tick in y.ticks {
@@ -55,12 +159,12 @@ struct LinePlot {
                 "<text class=\"tick\" x=\"\(at)\" y=\"\(Int(Self.height - Self.bottom + 18))\" text-anchor=\"middle\">\(Axis.label(tick))</text>"
         }
         body +=
-            "<text class=\"tick\" x=\"\(Int(Self.width - Self.right))\" y=\"\(Int(Self.height - 3))\" text-anchor=\"end\">step</text>"
+            "<text class=\"tick\" x=\"\(Int(Self.width - Self.right))\" y=\"\(Int(Self.height - 3))\" text-anchor=\"end\">\(HTML.escaped(scale.title))</text>"
         for line in drawn where !line.points.isEmpty { body += draw(line, x, y) }
         let label = HTML.escaped(unit.isEmpty ? title : "\(title), \(unit)")
         return """
-            <figure><figcaption>\(label)\(isLogarithmic ? " <small>logarithmic</small>" : "")</figcaption>\
-            <svg viewBox="0 0 \(Int(Self.width)) \(Int(Self.height))" role="img" aria-label="\(label)">\(body)</svg></figure>
+            <figcaption>\(label)\(isLogarithmic ? " <small>logarithmic</small>" : "")</figcaption>\
+            <svg viewBox="0 0 \(Int(Self.width)) \(Int(Self.height))" role="img" aria-label="\(label)">\(body)</svg>
             """
     }
 
@@ -68,10 +172,11 @@ struct LinePlot {
         func path(_ points: [Point], _ style: String) -> String {
             if points.count == 1 {
                 let (cx, cy) = (Self.number(horizontal(x, points[0].x)), Self.number(vertical(y, points[0].y)))
-                return "<circle class=\"run\(line.run) dot\" cx=\"\(cx)\" cy=\"\(cy)\" r=\"3\"/>"
+                return "<circle class=\"\(ReportStyle.line(line.series)) dot\" cx=\"\(cx)\" cy=\"\(cy)\" r=\"3\"/>"
             }
             let places = points.map { "\(Self.number(horizontal(x, $0.x))),\(Self.number(vertical(y, $0.y)))" }
-            return "<polyline class=\"run\(line.run)\(style)\" points=\"\(places.joined(separator: " "))\"/>"
+            let list = places.joined(separator: " ")
+            return "<polyline class=\"\(ReportStyle.line(line.series))\(style)\" points=\"\(list)\"/>"
         }
         if line.isReference { return path(line.points, " reference") }
         guard line.isNoisy, line.points.count > 20 else { return path(Self.thinned(line.points), "") }
@@ -113,12 +218,12 @@ struct LinePlot {
 }
 
 /// A range of values and where its marks are.
-struct Axis {
-    let range: ClosedRange<Double>
-    let ticks: [Double]
+package struct Axis: Sendable {
+    package let range: ClosedRange<Double>
+    package let ticks: [Double]
     private let isLogarithmic: Bool
 
-    init(_ values: ClosedRange<Double>, isLogarithmic: Bool) {
+    package init(_ values: ClosedRange<Double>, isLogarithmic: Bool) {
         self.isLogarithmic = isLogarithmic
         if isLogarithmic {
             // A little room above and below, and marks at 1, 2 and 5 times powers of ten.
@@ -126,7 +231,9 @@ struct Axis {
             range = low...high
             let exponents = Int(log10(low).rounded(.down))...Int(log10(high).rounded(.up))
             let many = exponents.count > 4
-            ticks = exponents.flatMap { exponent in
+            // No more than there is room for.
+            let step = exponents.count / 8 + 1
+            ticks = stride(from: exponents.lowerBound, through: exponents.upperBound, by: step).flatMap { exponent in
                 (many ? [1.0] : [1.0, 2.0, 5.0]).map { $0 * pow(10, Double(exponent)) }
             }
             .filter(range.contains)
@@ -146,13 +253,13 @@ struct Axis {
     }
 
     /// Where a value lies in the range: 0 at its begin, 1 at its end.
-    func fraction(_ value: Double) -> Double {
+    package func fraction(_ value: Double) -> Double {
         func scaled(_ value: Double) -> Double { isLogarithmic ? log(value) : value }
         return (scaled(value) - scaled(range.lowerBound)) / (scaled(range.upperBound) - scaled(range.lowerBound))
     }
 
     /// 0.0005, 12.5, 3k, 2.5M, 1e-07.
-    static func label(_ value: Double) -> String {
+    package static func label(_ value: Double) -> String {
         let size = abs(value)
         for (limit, suffix) in [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")] where size >= limit {
             return String(format: "%.4g", value / limit) + suffix
@@ -164,26 +271,5 @@ struct Axis {
 extension ClosedRange<Double> {
     fileprivate func including(_ value: Double) -> ClosedRange<Double> {
         Swift.min(lowerBound, value)...Swift.max(upperBound, value)
-    }
-}
-
-enum HTML {
-    /// Text that is text and nothing else, between tags and in quoted attributes.
-    static func escaped(_ text: String) -> String {
-        var escaped = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": escaped += "&amp;"
-            case "<": escaped += "&lt;"
-            case ">": escaped += "&gt;"
-            case "\"": escaped += "&quot;"
-            case "'": escaped += "&#39;"
-            // Control characters are no text of HTML; a replacement shows that there was one.
-            case "\u{00}"..."\u{08}", "\u{0B}", "\u{0C}", "\u{0E}"..."\u{1F}", "\u{7F}"..."\u{9F}":
-                escaped += "\u{FFFD}"
-            default: escaped.unicodeScalars.append(scalar)
-            }
-        }
-        return escaped
     }
 }
