@@ -280,7 +280,8 @@ struct WatchServerTests {
             // An id of another process, or of an older picture, is sent everything.
             for old in ["7.abc.1", id + "0", "", "x\u{2603}"] {
                 try await server.events(headers: old.isEmpty ? [] : [("Last-Event-ID", old)]) { events in
-                    #expect(try #require(try await events.next()).data["sections"].object().members.count == 2)
+                    let event = try #require(try await events.next())
+                    #expect(try event.data["sections"].object().members.count == 2)
                 }
             }
         }

@@ -194,7 +194,7 @@ public struct WatchServer: Sendable {
         }
         function showAge() {
           const seconds = age === null ? null : Math.floor(age + (performance.now() - heard) / 1000);
-          note.textContent = seconds === null ? "" : "last written " + (seconds < 2 ? "now"
+          note.textContent = seconds === null ? "" : "· last written " + (seconds < 2 ? "now"
             : seconds < 120 ? seconds + " s ago" : seconds < 7200 ? Math.floor(seconds / 60) + " min ago"
             : Math.floor(seconds / 3600) + " h ago");
         }
