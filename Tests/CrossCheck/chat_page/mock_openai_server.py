@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's chat interface with scripted answers, for check_chat_page.py.
 
-The last user message chooses the answer: the name of a script below, or "say NAME" for a text given to the server under
-that name; anything else is echoed. The page is sent with the Content-Security-Policy that `onebit serve` sends. Run alone,
+The last user message chooses the answer: the name of a script below, or "say NAME [SIZE [PAUSE]]" for a text given to the
+server under that name, in pieces of SIZE characters, PAUSE seconds apart; anything else is echoed. The page is sent with the Content-Security-Policy that `onebit serve` sends. Run alone,
 it serves the page for trying by hand.
 """
 
@@ -123,9 +123,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_text(self, question):
         if question.startswith("say "):
-            name, *size = question[4:].split()
-            text = self.server.texts[name]
-            self.stream(text, *(int(size[0]), float(size[1])) if len(size) > 1 else map(int, size))
+            name, *numbers = re.match(r"say (\w+)(?: (\d+))?(?: ([\d.]+))?", question).groups(default="0")
+            self.stream(self.server.texts[name], int(numbers[0]) or 7, float(numbers[1]))
         else:
             self.stream(f"You said: {question}")
         self.finish()
