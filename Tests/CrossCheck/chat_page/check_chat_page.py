@@ -35,6 +35,12 @@ new PerformanceObserver(list => { for (const entry of list.getEntries()) longTas
   .observe({entryTypes: ['longtask']});
 """
 
+# A real server's answers are kept short.
+SHORT_ANSWERS = """
+localStorage.getItem('onebit.preferences')
+  || localStorage.setItem('onebit.preferences', JSON.stringify({sampling: {max_tokens: '24', seed: '7'}}));
+"""
+
 checks = []
 
 
@@ -53,6 +59,8 @@ class Session:
         self.url, self.mock = url, mock
         self.context = browser.new_context(accept_downloads=True, **{"viewport": {"width": 1200, "height": 800}, **options})
         self.context.add_init_script(OBSERVER)
+        if not mock:
+            self.context.add_init_script(SHORT_ANSWERS)
         self.context.set_default_timeout(15000)
         self.addresses, self.errors, self.dialogs = [], [], []
         self.context.on("request", lambda request: self.addresses.append(request.url))
@@ -182,6 +190,25 @@ def shows_text_while_it_arrives_and_stops(s):
     assert roles == ["user", "assistant", "user", "assistant", "user"], roles
 
 
+@check(scripted=False)
+def answers_stops_and_regenerates(s):
+    s.ask("Say hello.")
+    first = s.answer().locator(".markdown").inner_text()
+    assert first and re.search(r"first token after .* tokens", s.answer().locator(".stats").inner_text())
+    assert re.match(r"[\d,]+ (/|tokens)", s.page.locator("#gauge-text").inner_text())
+    s.action(s.answer(), "Regenerate")
+    s.wait_for_answer()
+    assert s.answer().locator(".markdown").inner_text() == first, "the same seed gives the same text"
+    s.settings(max_tokens="1000")
+    s.send("slow" if s.mock else "Write a very long story.")
+    expect(s.answer().locator(".markdown")).not_to_be_empty(timeout=60000)
+    s.page.keyboard.press("Escape")
+    expect(s.page.locator("#send")).to_have_attribute("aria-label", "Send", timeout=2000)
+    s.settings(max_tokens="24")
+    s.ask("Say goodbye.")
+    expect(s.answer().locator(".markdown")).not_to_be_empty()
+
+
 @check()
 def follows_text_until_the_user_scrolls_up(s):
     s.mock.texts["text"] = "line\n\n" * 100
@@ -244,12 +271,17 @@ def asks_for_a_key(s):
     s.mock.key = "sesame"
     s.page.reload()
     expect(s.page.locator("#key-dialog")).to_be_visible()
+    s.page.click("#cancel-key")
+    s.send("before the key")
+    expect(s.page.locator("#key-dialog")).to_be_visible()
     s.page.fill("#key", "wrong")
     s.page.click("#use-key")
     expect(s.page.locator("#key-dialog")).to_be_visible()
     s.page.fill("#key", "sesame")
     s.page.press("#key", "Enter")
     expect(s.page.locator("#model")).to_have_text("mock-1bit")
+    expect(s.answer().locator(".markdown")).to_have_text("You said: before the key")
+    assert s.mock.requests[-1]["model"] == "mock-1bit"
     s.ask("open up")
     expect(s.answer().locator(".markdown")).to_have_text("You said: open up")
     s.page.reload()
@@ -262,7 +294,7 @@ def asks_for_a_key(s):
     s.page.fill("#key", "changed")
     s.page.click("#use-key")
     expect(s.answer().locator(".markdown")).to_have_text("You said: closed again")
-    assert s.page.locator(".message.assistant").count() == 3
+    assert s.page.locator(".message.assistant").count() == 4
     s.mock.key = "other"
     s.send("no more")
     s.page.click("#cancel-key")
