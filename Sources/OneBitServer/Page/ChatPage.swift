@@ -4,10 +4,10 @@
 /// The chat page that the server sends at `/`.
 enum ChatPage {
     /// The value of the page's `Content-Security-Policy` header. It names the page's script and style by their hashes.
-    static let contentSecurityPolicy = "default-src 'none'; script-src 'sha256-vc9eUHYb2j9z4n/6y3Uod4Kcu/jofnp5LJ3CZZgrdyI='; style-src 'sha256-qz3Az8seKidO/YjgTKUiaRLlw9Zl6Cix576IfiPGO3I='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    static let contentSecurityPolicy = "default-src 'none'; script-src 'sha256-7yaE7fG/3h6kgBCzlVEEWTeoOeRxesF80jVkA8OW1+k='; style-src 'sha256-BspHfggIUWnEVzl9g2OZIYrCUddA/iQQmycg6LdMhnQ='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
     /// The value of the page's `ETag` header.
-    static let entityTag = "\"d7e3066e5f56c432913fcf3f95625278\""
+    static let entityTag = "\"a307ed3feac083caa8f4e19d706d9bd2\""
 
     static let html = ##"""
 <!DOCTYPE html>
@@ -48,38 +48,62 @@ enum ChatPage {
 * { box-sizing: border-box; }
 [hidden] { display: none !important; }
 html, body { height: 100%; margin: 0; }
-body { display: flex; overflow: hidden; font: 16px/1.6 system-ui, sans-serif; color: var(--text); background: var(--page); }
+body {
+  display: flex; overflow: hidden; font: 16px/1.6 system-ui, sans-serif; color: var(--text); background: var(--page);
+}
 button, input, textarea, select { font: inherit; color: inherit; }
-textarea, input, select { background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 7px 10px; width: 100%; }
+textarea, input, select {
+  background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 7px 10px; width: 100%;
+}
 textarea { resize: vertical; }
 ::placeholder { color: var(--soft); opacity: 1; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
-button { border: 0; border-radius: 8px; background: none; padding: 7px 12px; cursor: pointer; display: inline-flex; align-items: center; justify-content: center; gap: 8px; }
+button {
+  border: 0; border-radius: 8px; background: none; padding: 7px 12px; cursor: pointer; display: inline-flex;
+  align-items: center; justify-content: center; gap: 8px;
+}
 button:hover { background: var(--hover); }
 button:disabled { opacity: .4; cursor: default; }
 button.primary { background: var(--accent); color: var(--on-accent); font-weight: 600; }
 button.primary:hover:not(:disabled) { filter: brightness(1.08); }
 button.icon { padding: 8px; color: var(--soft); flex: none; }
 button.icon:hover { color: var(--text); }
-svg { width: 18px; height: 18px; flex: none; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
-.visually-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+svg {
+  width: 18px; height: 18px; flex: none; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round;
+  stroke-linejoin: round;
+}
+.visually-hidden {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
+}
 
 /* Sidebar */
-#sidebar { width: 280px; flex: none; display: flex; flex-direction: column; gap: 10px; padding: 12px; background: var(--shade); border-right: 1px solid var(--line); transition: margin .2s, translate .2s; }
-body[data-sidebar=closed] #sidebar { margin-left: -280px; visibility: hidden; transition: margin .2s, translate .2s, visibility 0s .2s; }
+#sidebar {
+  width: 280px; flex: none; display: flex; flex-direction: column; gap: 10px; padding: 12px; background: var(--shade);
+  border-right: 1px solid var(--line); transition: margin .2s, translate .2s;
+}
+body[data-sidebar=closed] #sidebar {
+  margin-left: -280px; visibility: hidden; transition: margin .2s, translate .2s, visibility 0s .2s;
+}
 #new-conversation { justify-content: flex-start; background: var(--page); border: 1px solid var(--line); }
 #new-conversation:hover { background: var(--hover); }
 #conversations { flex: 1; overflow-y: auto; list-style: none; margin: 0 -6px; padding: 0 6px; }
 #conversations li { position: relative; display: flex; align-items: center; border-radius: 8px; margin-bottom: 2px; }
 #conversations li:hover, #conversations li:focus-within { background: var(--hover); }
 #conversations li.current { background: var(--hover); font-weight: 600; }
-#conversations .open { flex: 1; min-width: 0; justify-content: flex-start; background: none; font-weight: inherit; padding-right: 4px; }
+#conversations .open {
+  flex: 1; min-width: 0; justify-content: flex-start; background: none; font-weight: inherit; padding-right: 4px;
+}
 #conversations .open span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 #conversations .icon { display: none; padding: 6px; }
 #conversations li:hover .icon, #conversations li:focus-within .icon { display: inline-flex; }
-#conversations li.running .open::after { content: ""; width: 7px; height: 7px; flex: none; border-radius: 50%; background: var(--accent); animation: pulse 1.2s infinite; }
+#conversations li.running .open::after {
+  content: ""; width: 7px; height: 7px; flex: none; border-radius: 50%; background: var(--accent);
+  animation: pulse 1.2s infinite;
+}
 #no-conversations { color: var(--soft); font-size: 14px; padding: 4px 12px; }
-.sidebar-foot { display: flex; gap: 4px; font-size: 14px; color: var(--soft); border-top: 1px solid var(--line); padding-top: 8px; }
+.sidebar-foot {
+  display: flex; gap: 4px; font-size: 14px; color: var(--soft); border-top: 1px solid var(--line); padding-top: 8px;
+}
 .sidebar-foot button { flex: 1; }
 #scrim { position: fixed; inset: 0; background: rgb(0 0 0 / .4); z-index: 9; }
 
@@ -89,8 +113,13 @@ header { display: flex; align-items: center; gap: 6px; padding: 8px 12px; border
 header .titles { flex: 1; min-width: 0; line-height: 1.3; padding: 0 6px; }
 header h1, #model { font-size: 15px; margin: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 #model { font-size: 13px; color: var(--soft); }
-#gauge { font-size: 13px; color: var(--soft); padding: 0 8px; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; line-height: 1.4; }
-#gauge-track { height: 4px; min-width: 90px; border-radius: 2px; margin-top: 3px; background: var(--line); overflow: hidden; }
+#gauge {
+  font-size: 13px; color: var(--soft); padding: 0 8px; text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; line-height: 1.4;
+}
+#gauge-track {
+  height: 4px; min-width: 90px; border-radius: 2px; margin-top: 3px; background: var(--line); overflow: hidden;
+}
 #gauge-fill { height: 100%; width: 0; background: var(--accent); transition: width .3s; }
 #gauge.full #gauge-fill { background: var(--warning); }
 
@@ -98,26 +127,42 @@ header h1, #model { font-size: 15px; margin: 0; overflow: hidden; text-overflow:
 #scroller { flex: 1; overflow-y: auto; overflow-x: hidden; }
 #messages { max-width: 780px; margin: 0 auto; padding: 24px 20px 32px; }
 #welcome { text-align: center; padding: 18vh 20px 0; color: var(--soft); }
-#welcome h2 { color: var(--text); font-size: 26px; margin: 0 0 6px; letter-spacing: -.01em; }
-#system-note { display: block; width: 100%; text-align: left; margin-bottom: 20px; color: var(--soft); font-size: 14px; border: 1px dashed var(--line); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+#welcome h2 { color: var(--text); font-size: 26px; line-height: 1.3; margin: 0 0 6px; text-wrap: balance; }
+#system-note {
+  display: block; width: 100%; text-align: left; margin-bottom: 20px; color: var(--soft); font-size: 14px;
+  border: 1px dashed var(--line); overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+}
 .message { margin-bottom: 22px; }
 .message.user { margin-bottom: 6px; display: flex; flex-direction: column; align-items: flex-end; }
-.message.user .body { max-width: 85%; background: var(--bubble); padding: 9px 15px; border-radius: 16px 16px 4px 16px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.message.user .body {
+  max-width: 85%; background: var(--bubble); padding: 9px 15px; border-radius: 16px 16px 4px 16px;
+  white-space: pre-wrap; overflow-wrap: anywhere;
+}
 .message.user.editing, .message.user.editing .editor { width: 100%; }
-.message footer { display: flex; flex-wrap: wrap; align-items: center; gap: 0 2px; min-height: 34px; margin-top: 2px; font-size: 13px; color: var(--soft); }
+.message footer {
+  display: flex; flex-wrap: wrap; align-items: center; gap: 0 2px; min-height: 34px; margin-top: 2px; font-size: 13px;
+  color: var(--soft);
+}
 .message footer button { opacity: 0; transition: opacity .15s; }
 .message:hover footer button, .message:focus-within footer button, .message:last-child footer button { opacity: 1; }
 .message.streaming footer button { display: none; }
 .message .stats:not(:empty) { margin-right: 10px; font-variant-numeric: tabular-nums; }
-.message .notice { color: var(--warning); font-size: 14px; margin: 8px 0 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+.message .notice {
+  color: var(--warning); font-size: 14px; margin: 8px 0 0; overflow-wrap: anywhere; white-space: pre-wrap;
+}
 .message .body:empty + .notice { margin-top: 0; }
 .message .waiting { color: var(--soft); display: flex; align-items: center; gap: 10px; }
-.message .waiting::before { content: ""; width: 9px; height: 9px; border-radius: 50%; background: var(--accent); animation: pulse 1.2s infinite; }
+.message .waiting::before {
+  content: ""; width: 9px; height: 9px; border-radius: 50%; background: var(--accent); animation: pulse 1.2s infinite;
+}
 .editor { display: flex; flex-direction: column; gap: 8px; }
 .editor .buttons, dialog .buttons { display: flex; justify-content: flex-end; gap: 8px; }
 .reasoning { margin: 0 0 12px; color: var(--soft); font-size: 15px; }
 .reasoning summary { cursor: pointer; width: fit-content; border-radius: 6px; }
-.reasoning .text { border-left: 2px solid var(--line); padding-left: 14px; margin-top: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.reasoning .text {
+  border-left: 2px solid var(--line); padding-left: 14px; margin-top: 6px; white-space: pre-wrap;
+  overflow-wrap: anywhere;
+}
 .chunk { display: block; }
 
 /* Markdown */
@@ -134,31 +179,55 @@ header h1, #model { font-size: 15px; margin: 0; overflow: hidden; text-overflow:
 .markdown blockquote { border-left: 3px solid var(--line); padding-left: 14px; color: var(--soft); }
 .markdown hr { border: 0; border-top: 1px solid var(--line); margin: 24px 0; }
 .markdown a { color: var(--accent); text-underline-offset: 2px; }
-.markdown code { font: .88em/1.5 var(--mono); background: var(--shade); border: 1px solid var(--line); border-radius: 5px; padding: 1px 5px; }
+.markdown code {
+  font: .88em/1.5 var(--mono); background: var(--shade); border: 1px solid var(--line); border-radius: 5px;
+  padding: 1px 5px;
+}
 .markdown .image { color: var(--soft); border: 1px dashed var(--line); border-radius: 5px; padding: 0 6px; }
-.markdown .code { margin: 0 0 14px; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; background: var(--shade); }
-.markdown .code figcaption { display: flex; align-items: center; justify-content: space-between; padding: 2px 4px 2px 14px; font-size: 13px; color: var(--soft); border-bottom: 1px solid var(--line); }
+.markdown .code {
+  margin: 0 0 14px; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; background: var(--shade);
+}
+.markdown .code figcaption {
+  display: flex; align-items: center; justify-content: space-between; padding: 2px 4px 2px 14px; font-size: 13px;
+  color: var(--soft); border-bottom: 1px solid var(--line);
+}
 .markdown .code figcaption button { font-size: 13px; padding: 5px 10px; }
 .markdown .code pre { margin: 0; padding: 12px 14px; overflow-x: auto; font: 14px/1.55 var(--mono); tab-size: 4; }
-.markdown .code code { font: inherit; background: none; border: 0; padding: 0; display: block; width: max-content; min-width: 100%; overflow-wrap: normal; }
+.markdown .code code {
+  font: inherit; background: none; border: 0; padding: 0; display: block; width: max-content; min-width: 100%;
+  overflow-wrap: normal;
+}
 .markdown .table { overflow-x: auto; margin: 0 0 14px; border: 1px solid var(--line); border-radius: 10px; }
 .markdown table { border-collapse: collapse; font-size: 15px; min-width: 100%; overflow-wrap: normal; }
-.markdown :is(th, td) { padding: 7px 14px; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+.markdown :is(th, td) {
+  padding: 7px 14px; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top;
+}
 .markdown tbody tr:last-child td { border-bottom: 0; }
 .markdown th { background: var(--shade); }
 .markdown .right { text-align: right; } .markdown .center { text-align: center; }
 
 /* Composer */
-#to-latest { position: absolute; left: 50%; bottom: 110px; translate: -50%; background: var(--page); border: 1px solid var(--line); border-radius: 50%; box-shadow: var(--shadow); }
+#to-latest {
+  position: absolute; left: 50%; bottom: 110px; translate: -50%; background: var(--page);
+  border: 1px solid var(--line); border-radius: 50%; box-shadow: var(--shadow);
+}
 .composer { max-width: 780px; width: 100%; margin: 0 auto; padding: 0 20px 8px; }
-.composer .box { display: flex; align-items: flex-end; gap: 6px; border: 1px solid var(--line); border-radius: 18px; background: var(--page); padding: 6px; box-shadow: 0 2px 10px light-dark(rgb(20 30 50 / .06), rgb(0 0 0 / .25)); }
+.composer .box {
+  display: flex; align-items: flex-end; gap: 6px; border: 1px solid var(--line); border-radius: 18px;
+  background: var(--page); padding: 6px; box-shadow: 0 2px 10px light-dark(rgb(20 30 50 / .06), rgb(0 0 0 / .25));
+}
 .composer .box:focus-within { border-color: var(--accent); }
-#composer { border: 0; background: none; resize: none; outline: none; max-height: 40vh; padding: 6px 10px; line-height: 1.5; }
+#composer {
+  border: 0; background: none; resize: none; outline: none; max-height: 40vh; padding: 6px 10px; line-height: 1.5;
+}
 #send { padding: 9px; border-radius: 12px; flex: none; }
 .composer .hint { text-align: center; font-size: 12px; color: var(--soft); margin: 6px 0 0; }
 
 /* Dialogs and toasts */
-dialog { border: 1px solid var(--line); border-radius: 16px; padding: 0; width: min(560px, calc(100vw - 24px)); max-height: calc(100dvh - 24px); background: var(--page); color: inherit; box-shadow: var(--shadow); }
+dialog {
+  border: 1px solid var(--line); border-radius: 16px; padding: 0; width: min(560px, calc(100vw - 24px));
+  max-height: calc(100dvh - 24px); background: var(--page); color: inherit; box-shadow: var(--shadow);
+}
 dialog::backdrop { background: rgb(0 0 0 / .35); }
 dialog .content { padding: 20px; display: flex; flex-direction: column; gap: 14px; }
 dialog h2 { font-size: 18px; margin: 0; }
@@ -169,8 +238,14 @@ dialog :is(input, textarea, select) { margin-top: 4px; font-size: 15px; }
 dialog [aria-invalid=true] { border-color: var(--warning); }
 .dialog-head { display: flex; align-items: center; justify-content: space-between; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); gap: 12px; }
-#toasts { position: fixed; left: 50%; bottom: 116px; translate: -50%; z-index: 20; display: flex; flex-direction: column; gap: 8px; width: max-content; max-width: calc(100vw - 24px); }
-.toast { display: flex; align-items: center; gap: 10px; padding: 8px 8px 8px 16px; border-radius: 12px; font-size: 14px; background: var(--text); color: var(--page); box-shadow: var(--shadow); overflow-wrap: anywhere; }
+#toasts {
+  position: fixed; left: 50%; bottom: 116px; translate: -50%; z-index: 20; display: flex; flex-direction: column;
+  gap: 8px; width: max-content; max-width: calc(100vw - 24px);
+}
+.toast {
+  display: flex; align-items: center; gap: 10px; padding: 8px 8px 8px 16px; border-radius: 12px; font-size: 14px;
+  background: var(--text); color: var(--page); box-shadow: var(--shadow); overflow-wrap: anywhere;
+}
 .toast button { color: inherit; font-weight: 600; padding: 4px 10px; }
 .toast button:hover { background: none; text-decoration: underline; }
 
@@ -192,7 +267,9 @@ dialog [aria-invalid=true] { border-color: var(--warning); }
   .message footer button { opacity: 1; }
   #conversations .icon { display: inline-flex; }
 }
-@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; scroll-behavior: auto !important; } }
+@media (prefers-reduced-motion: reduce) {
+  * { animation: none !important; transition: none !important; scroll-behavior: auto !important;
+}
 </style>
 </head>
 <body data-sidebar="closed">
@@ -216,8 +293,11 @@ dialog [aria-invalid=true] { border-color: var(--warning); }
 </svg>
 
 <nav id="sidebar" aria-label="Conversations">
-  <button id="new-conversation" title="Ctrl+Shift+O"><svg aria-hidden="true"><use href="#icon-plus"/></svg>New conversation</button>
-  <input id="search" type="search" placeholder="Search" aria-label="Search conversations" title="Ctrl+K" autocomplete="off">
+  <button id="new-conversation" title="Ctrl+Shift+O">
+    <svg aria-hidden="true"><use href="#icon-plus"/></svg>New conversation
+  </button>
+  <input id="search" type="search" placeholder="Search" aria-label="Search conversations" title="Ctrl+K"
+    autocomplete="off">
   <div id="no-conversations" hidden>Nothing found.</div>
   <ul id="conversations"></ul>
   <div class="sidebar-foot"><button id="export">Export</button><button id="import">Import</button></div>
@@ -227,42 +307,60 @@ dialog [aria-invalid=true] { border-color: var(--warning); }
 
 <main>
   <header>
-    <button id="toggle-sidebar" class="icon" aria-label="Conversations" aria-controls="sidebar" title="Conversations (Ctrl+B)"><svg aria-hidden="true"><use href="#icon-menu"/></svg></button>
+    <button id="toggle-sidebar" class="icon" aria-label="Conversations" aria-controls="sidebar"
+      title="Conversations (Ctrl+B)"><svg aria-hidden="true"><use href="#icon-menu"/></svg></button>
     <div class="titles"><h1 id="title">New conversation</h1><div id="model"></div></div>
-    <div id="gauge" role="meter" aria-label="Context used" aria-valuemin="0" hidden><div id="gauge-text"></div><div id="gauge-track"><div id="gauge-fill"></div></div></div>
-    <button id="open-settings" class="icon" aria-label="Settings" title="Settings"><svg aria-hidden="true"><use href="#icon-settings"/></svg></button>
-    <button id="theme" class="icon"><svg aria-hidden="true"><use href="#icon-auto"/></svg></button>
+    <div id="gauge" role="meter" aria-label="Context used" aria-valuemin="0" hidden>
+      <div id="gauge-text"></div><div id="gauge-track"><div id="gauge-fill"></div></div>
+    </div>
+    <button id="open-settings" class="icon" aria-label="Settings" title="Settings">
+      <svg aria-hidden="true"><use href="#icon-settings"/></svg>
+    </button>
+    <button id="theme" class="icon"></button>
   </header>
   <div id="scroller">
     <div id="welcome"><h2>What would you like to ask?</h2>Conversations stay in this browser.</div>
     <div id="messages" role="log" aria-live="off" aria-label="Messages"></div>
   </div>
-  <button id="to-latest" class="icon" aria-label="Scroll to the latest text" hidden><svg aria-hidden="true"><use href="#icon-down"/></svg></button>
+  <button id="to-latest" class="icon" aria-label="Scroll to the latest text" hidden>
+    <svg aria-hidden="true"><use href="#icon-down"/></svg>
+  </button>
   <div class="composer">
     <div class="box">
       <textarea id="composer" rows="1" placeholder="Message" aria-label="Message"></textarea>
-      <button id="send" class="primary" aria-label="Send"><svg aria-hidden="true"><use href="#icon-send"/></svg></button>
+      <button id="send" class="primary" aria-label="Send"></button>
     </div>
     <p class="hint">Enter sends, Shift+Enter starts a new line. Small models make mistakes: check what matters.</p>
   </div>
 </main>
 
 <dialog id="settings" aria-labelledby="settings-title"><div class="content">
-  <div class="dialog-head"><h2 id="settings-title">Settings</h2><button id="close-settings" class="icon" aria-label="Close"><svg aria-hidden="true"><use href="#icon-close"/></svg></button></div>
+  <div class="dialog-head">
+    <h2 id="settings-title">Settings</h2>
+    <button id="close-settings" class="icon" aria-label="Close"><svg aria-hidden="true"><use href="#icon-close"/></svg></button>
+  </div>
   <label id="model-field" hidden>Model<select id="model-choice"></select></label>
   <label>System prompt of this conversation<textarea id="system-prompt" rows="3" placeholder="None"></textarea></label>
   <h3>Sampling, in all conversations</h3>
   <p>An empty field leaves the choice to the server.</p>
   <div id="sampling" class="grid"></div>
-  <label>Stop strings, one per line (\n for a line break)<textarea id="stop-strings" rows="2" placeholder="None"></textarea></label>
-  <div class="buttons"><button id="forget-key">Forget the key</button><button id="reset-sampling">Reset sampling</button><button id="done-settings" class="primary">Done</button></div>
+  <label>Stop strings, one per line (\n for a line break)
+    <textarea id="stop-strings" rows="2" placeholder="None"></textarea></label>
+  <div class="buttons">
+    <button id="forget-key">Forget the key</button>
+    <button id="reset-sampling">Reset sampling</button>
+    <button id="done-settings" class="primary">Done</button>
+  </div>
 </div></dialog>
 
 <dialog id="key-dialog" aria-labelledby="key-title"><div class="content">
   <h2 id="key-title">This server asks for a key</h2>
   <label>Key<input id="key" type="password" autocomplete="off" spellcheck="false"></label>
   <p>It is kept until this tab is closed, and sent to this server only.</p>
-  <div class="buttons"><button id="cancel-key">Cancel</button><button id="use-key" class="primary">Use key</button></div>
+  <div class="buttons">
+    <button id="cancel-key">Cancel</button>
+    <button id="use-key" class="primary">Use key</button>
+  </div>
 </div></dialog>
 
 <div id="toasts" role="status"></div>
@@ -349,8 +447,10 @@ const PLAIN = /(?:(?!https?:\/\/)[^\\`*_~[\]!<&\n])+/y;
 const ENTITY = /&(amp|lt|gt|quot|nbsp|#39);/y;
 const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/y;
 const BARE_LINK = /https?:\/\/[^\s<>"'`\]]{1,2000}/y;
-const DESTINATION =
-  /\([ \n]{0,9}(?:<([^<>\n]{0,2000})>|([^\s()<]{0,2000}(?:\([^\s()]{0,500}\)[^\s()]{0,500}){0,4}))(?:[ \n]{1,9}"[^"]{0,500}")?[ \n]{0,9}\)/y;
+// "(address "title")" after a link's text: the address in angle brackets, or with at most four pairs of parentheses.
+const DESTINATION = new RegExp(
+  '\\([ \\n]{0,9}(?:<([^<>\\n]{0,2000})>|([^\\s()<]{0,2000}(?:\\([^\\s()]{0,500}\\)[^\\s()]{0,500}){0,4}))'
+  + '(?:[ \\n]{1,9}"[^"]{0,500}")?[ \\n]{0,9}\\)', 'y');
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 
 function matchAt(pattern, source, position) {
@@ -537,9 +637,9 @@ function appendInline(parent, source) {
 
 // ---- Markdown: blocks ----
 //
-// A text is an array of lines that keep their "\n". parseBlock reads one block at a time and never looks back, so all but
-// the last block of a growing text are final. Blocks end at BLOCK_SIZE even where Markdown would go on: that bounds what
-// has to be made anew while text arrives.
+// A text is an array of lines that keep their "\n". parseBlock reads one block at a time and never looks back, so all
+// but the last blocks of a growing text are final. Blocks end at BLOCK_SIZE even where Markdown would go on: that
+// bounds what has to be made anew while text arrives.
 
 const BLOCK_DEPTH = 10;
 const BLOCK_SIZE = 12000;
@@ -716,7 +816,8 @@ function splitCells(line) {
 
 /** The alignments of a table's columns if one starts at this line, else null. */
 function tableAlignments(lines, index) {
-  if (index + 1 >= lines.length || !lines[index].includes('|') || !/^[ \t]*\|?[ \t]*:?-/.test(lines[index + 1])) return null;
+  if (index + 1 >= lines.length || !lines[index].includes('|')) return null;
+  if (!/^[ \t]*\|?[ \t]*:?-/.test(lines[index + 1])) return null;
   const marks = splitCells(lines[index + 1]);
   if (marks.length > 100 || !marks.every(mark => /^:?-+:?$/.test(mark))) return null;
   if (splitCells(lines[index]).length !== marks.length) return null;
@@ -853,9 +954,10 @@ class MarkdownView {
 
 /** What the server answered instead of a result, in its own words. */
 class ServerError extends Error {
-  constructor(message, status) {
+  constructor(message, status, key) {
     super(message);
     this.status = status;
+    this.key = key; // that of the request
   }
 }
 
@@ -870,12 +972,13 @@ const apiKey = {
 const server = { models: [], model: null };
 
 async function request(path, options = {}) {
-  const headers = { ...options.headers };
-  if (apiKey.get()) headers.Authorization = `Bearer ${apiKey.get()}`;
+  const headers = { ...options.headers }, key = apiKey.get();
+  if (key) headers.Authorization = `Bearer ${key}`;
   const response = await fetch(path, { ...options, headers, credentials: 'omit', cache: 'no-store' });
   if (response.ok) return response;
   const body = await response.text().catch(() => '');
-  throw new ServerError(errorMessage(body) || `The server answered ${response.status} ${response.statusText}`, response.status);
+  const message = errorMessage(body) || `The server answered ${response.status} ${response.statusText}`;
+  throw new ServerError(message, response.status, key);
 }
 
 /** The message of a body in OpenAI's error shape; other bodies as they are, cut short. */
@@ -944,12 +1047,13 @@ async function* streamChat(body, signal) {
 async function loadModels() {
   try {
     const list = await (await request('/v1/models')).json();
-    server.models = (Array.isArray(list.data) ? list.data : []).filter(model => isObject(model) && typeof model.id === 'string');
+    const models = Array.isArray(list.data) ? list.data : [];
+    server.models = models.filter(model => isObject(model) && typeof model.id === 'string');
     server.model = server.models.find(model => model.id === preferences.model) || server.models[0] || null;
     byId('model').textContent = server.model ? server.model.id : 'No model';
   } catch (error) {
     byId('model').textContent = error.status ? error.message : 'The server does not answer.';
-    if (error.status === 401) askForKey(loadModels);
+    if (error.status === 401) askForKey(error, loadModels);
   }
   renderModelChoice();
   renderSampling();
@@ -958,8 +1062,12 @@ async function loadModels() {
 
 const waitingForKey = []; // what to do again once there is a key
 
-function askForKey(then) {
+function askForKey(error, then) {
   const dialog = byId('key-dialog');
+  if (error.key !== apiKey.get()) { // one was entered since the request was sent
+    then();
+    return;
+  }
   waitingForKey.push(then);
   if (dialog.open) return;
   byId('key').value = '';
@@ -1051,12 +1159,15 @@ let current = newConversation();
 const running = new Map(); // conversation id → { controller, message }
 
 function newConversation() {
-  const now = Date.now();
-  return { id: newIdentifier(), title: '', renamed: false, created: now, updated: now, system: '', draft: '', messages: [] };
+  return {
+    id: newIdentifier(), title: '', renamed: false, created: Date.now(), updated: Date.now(),
+    system: '', draft: '', messages: [],
+  };
 }
 
 function newMessage(role, content) {
-  return { id: newIdentifier(), role, content, reasoning: '', state: role === 'user' ? 'complete' : 'streaming', created: Date.now() };
+  const state = role === 'user' ? 'complete' : 'streaming';
+  return { id: newIdentifier(), role, content, reasoning: '', state, created: Date.now() };
 }
 
 function titleOf(conversation) {
@@ -1116,7 +1227,8 @@ function deleteConversation(conversation) {
   const position = conversations.indexOf(conversation);
   conversations.splice(position, 1);
   store.delete(conversation);
-  if (current === conversation) openConversation(conversations[position] || conversations[position - 1] || newConversation());
+  const neighbor = conversations[position] || conversations[position - 1] || newConversation();
+  if (current === conversation) openConversation(neighbor);
   renderConversationList();
   toast(`Deleted “${titleOf(conversation).slice(0, 40)}”`, 'Undo', () => {
     conversations.splice(position, 0, conversation);
@@ -1152,7 +1264,8 @@ function validConversation(value, name) {
   if (!Array.isArray(value.messages)) throw new Error(`${name} has no list of messages`);
   return {
     id: text(value, 'id', newIdentifier()), title: text(value, 'title', ''), renamed: value.renamed === true,
-    created: time(value.created), updated: time(value.updated), system: text(value, 'system', ''), draft: text(value, 'draft', ''),
+    created: time(value.created), updated: time(value.updated),
+    system: text(value, 'system', ''), draft: text(value, 'draft', ''),
     messages: value.messages.map((message, index) => {
       if (!isObject(message) || !['user', 'assistant'].includes(message.role)) {
         throw new Error(`${name}: message ${index + 1} is neither of the user nor of the assistant`);
@@ -1195,7 +1308,9 @@ async function importConversations(file) {
       throw new Error('it is not an export of this page');
     }
     if (value.version !== 1) throw new Error(`its version is ${value.version}, this page reads version 1`);
-    imported = value.conversations.map((conversation, index) => validConversation(conversation, `conversation ${index + 1}`));
+    imported = value.conversations.map((conversation, index) => {
+      return validConversation(conversation, `conversation ${index + 1}`);
+    });
   } catch (error) {
     toast(`Nothing was imported from ${file.name}: ${error.message}.`);
     return;
@@ -1212,7 +1327,8 @@ async function importConversations(file) {
   }
   sortConversations();
   renderConversationList();
-  toast(`Imported ${added} of ${imported.length} conversations${added < imported.length ? '; the others were here' : ''}.`);
+  const others = added < imported.length ? '; the others were here' : '';
+  toast(`Imported ${added} of ${imported.length} conversations${others}.`);
 }
 
 function sortConversations() {
@@ -1280,7 +1396,8 @@ function splitReasoning({ content, reasoning }) {
   if (!opening && '<think>'.startsWith(content.trim())) return { reasoning, answerStart: content.length, open: false };
   const closing = content.indexOf('</think>', start);
   if (closing >= 0 && (opening || !content.slice(0, closing).includes('<think>'))) {
-    return { reasoning: reasoning + content.slice(start, closing), answerStart: closing + '</think>'.length, open: false };
+    const answerStart = closing + '</think>'.length;
+    return { reasoning: reasoning + content.slice(start, closing), answerStart, open: false };
   }
   if (opening) return { reasoning: reasoning + content.slice(start), answerStart: content.length, open: true };
   return { reasoning, answerStart: 0, open: content === '' && reasoning !== '' };
@@ -1290,9 +1407,9 @@ const answerText = message => message.content.slice(splitReasoning(message).answ
 
 function describeStatistics(message) {
   const parts = [];
-  const speed = message.tokensPerSecond;
+  const speed = message.tokensPerSecond, first = message.firstTokenSeconds;
   if (speed) parts.push(`${speed < 100 ? speed.toFixed(1) : Math.round(speed).toLocaleString('en')} tokens/s`);
-  if (message.firstTokenSeconds !== undefined) parts.push(`first token after ${message.firstTokenSeconds.toFixed(2)} s`);
+  if (first !== undefined) parts.push(`first token after ${first.toFixed(2)} s`);
   if (message.completionTokens) parts.push(`${message.completionTokens.toLocaleString('en')} tokens`);
   return parts.join(' · ');
 }
@@ -1307,19 +1424,20 @@ function describeState(message) {
 
 class MessageView {
   constructor(conversation, message) {
+    const isUser = message.role === 'user';
     this.conversation = conversation;
     this.message = message;
-    this.body = element('div', { class: message.role === 'user' ? 'body' : 'body markdown' });
+    this.body = element('div', { class: isUser ? 'body' : 'body markdown' });
     this.notice = element('p', { class: 'notice', hidden: true });
     this.statistics = element('span', { class: 'stats' });
-    const copy = iconButton('copy', 'Copy', () => copyText(message.role === 'user' ? message.content : answerText(message), copy));
+    const copy = iconButton('copy', 'Copy', () => copyText(isUser ? message.content : answerText(message), copy));
     this.footer = element('footer', {}, this.statistics, copy,
-      message.role === 'user' ? iconButton('edit', 'Edit', () => this.edit())
+      isUser ? iconButton('edit', 'Edit', () => this.edit())
         : iconButton('regenerate', 'Regenerate', () => this.regenerate()),
       iconButton('delete', 'Delete', () => this.delete()));
-    this.node = element('article', { class: `message ${message.role}`, 'aria-label': message.role === 'user' ? 'You' : 'Answer' },
+    this.node = element('article', { class: `message ${message.role}`, 'aria-label': isUser ? 'You' : 'Answer' },
       this.body, this.notice, this.footer);
-    if (message.role === 'user') this.body.textContent = message.content;
+    if (isUser) this.body.textContent = message.content;
     else this.update();
   }
 
@@ -1335,8 +1453,13 @@ class MessageView {
     }
     const finished = this.markdown.update(message.content.slice(answerStart));
     const waiting = streaming && !message.content && !reasoning;
-    if (waiting && !this.waiting) this.node.prepend(this.waiting = element('div', { class: 'waiting' }, 'Waiting for the first token'));
-    if (!waiting && this.waiting) this.waiting.remove(), this.waiting = null;
+    if (waiting && !this.waiting) {
+      this.waiting = element('div', { class: 'waiting' }, 'Waiting for the first token');
+      this.node.prepend(this.waiting);
+    } else if (!waiting && this.waiting) {
+      this.waiting.remove();
+      this.waiting = null;
+    }
     this.node.classList.toggle('streaming', streaming);
     this.notice.textContent = describeState(message);
     this.notice.hidden = !this.notice.textContent;
@@ -1352,7 +1475,7 @@ class MessageView {
       this.node.prepend(element('details', { class: 'reasoning' }, this.reasoningSummary, area));
     }
     const trimmed = text.trimStart();
-    if (trimmed.length < this.reasoning.source.length) this.reasoning.clear(); // part of "</think>" had looked like text
+    if (trimmed.length < this.reasoning.source.length) this.reasoning.clear(); // "</thi" was no text
     this.reasoning.append(trimmed.slice(this.reasoning.source.length));
     this.reasoningSummary.textContent = thinking ? 'Thinking…' : 'Reasoning';
   }
@@ -1384,13 +1507,14 @@ class MessageView {
     const submit = () => {
       const { conversation, message } = this, content = area.value.trim();
       if (!content) return;
-      const position = conversation.messages.indexOf(message);
-      changeMessages(conversation, [...conversation.messages.slice(0, position), newMessage('user', content)], 'Message edited');
+      const before = conversation.messages.slice(0, conversation.messages.indexOf(message));
+      changeMessages(conversation, [...before, newMessage('user', content)], 'Message edited');
       generate(conversation);
       byId('composer').focus();
     };
     const editor = element('div', { class: 'editor' }, area, element('div', { class: 'buttons' },
-      element('button', { click: close }, 'Cancel'), element('button', { class: 'primary', click: submit }, 'Save and send')));
+      element('button', { click: close }, 'Cancel'),
+      element('button', { class: 'primary', click: submit }, 'Save and send')));
     area.value = this.message.content;
     area.addEventListener('keydown', event => {
       if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) event.preventDefault(), submit();
@@ -1405,7 +1529,8 @@ class MessageView {
 
   regenerate() {
     const { conversation, message } = this;
-    changeMessages(conversation, conversation.messages.slice(0, conversation.messages.indexOf(message)), 'Answer replaced');
+    const before = conversation.messages.slice(0, conversation.messages.indexOf(message));
+    changeMessages(conversation, before, 'Answer replaced');
     generate(conversation);
   }
 
@@ -1420,7 +1545,8 @@ function renderConversation() {
   for (const message of current.messages) views.set(message, new MessageView(current, message));
   const nodes = Array.from(views.values(), view => view.node);
   if (current.system.trim()) {
-    nodes.unshift(element('button', { id: 'system-note', title: 'Edit the system prompt', click: openSettings }, 'System prompt: ' + current.system.trim()));
+    nodes.unshift(element('button', { id: 'system-note', title: 'Edit the system prompt', click: openSettings },
+      'System prompt: ' + current.system.trim()));
   }
   byId('messages').replaceChildren(...nodes);
   byId('welcome').hidden = current.messages.length > 0;
@@ -1435,7 +1561,8 @@ function renderGauge() {
   const limit = server.model && Number.isFinite(server.model.max_model_len) ? server.model.max_model_len : 0;
   const gauge = byId('gauge');
   gauge.hidden = !used && !limit;
-  byId('gauge-text').textContent = limit ? `${used.toLocaleString('en')} / ${limit.toLocaleString('en')}` : `${used.toLocaleString('en')} tokens`;
+  const shown = used.toLocaleString('en');
+  byId('gauge-text').textContent = limit ? `${shown} / ${limit.toLocaleString('en')}` : `${shown} tokens`;
   byId('gauge-track').hidden = !limit;
   byId('gauge-fill').style.width = limit ? Math.min(100, 100 * used / limit) + '%' : '0';
   gauge.classList.toggle('full', limit > 0 && used > 0.9 * limit);
@@ -1476,7 +1603,8 @@ function scrollToEnd() {
 function requestMessages(conversation) {
   const messages = conversation.system.trim() ? [{ role: 'system', content: conversation.system.trim() }] : [];
   for (const message of conversation.messages) {
-    const content = message.role === 'user' ? message.content : answerText(message), last = messages[messages.length - 1];
+    const content = message.role === 'user' ? message.content : answerText(message);
+    const last = messages[messages.length - 1];
     if (!content) continue;
     if (last && last.role === message.role) last.content += '\n\n' + content;
     else messages.push({ role: message.role, content });
@@ -1542,7 +1670,7 @@ async function generate(conversation) {
       message.error = error instanceof ServerError ? error.message : 'The server does not answer. Is it still running?';
     }
     if (error.status === 401) {
-      askForKey(() => {
+      askForKey(error, () => {
         conversation.messages = conversation.messages.filter(other => other !== message);
         if (conversation === current) renderConversation();
         generate(conversation);
@@ -1573,8 +1701,8 @@ function finishAnswer(conversation, message) {
     renderGauge();
     renderSendButton();
   }
-  const spoken = describeState(message) + ' ' + (view ? view.body.textContent.slice(0, 3000) : `An answer in ${titleOf(conversation)}`);
-  announce(spoken.trim());
+  const spoken = view ? view.body.textContent.slice(0, 3000) : `An answer in ${titleOf(conversation)}`;
+  announce(`${describeState(message)} ${spoken}`.trim());
 }
 
 function stop(conversation) {
@@ -1668,16 +1796,16 @@ function samplingParameters() {
 }
 
 function renderSampling() {
-  const defaults = (server.model && isObject(server.model.default_sampling_params) && server.model.default_sampling_params) || {};
+  const defaults = (server.model || {}).default_sampling_params || {};
   byId('sampling').replaceChildren(...SAMPLING.map(field => {
     const input = element('input', {
       type: 'text', inputmode: field.step === 1 ? 'numeric' : 'decimal', autocomplete: 'off', name: field.name,
-      placeholder: Number.isFinite(defaults[field.name]) ? String(defaults[field.name]) : field.placeholder || 'default',
+      placeholder: Number.isFinite(defaults[field.name]) ? defaults[field.name] : field.placeholder || 'default',
     });
     const check = () => {
       const invalid = Number.isNaN(samplingValue(field));
       input.setAttribute('aria-invalid', invalid);
-      input.title = invalid ? `${field.label}: ${field.step === 1 ? 'a whole number' : 'a number'} from ${field.min} to ${field.max}` : '';
+      input.title = `${field.step === 1 ? 'A whole number' : 'A number'} from ${field.min} to ${field.max}`;
     };
     input.value = preferences.sampling[field.name] || '';
     input.addEventListener('input', () => {

@@ -57,7 +57,9 @@ class Session:
 
     def __init__(self, browser, url, mock, options):
         self.url, self.mock = url, mock
-        self.context = browser.new_context(accept_downloads=True, **{"viewport": {"width": 1200, "height": 800}, **options})
+        self.context = browser.new_context(
+            accept_downloads=True, **{"viewport": {"width": 1200, "height": 800}, **options}
+        )
         self.context.add_init_script(OBSERVER)
         if not mock:
             self.context.add_init_script(SHORT_ANSWERS)
@@ -105,13 +107,17 @@ class Session:
     def settings(self, **values):
         self.page.click("#open-settings")
         for name, value in values.items():
-            self.page.fill(f"#sampling [name={name}]" if not name.startswith("_") else "#" + name[1:].replace("_", "-"), value)
+            self.page.fill(
+                f"#sampling [name={name}]" if not name.startswith("_") else "#" + name[1:].replace("_", "-"), value
+            )
         self.page.click("#done-settings")
 
     def verify(self, allowed_errors=()):
         """Nothing left this origin, nothing was refused by the policy, nothing failed."""
         origin = re.match(r"https?://[^/]+", self.url)[0]
-        strangers = [a for a in self.addresses if not a.startswith((origin + "/", f"blob:{origin}/", "data:image/svg+xml"))]
+        strangers = [
+            a for a in self.addresses if not a.startswith((origin + "/", f"blob:{origin}/", "data:image/svg+xml"))
+        ]
         assert not strangers, f"requests to other addresses: {strangers[:3]}"
         for page in self.context.pages:
             assert page.evaluate("violations") == [], page.evaluate("violations")
@@ -144,7 +150,9 @@ def streams_and_shows_figures(s):
     assert body["stream"] is True and body["stream_options"] == {"include_usage": True} and body["model"] == "mock-1bit"
     assert body["messages"] == [{"role": "user", "content": "say greeting 4 0.03"}]
     assert not {"temperature", "top_p", "seed", "stop", "max_tokens"} & set(body), "empty settings must not be sent"
-    assert re.search(r"^\d+\.\d tokens/s · first token after \d+\.\d\d s · 7 tokens", s.answer().locator(".stats").inner_text())
+    assert re.search(
+        r"^\d+\.\d tokens/s · first token after \d+\.\d\d s · 7 tokens", s.answer().locator(".stats").inner_text()
+    )
     expect(s.page.locator("#gauge-text")).to_have_text("27 / 2,048")
     assert s.page.locator("#gauge").get_attribute("aria-valuenow") == "27"
     expect(s.page.locator("#announcer")).to_have_text("Hello, how are you?")
@@ -234,7 +242,9 @@ def follows_text_until_the_user_scrolls_up(s):
 @check()
 def shows_errors_as_text(s):
     s.ask("refuse")
-    expect(s.answer().locator(".notice")).to_have_text("max_tokens: 5000 is more than the <b>2048</b> tokens of the context.")
+    expect(s.answer().locator(".notice")).to_have_text(
+        "max_tokens: 5000 is more than the <b>2048</b> tokens of the context."
+    )
     s.ask("busy")
     expect(s.answer().locator(".notice")).to_contain_text("<html>busy</html>")
     s.ask("error")
@@ -244,6 +254,16 @@ def shows_errors_as_text(s):
     expect(s.answer().locator(".notice")).to_contain_text("limit on tokens")
     roles = [message["role"] for message in s.mock.requests[-1]["messages"]]
     assert roles == ["user", "assistant", "user"], f"failed answers are left out and roles alternate: {roles}"
+
+
+@check()
+def says_that_the_server_does_not_answer(s):
+    s.context.set_offline(True)
+    s.ask("hello")
+    expect(s.answer().locator(".notice")).to_contain_text("The server does not answer")
+    s.context.set_offline(False)
+    s.action(s.answer(), "Regenerate")
+    expect(s.answer().locator(".markdown")).to_have_text("You said: hello")
 
 
 @check()
@@ -287,7 +307,9 @@ def asks_for_a_key(s):
     s.page.reload()
     s.ask("still open")
     assert s.page.evaluate("JSON.stringify(localStorage)").find("sesame") < 0
-    assert not any("sesame" in address for address in s.addresses) and not any("sesame" in path for path in s.mock.paths)
+    assert not any("sesame" in address for address in s.addresses) and not any(
+        "sesame" in path for path in s.mock.paths
+    )
     s.mock.key = "changed"
     s.send("closed again")
     expect(s.page.locator("#key-dialog")).to_be_visible()
@@ -438,10 +460,15 @@ def exports_and_imports(s):
         return {"format": "onebit-conversations", "version": 1, "conversations": [{"messages": []}, conversation]}
 
     wrong = [
-        ("{", "not JSON"), ("[]", "not an export"), ({"conversations": []}, "not an export"),
-        ({**content, "version": 2}, "version is 2"), (export(), "conversation 2 has no list"),
-        (export(messages=[{"role": "system", "content": "x"}]), "message 1"), (export(messages=[5]), "message 1"),
-        (export(messages=[{"role": "user", "content": {"a": 1}}]), "should be text"), (export(messages=[message], title=5), "title"),
+        ("{", "not JSON"),
+        ("[]", "not an export"),
+        ({"conversations": []}, "not an export"),
+        ({**content, "version": 2}, "version is 2"),
+        (export(), "conversation 2 has no list"),
+        (export(messages=[{"role": "system", "content": "x"}]), "message 1"),
+        (export(messages=[5]), "message 1"),
+        (export(messages=[{"role": "user", "content": {"a": 1}}]), "should be text"),
+        (export(messages=[message], title=5), "title"),
         (export(messages=[message], id=["x"]), "id"),
     ]
     for value, expected in wrong:
@@ -452,6 +479,9 @@ def exports_and_imports(s):
     changed["conversations"][0]["messages"][1]["content"] = "<img src=x onerror='window.harmed=1'>"
     changed["conversations"][0]["__proto__"] = {"harmed": 1}
     assert "Imported 1 of 1" in load(changed)
+    expect(s.page.locator("#conversations .open")).to_have_count(2)
+    s.page.wait_for_timeout(200)
+    s.page.reload()
     expect(s.page.locator("#conversations .open")).to_have_count(2)
     other = Session(s.context.browser, s.url, s.mock, {})
     other.page.set_input_files("#import-file", download.value.path())
@@ -488,8 +518,17 @@ def works_without_storage(s):
 
 @check()
 def sends_sampling_settings_and_resets_them(s):
-    values = dict(temperature="0.5", top_p="0.9", top_k="40", min_p="0.05", repetition_penalty="1.1",
-                  frequency_penalty="-0.5", presence_penalty="1", seed="42", max_tokens="100")
+    values = dict(
+        temperature="0.5",
+        top_p="0.9",
+        top_k="40",
+        min_p="0.05",
+        repetition_penalty="1.1",
+        frequency_penalty="-0.5",
+        presence_penalty="1",
+        seed="42",
+        max_tokens="100",
+    )
     s.page.click("#open-settings")
     assert s.page.get_attribute("#sampling [name=temperature]", "placeholder") == "0.7"
     s.page.click("#done-settings")
@@ -527,30 +566,62 @@ def offers_the_models_of_a_server(s):
 MARKDOWN = [
     ("paragraphs", "a *b* c\nd\n\ne", "<p>a <em>b</em> c<br>d</p><p>e</p>"),
     ("headings", "# A\n###### B ##\n#no\n\nTitle\n===\n", "<h1>A</h1><h6>B</h6><p>#no</p><h1>Title</h1>"),
-    ("emphasis", "**a** __b__ ~~c~~ ***d*** *e **f** g* snake_case_name 2*3*4 **a*", 
-     "<p><strong>a</strong> <strong>b</strong> <del>c</del> <em><strong>d</strong></em> <em>e <strong>f</strong> g</em> "
-     "snake_case_name 2<em>3</em>4 *<em>a</em></p>"),
-    ("code spans", "`a` ``b ` c`` ` `` ` `<b>` `open", "<p><code>a</code> <code>b ` c</code> <code>``</code> <code>&lt;b&gt;</code> `open</p>"),
+    (
+        "emphasis",
+        "**a** __b__ ~~c~~ ***d*** *e **f** g* snake_case_name 2*3*4 **a*",
+        "<p><strong>a</strong> <strong>b</strong> <del>c</del> <em><strong>d</strong></em> <em>e <strong>f</strong> g</em> "
+        "snake_case_name 2<em>3</em>4 *<em>a</em></p>",
+    ),
+    (
+        "code spans",
+        "`a` ``b ` c`` ` `` ` `<b>` `open",
+        "<p><code>a</code> <code>b ` c</code> <code>``</code> <code>&lt;b&gt;</code> `open</p>",
+    ),
     ("escapes", "\\*a\\* \\\\ \\x &lt;b&gt; &amp;amp; &copy;", "<p>*a* \\ \\x &lt;b&gt; &amp;amp; &amp;copy;</p>"),
-    ("lists", "- a\n- b\n  - c\n    1. d\n- e", 
-     "<ul><li><p>a</p></li><li><p>b</p><ul><li><p>c</p><ol><li><p>d</p></li></ol></li></ul></li><li><p>e</p></li></ul>"),
-    ("ordered", "3. a\n4. b\n\n   more\n5) c", "<ol start=3><li><p>a</p></li><li><p>b</p><p>more</p></li></ol><ol start=5><li><p>c</p></li></ol>"),
+    (
+        "lists",
+        "- a\n- b\n  - c\n    1. d\n- e",
+        "<ul><li><p>a</p></li><li><p>b</p><ul><li><p>c</p><ol><li><p>d</p></li></ol></li></ul></li><li><p>e</p></li></ul>",
+    ),
+    (
+        "ordered",
+        "3. a\n4. b\n\n   more\n5) c",
+        "<ol start=3><li><p>a</p></li><li><p>b</p><p>more</p></li></ol><ol start=5><li><p>c</p></li></ol>",
+    ),
     ("nested by two", "1. a\n  - b\n2. c", "<ol><li><p>a</p><ul><li><p>b</p></li></ul></li><li><p>c</p></li></ol>"),
     ("tasks", "- [ ] a\n- [x] b", "<ul><li><p>☐ a</p></li><li><p>☑ b</p></li></ul>"),
     ("years", "It was in\n2024. Then", "<p>It was in<br>2024. Then</p>"),
-    ("quotes", "> a\n> > b\nlazy\n\nc", "<blockquote><p>a</p><blockquote><p>b<br>lazy</p></blockquote></blockquote><p>c</p>"),
+    (
+        "quotes",
+        "> a\n> > b\nlazy\n\nc",
+        "<blockquote><p>a</p><blockquote><p>b<br>lazy</p></blockquote></blockquote><p>c</p>",
+    ),
     ("rules", "a\n\n---\n***\n- - -", "<p>a</p><hr><hr><hr>"),
-    ("tables", "Text:\n| a | b | c |\n|:--|--:|:-:|\n| 1 | `x` | **y** |\n| 2 \\| 3 |\n\nend",
-     "<p>Text:</p><table><thead><tr><th>a</th><th>b</th><th>c</th></tr></thead><tbody><tr><td>1</td><td><code>x</code></td>"
-     "<td><strong>y</strong></td></tr><tr><td>2 | 3</td><td></td><td></td></tr></tbody></table><p>end</p>"),
+    (
+        "tables",
+        "Text:\n| a | b | c |\n|:--|--:|:-:|\n| 1 | `x` | **y** |\n| 2 \\| 3 |\n\nend",
+        "<p>Text:</p><table><thead><tr><th>a</th><th>b</th><th>c</th></tr></thead><tbody><tr><td>1</td><td><code>x</code></td>"
+        "<td><strong>y</strong></td></tr><tr><td>2 | 3</td><td></td><td></td></tr></tbody></table><p>end</p>",
+    ),
     ("fence", "```python\nif a < b:\n\tpass\n\n```\nafter", "<pre>python|if a < b:\n\tpass\n\n</pre><p>after</p>"),
     ("open fence", "~~~\n```\n<b>", "<pre>Text|```\n<b></pre>"),
-    ("fence in list", "1. a\n   ```js\n   let x\n   ```\n2. b", "<ol><li><p>a</p><pre>js|let x\n</pre></li><li><p>b</p></li></ol>"),
-    ("links", "[a *b*](https://example.org/x \"t\") <https://example.org> https://example.org/y. [c](mailto:a@b.c)",
-     "<p><a https://example.org/x>a <em>b</em></a> <a https://example.org/>https://example.org</a> "
-     "<a https://example.org/y>https://example.org/y</a>. <a mailto:a@b.c>c</a></p>"),
+    (
+        "fence in list",
+        "1. a\n   ```js\n   let x\n   ```\n2. b",
+        "<ol><li><p>a</p><pre>js|let x\n</pre></li><li><p>b</p></li></ol>",
+    ),
+    (
+        "links",
+        '[a *b*](https://example.org/x "t") <https://example.org> https://example.org/y. [c](mailto:a@b.c)',
+        "<p><a https://example.org/x>a <em>b</em></a> <a https://example.org/>https://example.org</a> "
+        "<a https://example.org/y>https://example.org/y</a>. <a mailto:a@b.c>c</a></p>",
+    ),
     ("images", "![alt](https://example.org/x.png)", "<p><span>Image: alt, https://example.org/x.png</span></p>"),
-    ("html", "<b>bold</b> <script>x</script>\n\n<div>\n", "<p>&lt;b&gt;bold&lt;/b&gt; &lt;script&gt;x&lt;/script&gt;</p><p>&lt;div&gt;</p>"),
+    (
+        "html",
+        "<b>bold</b> <script>x</script>\n\n<div>\n",
+        "<p>&lt;b&gt;bold&lt;/b&gt; &lt;script&gt;x&lt;/script&gt;</p><p>&lt;div&gt;</p>",
+    ),
 ]
 
 # The answer's elements as text without classes; a code block is its language and its code.
@@ -624,7 +695,9 @@ def copies_code_and_messages(s):
     body.get_by_role("button", name="Copy").click()
     assert s.page.evaluate("navigator.clipboard.readText()") == "let a = '<b>'\n\tb()\n"
     s.action(s.answer().locator("footer"), "Copy")
-    wait_until(lambda: s.page.evaluate("navigator.clipboard.readText()").startswith("Text\n\n```js"), what="message copied")
+    wait_until(
+        lambda: s.page.evaluate("navigator.clipboard.readText()").startswith("Text\n\n```js"), what="message copied"
+    )
 
 
 @check()
@@ -654,9 +727,13 @@ def hostile_answers_do_nothing(s):
     for name, text in HOSTILE.items():
         for size in (1, 1000):
             body = s.markdown(text, size)
-            forbidden = body.locator("script, img, svg:not(figcaption svg), iframe, style, base, meta, object, embed, form, input, [style]")
+            forbidden = body.locator(
+                "script, img, svg:not(figcaption svg), iframe, style, base, meta, object, embed, form, input, [style]"
+            )
             assert forbidden.count() == 0, f"{name}: {forbidden.first.evaluate('node => node.outerHTML')}"
-            attributes = body.evaluate("root => Array.from(root.querySelectorAll('*'), n => n.getAttributeNames()).flat()")
+            attributes = body.evaluate(
+                "root => Array.from(root.querySelectorAll('*'), n => n.getAttributeNames()).flat()"
+            )
             assert not [a for a in attributes if a.startswith("on")], name
             for href in body.evaluate("root => Array.from(root.querySelectorAll('a'), node => node.href)"):
                 assert re.match(r"(https?|mailto):", href), f"{name}: link to {href}"
@@ -694,7 +771,7 @@ def large_answers_do_not_freeze_the_page(s):
     for longest, name, size, seconds, task in sorted(report, reverse=True)[:8]:
         print(f"    {name}: {size:,} characters in {seconds:.1f} s, longest frame {longest:.0f} ms, task {task:.0f} ms")
     worst = max(report)
-    assert worst[0] < s.frame_limit * 2.5, f"{worst[1]}: a frame took {worst[0]:.0f} ms"
+    assert worst[0] < s.frame_limit * 1.25, f"{worst[1]}: a frame took {worst[0]:.0f} ms"
 
 
 @check()
@@ -717,7 +794,9 @@ def a_long_answer_streams_smoothly(s):
         start = time.monotonic()
         s.ask("say long 100 0.003", timeout=120000)
         longest, task = s.page.evaluate("[frames_.longest, longTask]")
-        print(f"    {name}: {len(text):,} characters in {time.monotonic() - start:.1f} s, longest frame {longest:.0f} ms, task {task:.0f} ms")
+        print(
+            f"    {name}: {len(text):,} characters in {time.monotonic() - start:.1f} s, longest frame {longest:.0f} ms, task {task:.0f} ms"
+        )
         assert longest < s.frame_limit, f"{name}: a frame took {longest:.0f} ms"
 
 
@@ -768,7 +847,15 @@ def phone_width(s):
     expect(page.locator("#sidebar")).to_be_hidden()
     fits = "document.documentElement.scrollWidth <= innerWidth && document.getElementById('scroller').scrollWidth <= innerWidth"
     if s.mock:
-        s.markdown("word " * 50 + "\n\n```\n" + "x" * 300 + "\n```\n\n| a | b |\n|---|---|\n| " + "y" * 200 + " | c d e |\n\n" + "z" * 300)
+        s.markdown(
+            "word " * 50
+            + "\n\n```\n"
+            + "x" * 300
+            + "\n```\n\n| a | b |\n|---|---|\n| "
+            + "y" * 200
+            + " | c d e |\n\n"
+            + "z" * 300
+        )
     else:
         s.ask("hello")
     assert page.evaluate(fits), "the page is wider than the screen"
@@ -804,7 +891,10 @@ def dark_and_light(s):
 
 @check(scripted=False, reduced_motion="reduce")
 def reduced_motion(s):
-    assert s.page.evaluate("getComputedStyle(document.getElementById('sidebar')).transitionDuration") in ("0s", "1e-05s")
+    assert s.page.evaluate("getComputedStyle(document.getElementById('sidebar')).transitionDuration") in (
+        "0s",
+        "1e-05s",
+    )
 
 
 @check(scripted=False)
@@ -846,9 +936,18 @@ See [the paper](https://arxiv.org/abs/2402.11295)."""
 def take_screenshots(browser, url, mock, folder):
     folder.mkdir(parents=True, exist_ok=True)
     cases = [
-        ("desktop-light", {}, None), ("desktop-dark", {"color_scheme": "dark"}, None),
-        ("phone", {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}, None),
-        ("phone-drawer", {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}, "#toggle-sidebar"),
+        ("desktop-light", {}, None),
+        ("desktop-dark", {"color_scheme": "dark"}, None),
+        (
+            "phone",
+            {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2},
+            None,
+        ),
+        (
+            "phone-drawer",
+            {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True},
+            "#toggle-sidebar",
+        ),
         ("settings", {}, "#open-settings"),
         ("settings-phone", {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}, "#open-settings"),
     ]
@@ -880,7 +979,9 @@ def main():
     parser.add_argument("--url", help="a running server instead of the mock")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--only", help="run the checks whose names contain this")
-    parser.add_argument("--frame-limit", type=float, default=200, help="longest frame while streaming, in ms (default: 200)")
+    parser.add_argument(
+        "--frame-limit", type=float, default=200, help="longest frame while streaming, in ms (default: 200)"
+    )
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="DIRECTORY")
     options = parser.parse_args()
 

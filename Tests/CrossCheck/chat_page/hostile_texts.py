@@ -14,7 +14,8 @@ HOSTILE = {
     '```js" onload="window.harmed=8\ncode\n```\n\n```<img src=x onerror=alert(1)>\nmore\n```',
     "unclosed": "**bold *and ~~more `code [link](https://exa\n\n> quote\n> - list\n>   1. deep\n\n| a | b\n|--|\n\n<div <p ![ [ ( \\",
     "prototype": "__proto__ constructor\n\n```__proto__\nx\n```\n\n[__proto__](constructor)",
-    "controls": "\u202egnp.exe\u202c \u0000 \ufffe \ud83d\u200b \u2028 \u2029".encode("utf-8", "replace").decode() + " end",
+    "controls": "\u202egnp.exe\u202c \u0000 \ufffe \ud83d\u200b \u2028 \u2029".encode("utf-8", "replace").decode()
+    + " end",
 }
 
 LARGE = {

@@ -85,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
         if name == "busy":
             return self.send_body(503, "<html>busy</html>", "text/html", [("Retry-After", "3")])
         if name == "whole":
-            choices = [{"index": 0, "message": {"role": "assistant", "content": "Not streamed."}, "finish_reason": "stop"}]
+            choices = [
+                {"index": 0, "message": {"role": "assistant", "content": "Not streamed."}, "finish_reason": "stop"}
+            ]
             usage = {"prompt_tokens": 5, "completion_tokens": 3}
             return self.send_body(200, {"id": "c", "object": "chat.completion", "choices": choices, "usage": usage})
         self.send_response(200)
@@ -155,13 +157,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_error(self, question):
         self.stream("Half an answer")
-        self.write(b'data: {"error": {"message": "The engine <i>failed</i>.", "type": "server_error"}}\n\ndata: [DONE]\n\n')
+        self.write(
+            b'data: {"error": {"message": "The engine <i>failed</i>.", "type": "server_error"}}\n\ndata: [DONE]\n\n'
+        )
         self.write(b"")
 
     def answer_broken(self, question):
         self.stream("This much had come, and then ")
         time.sleep(0.3)
-        self.wfile.write(b"20\r\ndata: {\"cho")
+        self.wfile.write(b'20\r\ndata: {"cho')
         self.wfile.flush()
         self.close_connection = True
         self.connection.shutdown(2)
@@ -204,7 +208,9 @@ class MockServer(ThreadingHTTPServer):
         self.key = ""
         self.requests, self.paths, self.disconnections = [], [], 0
         defaults = {"temperature": 0.7, "top_p": 0.95}
-        self.models = [{"id": "mock-1bit", "object": "model", "max_model_len": 2048, "default_sampling_params": defaults}]
+        self.models = [
+            {"id": "mock-1bit", "object": "model", "max_model_len": 2048, "default_sampling_params": defaults}
+        ]
 
     def handle_error(self, request, address):
         if not isinstance(sys.exc_info()[1], ConnectionError):
