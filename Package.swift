@@ -37,6 +37,7 @@ var products: [Product] = [
     .library(name: "StudentExport", targets: ["StudentExport"]),
     .library(name: "CorpusSynthesis", targets: ["CorpusSynthesis"]),
     .library(name: "HubClient", targets: ["HubClient"]),
+    .library(name: "OneBitServer", targets: ["OneBitServer"]),
     .executable(name: "onebit", targets: ["onebit"]),
     // For Benchmarks, a package of its own. Apps depend on OneBitRuntime.
     .library(name: "CSignKernels", targets: ["CSignKernels"]),
@@ -72,12 +73,17 @@ var targets: [Target] = [
             "Tokenization",
         ]),
     .target(name: "HubClient", dependencies: ["JSON", "TensorFiles"] + network),
+    .target(
+        name: "OneBitServer",
+        dependencies: [
+            "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "Hummingbird", package: "hummingbird"),
+        ]),
     .executableTarget(
         name: "onebit",
         dependencies: [
             "CorpusSynthesis", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
             "OneBitEvaluation",
-            "OneBitRuntime", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
+            "OneBitRuntime", "OneBitServer", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
         ] + (training ? ["OneBitTraining", "Torch"] : []),
         exclude: training ? [] : ["Training"],
@@ -124,6 +130,12 @@ var targets: [Target] = [
         name: "OneBitEvaluationTests",
         dependencies: [
             "JSON", "ModelDescription", "TensorFiles", "OneBitEvaluation", "Tokenization", "TestSupport",
+        ]),
+    .testTarget(
+        name: "OneBitServerTests",
+        dependencies: [
+            "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "OneBitServer", "TestSupport", "Tokenization",
+            .product(name: "AsyncHTTPClient", package: "async-http-client"),
         ]),
     .testTarget(
         name: "OneBitCommandTests",
@@ -203,6 +215,10 @@ if let tests = Context.environment["ONEBIT_TESTS"]?.split(separator: ",").map(St
         targets.removeAll { ["HubClient", "MockHub"].contains($0.name) }
         products.removeAll { $0.name == "HubClient" }
     }
+    if !tests.contains("OneBitServerTests") {
+        targets.removeAll { $0.name == "OneBitServer" }
+        products.removeAll { $0.name == "OneBitServer" }
+    }
 }
 
 var dependencies: [Package.Dependency] = [
@@ -210,13 +226,16 @@ var dependencies: [Package.Dependency] = [
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.29.0"),
 ]
 
-if targets.contains(where: { $0.name == "HubClient" }) {
+if targets.contains(where: { ["HubClient", "OneBitServer"].contains($0.name) }) {
     dependencies += [
         .package(url: "https://github.com/apple/swift-crypto", "3.10.0"..<"5.0.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.25.0"),
     ]
+}
+if targets.contains(where: { $0.name == "OneBitServer" }) {
+    dependencies.append(.package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.20.0"))
 }
 
 // `make docs`. Apps that embed the runtime don't resolve it.

@@ -202,6 +202,10 @@ lt_tensor *lt_relu(const lt_tensor *x) {
     return guarded_tensor([&] { return at::relu(x->value); });
 }
 
+lt_tensor *lt_soft_cap(const lt_tensor *x, double cap) {
+    return guarded_tensor([&] { return at::tanh(x->value / cap) * cap; });
+}
+
 lt_tensor *lt_gelu_tanh(const lt_tensor *x) {
     return guarded_tensor([&] { return at::gelu(x->value, "tanh"); });
 }

@@ -118,9 +118,18 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
             if (teacher_input) {
                 teacher = onebit::product_transposed(teacher_states.narrow(0, row, count), teacher_weight);
             }
+            // Capped logits, and the cap's slope 1 − tanh².
+            at::Tensor slope;
+            if (double cap = settings.soft_cap; cap != 0) {
+                student = student.to(at::kFloat).div_(cap).tanh_();
+                slope = student.square().neg_().add_(1);
+                student.mul_(cap);
+                if (teacher.defined()) teacher = teacher.to(at::kFloat).div_(cap).tanh_().mul_(cap);
+            }
             at::Tensor own_targets = targets ? targets->value.narrow(0, row, count) : at::Tensor();
             at::Tensor gradient = student.is_cpu() ? by_rows(student, teacher, own_targets, settings, sums)
                                                    : loss_gradient(student, teacher, own_targets, settings, sums);
+            if (slope.defined()) gradient = gradient.mul_(slope);
             gradient = gradient.to(type);
             input_gradient.narrow(0, row, count).copy_(onebit::product(gradient, weight));
             if (head_gradient) onebit::add_transposed_product(head_gradient->value, gradient, part);
@@ -166,11 +175,11 @@ int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double
     });
 }
 
-/// With S = q kᵀ / √D, A = softmax(S) and L = (1/N) Σ (A_t − A_s)² over N rows:
-///   dA = (2/N) (A_s − A_t),   dS = A_s ⊙ (dA − Σ_j dA ⊙ A_s),   dq = dS k / √D,   dk = dSᵀ q / √D.
-/// One sequence and head at a time, so that no more than a few [length, length] are there at once.
+/// With S = q kᵀ / √D, A = softmax(S), or softmax(C) of C = cap tanh(S / cap), and L = (1/N) Σ (A_t − A_s)² over N rows:
+///   dA = (2/N) (A_s − A_t),   dS = A_s ⊙ (dA − Σ_j dA ⊙ A_s),   dq = dS k / √D,   dk = dSᵀ q / √D;
+/// capped, dS has the factor 1 − (C / cap)² besides. One sequence and head at a time, so that no more than a few [length, length] are there at once.
 int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k, const lt_tensor *q, const lt_tensor *k,
-                          const lt_tensor *mask, bool causal, double weight, lt_tensor *result[3]) {
+                          const lt_tensor *mask, bool causal, double soft_cap, double weight, lt_tensor *result[3]) {
     return guarded_effect([&] {
         c10::NoGradGuard unrecorded;
         at::Tensor sq = q->value.detach().to(at::kFloat), sk = k->value.detach().to(at::kFloat);
@@ -184,8 +193,13 @@ int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k
         } else if (causal) {
             bias = at::full({length, length}, -std::numeric_limits<double>::infinity(), sq.options()).triu_(1);
         }
-        auto map = [&](const at::Tensor &queries, const at::Tensor &keys, int64_t sequence) {
+        auto map = [&](const at::Tensor &queries, const at::Tensor &keys, int64_t sequence, at::Tensor *slope) {
             at::Tensor scores = at::mm(queries, keys.t()).mul_(scale);
+            if (soft_cap != 0) {
+                scores.div_(soft_cap).tanh_();
+                if (slope) *slope = scores.square().neg_().add_(1);
+                scores.mul_(soft_cap);
+            }
             if (bias.defined()) scores.add_(bias.dim() == 4 ? bias[bias.size(0) > 1 ? sequence : 0][0] : bias);
             return at::softmax(scores, -1);
         };
@@ -194,12 +208,13 @@ int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k
             for (int64_t h = 0; h < heads; ++h) {
                 onebit::throw_if_stopped();
                 at::Tensor queries = sq[b][h], keys = sk[b][h / group];
-                at::Tensor student = map(queries, keys, b);
-                at::Tensor difference = student - map(tq[b][h], tk[b][h / group], b);
+                at::Tensor slope, student = map(queries, keys, b, &slope);
+                at::Tensor difference = student - map(tq[b][h], tk[b][h / group], b, nullptr);
                 total.add_(difference.square().sum());
                 at::Tensor by_map = difference.mul_(2 * weight / rows);
                 at::Tensor projection = (by_map * student).sum(-1, true);
                 at::Tensor by_scores = by_map.sub_(projection).mul_(student).mul_(scale);
+                if (slope.defined()) by_scores.mul_(slope);
                 dq[b][h].copy_(at::mm(by_scores, keys));
                 dk[b][h / group].add_(at::mm(by_scores.t(), queries));
             }

@@ -140,13 +140,14 @@ INLINE void attention_mix_channels(const attention_row *rows, const int count, s
 
 // The rows in order of their positions, the first sees the fewest.
 INLINE void attend_float16_rows(const attention_row *rows, const int count, sign_kernels_cached_rows keys,
-                                sign_kernels_cached_rows values, size_t size, float scale) {
+                                sign_kernels_cached_rows values, size_t size, float scale, float cap) {
     const int most = ATTENTION_SUMS / count, vectors = most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
     const size_t common = rows[0].positions;
     attention_scores(rows, count, 0, common, keys, size, scale);
     for (int r = 1; r < count; r++) attention_scores(rows + r, 1, common, rows[r].positions, keys, size, scale);
     for (int r = 0; r < count; r++) {
         float *weights = rows[r].weights;
+        if (cap != 0) KERNEL(soft_cap)(weights, rows[r].positions, 1, cap, weights);
         rows[r].sums[size + 1] = KERNEL(attention_weights)(weights, rows[r].positions, rows[r].sums + size);
     }
     size_t i = 0;
@@ -157,12 +158,12 @@ INLINE void attend_float16_rows(const attention_row *rows, const int count, sign
 }
 
 static void KERNEL(attend_float16)(const attention_row *rows, size_t count, sign_kernels_cached_rows keys,
-                                   sign_kernels_cached_rows values, size_t size, float scale) {
+                                   sign_kernels_cached_rows values, size_t size, float scale, float cap) {
     switch (count) {
-    case 4: attend_float16_rows(rows, 4, keys, values, size, scale); return;
-    case 3: attend_float16_rows(rows, 3, keys, values, size, scale); return;
-    case 2: attend_float16_rows(rows, 2, keys, values, size, scale); return;
-    default: attend_float16_rows(rows, 1, keys, values, size, scale); return;
+    case 4: attend_float16_rows(rows, 4, keys, values, size, scale, cap); return;
+    case 3: attend_float16_rows(rows, 3, keys, values, size, scale, cap); return;
+    case 2: attend_float16_rows(rows, 2, keys, values, size, scale, cap); return;
+    default: attend_float16_rows(rows, 1, keys, values, size, scale, cap); return;
     }
 }
 
@@ -170,7 +171,7 @@ static void KERNEL(attend_float16)(const attention_row *rows, size_t count, sign
 
 static void KERNEL(attention)(const float *q, size_t query_stride, size_t tokens, size_t heads,
                               sign_kernels_cached_rows keys, sign_kernels_cached_rows values, ptrdiff_t positions,
-                              size_t size, float scale, float *scratch, float *part) {
+                              size_t size, float scale, float cap, float *scratch, float *part) {
     const size_t padded = (size + lanes - 1) / lanes * lanes, row_size = padded + attention_positions;
     const size_t total = tokens * heads;
     for (size_t first = 0; first < total; first += attention_rows) {
@@ -185,8 +186,8 @@ static void KERNEL(attention)(const float *q, size_t query_stride, size_t tokens
             rows[r] = (attention_row){query, query + padded, part + (first + r) * (size + 2),
                                       seen < 0 ? 0 : seen < attention_positions ? (size_t)seen : attention_positions};
         }
-        if (keys.scales == NULL) KERNEL(attend_float16)(rows, count, keys, values, size, scale);
-        else KERNEL(attend_int8)(rows, count, keys, values, size, scale);
+        if (keys.scales == NULL) KERNEL(attend_float16)(rows, count, keys, values, size, scale, cap);
+        else KERNEL(attend_int8)(rows, count, keys, values, size, scale, cap);
     }
 }
 

@@ -117,7 +117,8 @@ INLINE void int8_mix(const attention_row *rows, const int8_attention_row *intege
 }
 
 INLINE void attend_int8_rows(const attention_row *rows, int8_attention_row *integers, const int count,
-                             sign_kernels_cached_rows keys, sign_kernels_cached_rows values, size_t size, float scale) {
+                             sign_kernels_cached_rows keys, sign_kernels_cached_rows values, size_t size, float scale,
+                             float cap) {
     const size_t end = rows[count - 1].positions;
     for (int r = 0; r < count; r++) {
         const size_t padded = (size + int8_channels - 1) / int8_channels * int8_channels;
@@ -127,6 +128,7 @@ INLINE void attend_int8_rows(const attention_row *rows, int8_attention_row *inte
     for (int r = 0; r < count; r++) {
         float *weights = rows[r].weights;
         const size_t positions = rows[r].positions;
+        if (cap != 0) KERNEL(soft_cap)(weights, positions, 1, cap, weights);
         rows[r].sums[size + 1] = KERNEL(attention_weights)(weights, positions, rows[r].sums + size);
         for (size_t p = 0; p < positions; p++) weights[p] *= values.scales[p];
         integers[r].scale = KERNEL(round_int16)(weights, positions, integers[r].weights, attention_positions);
@@ -145,12 +147,12 @@ INLINE void attend_int8_rows(const attention_row *rows, int8_attention_row *inte
 }
 
 static void KERNEL(attend_int8)(const attention_row *rows, size_t count, sign_kernels_cached_rows keys,
-                                sign_kernels_cached_rows values, size_t size, float scale) {
+                                sign_kernels_cached_rows values, size_t size, float scale, float cap) {
     int8_attention_row integers[attention_rows];
     switch (count) {
-    case 4: attend_int8_rows(rows, integers, 4, keys, values, size, scale); return;
-    case 3: attend_int8_rows(rows, integers, 3, keys, values, size, scale); return;
-    case 2: attend_int8_rows(rows, integers, 2, keys, values, size, scale); return;
-    default: attend_int8_rows(rows, integers, 1, keys, values, size, scale); return;
+    case 4: attend_int8_rows(rows, integers, 4, keys, values, size, scale, cap); return;
+    case 3: attend_int8_rows(rows, integers, 3, keys, values, size, scale, cap); return;
+    case 2: attend_int8_rows(rows, integers, 2, keys, values, size, scale, cap); return;
+    default: attend_int8_rows(rows, integers, 1, keys, values, size, scale, cap); return;
     }
 }

@@ -70,8 +70,8 @@ INLINE attention_padding padding_of(size_t tokens, size_t size) {
 INLINE size_t seen_columns(size_t begin) { return (begin + query_rows + lanes - 1) / lanes * lanes; }
 
 static void KERNEL(causal_attention)(sign_kernels_head_rows q, sign_kernels_head_rows k, sign_kernels_head_rows v,
-                                     size_t tokens, size_t size, float scale, float *scratch, float *y, size_t y_stride,
-                                     float *log_sums) {
+                                     size_t tokens, size_t size, float scale, float cap, float *scratch, float *y,
+                                     size_t y_stride, float *log_sums) {
     const attention_padding pad = padding_of(tokens, size);
     float *keys = scratch, *values = keys + pad.width * pad.columns, *queries = values + pad.columns * pad.width,
           *scores = queries + query_rows * pad.width;
@@ -85,8 +85,9 @@ static void KERNEL(causal_attention)(sign_kernels_head_rows q, sign_kernels_head
         for (size_t t = begin; t < begin + query_rows; t++) {
             float *row = scores + (t - begin) * pad.columns;
             const size_t count = t < tokens ? t + 1 : 0;
-            const float shift = count ? largest_of(row, count) * scale : 0;
-            sums[t - begin] = exponentials(row, count, seen, scale, shift);
+            if (cap != 0) KERNEL(soft_cap)(row, count, scale, cap, row);
+            const float factor = cap != 0 ? 1 : scale, shift = count ? largest_of(row, count) * factor : 0;
+            sums[t - begin] = exponentials(row, count, seen, factor, shift);
             if (count) log_sums[t] = shift + logf(sums[t - begin]);
         }
         // The block's results take the queries' place.
@@ -99,10 +100,12 @@ static void KERNEL(causal_attention)(sign_kernels_head_rows q, sign_kernels_head
 }
 
 // With P = softmax(Q Kᵀ · scale):   dV = Pᵀ dY,   dS = P ⊙ (dY Vᵀ − Σ_d dY ⊙ Y) · scale,   dQ = dS K,   dK = dSᵀ Q.
+// Where scores are capped, C = cap · tanh(Q Kᵀ · scale / cap), P is softmax(C), and dS has the factor 1 − (C / cap)² besides.
 static void KERNEL(causal_attention_gradient)(sign_kernels_head_rows q, sign_kernels_head_rows k,
                                               sign_kernels_head_rows v, sign_kernels_head_rows y, const float *log_sums,
                                               sign_kernels_head_rows dy, size_t tokens, size_t size, float scale,
-                                              float *scratch, float *dq, float *dk, float *dv, size_t gradient_stride) {
+                                              float cap, float *scratch, float *dq, float *dk, float *dv,
+                                              size_t gradient_stride) {
     const attention_padding pad = padding_of(tokens, size);
     const size_t matrix = pad.columns * pad.width, block = query_rows * pad.width;
     float *key_rows = scratch, *keys = key_rows + matrix, *values = keys + matrix, *by_keys = values + matrix,
@@ -122,8 +125,18 @@ static void KERNEL(causal_attention_gradient)(sign_kernels_head_rows q, sign_ker
         for (size_t t = begin; t < begin + query_rows; t++) {
             float *p = weights + (t - begin) * pad.columns, *ds = by_scores + (t - begin) * pad.columns;
             const size_t count = t < tokens ? t + 1 : 0;
-            exponentials(p, count, seen, scale, count ? log_sums[t] : 0);
             const float mean = count ? dot(dy.rows + t * dy.stride, y.rows + t * y.stride, size) : 0;
+            if (cap != 0) {
+                KERNEL(soft_cap)(p, count, scale, cap, p);
+                for (size_t i = 0; i < count; i++) {
+                    const float tangent = p[i] / cap;
+                    ds[i] = (ds[i] - mean) * (1 - tangent * tangent);
+                }
+                exponentials(p, count, seen, 1, count ? log_sums[t] : 0);
+                for (size_t i = 0; i < seen; i++) ds[i] = p[i] * ds[i] * scale;
+                continue;
+            }
+            exponentials(p, count, seen, scale, count ? log_sums[t] : 0);
             for (size_t i = 0; i < seen; i++) ds[i] = p[i] * (ds[i] - mean) * scale;
         }
         const size_t keys_seen = begin + query_rows;

@@ -96,6 +96,26 @@ INLINE void exponential(const v16f *input, v16f *y) {
     *y = p * (v16f)(exponent << 23);
 }
 
+// y = tanh(x) within 2 units in the last place. Cephes' scheme: a polynomial near 0, 1 − 2 / (exp 2|x| + 1) elsewhere.
+INLINE void hyperbolic_tangent(const v16f *input, v16f *y) {
+    v16f x = *input, limit;
+    fill(0.625f, &limit);
+    const v16f square = x * x;
+    v16f p = square * -5.70498872745e-3f + 2.06390887954e-2f;
+    p = p * square - 5.37397155531e-2f;
+    p = p * square + 1.33314422036e-1f;
+    p = p * square - 3.33332819422e-1f;
+    const v16f near = p * square * x + x;
+    const v16i sign = (v16i)x & (int32_t)0x80000000;
+    const v16f magnitude = (v16f)((v16i)x ^ sign);
+    const v16f twice = magnitude + magnitude;
+    v16f exponentials;
+    exponential(&twice, &exponentials);
+    const v16f far = (v16f)((v16i)(1.0f - 2.0f / (exponentials + 1.0f)) | sign);
+    const v16i is_far = magnitude > limit;
+    choose(&is_far, &far, &near, y);
+}
+
 // MARK: Quantization
 
 // x ⊙ g, or x where g is NULL, of 16 lanes from i on; those from `count` on are 0.
@@ -210,6 +230,21 @@ static void KERNEL(swiglu)(const float *gate, const float *up, size_t count, flo
         } else {
             store_tail(&result, width, y + i);
         }
+    }
+}
+
+static void KERNEL(soft_cap)(const float *x, size_t count, float scale, float cap, float *y) {
+    const float factor = scale / cap;
+    for (size_t i = 0; i < count; i += lanes) {
+        const size_t width = count - i < lanes ? count - i : lanes;
+        v16f value, result;
+        if (width == lanes) load(x + i, &value);
+        else load_tail(x + i, width, &value);
+        value *= factor;
+        hyperbolic_tangent(&value, &result);
+        result *= cap;
+        if (width == lanes) store(&result, y + i);
+        else store_tail(&result, width, y + i);
     }
 }
 

@@ -58,6 +58,7 @@ DECLARE_SIGN_PRODUCT(neon)
         .scale = KERNEL(scale),                                                                                        \
         .relu = KERNEL(relu),                                                                                          \
         .swiglu = KERNEL(swiglu),                                                                                      \
+        .soft_cap = KERNEL(soft_cap),                                                                                  \
         .rotate_half = KERNEL(rotate_half),                                                                            \
         .attention = KERNEL(attention),                                                                                \
         .attention_merge = KERNEL(attention_merge),                                                                    \

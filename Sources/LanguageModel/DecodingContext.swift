@@ -25,6 +25,10 @@ public protocol DecodingContext: AnyObject {
     /// lies far behind it is not kept.
     func truncate(_ id: SequenceID, to length: Int)
 
+    /// Gives an empty sequence the first `count` tokens of another one, with their keys and values, as far as these are held and can
+    /// be copied; ``length(of:)`` says how many it has then.
+    func copyBeginning(of source: SequenceID, to target: SequenceID, count: Int)
+
     /// Computes a batch in one forward pass; its keys and values enter the sequences' caches.
     ///
     /// Everything is validated before anything is touched. An error leaves the sequences as they
@@ -50,6 +54,9 @@ public protocol DecodingContext: AnyObject {
 }
 
 extension DecodingContext {
+    /// Copies nothing: the tokens are read again.
+    public func copyBeginning(of source: SequenceID, to target: SequenceID, count: Int) {}
+
     public func predictions(row: Int, targets: [Int]) throws -> [TokenPrediction] {
         try withLogits(row: row) { TokenPrediction.all(logits: $0, targets: targets) }
     }

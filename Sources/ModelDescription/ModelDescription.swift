@@ -76,12 +76,16 @@ public struct DecoderStructure: Sendable, Hashable {
     public var queryKeyNorm: QueryKeyNorm?
     /// Factor of the scores q · k; nil for 1/√d.
     public var attentionScale: Float?
+    /// c of the scores s · factor, of which the softmax takes c tanh(s / c) (Bello et al. 2017); nil where it takes them as they are.
+    public var attentionSoftCap: Float?
     /// Factor of the token embedding.
     public var embeddingMultiplier: Float = 1
     /// Factor of what a sublayer adds to the residual stream.
     public var residualMultiplier: Float = 1
     /// Factor of what the output projection reads, and so of the logits.
     public var logitMultiplier: Float = 1
+    /// c of the logits, which are c tanh(x / c) of what the output projection gives; nil where they are that itself.
+    public var logitSoftCap: Float?
     /// The linears that add a bias.
     public var biases: Set<LinearRole> = []
     /// How many positions, its own included, a token sees in the layers of `windowedLayers`; nil for all before it.

@@ -41,7 +41,7 @@ struct ModelFamily: Sendable {
 
     /// The families that this version supports.
     static let all: [ModelFamily] = [
-        .llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .phi3, .stableLM, .gemma3, .opt,
+        .llama, .mistral, .qwen2, .qwen3, .smolLM3, .olmo2, .granite, .phi3, .stableLM, .gemma2, .gemma3, .opt,
     ]
 
     /// - Throws: `JSONNodeError`, ``ConfigurationError/unsupportedFamily(file:found:supported:)``

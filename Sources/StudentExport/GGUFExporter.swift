@@ -56,7 +56,8 @@ public struct GGUFExporter: Sendable {
         let writer = try GGUFWriter(destination: destination, metadata: metadata, tensors: plan.map(\.tensor))
         try model.write(plan, to: writer) { try progress($0, student.configuration.parameterCount) }
         return Report(
-            signLayers: plan.count { $0.tensor.type == .q10 }, layers: student.configuration.linears.count,
+            signLayers: plan.reduce(0) { $0 + ($1.tensor.type == .q10 ? $1.layerCount : 0) },
+            layers: student.configuration.linears.count,
             byteCount: writer.byteCount, padding: model.padding, reasons: model.reasons(for: plan))
     }
 }

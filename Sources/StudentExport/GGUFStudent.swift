@@ -13,7 +13,7 @@ struct GGUFStudent {
     ///
     ///     x / √(Σx²/C + ε) ⊙ w  =  x / √(Σx²/C′ + ε C/C′) ⊙ w √(C/C′)
     ///
-    /// Whole heads are added, which read and write zeros.
+    /// Whole heads are added, which read and write zeros. The mean of a LayerNorm has no such form: its width stays as it is.
     struct Sizes: Hashable {
         var hidden: Int
         var heads: Int
@@ -21,25 +21,8 @@ struct GGUFStudent {
         var intermediate: Int
     }
 
-    /// How llama.cpp computes a family.
-    private struct Architecture {
-        /// `general.architecture`
-        let name: String
-        /// Whether rotary pairs are neighbors there: queries and keys are reordered.
-        var pairsNeighbors = false
-        /// Whether the heads are as wide together as the residual stream.
-        var headsSpanHidden = false
-    }
-
-    private static let architectures = [
-        "llama": Architecture(name: "llama", pairsNeighbors: true),
-        "mistral": Architecture(name: "llama", pairsNeighbors: true),
-        "qwen2": Architecture(name: "qwen2", headsSpanHidden: true),
-        "qwen3": Architecture(name: "qwen3"),
-    ]
-
     let student: Checkpoint
-    private let architecture: Architecture
+    private let architecture: LlamaArchitecture
     private let rotary: RotaryPositions
     private let foldings: [InputScaleFolding]
     private let original: Sizes
@@ -54,13 +37,13 @@ struct GGUFStudent {
             .notExpressible(directory: student.directory.path, what: what, format: "GGUF")
         }
         let configuration = student.configuration
-        guard let architecture = Self.architectures[configuration.modelType] else {
+        guard let architecture = LlamaArchitecture.all[configuration.modelType] else {
             throw refuse("\"\(configuration.modelType)\", for which llama.cpp has no architecture")
         }
-        guard case .rotary(let rotary) = configuration.structure.positions, !rotary.dependsOnLength else {
-            throw refuse("rotations that depend on the length of a sequence")
+        if let what = architecture.inexpressible(of: configuration) { throw refuse(what) }
+        guard case .rotary(let rotary) = configuration.structure.positions else {
+            preconditionFailure("an architecture without rotary positions")
         }
-        if case .yarn = rotary.scaling { throw refuse("the rotations of YaRN as transformers computes them") }
         self.student = student
         self.architecture = architecture
         self.rotary = rotary
@@ -80,8 +63,11 @@ struct GGUFStudent {
     mutating func pad(toMultiplesOf block: Int) {
         func filled(_ width: Int) -> Int { (width + block - 1) / block * block }
         let group = original.heads / original.keyValueHeads
-        sizes.hidden = filled(original.hidden)
         sizes.intermediate = filled(original.intermediate)
+        // Where the residual stream stays as it is, so do heads that are as wide.
+        let isWidened = configuration.structure.normalization != .layer
+        guard isWidened || !architecture.headsSpanHidden else { return }
+        if isWidened { sizes.hidden = filled(original.hidden) }
         while sizes.keyValueHeads * group * headSize % block != 0
             || architecture.headsSpanHidden && sizes.keyValueHeads * group * headSize < sizes.hidden
         {
@@ -114,8 +100,9 @@ struct GGUFStudent {
         metadata["general.quantization_version"] = .uint32(2)
         func set(_ key: String, _ value: GGUFValue) { metadata["\(architecture.name).\(key)"] = value }
         func set(_ key: String, _ value: Int) { set(key, .uint32(UInt32(value))) }
-        // Attention sees everything there; within a window it is the same.
-        set("context_length", min(configuration.maximumPositions, configuration.structure.slidingWindow ?? .max))
+        // Where it knows no windows, attention sees everything there; within a window it is the same.
+        let window = architecture.gemma == nil ? configuration.structure.slidingWindow : nil
+        set("context_length", min(configuration.maximumPositions, window ?? .max))
         set("embedding_length", sizes.hidden)
         set("block_count", configuration.layerCount)
         set("feed_forward_length", sizes.intermediate)
@@ -123,33 +110,89 @@ struct GGUFStudent {
         set("attention.head_count_kv", sizes.keyValueHeads)
         set("attention.key_length", headSize)
         set("attention.value_length", headSize)
-        set("attention.layer_norm_rms_epsilon", .float32(configuration.normEpsilon * occupied))
-        set("rope.dimension_count", headSize)
+        let epsilon = configuration.structure.normalization == .layer ? "layer_norm_epsilon" : "layer_norm_rms_epsilon"
+        set("attention.\(epsilon)", .float32(configuration.normEpsilon * occupied))
+        set("rope.dimension_count", rotary.rotatedChannels(headSize: headSize))
         set("rope.freq_base", .float32(rotary.base))
         if case .linear(let factor) = rotary.scaling {
             set("rope.scaling.type", .string("linear"))
             set("rope.scaling.factor", .float32(factor))
         }
         set("vocab_size", configuration.vocabularySize)
+        for (key, value) in factors { set(key, .float32(value)) }
+        if let gemma = architecture.gemma {
+            for (key, value) in windows(fullLayerEvery: gemma.fullLayerEvery) { set(key, value) }
+        }
         return metadata
+    }
+
+    /// Factors and caps of what is computed.
+    private var factors: [(String, Float)] {
+        let structure = configuration.structure
+        var factors: [(String, Float)] = []
+        if architecture.hasMultipliers {
+            factors += [
+                ("embedding_scale", structure.embeddingMultiplier), ("residual_scale", structure.residualMultiplier),
+                ("attention.scale", structure.attentionScale ?? 1 / Float(headSize).squareRoot()),
+                ("logit_scale", 1 / structure.logitMultiplier),
+            ]
+        }
+        if let cap = structure.attentionSoftCap { factors.append(("attn_logit_softcapping", cap)) }
+        if let cap = structure.logitSoftCap { factors.append(("final_logit_softcapping", cap)) }
+        return factors
+    }
+
+    /// Windows by layer, as numbers where they are those that the architecture takes for granted.
+    private func windows(fullLayerEvery period: Int) -> [(String, GGUFValue)] {
+        let structure = configuration.structure
+        let windowed = (0..<configuration.layerCount).map { structure.windowedLayers.contains($0) }
+        var values: [(String, GGUFValue)] = []
+        if let window = structure.slidingWindow {
+            values.append(("attention.sliding_window", .uint32(UInt32(window))))
+        }
+        if windowed != windowed.indices.map({ ($0 + 1) % period != 0 }) {
+            values.append(("attention.sliding_window_pattern", .array(GGUFArray(windowed))))
+        }
+        if let base = structure.windowedRotation?.base { values.append(("rope.freq_base_swa", .float32(base))) }
+        return values
+    }
+
+    /// √(C/C′) where the architecture multiplies embeddings by √C′.
+    private var embeddingFactor: Float { architecture.gemma == nil ? 1 : occupied.squareRoot() }
+
+    /// What the final norm's weights are larger by where the embedding is the output projection too.
+    private var headFactor: Float { configuration.tiedEmbeddings ? 1 / embeddingFactor : 1 }
+
+    /// What scores have to be multiplied by besides what the architecture does.
+    private var scoreFactor: Float {
+        guard let gemma = architecture.gemma, let scale = configuration.structure.attentionScale else { return 1 }
+        let width = configuration.layerCount == gemma.largestLayerCount ? sizes.hidden / sizes.heads : headSize
+        return scale * Float(width).squareRoot()
     }
 
     // MARK: Tensors
 
     /// What a tensor of the file is made of.
     fileprivate enum Source {
-        case embedding, head, finalNorm, frequencyDivisors
-        case attentionNorm(layer: Int)
-        case mlpNorm(layer: Int)
-        case headNorm(NormDescription)
-        case weight(LinearRole, layer: Int)
+        case embedding, head, frequencyDivisors
+        /// A norm as wide as the residual stream, as it is but for a factor.
+        case norm(NormDescription, Part, factor: Float = 1)
+        /// One of queries or keys.
+        case headNorm(NormDescription, factor: Float)
+        case attentionNorm(Part, layer: Int)
+        case mlpNorm(Part, layer: Int)
+        /// Several layers are one below the other.
+        case weight([LinearRole], layer: Int)
         case bias(LinearRole, layer: Int)
+
+        /// The part of a norm.
+        enum Part: String { case weight, bias }
 
         /// The block whose folding it needs.
         var layer: Int? {
             switch self {
-            case .embedding, .head, .finalNorm, .frequencyDivisors, .headNorm: nil
-            case .attentionNorm(let layer), .mlpNorm(let layer), .weight(_, let layer), .bias(_, let layer): layer
+            case .embedding, .head, .frequencyDivisors, .norm, .headNorm: nil
+            case .attentionNorm(_, let layer), .mlpNorm(_, let layer), .weight(_, let layer), .bias(_, let layer): layer
             }
         }
     }
@@ -160,6 +203,9 @@ struct GGUFStudent {
         fileprivate let source: Source
         /// Parameters of the model that it holds.
         let parameterCount: Int
+
+        /// One-bit layers that it holds.
+        var layerCount: Int { if case .weight(let roles, _) = source { roles.count } else { 0 } }
     }
 
     /// The tensors in the order in which they are written.
@@ -182,28 +228,45 @@ struct GGUFStudent {
             "token_embd.weight", embeddingType, vocabulary, .embedding,
             parameters: configuration.embedding.elementCount)
         if frequencyDivisors != nil { try add("rope_freqs.weight", .f32, [headSize / 2], .frequencyDivisors) }
+        func add(_ stem: String, norm: NormDescription, _ source: (Source.Part) -> Source) throws {
+            try add(stem + ".weight", .f32, [sizes.hidden], source(.weight))
+            if norm.bias != nil { try add(stem + ".bias", .f32, [sizes.hidden], source(.bias)) }
+        }
         for layer in 0..<configuration.layerCount {
             let block = configuration.block(layer)
-            try add("blk.\(layer).attn_norm.weight", .f32, [sizes.hidden], .attentionNorm(layer: layer))
-            try add("blk.\(layer).ffn_norm.weight", .f32, [sizes.hidden], .mlpNorm(layer: layer))
-            if let queryNorm = block.queryNorm, let keyNorm = block.keyNorm {
-                try add("blk.\(layer).attn_q_norm.weight", .f32, [headSize], .headNorm(queryNorm))
-                try add("blk.\(layer).attn_k_norm.weight", .f32, [headSize], .headNorm(keyNorm))
+            let stem = "blk.\(layer)."
+            let areOnOutputs = configuration.structure.normPlacement == .onSublayerOutputs
+            let names = areOnOutputs ? ("post_attention_norm", "post_ffw_norm") : ("attn_norm", "ffn_norm")
+            try add(stem + names.0, norm: block.attentionNorm) { .attentionNorm($0, layer: layer) }
+            try add(stem + names.1, norm: block.mlpNorm) { .mlpNorm($0, layer: layer) }
+            if let attention = block.attentionOutputNorm, let mlp = block.mlpOutputNorm {
+                try add(stem + "post_attention_norm", norm: attention) { .norm(attention, $0) }
+                try add(stem + "post_ffw_norm", norm: mlp) { .norm(mlp, $0) }
             }
-            for (role, linear) in roles(of: block) {
-                let (rows, columns) = extents(role)
-                let isSigns = isFolded(role, layer) && columns % GGUFTensorType.q10.blockSize == 0
-                let stem = "blk.\(layer).\(role.rawValue)"
+            if let query = block.queryNorm, let key = block.keyNorm {
+                try add(stem + "attn_q_norm.weight", .f32, query.weight.shape, .headNorm(query, factor: scoreFactor))
+                try add(stem + "attn_k_norm.weight", .f32, key.weight.shape, .headNorm(key, factor: 1))
+            }
+            for roles in matrices {
+                let parts = roles.map(extents)
+                let (rows, columns) = (parts.reduce(0) { $0 + $1.rows }, parts[0].columns)
+                let isSigns =
+                    roles.allSatisfy { isFolded($0, layer) } && columns % GGUFTensorType.q10.blockSize == 0
+                let linears = roles.map { block[$0] }
+                let name = stem + roles[roles.count - 1].rawValue
                 try add(
-                    stem + ".weight", isSigns ? .q10 : denseType, [rows, columns], .weight(role, layer: layer),
-                    parameters: linear.weightCount)
-                if linear.hasBias { try add(stem + ".bias", .f32, [rows], .bias(role, layer: layer)) }
+                    name + ".weight", isSigns ? .q10 : denseType, [rows, columns], .weight(roles, layer: layer),
+                    parameters: linears.reduce(0) { $0 + $1.weightCount })
+                if linears[0].hasBias { try add(name + ".bias", .f32, [rows], .bias(roles[0], layer: layer)) }
             }
         }
-        try add("output_norm.weight", .f32, [sizes.hidden], .finalNorm)
-        if !configuration.tiedEmbeddings {
+        if let norm = configuration.finalNorm {
+            try add("output_norm", norm: norm) { .norm(norm, $0, factor: headFactor) }
+        }
+        if !configuration.tiedEmbeddings || architecture.head == .own {
             try add(
-                "output.weight", embeddingType, vocabulary, .head, parameters: configuration.head.elementCount)
+                "output.weight", embeddingType, vocabulary, .head,
+                parameters: configuration.tiedEmbeddings ? 0 : configuration.head.elementCount)
         }
         return entries
     }
@@ -230,33 +293,44 @@ struct GGUFStudent {
     /// - Parameter block: the one that the entry's source names, if it names one.
     private func floats(of entry: Entry, _ block: FoldedBlock?) throws -> [Float] {
         switch (entry.source, block) {
-        case (.embedding, _): return try widened(configuration.embedding)
-        case (.head, _): return try widened(configuration.head)
-        case (.finalNorm, _): return norm(try student.floats(of: configuration.finalNorm!.weight.name))
+        case (.embedding, _): return try widened(configuration.embedding, factor: embeddingFactor)
+        case (.head, _):
+            return try widened(configuration.head, factor: configuration.tiedEmbeddings ? embeddingFactor : 1)
         case (.frequencyDivisors, _): return frequencyDivisors!
-        case (.headNorm(let norm), _): return try student.floats(of: norm.weight.name)
-        case (.attentionNorm, let block?): return norm(block.attentionNorm)
-        case (.mlpNorm, let block?): return norm(block.mlpNorm)
+        case (.norm(let description, let part, let factor), _):
+            return norm(try NormWeights(description, of: student), part).map { $0 * factor }
+        case (.headNorm(let norm, let factor), _):
+            return try NormWeights(norm, of: student).weight.map { $0 * factor }
+        case (.attentionNorm(let part, _), let block?): return norm(block.attentionNorm, part)
+        case (.mlpNorm(let part, _), let block?): return norm(block.mlpNorm, part)
         case (.bias(let role, _), let block?):
             let bias = block[role].bias!
             let rows = extents(role).rows
             return inRotaryOrder(bias + [Float](repeating: 0, count: rows - bias.count), width: 1, role)
-        case (.weight(let role, _), let block?):
-            let (rows, columns) = extents(role)
-            var linear = block[role]
-            let isSigns = entry.tensor.type == .q10
-            // The scale of a block is a half. A block takes it from the mean of magnitudes, which is exact of halves that are
-            // equal: the columns that are filled up, whose inputs are zero, have it too.
-            if isSigns { linear.outputScale = linear.outputScale.map { Float(Float16($0)) } }
-            return inRotaryOrder(
-                linear.weight(rows: rows, columns: columns, fillsColumns: isSigns), width: columns, role)
+        case (.weight(let roles, _), let block?):
+            return roles.flatMap { weight(block[$0], $0, isSigns: entry.tensor.type == .q10) }
         case (_, nil): preconditionFailure("a tensor of a block without the block")
         }
     }
 
+    private func weight(_ layer: OneBitLayer, _ role: LinearRole, isSigns: Bool) -> [Float] {
+        let (rows, columns) = extents(role)
+        var layer = layer
+        // Where queries are not normalized, scores get their factor here.
+        if role == .query, configuration.structure.queryKeyNorm == nil, scoreFactor != 1 {
+            layer.outputScale = layer.outputScale.map { $0 * scoreFactor }
+        }
+        // The scale of a block is a half. A block takes it from the mean of magnitudes, which is exact of halves that are
+        // equal: the columns that are filled up, whose inputs are zero, have it too.
+        if isSigns { layer.outputScale = layer.outputScale.map { Float(Float16($0)) } }
+        return inRotaryOrder(
+            layer.weight(rows: rows, columns: columns, fillsColumns: isSigns), width: columns, role)
+    }
+
     /// A table with rows of the hidden size, with zeros behind them.
-    private func widened(_ table: TensorShape) throws -> [Float] {
-        let floats = try student.floats(of: table.name)
+    private func widened(_ table: TensorShape, factor: Float) throws -> [Float] {
+        let stored = try student.floats(of: table.name)
+        let floats = factor == 1 ? stored : stored.map { $0 * factor }
         try student.releasePages(of: table.name)
         guard sizes.hidden != original.hidden else { return floats }
         var wide = [Float](repeating: 0, count: table.shape[0] * sizes.hidden)
@@ -268,9 +342,14 @@ struct GGUFStudent {
         return wide
     }
 
-    /// w √(C/C′), and zeros.
-    private func norm(_ weight: [Float]) -> [Float] {
-        weight.map { $0 * occupied.squareRoot() } + [Float](repeating: 0, count: sizes.hidden - original.hidden)
+    /// w √(C/C′) and zeros, or b.
+    private func norm(_ norm: NormWeights, _ part: Source.Part) -> [Float] {
+        switch part {
+        case .weight:
+            norm.weight.map { $0 * occupied.squareRoot() }
+                + [Float](repeating: 0, count: sizes.hidden - original.hidden)
+        case .bias: norm.bias!
+        }
     }
 
     /// Rows of queries and keys in the order in which llama.cpp rotates them: channel i of a head, which is rotated with i + d/2,
@@ -306,8 +385,10 @@ struct GGUFStudent {
         case down = "ffn_down"
     }
 
-    private func roles(of block: BlockDescription) -> [(LinearRole, LinearDescription)] {
-        Array(zip(LinearRole.allCases, block.linears))
+    /// The matrices of a block, by the layers whose rows they have.
+    private var matrices: [[LinearRole]] {
+        guard architecture.fusesGateAndUp else { return LinearRole.allCases.map { [$0] } }
+        return [[.query], [.key], [.value], [.output], [.gate, .up], [.down]]
     }
 
     private func extents(_ role: LinearRole) -> (rows: Int, columns: Int) {
@@ -332,14 +413,37 @@ struct GGUFStudent {
     /// Why layers of a plan are not signs.
     func reasons(for plan: [Entry]) -> [String] {
         var reasons: [String] = []
-        if !foldings.allSatisfy(\.readers) { reasons.append("q, k and v have input scales of their own") }
+        let hasNorms = foldings.allSatisfy(\.hasNormBefore)
+        if !hasNorms {
+            reasons.append("q, k, v, gate and up read the residual stream itself, where their input scales cannot go")
+        }
+        if hasNorms, !foldings.allSatisfy(\.readers) { reasons.append("q, k and v have input scales of their own") }
         if !foldings.allSatisfy(\.output) { reasons.append("query heads of a group have input scales of their own") }
-        if !foldings.allSatisfy(\.expanders) { reasons.append("gate and up have input scales of their own") }
+        if hasNorms, !foldings.allSatisfy(\.expanders) { reasons.append("gate and up have input scales of their own") }
         let block = GGUFTensorType.q10.blockSize
-        for role in [LinearRole.output, .down] where extents(role).columns % block != 0 {
+        for role in LinearRole.allCases where isReason(role) && extents(role).columns % block != 0 {
             reasons.append("\(role.rawValue)'s \(extents(role).columns) columns do not divide into blocks of \(block)")
         }
         return reasons
+    }
+
+    /// Whether a layer is dense for its width alone.
+    private func isReason(_ role: LinearRole) -> Bool {
+        [.output, .down].contains(role) || isFoldable && [.query, .up].contains(role)
+    }
+}
+
+extension BlockDescription {
+    fileprivate subscript(role: GGUFStudent.LinearRole) -> LinearDescription {
+        switch role {
+        case .query: query
+        case .key: key
+        case .value: value
+        case .output: output
+        case .gate: gate!
+        case .up: up
+        case .down: down
+        }
     }
 }
 

@@ -8,14 +8,17 @@ public struct HeadLoss: Sendable {
     public var crossEntropyWeight: Double
     /// Rows whose logits exist at a time.
     public var rowsAtATime: Int
+    /// What caps the logits, as ``Tensor/softCapped(at:)`` does; nil for nothing.
+    public var softCap: Double?
 
-    public init(divergenceWeight: Double, crossEntropyWeight: Double, rowsAtATime: Int) {
+    public init(divergenceWeight: Double, crossEntropyWeight: Double, rowsAtATime: Int, softCap: Double? = nil) {
         self.divergenceWeight = divergenceWeight
         self.crossEntropyWeight = crossEntropyWeight
         self.rowsAtATime = rowsAtATime
+        self.softCap = softCap
     }
 
-    /// A linear output head and what it reads: logits are `input` weightᵀ.
+    /// A linear output head and what it reads: logits are `input` weightᵀ, before they are capped.
     public struct Head: Sendable {
         /// [rows, width].
         public let input: Tensor
@@ -49,7 +52,7 @@ public struct HeadLoss: Sendable {
     ) throws -> Result {
         let settings = lt_head_loss_settings(
             divergence_weight: divergenceWeight, cross_entropy_weight: crossEntropyWeight,
-            rows_at_a_time: Int64(rowsAtATime))
+            rows_at_a_time: Int64(rowsAtATime), soft_cap: softCap ?? 0)
         var result = [OpaquePointer?](repeating: nil, count: 2)
         try Tensor.withHandles(
             [student.input, student.weight, teacher?.input, teacher?.weight, targets, weightGradient?.tensor]
@@ -93,13 +96,17 @@ public struct QueriesAndKeys: Sendable {
 
     /// Mean over sequences, heads and tokens of Σ_j (t_j − s_j)² between the attention maps softmax(q kᵀ / √size + mask) of
     /// teacher and these of the student, computed in float32, and `weight` times its gradients by queries and keys.
+    ///
+    /// - Parameter softCap: What caps the scores of both, before the mask.
     public func mapLoss(
-        fromTeacher teacher: QueriesAndKeys, mask: Tensor?, causal: Bool, weight: Double
+        fromTeacher teacher: QueriesAndKeys, mask: Tensor?, causal: Bool, softCap: Double? = nil, weight: Double
     ) throws -> (loss: Tensor, gradient: QueriesAndKeys) {
         let operation = "the attention-map loss"
         var result = [OpaquePointer?](repeating: nil, count: 3)
         try Tensor.withHandles([teacher.queries, teacher.keys, queries, keys, mask]) {
-            try check(lt_attention_map_loss($0[0], $0[1], $0[2], $0[3], $0[4], causal, weight, &result), operation)
+            try check(
+                lt_attention_map_loss($0[0], $0[1], $0[2], $0[3], $0[4], causal, softCap ?? 0, weight, &result),
+                operation)
         }
         let tensors = Tensor.adopt(result)
         guard let loss = tensors[0], let byQueries = tensors[1], let byKeys = tensors[2] else {

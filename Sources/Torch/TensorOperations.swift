@@ -82,6 +82,11 @@ extension Tensor {
         try .compute("RMSNorm", self, weight) { lt_rms_norm($0[0], $0[1], Double(epsilon)) }
     }
 
+    /// cap · tanh(x / cap).
+    public func softCapped(at cap: Double) throws -> Tensor {
+        try .compute("a soft cap", self) { lt_soft_cap($0[0], cap) }
+    }
+
     /// silu(gate) ⊙ up.
     public static func swiGLU(gate: Tensor, up: Tensor) throws -> Tensor {
         try compute("SwiGLU", gate, up) { lt_swiglu($0[0], $0[1]) }
@@ -95,8 +100,12 @@ extension Tensor {
 
     /// softmax(q kᵀ / √size + mask) v over [batch, heads, length, size]. Keys and values may have fewer heads, each of which
     /// then serves as many query heads in a row.
-    public static func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, mask: Tensor?, causal: Bool) throws -> Tensor {
-        try compute("attention", q, k, v, mask) { lt_attention($0[0], $0[1], $0[2], $0[3], causal) }
+    ///
+    /// - Parameter softCap: What caps the scores, as ``softCapped(at:)`` does, before the mask.
+    public static func attention(
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, mask: Tensor?, causal: Bool, softCap: Double? = nil
+    ) throws -> Tensor {
+        try compute("attention", q, k, v, mask) { lt_attention($0[0], $0[1], $0[2], $0[3], causal, softCap ?? 0) }
     }
 }
 

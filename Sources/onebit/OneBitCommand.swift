@@ -66,7 +66,9 @@ struct OneBitCommand: AsyncParsableCommand {
         return commands
     }
 
-    private static var use: [any ParsableCommand.Type] { [GenerateCommand.self, ChatCommand.self, BenchCommand.self] }
+    private static var use: [any ParsableCommand.Type] {
+        [GenerateCommand.self, ChatCommand.self, ServeCommand.self, BenchCommand.self]
+    }
 
     static func main() async {
         StandardStreams.prepare()

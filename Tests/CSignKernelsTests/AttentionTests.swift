@@ -64,7 +64,7 @@ import Testing
     /// Attention of some tokens of `width` floats, [tokens][heads · size].
     private func attention(
         _ kernels: sign_kernels_table, _ q: UnsafePointer<Float>, width: Int, tokens: Range<Int>, heads: Int,
-        _ keys: Cached, _ values: Cached, positions: Int, size: Int
+        _ keys: Cached, _ values: Cached, positions: Int, size: Int, cap: Float
     ) -> [Float] {
         let rows = tokens.count * heads
         let scratch = GuardedMemory<Float>(
@@ -75,7 +75,7 @@ import Testing
             let part = GuardedMemory<Float>(count: rows * (size + 2), fill: .nan)
             kernels.attention(
                 q + tokens.lowerBound * width, width, tokens.count, heads, keys.from(begin), values.from(begin),
-                positions + tokens.lowerBound - begin, size, 0.3, scratch.pointer, part.pointer)
+                positions + tokens.lowerBound - begin, size, 0.3, cap, scratch.pointer, part.pointer)
             kernels.attention_merge(part.pointer, rows, size, sums.pointer)
         }
         return (0..<rows).flatMap { row -> [Float] in
@@ -85,7 +85,7 @@ import Testing
     }
 
     @Test(
-        "Several heads and tokens, over one part of the positions and over several",
+        "Several heads and tokens, over one part of the positions and over several, scores capped or not",
         arguments: [
             (1, 8, 1, 1), (5, 8, 3, 2), (40, 6, 2, 1), (33, 64, 5, 4), (17, 80, 1, 3), (255, 16, 1, 1),
             (256, 128, 1, 1),
@@ -94,7 +94,7 @@ import Testing
     func attention(shape: (positions: Int, size: Int, tokens: Int, heads: Int), isInt8: Bool) {
         let (positions, size, tokens, heads) = shape
         var generator = TestGenerator(state: UInt64(positions + size))
-        for extraStride in [0, 3] {
+        for (extraStride, cap) in [(0, Float(0)), (3, 0), (3, 2.5)] {
             let width = heads * size + 5
             let q = GuardedMemory(generator.floats((tokens - 1) * width + heads * size, in: -3...3))
             let count = positions + tokens - 1
@@ -108,7 +108,7 @@ import Testing
                         (0..<size).reduce(0.0) {
                             $0 + Double(q.pointer[token * width + head * size + $1]) * keys.values[p][$1]
                         } * 0.3
-                    }
+                    }.map { cap == 0 ? $0 : Double(cap) * tanh($0 / Double(cap)) }
                     let weights = scores.map { exp($0 - scores.max()!) }
                     let total = weights.reduce(0, +)
                     return (0..<size).map { channel in
@@ -120,11 +120,11 @@ import Testing
             for kernels in availableKernels() {
                 let found = attention(
                     kernels.pointee, q.pointer, width: width, tokens: 0..<tokens, heads: heads, keys, values,
-                    positions: positions, size: size)
+                    positions: positions, size: size, cap: cap)
                 let oneByOne = (0..<tokens).flatMap {
                     attention(
                         kernels.pointee, q.pointer, width: width, tokens: $0..<$0 + 1, heads: heads, keys, values,
-                        positions: positions, size: size)
+                        positions: positions, size: size, cap: cap)
                 }
                 #expect(oneByOne == found, "a token alone and among others must give the same bits")
                 #expect(found == first ?? found, "\(name(kernels))")
@@ -151,17 +151,19 @@ import Testing
             let sums = GuardedMemory(generator.floats(size + 2, in: 0.5...1))
             for positions in [0, -7] {
                 kernels.pointee.attention(
-                    generator.floats(size), size, 1, 1, keys.rows, values.rows, positions, size, 1, scratch.pointer,
-                    part.pointer)
+                    generator.floats(size), size, 1, 1, keys.rows, values.rows, positions, size, 1, 0,
+                    scratch.pointer, part.pointer)
                 #expect(part.array == [Float](repeating: 0, count: size) + [-.infinity, 0])
                 let before = sums.array
                 kernels.pointee.attention_merge(part.pointer, 1, size, sums.pointer)
                 #expect(sums.array == before)
             }
             let q = (0..<size).map { $0 == 7 ? Float.nan : 1 }
-            kernels.pointee.attention(
-                q, size, 1, 1, keys.rows, values.rows, 3, size, 1, scratch.pointer, part.pointer)
-            #expect(part.array[..<size].allSatisfy { $0.isNaN } && part.array[size + 1].isNaN)
+            for cap: Float in [0, 2] {
+                kernels.pointee.attention(
+                    q, size, 1, 1, keys.rows, values.rows, 3, size, 1, cap, scratch.pointer, part.pointer)
+                #expect(part.array[..<size].allSatisfy { $0.isNaN } && part.array[size + 1].isNaN)
+            }
         }
     }
 

@@ -17,16 +17,21 @@ import Testing
         }
     }
 
-    private func weights(_ q: Head, _ k: Head, scale: Double) -> (weights: [[Double]], logSums: [Double]) {
-        var (weights, logSums): ([[Double]], [Double]) = ([], [])
+    /// Weights and their slope by the scores before the cap, without the softmax's part.
+    private func weights(
+        _ q: Head, _ k: Head, scale: Double, cap: Double
+    ) -> (weights: [[Double]], slopes: [[Double]], logSums: [Double]) {
+        var (weights, slopes, logSums): ([[Double]], [[Double]], [Double]) = ([], [], [])
         for t in q.rows.indices {
-            let scores = (0...t).map { p in zip(q.rows[t], k.rows[p]).reduce(0) { $0 + $1.0 * $1.1 } * scale }
+            var scores = (0...t).map { p in zip(q.rows[t], k.rows[p]).reduce(0) { $0 + $1.0 * $1.1 } * scale }
+            slopes.append(scores.map { cap == 0 ? 1 : 1 - pow(tanh($0 / cap), 2) })
+            if cap != 0 { scores = scores.map { cap * tanh($0 / cap) } }
             let largest = scores.max()!
             let logSum = largest + log(scores.reduce(0) { $0 + exp($1 - largest) })
             logSums.append(logSum)
             weights.append(scores.map { exp($0 - logSum) })
         }
-        return (weights, logSums)
+        return (weights, slopes, logSums)
     }
 
     private func output(_ weights: [[Double]], _ v: Head) -> [[Double]] {
@@ -42,8 +47,10 @@ import Testing
         #expect(worst <= 2e-5 * scale, "\(what)")
     }
 
-    @Test("Outputs, sums and gradients are those of their formulas", arguments: shapes)
-    func formulas(tokens: Int, size: Int) {
+    @Test(
+        "Outputs, sums and gradients are those of their formulas, scores capped or not", arguments: shapes, [0, 1.5])
+    func formulas(shape: (tokens: Int, size: Int), cap: Double) {
+        let (tokens, size) = shape
         var generator = TestGenerator(state: UInt64(tokens * 100 + size))
         let stride = size + 3  // rows of several heads lie between one another
         func head(in range: ClosedRange<Float>) -> [Float] {
@@ -55,16 +62,16 @@ import Testing
             Head(q, size: size, stride: stride), Head(k, size: size, stride: stride),
             Head(v, size: size, stride: stride), Head(dy, size: size, stride: stride)
         )
-        let (p, logSums) = weights(qs, ks, scale: scale)
+        let (p, slopes, logSums) = weights(qs, ks, scale: scale, cap: cap)
         let ys = output(p, vs)
-        // dS = P ⊙ (dP − Σ dY ⊙ Y) · scale
+        // dS = P ⊙ (dP − Σ dY ⊙ Y) · scale, times the cap's slope
         var (dq, dk, dv) = (qs.rows.map { $0.map { _ in 0.0 } }, qs.rows.map { $0.map { _ in 0.0 } }, ys)
         dv = dv.map { $0.map { _ in 0 } }
         for t in 0..<tokens {
             let mean = zip(dys.rows[t], ys[t]).reduce(0) { $0 + $1.0 * $1.1 }
             for j in 0...t {
                 let dp = zip(dys.rows[t], vs.rows[j]).reduce(0) { $0 + $1.0 * $1.1 }
-                let ds = p[t][j] * (dp - mean) * scale
+                let ds = p[t][j] * (dp - mean) * slopes[t][j] * scale
                 for d in 0..<size {
                     dv[j][d] += p[t][j] * dys.rows[t][d]
                     dq[t][d] += ds * ks.rows[j][d]
@@ -85,8 +92,8 @@ import Testing
             let (y, sums) = (result(), GuardedMemory<Float>(count: tokens, fill: 0))
             let scratch = GuardedMemory<Float>(count: sign_kernels_causal_attention_scratch(tokens, size), fill: .nan)
             kernels.pointee.causal_attention(
-                rows(inputs[0]), rows(inputs[1]), rows(inputs[2]), tokens, size, Float(scale), scratch.pointer,
-                y.pointer, stride, sums.pointer)
+                rows(inputs[0]), rows(inputs[1]), rows(inputs[2]), tokens, size, Float(scale), Float(cap),
+                scratch.pointer, y.pointer, stride, sums.pointer)
             expectClose(numbers(y), ys.flatMap { $0 }, "\(version): y")
             expectClose(sums.array.map(Double.init), logSums, "\(version): logarithms of sums")
 
@@ -95,7 +102,8 @@ import Testing
                 count: sign_kernels_causal_attention_gradient_scratch(tokens, size), fill: .nan)
             kernels.pointee.causal_attention_gradient(
                 rows(inputs[0]), rows(inputs[1]), rows(inputs[2]), rows(y), sums.pointer, rows(inputs[3]), tokens, size,
-                Float(scale), more.pointer, gradients.0.pointer, gradients.1.pointer, gradients.2.pointer, stride)
+                Float(scale), Float(cap), more.pointer, gradients.0.pointer, gradients.1.pointer, gradients.2.pointer,
+                stride)
             expectClose(numbers(gradients.0), dq.flatMap { $0 }, "\(version): dq")
             expectClose(numbers(gradients.1), dk.flatMap { $0 }, "\(version): dk")
             expectClose(numbers(gradients.2), dv.flatMap { $0 }, "\(version): dv")
@@ -124,7 +132,7 @@ import Testing
                                 sign_kernels_head_rows(rows: queries.baseAddress!, stride: size),
                                 sign_kernels_head_rows(rows: keys.baseAddress!, stride: size),
                                 sign_kernels_head_rows(rows: values.baseAddress!, stride: size), tokens, size, 0.25,
-                                &scratch, &y, size, &sums)
+                                0, &scratch, &y, size, &sums)
                         }
                     }
                 }

@@ -173,6 +173,28 @@ import Testing
         expectClose(rotated, expected)
     }
 
+    @Test("The soft cap is that of the standard library's tanh, keeps NaN, and holds what is far", arguments: counts)
+    func softCap(count: Int) {
+        var generator = TestGenerator(state: UInt64(count))
+        for (range, cap) in [(Float(-4)...4, Float(2)), (-300...300, 50), (-1e-3...1e-3, 30)] {
+            let x = generator.floats(count, in: range)
+            let capped = everyVersion { kernels in
+                var y = x
+                kernels.soft_cap(y, count, 1.5, cap, &y)
+                return y
+            }
+            expectClose(capped, x.map { Double(cap) * tanh(Double($0) * 1.5 / Double(cap)) })
+        }
+        let extremes: [Float] = [.infinity, -.infinity, .nan, -0.0, 1e30, -1e-30]
+        let found = everyVersion { kernels in
+            var y = extremes
+            kernels.soft_cap(y, 6, 1, 30, &y)
+            return y.map { $0.isNaN ? .nan : $0 }
+        }
+        #expect(found[0] == 30 && found[1] == -30 && found[2].isNaN && found[4] == 30)
+        #expect(found[3] == 0 && abs(found[5] + 1e-30) < 1e-36)
+    }
+
     @Test("SwiGLU and ReLU far from zero neither overflow nor lose NaN")
     func activationExtremes() {
         let gate: [Float] = [-1000, 1000, -88, 88, .nan, 0]

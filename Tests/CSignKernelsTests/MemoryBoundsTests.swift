@@ -128,6 +128,7 @@ import Testing
             check { $0.scale(x.pointer, w.pointer, count, $1) }
             check { $0.relu(x.pointer, count, $1) }
             check { $0.swiglu(x.pointer, w.pointer, count, $1) }
+            check { $0.soft_cap(x.pointer, count, 1, 2, $1) }
             let head = GuardedMemory(generator.floats(2 * count))
             kernels.pointee.rotate_half(head.pointer, 2 * count, x.pointer, w.pointer)
             #expect(head.array.allSatisfy { $0.isFinite })

@@ -14,6 +14,10 @@ struct ModelVariant: CustomTestStringConvertible {
     let tokens: [Int]
     /// Of the last token.
     let logits: [Float]
+    /// The same with keys and values in half precision.
+    let halfPrecisionCacheLogits: [Float]
+    /// What enters each block, of the last token.
+    let states: [Float]
     var testDescription: String { name }
 
     static let all: [ModelVariant] = {
@@ -24,6 +28,13 @@ struct ModelVariant: CustomTestStringConvertible {
                 let name: String
                 let tokens: [Int]
                 let logits: [Float]
+                let halfPrecisionCacheLogits: [Float]
+                let states: [Float]
+
+                enum CodingKeys: String, CodingKey {
+                    case name, tokens, logits, states
+                    case halfPrecisionCacheLogits = "logits_of_half_precision_cache"
+                }
             }
             let variants: [Variant]
         }
@@ -32,7 +43,9 @@ struct ModelVariant: CustomTestStringConvertible {
         else { return [] }
         return zip(numbers.variants, variants).compactMap { numbers, variant in
             guard case .object(let object) = variant, case .object(let config)? = object["config"] else { return nil }
-            return ModelVariant(name: numbers.name, config: config, tokens: numbers.tokens, logits: numbers.logits)
+            return ModelVariant(
+                name: numbers.name, config: config, tokens: numbers.tokens, logits: numbers.logits,
+                halfPrecisionCacheLogits: numbers.halfPrecisionCacheLogits, states: numbers.states)
         }
     }()
 
@@ -61,15 +74,18 @@ struct ModelVariant: CustomTestStringConvertible {
 @Suite("Dense models on the CPU against transformers")
 struct DenseVariantTests {
     @Test("The reference is there")
-    func reference() { #expect(ModelVariant.all.count == 21) }
+    func reference() { #expect(ModelVariant.all.count == 24) }
 
-    @Test("Logits equal within the rounding of keys and values to float16", arguments: ModelVariant.all)
+    /// What is left is keys and values that lie so near the middle between two halves that another order of additions rounds
+    /// them otherwise. Against unrounded ones the error is 1e-5 to 5e-3: norms on what sublayers give, and caps of scores,
+    /// let it grow.
+    @Test("Logits are those of keys and values that are rounded to float16", arguments: ModelVariant.all)
     func logits(variant: ModelVariant) throws {
         let directory = try TemporaryDirectory()
         try variant.write(to: directory.url)
         let model = try DenseModel(checkpoint: Checkpoint(directory: directory.url), threads: 1)
         let logits = try model.logits(of: variant.tokens)
-        // Norms on what sublayers give, as OLMo 2 has them, enlarge the rounding.
-        #expect(relativeError(Array(logits.suffix(variant.logits.count)), variant.logits) < 3e-3)
+        let last = Array(logits.suffix(variant.logits.count))
+        #expect(relativeError(last, variant.halfPrecisionCacheLogits) < 1e-4)
     }
 }

@@ -130,9 +130,11 @@ static void check_floats(const sign_kernels_table *kernels, const sign_kernels_t
         for (int i = 0; i < positions + 2; i++) scales[0][i] = scales[1][i] = next_float() + 1.1f;
         const sign_kernels_cached_rows k = {wide ? (void *)keys : (void *)bytes[0], wide ? NULL : scales[0], stride};
         const sign_kernels_cached_rows v = {wide ? (void *)values : (void *)bytes[1], wide ? NULL : scales[1], stride};
-        portable->attention(a, width, 2, heads, k, v, positions, head, 0.3f, scratch, x);
-        kernels->attention(a, width, 2, heads, k, v, positions, head, 0.3f, scratch, y);
-        SAME("attention", 2 * heads * (head + 2));
+        for (int cap = 2; cap >= 0; cap -= 2) {
+            portable->attention(a, width, 2, heads, k, v, positions, head, 0.3f, (float)cap, scratch, x);
+            kernels->attention(a, width, 2, heads, k, v, positions, head, 0.3f, (float)cap, scratch, y);
+            SAME("attention", 2 * heads * (head + 2));
+        }
         memcpy(weights, x, sizeof x);
         portable->attention_merge(a, 2 * heads, head, weights), kernels->attention_merge(a, 2 * heads, head, y);
         memcpy(x, weights, sizeof x);

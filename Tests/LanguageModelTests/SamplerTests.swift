@@ -162,6 +162,25 @@ import Testing
         #expect(sampler.next(logits: [-1, -5, -1.5]) == 2)
     }
 
+    @Test("Frequency and presence penalties count what was drawn, and not the prompt; biases are added")
+    func penaltiesAndBias() throws {
+        var parameters = GenerateParameters.greedy
+        parameters.frequencyPenalty = 1
+        var sampler = try Sampler(parameters, prompt: [0, 0, 0])
+        // 3, 2.5, 0: after one draw of 0 it is worth 2, after one of 1 that is worth 1.5, and so on.
+        #expect((0..<5).map { _ in sampler.next(logits: [3, 2.5, 0]) } == [0, 1, 0, 1, 0])
+        parameters.frequencyPenalty = 0
+        parameters.presencePenalty = 1
+        sampler = try Sampler(parameters)
+        #expect((0..<4).map { _ in sampler.next(logits: [3, 2.5, 0]) } == [0, 1, 0, 0])
+        parameters.presencePenalty = 0
+        parameters.logitBias = [2: 100, 0: -100, 77: 1]
+        sampler = try Sampler(parameters)
+        #expect(sampler.next(logits: [3, 2.5, 0]) == 2)
+        parameters.logitBias = [-1: 1]
+        #expect(throws: GenerationError.self) { try Sampler(parameters) }
+    }
+
     @Test("Parameters that mean nothing are refused by name")
     func validation() {
         let wrong: [(GenerateParameters, String)] = [

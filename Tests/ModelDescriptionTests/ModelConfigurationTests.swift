@@ -241,6 +241,36 @@ struct ModelConfigurationTests {
         #expect(throws: JSONNodeError.self) { try self.read([key: "\"</s>\""]) }
     }
 
+    @Test("Gemma's caps: a missing key is the family's own, null is none; Gemma 3 has one of the logits only")
+    func softCaps() throws {
+        func structure(_ type: String, _ keys: [(String, JSONValue)] = []) throws -> DecoderStructure {
+            try ModelConfiguration(
+                JSONObject(
+                    [
+                        ("model_type", .string(type)), ("vocab_size", .integer(32)), ("hidden_size", .integer(16)),
+                        ("intermediate_size", .integer(24)), ("num_hidden_layers", .integer(4)),
+                        ("num_attention_heads", .integer(4)),
+                    ] + keys)
+            ).structure
+        }
+        func caps(_ value: JSONValue) -> [(String, JSONValue)] {
+            [("attn_logit_softcapping", value), ("final_logit_softcapping", value)]
+        }
+        let own = try structure("gemma2")
+        #expect(own.attentionSoftCap == 50 && own.logitSoftCap == 30)
+        #expect(own.windowedLayers == [0, 2] && own.slidingWindow == 4096 && own.attentionScale == 1 / 16)
+        #expect(own.queryKeyNorm == nil && own.windowedRotation == nil && own.embeddingMultiplier == 4)
+        let none = try structure("gemma2", caps(.null))
+        #expect(none.attentionSoftCap == nil && none.logitSoftCap == nil)
+        #expect(try structure("gemma2", caps(.number(0.5))).attentionSoftCap == 0.5)
+        #expect(throws: JSONNodeError.self) { try structure("gemma2", caps(.integer(0))) }
+        // The first release's files have the window under another name too.
+        #expect(try structure("gemma2", [("sliding_window_size", .integer(4096))]).slidingWindow == 4096)
+        let third = try structure("gemma3_text", caps(.integer(20)))
+        #expect(third.attentionSoftCap == nil && third.logitSoftCap == 20)
+        #expect(try structure("gemma3_text", caps(.null)).logitSoftCap == nil)
+    }
+
     @Test(
         "Keys that say nothing of the computation pass, known or not",
         arguments: [

@@ -41,7 +41,7 @@ struct GGUFArchitectureTests {
 
     @Test("An architecture that is not supported is refused by name, and so is a mixture of experts")
     func unsupported() throws {
-        for name in ["gemma3", "qwen2moe", "opt"] {
+        for name in ["gemma3n", "qwen2moe", "opt"] {
             #expect(try refusedKey(GGUFFixture(architecture: name)) == "general.architecture")
         }
         var experts = GGUFFixture()
@@ -97,6 +97,34 @@ struct GGUFArchitectureTests {
         var factors = GGUFFixture()
         factors.tensors.append(GGUFTensorDescription(name: "rope_freqs.weight", type: .f32, shape: [2]))
         #expect(try refusedKey(factors) == "rope_freqs.weight")
+    }
+
+    @Test("Gemma's windows are every other layer, or what a period or an array says, or the file is refused")
+    func windows() throws {
+        func fixture(_ architecture: String, _ values: [String: GGUFValue]) -> GGUFFixture {
+            var fixture = GGUFFixture(architecture: architecture)
+            fixture.metadata["\(architecture).block_count"] = .uint32(4)
+            for (key, value) in values { fixture.metadata["\(architecture).attention.\(key)"] = value }
+            return fixture
+        }
+        func layers(_ architecture: String, _ values: [String: GGUFValue]) throws -> Set<Int> {
+            try configuration(fixture(architecture, values)).structure.windowedLayers
+        }
+        let pattern = "sliding_window_pattern"
+        #expect(try layers("gemma2", [:]) == [0, 2])
+        #expect(try configuration(fixture("gemma2", [:])).structure.slidingWindow == 4096)
+        #expect(try configuration(fixture("gemma2", [:])).structure.attentionSoftCap == 50)
+        #expect(try layers("gemma2", ["sliding_window": .uint32(8), pattern: .uint32(4)]) == [0, 1, 2])
+        #expect(try layers("gemma3", [:]).isEmpty)
+        #expect(try layers("gemma3", ["sliding_window": .uint32(8)]) == [0, 1, 2, 3])
+        let truths = GGUFArray([false, true, true, false])
+        #expect(try layers("gemma3", ["sliding_window": .uint32(8), pattern: .array(truths)]) == [1, 2])
+        let numbers = GGUFArray([0, 1, 0, 0] as [Int32])
+        #expect(try layers("gemma3", ["sliding_window": .uint32(8), pattern: .array(numbers)]) == [1])
+        for array in [GGUFArray([true]), GGUFArray(["a", "b", "c", "d"])] {
+            #expect(
+                try refusedKey(fixture("gemma3", [pattern: .array(array)])) == "gemma3.attention.\(pattern)")
+        }
     }
 
     @Test("Tensors that are missing, or that the model does not have, are refused by name")

@@ -10,18 +10,18 @@ import Testing
 @Suite("Dense models on the CPU")
 struct DenseModelTests {
     @Test(
-        "Logits of every family are the plain decoder's, within the rounding of the arithmetic and of keys and values",
+        "Logits of every family are the plain decoder's with keys and values in halves, within the rounding of the arithmetic",
         arguments: TinyFamily.all, [ElementType.float32, .float16, .bfloat16])
     func matchesReference(family: TinyFamily, type: ElementType) throws {
         let tiny = try TinyDenseModel(family.configuration(), elementType: type)
         let tokens = (0..<13).map { ($0 * 7 + 3) % tiny.configuration.vocabularySize }
-        let expected = ReferenceModel(tiny).logits(of: tokens)
-        // Gemma 3 differs by 1.4e-3 with 16-bit keys and values, and by 1e-6 from transformers with 32-bit ones (libtorch).
-        let rounding = tiny.configuration.structure.normPlacement == .aroundSublayers ? 2e-3 : 1e-3
+        // Halves are all that the runtime rounds: the error is below 1e-6, or a few times 1e-5 where a key lies so near the
+        // middle between two halves that it is rounded to the other. Unrounded keys and values are up to 1.4e-3 away.
+        let expected = ReferenceModel(tiny, roundsKeysAndValues: true).logits(of: tokens)
         for kernels in DenseKernels.available {
             let found = try tiny.model(kernels: kernels).logits(of: tokens)
             #expect(
-                relativeError(found, expected) < (kernels.arithmetic == .float32 ? rounding : 3e-2), "\(kernels.name)")
+                relativeError(found, expected) < (kernels.arithmetic == .float32 ? 2e-4 : 3e-2), "\(kernels.name)")
         }
     }
 

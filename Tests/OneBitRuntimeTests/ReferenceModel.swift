@@ -9,15 +9,19 @@ struct ReferenceModel {
 
     let configuration: ModelConfiguration
     private let values: [String: [Float]]
+    /// Whether keys and values are rounded to halves, as the runtime's cache keeps them.
+    private let roundsKeysAndValues: Bool
 
-    init(_ tiny: TinyPackedModel) {
+    init(_ tiny: TinyPackedModel, roundsKeysAndValues: Bool = false) {
         configuration = tiny.configuration
         values = tiny.values
+        self.roundsKeysAndValues = roundsKeysAndValues
     }
 
-    init(_ tiny: TinyDenseModel) {
+    init(_ tiny: TinyDenseModel, roundsKeysAndValues: Bool = false) {
         configuration = tiny.configuration
         values = tiny.values
+        self.roundsKeysAndValues = roundsKeysAndValues
     }
 
     /// Logits of every position, row-major.
@@ -39,7 +43,7 @@ struct ReferenceModel {
         if let norm = configuration.finalNorm { x = normalized(x, norm) }
         x = scaled(x, structure.logitMultiplier)
         if let projection = configuration.outputProjection { x = product(x, matrix(projection)) }
-        return product(x, matrix(configuration.head)).flatMap(\.self)
+        return product(x, matrix(configuration.head)).flatMap(\.self).map { capped($0, structure.logitSoftCap) }
     }
 
     private func sublayer(
@@ -53,6 +57,9 @@ struct ReferenceModel {
         case .aroundSublayers: sum(x, scaled(normalized(body(normalized(x, norm)), outputNorm!), multiplier))
         }
     }
+
+    /// c tanh(x / c)
+    private func capped(_ x: Double, _ cap: Float?) -> Double { cap.map { Double($0) * tanh(x / Double($0)) } ?? x }
 
     private func scaled(_ x: Matrix, _ factor: Float) -> Matrix { x.map { $0.map { $0 * Double(factor) } } }
 
@@ -92,15 +99,21 @@ struct ReferenceModel {
         let group = configuration.attentionHeadCount / configuration.keyValueHeadCount
         let scale = configuration.structure.attentionScale.map(Double.init) ?? 1 / Double(size).squareRoot()
         let queries = normalizedWhole(linear(x, block.query), block.queryNorm)
-        let keys = normalizedWhole(linear(x, block.key), block.keyNorm)
-        let values = linear(x, block.value)
+        let projectedKeys = normalizedWhole(linear(x, block.key), block.keyNorm)
+        let keys = cached(
+            projectedKeys.enumerated().map { position, row in
+                (0..<configuration.keyValueHeadCount).flatMap {
+                    normalizedAndRotated(part(row, $0), block.keyNorm, block, position: position)
+                }
+            })
+        let values = cached(linear(x, block.value))
         let attended = queries.indices.map { t in
             (0..<configuration.attentionHeadCount).flatMap { head -> [Double] in
                 let q = normalizedAndRotated(part(queries[t], head), block.queryNorm, block, position: t)
                 let first = max(0, t + 1 - (block.slidingWindow ?? t + 1))
                 let scores = (first...t).map { p in
-                    dot(q, normalizedAndRotated(part(keys[p], head / group), block.keyNorm, block, position: p)) * scale
-                }
+                    dot(q, part(keys[p], head / group)) * scale
+                }.map { capped($0, configuration.structure.attentionSoftCap) }
                 let weights = scores.map { exp($0 - scores.max()!) }
                 let total = weights.reduce(0, +)
                 return (0..<size).map { i in
@@ -111,6 +124,10 @@ struct ReferenceModel {
             }
         }
         return linear(attended, block.output)
+    }
+
+    private func cached(_ x: Matrix) -> Matrix {
+        roundsKeysAndValues ? x.map { $0.map { Double(Float16($0)) } } : x
     }
 
     private func part(_ row: [Double], _ head: Int) -> [Double] {

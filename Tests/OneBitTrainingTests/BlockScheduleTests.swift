@@ -128,7 +128,8 @@ struct BlockScheduleTests {
                     mask = matrix
                 }
                 let (loss, gradient) = try own.mapLoss(
-                    fromTeacher: theirs, mask: mask, causal: mask == nil, weight: 0.5 * weights.attentionMaps)
+                    fromTeacher: theirs, mask: mask, causal: mask == nil, softCap: block.attention.softCap,
+                    weight: 0.5 * weights.attentionMaps)
                 attention += try loss.item()
                 total = try total + (own.queries * gradient.queries).sum() + (own.keys * gradient.keys).sum()
             }

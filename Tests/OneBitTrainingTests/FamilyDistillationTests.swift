@@ -41,6 +41,12 @@ struct FamilyDistillationTests {
                 ("head_dim", .integer(8)), ("sliding_window", .integer(4)), ("sliding_window_pattern", .integer(2)),
                 ("query_pre_attn_scalar", .integer(8)),
             ]),
+        Family(
+            type: "gemma2",
+            keys: [
+                ("head_dim", .integer(8)), ("sliding_window", .integer(4)), ("query_pre_attn_scalar", .integer(8)),
+                ("attn_logit_softcapping", .number(2)), ("final_logit_softcapping", .number(5)),
+            ]),
         Family(type: "phi3", keys: [("partial_rotary_factor", .number(0.5))]),
         Family(type: "stablelm", keys: [("partial_rotary_factor", .number(0.5))]),
         Family(

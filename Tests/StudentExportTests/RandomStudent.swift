@@ -12,9 +12,10 @@ struct RandomStudent {
 
     /// - Parameters:
     ///   - config: keys of `config.json` besides those of every teacher here.
+    ///   - layers: blocks of the model.
     ///   - recipe: what the start is made by.
     init(
-        _ config: String = #""model_type": "llama""#, recipe: StartRecipe = .standard,
+        _ config: String = #""model_type": "llama""#, layers: Int = 2, recipe: StartRecipe = .standard,
         inputScales: QuantizationConfiguration.InputScales = .shared, isPacked: Bool = true,
         tokenizer: String = Self.byteLevelTokenizer
     ) throws {
@@ -22,7 +23,7 @@ struct RandomStudent {
         let teacher = directory.file("teacher")
         try FileManager.default.createDirectory(at: teacher, withIntermediateDirectories: true)
         let common = """
-            "vocab_size": 40, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+            "vocab_size": 40, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": \(layers),
             "num_attention_heads": 6, "num_key_value_heads": 3, "max_position_embeddings": 64, "bos_token_id": 0,
             "eos_token_id": 1
             """

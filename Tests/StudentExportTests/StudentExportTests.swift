@@ -90,6 +90,62 @@ struct StudentExportTests {
         #expect(try difference(student.checkpoint, output) < 4e-3)
     }
 
+    /// A family and how many of its seven layers a block are signs.
+    struct Family: CustomTestStringConvertible {
+        let config: String
+        var signs = 7
+        var layers = 2
+        var testDescription: String { config }
+    }
+
+    @Test(
+        "Each family that llama.cpp has is read back with the student's logits",
+        arguments: [
+            Family(config: #""model_type": "smollm3""#, layers: 5),
+            Family(
+                config: """
+                    "model_type": "granite", "embedding_multiplier": 3.0, "attention_multiplier": 0.2,
+                    "residual_multiplier": 0.5, "logits_scaling": 4.0
+                    """),
+            Family(config: #""model_type": "phi3", "partial_rotary_factor": 0.5, "pad_token_id": 0"#),
+            // LayerNorm: the residual stream is not filled up, and all but down read it or are as wide.
+            Family(
+                config: #""model_type": "stablelm", "use_qkv_bias": true, "partial_rotary_factor": 0.5"#, signs: 1),
+            Family(config: #""model_type": "olmo2", "tie_word_embeddings": true"#, signs: 0),
+            Family(
+                config: """
+                    "model_type": "gemma2", "head_dim": 8, "query_pre_attn_scalar": 5, "sliding_window": 4,
+                    "attn_logit_softcapping": 3.0, "final_logit_softcapping": 20.0
+                    """, layers: 3),
+            Family(
+                config: """
+                    "model_type": "gemma2", "head_dim": 8, "sliding_window": 3,
+                    "layer_types": ["full_attention", "sliding_attention"]
+                    """),
+            Family(
+                config: """
+                    "model_type": "gemma3_text", "head_dim": 8, "query_pre_attn_scalar": 5, "sliding_window": 4,
+                    "sliding_window_pattern": 2, "rope_local_base_freq": 100.0, "tie_word_embeddings": false,
+                    "rope_scaling": {"rope_type": "linear", "factor": 2.0}
+                    """, layers: 3),
+            Family(
+                config: #""model_type": "gemma3_text", "head_dim": 8, "final_logit_softcapping": 9.0"#, layers: 7),
+        ])
+    func families(family: Family) throws {
+        let student = try RandomStudent(family.config, layers: family.layers)
+        let output = student.directory.file("student.gguf")
+        let report = try GGUFExporter(denseType: .f32, embeddingType: .f32).export(student.checkpoint, to: output)
+        #expect(report.signLayers == family.signs * family.layers && report.layers == 7 * family.layers)
+        #expect(report.reasons.isEmpty == (family.signs == 7))
+        #expect(try difference(student.checkpoint, output) < 4e-3)
+        let (found, own) = (try Checkpoint(directory: output).configuration, student.checkpoint.configuration)
+        #expect(found.modelType == own.modelType && found.warnings.isEmpty)
+        #expect(found.structure.windowedLayers == own.structure.windowedLayers)
+        #expect(found.structure.slidingWindow == own.structure.slidingWindow)
+        #expect(found.structure.windowedRotation == own.structure.windowedRotation)
+        #expect(found.structure.unrotatedLayers == own.structure.unrotatedLayers)
+    }
+
     @Test("Layers that keep input scales of their own are dense, and the report says why")
     func ownScales() throws {
         let student = try RandomStudent(inputScales: .own)
@@ -141,7 +197,17 @@ struct StudentExportTests {
             try RandomStudent(
                 #""model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 2.0}"#)
         ) { if case .notExpressible = $0 { true } else { false } }
-        expect(try RandomStudent(#""model_type": "granite""#)) { if case .notExpressible = $0 { true } else { false } }
+        // llama.cpp leaves every fourth layer of SmolLM3 without rotation, and no other; Gemma 2 has caps there, and a tied
+        // head; the biases of Qwen3's output layer have no tensor; heads of OLMo 2 are as wide as the residual stream.
+        for config in [
+            #""model_type": "smollm3", "no_rope_layer_interval": 2"#,
+            #""model_type": "gemma2", "attn_logit_softcapping": null"#,
+            #""model_type": "gemma2", "tie_word_embeddings": false"#,
+            #""model_type": "qwen3", "attention_bias": true"#,
+            #""model_type": "olmo2", "head_dim": 8"#,
+        ] {
+            expect(try RandomStudent(config)) { if case .notExpressible = $0 { true } else { false } }
+        }
         let student = try RandomStudent()
         let teacher = try Checkpoint(directory: student.directory.file("teacher"))
         #expect(throws: ExportError.notAStudent(directory: teacher.directory.path)) {

@@ -71,7 +71,7 @@ struct GGUFFileTests {
     @Test("Floats are read where they are mapped, quantized weights as float16, once for all who use them")
     func mapping() throws {
         let source = try GGUFFile(contentsOf: GGUFReference.url("blocks.gguf"))
-        let tensors = try GGUFTensors(source) { GGUFTensors.Place(name: "model.\($0.name)") }
+        let tensors = try GGUFTensors(source) { [GGUFTensors.Place(name: "model.\($0.name)")] }
         #expect(tensors.tensors["model.Q4_K"]?.elementType == .float16)
         #expect(tensors.stored["model.Q4_K"]?.type == .q4K)
         #expect(tensors.isConverted("model.Q4_K") && !tensors.isConverted("model.BF16"))
@@ -99,7 +99,9 @@ struct GGUFFileTests {
         try writer.write("b", floats: (0..<8).map(Float.init))
         try writer.finish()
         let order = RotaryRowOrder(headSize: 4)
-        let tensors = try GGUFTensors(GGUFFile(contentsOf: url)) { GGUFTensors.Place(name: $0.name, rowOrder: order) }
+        let tensors = try GGUFTensors(GGUFFile(contentsOf: url)) {
+            [GGUFTensors.Place(name: $0.name, rowOrder: order)]
+        }
         let wanted: [Float] = [0, 2, 1, 3, 4, 6, 5, 7]
         for name in ["f", "q"] {
             #expect(try tensors.floats(of: name) == wanted.flatMap { [Float](repeating: $0 * 127, count: 32) })
@@ -107,8 +109,39 @@ struct GGUFFileTests {
         #expect(try tensors.floats(of: "b") == wanted)
         #expect(throws: GGUFError.self) {
             try GGUFTensors(GGUFFile(contentsOf: url)) {
-                GGUFTensors.Place(name: $0.name, rowOrder: RotaryRowOrder(headSize: 6))
+                [GGUFTensors.Place(name: $0.name, rowOrder: RotaryRowOrder(headSize: 6))]
             }
+        }
+    }
+
+    @Test("Matrices one below the other are read each by itself, quantized or not; what is added makes floats")
+    func parts() throws {
+        let directory = try TemporaryDirectory()
+        let plan = [
+            GGUFTensorDescription(name: "f", type: .f16, shape: [5, 32]),
+            GGUFTensorDescription(name: "q", type: .q80, shape: [5, 32]),
+            GGUFTensorDescription(name: "n", type: .f16, shape: [4]),
+        ]
+        let rows = (0..<5).flatMap { [Float](repeating: Float($0) * 127, count: 32) }
+        let url = directory.file("parts.gguf")
+        let writer = try GGUFWriter(destination: url, metadata: GGUFMetadata(file: ""), tensors: plan)
+        try writer.write("f", floats: rows)
+        try writer.write("q", floats: rows)
+        try writer.write("n", floats: [0, 1, 1.5, 3])
+        try writer.finish()
+        let file = try GGUFFile(contentsOf: url)
+        let tensors = try GGUFTensors(file) { tensor in
+            if tensor.name == "n" { return [GGUFTensors.Place(name: "n", addend: -1)] }
+            return [(0, 2), (2, 5)].map { GGUFTensors.Place(name: "\(tensor.name)\($0.0)", rows: $0.0..<$0.1) }
+        }
+        for name in ["f", "q"] {
+            #expect(tensors.tensors[name + "0"]?.shape == [2, 32] && tensors.tensors[name + "2"]?.shape == [3, 32])
+            #expect(try tensors.floats(of: name + "0") + tensors.floats(of: name + "2") == rows)
+        }
+        #expect(tensors.tensors["n"]?.elementType == .float32)
+        #expect(try tensors.floats(of: "n") == [-1, 0, 0.5, 2])
+        #expect(throws: GGUFError.self) {
+            try GGUFTensors(file) { [GGUFTensors.Place(name: $0.name, rows: 0..<6)] }
         }
     }
 }

@@ -96,8 +96,9 @@ struct LayerGradientTests {
 
     @Test(
         "Causal attention and its gradients are those of libtorch's attention with a mask, also where heads are shared",
-        arguments: [(heads: 4, shared: 4), (heads: 6, shared: 2), (heads: 3, shared: 1)])
-    func causalAttention(heads: Int, shared: Int) throws {
+        arguments: [(heads: 4, shared: 4), (heads: 6, shared: 2), (heads: 3, shared: 1)], [nil, 0.4])
+    func causalAttention(count: (heads: Int, shared: Int), softCap: Double?) throws {
+        let (heads, shared) = count
         let (batch, length, size) = (2, 29, 12)
         func rows(_ heads: Int) throws -> Tensor {  // as projections leave them: heads beside one another
             try random([batch, length, heads, size]).transposed(1, 2)
@@ -108,7 +109,8 @@ struct LayerGradientTests {
             (0..<length * length).map { $0 % length <= $0 / length ? 0 : -.infinity }, shape: [1, 1, length, length])
         func results(mask: Tensor?) throws -> [[Float]] {
             let leaves = try inputs.map { try $0.requiringGradient() }
-            let y = try Tensor.attention(leaves[0], leaves[1], leaves[2], mask: mask, causal: mask == nil)
+            let y = try Tensor.attention(
+                leaves[0], leaves[1], leaves[2], mask: mask, causal: mask == nil, softCap: softCap)
             return try [y.detached().floats()]
                 + y.gradients(by: leaves, upstream: upstream).map { try #require($0).floats() }
         }
@@ -117,9 +119,16 @@ struct LayerGradientTests {
             #expect(found.count == expected.count && worst < 2e-5)
         }
         let unrecorded = try withoutGradient {
-            try Tensor.attention(inputs[0], inputs[1], inputs[2], mask: nil, causal: true).floats()
+            try Tensor.attention(inputs[0], inputs[1], inputs[2], mask: nil, causal: true, softCap: softCap).floats()
         }
         #expect(try unrecorded == results(mask: nil)[0])
+        // Half precision has no kernel: capped scores are then there as a whole.
+        let half = try withoutGradient {
+            let halves = try inputs.map { try $0.converted(to: .bfloat16) }
+            return try Tensor.attention(halves[0], halves[1], halves[2], mask: nil, causal: true, softCap: softCap)
+                .floats()
+        }
+        #expect(zip(half, unrecorded).allSatisfy { abs($0 - $1) < 5e-2 })
         #expect(throws: TorchError.self) {
             let other = try random([batch, heads + 1, length, size])
             _ = try Tensor.attention(inputs[0], other, inputs[2], mask: nil, causal: true)

@@ -36,19 +36,22 @@ struct LossTests {
         return row.map { $0 - sum }
     }
 
-    /// Sums and the gradient by the logits of a KL(p_t ‖ p_s) − b log p_s[target].
+    /// Sums and the gradient by the logits, before they are capped, of a KL(p_t ‖ p_s) − b log p_s[target].
     private func expected(
-        _ a: Double, _ b: Double
+        _ a: Double, _ b: Double, softCap: Double? = nil
     ) throws -> (divergence: Double, crossEntropy: Double, gradient: [[Double]]) {
         var (divergence, crossEntropy) = (0.0, 0.0)
         let gradient = try zip(logits(student), logits(teacher)).enumerated().map { row, pair in
-            let (s, t) = (logSoftmax(pair.0), logSoftmax(pair.1))
+            func capped(_ logits: [Double]) -> [Double] {
+                softCap.map { c in logits.map { c * tanh($0 / c) } } ?? logits
+            }
+            let (s, t) = (logSoftmax(capped(pair.0)), logSoftmax(capped(pair.1)))
             divergence += zip(s, t).reduce(0) { $0 + exp($1.1) * ($1.1 - $1.0) }
             if targets[row] >= 0 { crossEntropy -= s[targets[row]] }
             return (0..<vocabulary).map { token in
                 var value = a * (exp(s[token]) - exp(t[token]))
                 if targets[row] >= 0 { value += b * (exp(s[token]) - (token == targets[row] ? 1 : 0)) }
-                return value
+                return value * (softCap.map { 1 - pow(tanh(pair.0[token] / $0), 2) } ?? 1)
             }
         }
         return (divergence, crossEntropy, gradient)
@@ -59,13 +62,15 @@ struct LossTests {
         return zip(found, expected).map { abs(Double($0) - $1) / largest }.max() ?? 0
     }
 
-    @Test("The head's loss and gradients are those of whole logits, whatever the chunk", arguments: [1, 3, 7, 100])
-    func headLoss(chunk: Int) throws {
+    @Test(
+        "The head's loss and gradients are those of whole logits, whatever the chunk, capped or not",
+        arguments: [1, 3, 7, 100], [nil, 2])
+    func headLoss(chunk: Int, softCap: Double?) throws {
         let (a, b) = (0.3, 0.7)
         let sum = try TensorBuffer(copying: .full(1, shape: [vocabulary, width]))
-        let found = try HeadLoss(divergenceWeight: a, crossEntropyWeight: b, rowsAtATime: chunk)(
+        let found = try HeadLoss(divergenceWeight: a, crossEntropyWeight: b, rowsAtATime: chunk, softCap: softCap)(
             student: student, teacher: teacher, targets: .integers(targets, shape: [rows]), addingTo: sum)
-        let expected = try expected(a, b)
+        let expected = try expected(a, b, softCap: softCap)
         #expect(difference(try found.sums.floats(), [expected.divergence, expected.crossEntropy]) < 1e-5)
         let (x, w) = (try student.input.floats().map(Double.init), try student.weight.floats().map(Double.init))
         let byInput = (0..<rows * width).map { index in
@@ -114,8 +119,10 @@ struct LossTests {
         #expect(abs(try sums.floats()[0] / 8192 - 20) < 1e-3)
     }
 
-    @Test("The attention-map loss and its gradients are those of its formula", arguments: [true, false])
-    func attentionMaps(hasMask: Bool) throws {
+    @Test(
+        "The attention-map loss and its gradients are those of its formula, scores capped or not",
+        arguments: [true, false], [nil, 0.8])
+    func attentionMaps(hasMask: Bool, softCap: Double?) throws {
         let (batch, heads, keyHeads, length, size) = (2, 4, 2, 5, 3)
         let generator = try Generator(seed: 9)
         func random(_ heads: Int) throws -> Tensor { try .randn([batch, heads, length, size], using: generator) }
@@ -129,7 +136,8 @@ struct LossTests {
                 let scores = (0..<length).map { j -> Double in
                     guard j <= i, j > i - window else { return 0 }
                     let dot = (0..<size).reduce(0) { $0 + q[row * size + $1] * k[(key + j) * size + $1] }
-                    return exp(dot / Double(size).squareRoot())
+                    let score = dot / Double(size).squareRoot()
+                    return exp(softCap.map { $0 * tanh(score / $0) } ?? score)
                 }
                 let sum = scores.reduce(0, +)
                 return scores.map { $0 / sum }
@@ -142,7 +150,7 @@ struct LossTests {
             zip(maps(q, k), target).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } / Double(batch * heads * length)
         }
         let mask = hasMask ? try Tensor.causalMask(length: length, after: 0, window: window) : nil
-        let found = try student.mapLoss(fromTeacher: teacher, mask: mask, causal: !hasMask, weight: 3)
+        let found = try student.mapLoss(fromTeacher: teacher, mask: mask, causal: !hasMask, softCap: softCap, weight: 3)
         #expect(abs(try found.loss.item() - loss(q, k)) < 1e-6)
         func numeric(_ x: [Double], _ loss: ([Double]) -> Double) -> [Double] {
             x.indices.map { index in
@@ -154,7 +162,9 @@ struct LossTests {
         }
         #expect(difference(try found.gradient.queries.floats(), numeric(q) { loss($0, k) }) < 1e-4)
         #expect(difference(try found.gradient.keys.floats(), numeric(k) { loss(q, $0) }) < 1e-4)
-        #expect(try student.mapLoss(fromTeacher: student, mask: mask, causal: !hasMask, weight: 1).loss.item() == 0)
+        let own = try student.mapLoss(
+            fromTeacher: student, mask: mask, causal: !hasMask, softCap: softCap, weight: 1)
+        #expect(try own.loss.item() == 0)
     }
 
     @Test("The direction loss has the gradient of its function, times the weight, and is zero for equal states")

@@ -10,7 +10,8 @@
 * TensorFilesTests/Reference/values.gguf: metadata of every type; values-2.gguf: the same in version 2 of the format.
 * TensorFilesTests/Reference/written.safetensors: what `gguf.quantize` makes of floats.
 * OneBitRuntimeTests/Reference/X.gguf: random tiny models of the families, in the order of rows and under the names and keys
-  that llama.cpp's convert_hf_to_gguf.py gives them, and X.safetensors: transformers' logits of the same weights.
+  that llama.cpp's convert_hf_to_gguf.py gives them, and X.safetensors: transformers' logits of the same weights, with keys
+  and values in half precision, as the runtime's cache keeps them.
 """
 
 import math
@@ -124,17 +125,23 @@ NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.k_norm": "attn_k_norm", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+    "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
 }
+# Of architectures with norms on what the sublayers give.
+OWN_NAMES = {"post_attention_layernorm": "post_attention_norm"}
+WITH_OUTPUT_NORMS = ("olmo2", "gemma2", "gemma3")
+INTERLEAVED = ("llama", "granite", "smollm3")
 OUTER = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
 
-def gguf_name(name):
+def gguf_name(name, architecture):
     stem, ending = name.rsplit(".", 1)
     if stem in OUTER:
         return f"{OUTER[stem]}.{ending}"
     layer, part = stem.removeprefix("model.layers.").split(".", 1)
-    return f"blk.{layer}.{NAMES[part]}.{ending}"
+    own = OWN_NAMES if architecture in WITH_OUTPUT_NORMS else {}
+    return f"blk.{layer}.{own.get(part, NAMES[part])}.{ending}"
 
 
 def interleaved(values, heads):
@@ -143,15 +150,27 @@ def interleaved(values, heads):
     return values.reshape(shape).swapaxes(1, 2).reshape(values.shape)
 
 
+def rounding_attention(module, query, key, value, *arguments, **settings):
+    """The family's own attention, over keys and values in half precision."""
+    attention = sys.modules[type(module).__module__].eager_attention_forward
+    return attention(module, query, key.half().float(), value.half().float(), *arguments, **settings)
+
+
 def model(output, name, configuration, architecture, kind=np.float32):
     import torch
     import transformers
+    from transformers.masking_utils import eager_mask
 
+    transformers.AttentionInterface.register("rounding", rounding_attention)
+    transformers.AttentionMaskInterface.register("rounding", eager_mask)
     torch.manual_seed(0)
     network = transformers.AutoModelForCausalLM.from_config(configuration).eval()
+    network.set_attn_implementation("rounding")
     with torch.no_grad():
         for key, parameter in network.named_parameters():
-            if "norm" in key or key.endswith("bias"):
+            if "norm" in key and architecture.startswith("gemma"):
+                parameter.uniform_(-0.5, 0.5)
+            elif "norm" in key or key.endswith("bias"):
                 parameter.uniform_(0.5, 1.5)
             parameter.copy_(torch.from_numpy(parameter.numpy().astype(kind).astype(np.float32)))
     ids = torch.randint(0, 64, (1, 40), generator=torch.Generator().manual_seed(1))
@@ -163,16 +182,33 @@ def model(output, name, configuration, architecture, kind=np.float32):
     writer = gguf.GGUFWriter(output / f"{name}.gguf", architecture)
     writer.add_context_length(64)
     writer.add_embedding_length(32)
-    writer.add_block_count(2)
+    writer.add_block_count(configuration.num_hidden_layers)
     writer.add_feed_forward_length(48)
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(configuration.rms_norm_eps)
+    if architecture == "stablelm":
+        writer.add_layer_norm_eps(configuration.layer_norm_eps)
+        writer.add_parallel_residual(configuration.use_parallel_residual)
+    else:
+        writer.add_layer_norm_rms_eps(configuration.rms_norm_eps)
+    if architecture == "granite":
+        writer.add_embedding_scale(configuration.embedding_multiplier)
+        writer.add_residual_scale(configuration.residual_multiplier)
+        writer.add_attention_scale(configuration.attention_multiplier)
+        writer.add_logit_scale(configuration.logits_scaling)
+    if architecture == "gemma2":
+        writer.add_attn_logit_softcapping(configuration.attn_logit_softcapping)
+    if getattr(configuration, "final_logit_softcapping", None):
+        writer.add_final_logit_softcapping(configuration.final_logit_softcapping)
     rope = configuration.rope_parameters
+    if architecture == "gemma3":
+        writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
+        rope = rope["full_attention"]
     writer.add_rope_freq_base(rope["rope_theta"])
     head_size = getattr(configuration, "head_dim", None) or 8
+    rotated = rope.get("partial_rotary_factor", 1)
     if architecture != "qwen2":
-        writer.add_rope_dimension_count(head_size)
+        writer.add_rope_dimension_count(int(head_size * rotated))
         writer.add_key_length(head_size)
         writer.add_value_length(head_size)
     if getattr(configuration, "sliding_window", None):
@@ -198,16 +234,20 @@ def model(output, name, configuration, architecture, kind=np.float32):
         if key == "lm_head.weight" and configuration.tie_word_embeddings:
             continue
         values = tensor.numpy()
-        if architecture == "llama" and ".q_proj." in key:
+        if architecture.startswith("gemma") and "norm" in key:
+            values = values + 1
+        if architecture in INTERLEAVED and ".q_proj." in key:
             values = interleaved(values, 4)
-        if architecture == "llama" and ".k_proj." in key:
+        if architecture in INTERLEAVED and ".k_proj." in key:
             values = interleaved(values, 2)
-        writer.add_tensor(gguf_name(key), values.astype(kind if values.ndim > 1 else np.float32))
+        writer.add_tensor(gguf_name(key, architecture), values.astype(kind if values.ndim > 1 else np.float32))
     finish(writer)
 
 
 def models(output):
-    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers import (
+        Gemma2Config, Gemma3TextConfig, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config, Phi3Config, Qwen2Config,
+        Qwen3Config, SmolLM3Config, StableLmConfig)
 
     sizes = dict(
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
@@ -225,6 +265,29 @@ def models(output):
         **sizes, tie_word_embeddings=False, sliding_window=8, head_dim=8, rope_parameters=rope), "llama")
     model(output, "qwen2", Qwen2Config(**sizes, tie_word_embeddings=True, rope_parameters=rope), "qwen2")
     model(output, "qwen3", Qwen3Config(**sizes, tie_word_embeddings=False, head_dim=16, rope_parameters=rope), "qwen3")
+    half = np.float16
+    model(output, "smollm3", SmolLM3Config(
+        **sizes | {"num_hidden_layers": 5}, tie_word_embeddings=True, pad_token_id=None, rope_parameters=rope), "smollm3",
+        half)
+    model(output, "olmo2", Olmo2Config(**sizes, tie_word_embeddings=False, rope_parameters=rope), "olmo2", half)
+    model(output, "granite", GraniteConfig(
+        **sizes, tie_word_embeddings=True, embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.5,
+        logits_scaling=4.0, rope_parameters=rope), "granite", half)
+    model(output, "phi3", Phi3Config(
+        **sizes, tie_word_embeddings=False, pad_token_id=None, rope_parameters=rope | {"partial_rotary_factor": 0.5}),
+        "phi3", half)
+    sizes.pop("rms_norm_eps")
+    model(output, "stablelm", StableLmConfig(
+        **sizes, tie_word_embeddings=False, use_qkv_bias=True, layer_norm_eps=1e-5,
+        rope_parameters=rope | {"partial_rotary_factor": 0.5}), "stablelm", half)
+    # Scores are scaled as llama.cpp does: by the root of a head's size.
+    gemma = dict(sizes, tie_word_embeddings=True, head_dim=16, query_pre_attn_scalar=16, sliding_window=8)
+    model(output, "gemma2", Gemma2Config(
+        **gemma, attn_logit_softcapping=3.0, final_logit_softcapping=20.0, rope_parameters=rope), "gemma2", half)
+    model(output, "gemma3_text", Gemma3TextConfig(
+        **gemma | {"num_hidden_layers": 7}, rope_parameters={
+            "full_attention": {"rope_theta": 50000.0, "rope_type": "linear", "factor": 2.0},
+            "sliding_attention": {"rope_theta": 100.0, "rope_type": "default"}}), "gemma3", half)
 
 
 if sys.argv[1] == "blocks":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Dumps logits of model variants that no tiny model under ../shared has, for ConformanceTests.
+"""Dumps logits and hidden states of model variants that no tiny model under ../shared has, for ConformanceTests.
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch==2.11.0 transformers==5.23.0
     /tmp/venv/bin/python scripts/reference/model_families.py > Tests/ConformanceTests/Reference/model_families.json
@@ -9,9 +9,11 @@ Weights come from a formula that the test knows too: element i of the t-th tenso
 """
 
 import json
+import sys
 
 import torch
 import transformers
+from transformers.masking_utils import eager_mask
 
 SIZES = dict(vocab_size=64, hidden_size=16, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=32)
 ROTARY = dict(SIZES, model_type="llama", intermediate_size=24, num_key_value_heads=2, tie_word_embeddings=False)
@@ -57,6 +59,17 @@ VARIANTS = {
         ROTARY, model_type="gemma3_text", head_dim=8, sliding_window=4, query_pre_attn_scalar=12, rope_theta=50000.0,
         rope_local_base_freq=100.0, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
         rope_scaling=dict(rope_type="linear", factor=2.0), bos_token_id=2, eos_token_id=1),
+    "Gemma 2": dict(
+        ROTARY, model_type="gemma2", head_dim=8, num_hidden_layers=4, sliding_window=4, query_pre_attn_scalar=12,
+        attn_logit_softcapping=0.5, final_logit_softcapping=0.7, tie_word_embeddings=True, bos_token_id=2,
+        eos_token_id=1),
+    "Gemma 2 without caps, windows in its last layers": dict(
+        ROTARY, model_type="gemma2", head_dim=8, sliding_window=6, query_pre_attn_scalar=3, attn_logit_softcapping=None,
+        final_logit_softcapping=None, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+        bos_token_id=2, eos_token_id=1),
+    "Gemma 3 with capped logits": dict(
+        ROTARY, model_type="gemma3_text", head_dim=8, sliding_window=4, query_pre_attn_scalar=12,
+        final_logit_softcapping=0.7, attn_logit_softcapping=0.5, bos_token_id=2, eos_token_id=1),
     "Granite": dict(
         ROTARY, model_type="granite", embedding_multiplier=0.6, attention_multiplier=3.0, residual_multiplier=1.7,
         logits_scaling=0.5),
@@ -77,6 +90,20 @@ def fill(model):
         parameter.data = values.float().reshape(parameter.shape)
 
 
+def rounding_attention(module, query, key, value, *arguments, **settings):
+    """The family's own attention, over keys and values in half precision, as a cache of such keeps them."""
+    attention = sys.modules[type(module).__module__].eager_attention_forward
+    return attention(module, query, key.half().float(), value.half().float(), *arguments, **settings)
+
+
+transformers.AttentionInterface.register("rounding", rounding_attention)
+transformers.AttentionMaskInterface.register("rounding", eager_mask)
+
+
+def numbers(tensor):
+    return [float(f"{x:.8g}") for x in tensor.tolist()]
+
+
 variants = []
 for name, keys in VARIANTS.items():
     keys = dict(keys)
@@ -88,6 +115,12 @@ for name, keys in VARIANTS.items():
         # Beyond the first context where the variant stretches it.
         length = 70 if "dynamic" in name else 20
         tokens = [(37 * i + 5) % 64 for i in range(length)]
-        logits = model(torch.tensor([tokens])).logits[0, -1]
-    variants.append(dict(name=name, config=keys, tokens=tokens, logits=[float(f"{x:.8g}") for x in logits.tolist()]))
+        output = model(torch.tensor([tokens]), output_hidden_states=True)
+        model.set_attn_implementation("rounding")
+        rounded = model(torch.tensor([tokens])).logits[0, -1]
+    # Of the last token; what enters each block, without what the head reads.
+    states = torch.stack(output.hidden_states[:-1])[:, 0, -1]
+    variants.append(dict(
+        name=name, config=keys, tokens=tokens, logits=numbers(output.logits[0, -1]), states=numbers(states.flatten()),
+        logits_of_half_precision_cache=numbers(rounded)))
 print(json.dumps(dict(transformers=transformers.__version__, variants=variants), indent=1))

@@ -201,14 +201,18 @@ lt_tensor *lt_layer_norm(const lt_tensor *x, const lt_tensor *weight, const lt_t
 lt_tensor *lt_relu(const lt_tensor *x);
 /// gelu(x), approximated by tanh.
 lt_tensor *lt_gelu_tanh(const lt_tensor *x);
+/// cap · tanh(x / cap).
+lt_tensor *lt_soft_cap(const lt_tensor *x, double cap);
 /// silu(gate) ⊙ up.
 lt_tensor *lt_swiglu(const lt_tensor *gate, const lt_tensor *up);
 /// Rotary embedding of x [batch, length, heads, size] by cosines and sines [length, size / 2], or [batch, length,
 /// size / 2] where each sequence has its own positions; halves split.
 lt_tensor *lt_rotary(const lt_tensor *x, const lt_tensor *cosines, const lt_tensor *sines);
 /// softmax(q kᵀ / sqrt(size) + mask) v over [batch, heads, length, size]. Keys and values may have fewer heads, each of
-/// which then serves as many query heads in a row. `mask` may be NULL.
-lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal);
+/// which then serves as many query heads in a row. `mask` may be NULL. A `soft_cap` that is not 0 caps the scores as
+/// lt_soft_cap does, before the mask.
+lt_tensor *lt_attention(const lt_tensor *q, const lt_tensor *k, const lt_tensor *v, const lt_tensor *mask, bool causal,
+                        double soft_cap);
 
 // MARK: Sign matrices: ±1 [rows, columns] at one bit per weight
 
@@ -244,6 +248,8 @@ typedef struct lt_head_loss_settings {
     double cross_entropy_weight;
     /// Rows whose logits exist at a time.
     int64_t rows_at_a_time;
+    /// What caps the logits of both, as lt_soft_cap does; 0 for nothing.
+    double soft_cap;
 } lt_head_loss_settings;
 /// The loss of the output head, whose logits `input` headᵀ are never there as a whole: `input` [rows, width], `head`
 /// [vocabulary, width], the teacher's two likewise or NULL, `targets` [rows] (−1: none) or NULL. Into `result`: both sums
@@ -256,10 +262,11 @@ int lt_head_loss(const lt_tensor *input, const lt_tensor *head, const lt_tensor 
 int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double weight, lt_tensor *result[2]);
 
 /// Mean over sequences, heads and tokens of Σ_j (t_j − s_j)², where t and s are what teacher and student attend with to each
-/// token j: softmax(q kᵀ / √size + mask), q [batch, heads, length, size], k [batch, key/value heads, length, size]. Into
-/// `result`: the loss, and `weight` times its gradients by the student's queries and keys.
+/// token j: softmax(q kᵀ / √size + mask), q [batch, heads, length, size], k [batch, key/value heads, length, size],
+/// with scores that are capped where `soft_cap` is not 0. Into `result`: the loss, and `weight` times its gradients by the
+/// student's queries and keys.
 int lt_attention_map_loss(const lt_tensor *teacher_q, const lt_tensor *teacher_k, const lt_tensor *q, const lt_tensor *k,
-                          const lt_tensor *mask, bool causal, double weight, lt_tensor *result[3]);
+                          const lt_tensor *mask, bool causal, double soft_cap, double weight, lt_tensor *result[3]);
 
 // MARK: Decoding
 

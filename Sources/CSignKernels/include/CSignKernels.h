@@ -213,12 +213,14 @@ typedef struct sign_kernels_table {
     void (*_Nonnull relu)(const float *_Nonnull x, size_t count, float *_Nonnull y);
     // y = gate · σ(gate) ⊙ up; y may be gate or up
     void (*_Nonnull swiglu)(const float *_Nonnull gate, const float *_Nonnull up, size_t count, float *_Nonnull y);
+    // y = cap · tanh(x · scale / cap); y may be x
+    void (*_Nonnull soft_cap)(const float *_Nonnull x, size_t count, float scale, float cap, float *_Nonnull y);
     // Rotates the pairs (x[i], x[i + size/2]) of one head by the angles whose cosines and sines are given, [size/2].
     void (*_Nonnull rotate_half)(float *_Nonnull x, size_t size, const float *_Nonnull cosine,
                                  const float *_Nonnull sine);
     // A part of the attention of the query heads that share one key/value head, for consecutive tokens of one sequence:
-    // with s_p = q[t][h] · k_p · scale and p over the first positions + t positions, at most
-    // SIGN_KERNELS_ATTENTION_POSITIONS of them,
+    // with s_p = q[t][h] · k_p · scale, or cap · tanh of its cap-th part where cap is not 0, and p over the first
+    // positions + t positions, at most SIGN_KERNELS_ATTENTION_POSITIONS of them,
     //     part[t][h] = Σ_p exp(s_p − m) v_p,   m = max_p s_p,   Σ_p exp(s_p − m)      0 ≤ t < tokens, 0 ≤ h < heads
     // which are `size` floats and two; zeros and −∞ where there is no position. q: [tokens, query_stride], the heads side
     // by side, `size` floats each. keys, values: zero from `size` up to the next multiple of SIGN_KERNELS_HEAD_PADDING, or
@@ -226,7 +228,7 @@ typedef struct sign_kernels_table {
     // scratch: SIGN_KERNELS_ATTENTION_ROWS · (SIGN_KERNELS_ATTENTION_POSITIONS + size + 15) floats to work with.
     void (*_Nonnull attention)(const float *_Nonnull q, size_t query_stride, size_t tokens, size_t heads,
                                sign_kernels_cached_rows keys, sign_kernels_cached_rows values, ptrdiff_t positions,
-                               size_t size, float scale, float *_Nonnull scratch, float *_Nonnull part);
+                               size_t size, float scale, float cap, float *_Nonnull scratch, float *_Nonnull part);
     // The same over the positions of two parts, of which one may have none, to `sums`. Attention is the first `size` floats
     // divided by the last.
     void (*_Nonnull attention_merge)(const float *_Nonnull part, size_t rows, size_t size, float *_Nonnull sums);
@@ -236,19 +238,21 @@ typedef struct sign_kernels_table {
                                             size_t b_stride, size_t depth, size_t rows, size_t columns,
                                             float *_Nonnull c, size_t c_stride);
     // Causal attention of one head over the `tokens` tokens of a sequence, from its first on:
-    //     y_t = Σ_{p ≤ t} softmax_p(q_t · k_p · scale) v_p          log_sums[t] = log Σ_{p ≤ t} exp(q_t · k_p · scale)
+    //     y_t = Σ_{p ≤ t} softmax_p(s_tp) v_p     log_sums[t] = log Σ_{p ≤ t} exp(s_tp)     s_tp = q_t · k_p · scale
+    // or with cap · tanh(s_tp / cap) in place of s_tp where cap is not 0.
     // Rows of `size` floats, y's y_stride floats apart. log_sums: [tokens]. An infinite v_p also spoils tokens before p.
     // scratch: sign_kernels_causal_attention_scratch(tokens, size) floats to work with.
     void (*_Nonnull causal_attention)(sign_kernels_head_rows q, sign_kernels_head_rows k, sign_kernels_head_rows v,
-                                      size_t tokens, size_t size, float scale, float *_Nonnull scratch,
+                                      size_t tokens, size_t size, float scale, float cap, float *_Nonnull scratch,
                                       float *_Nonnull y, size_t y_stride, float *_Nonnull log_sums);
     // Its gradients by q, k and v, whose rows are gradient_stride floats apart, of y and log_sums as it returned them, and
     // dy. scratch: sign_kernels_causal_attention_gradient_scratch(tokens, size) floats.
     void (*_Nonnull causal_attention_gradient)(sign_kernels_head_rows q, sign_kernels_head_rows k,
                                                sign_kernels_head_rows v, sign_kernels_head_rows y,
                                                const float *_Nonnull log_sums, sign_kernels_head_rows dy, size_t tokens,
-                                               size_t size, float scale, float *_Nonnull scratch, float *_Nonnull dq,
-                                               float *_Nonnull dk, float *_Nonnull dv, size_t gradient_stride);
+                                               size_t size, float scale, float cap, float *_Nonnull scratch,
+                                               float *_Nonnull dq, float *_Nonnull dk, float *_Nonnull dv,
+                                               size_t gradient_stride);
 
     // sum = sum + a ⊙ b
     void (*_Nonnull add_product)(const float *_Nonnull a, const float *_Nonnull b, size_t count, float *_Nonnull sum);

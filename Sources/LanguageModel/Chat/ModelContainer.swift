@@ -31,6 +31,13 @@ public struct ModelContainer: Sendable {
         template = Result { try ChatTemplate(directory: directory) }
     }
 
+    /// Puts together a model whose engine has limits of its own, and the chat template of its directory, which is no error before it is
+    /// asked for.
+    public init(engine: GenerationEngine, directory: URL) {
+        self.engine = engine
+        template = Result { try ChatTemplate(directory: directory) }
+    }
+
     /// The format of the model's conversations.
     ///
     /// - Throws: why there is none: `ChatTemplateError`, `TokenizerError`, ``ChatSessionError/noChatTemplate``.

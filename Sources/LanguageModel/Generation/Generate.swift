@@ -40,6 +40,8 @@ public struct GenerateCompletionInfo: Sendable {
     public let stopToken: Int?
     /// Tokens of the prompt that were read, those that a conversation has read before not counted.
     public let promptTokenCount: Int
+    /// Tokens of the prompt that were read before, and were not read again.
+    public let cachedTokenCount: Int
     /// Time that the prompt took, up to the logits that follow it.
     public let promptTime: Duration
     /// Time of the steps after the prompt, one token each.
@@ -237,6 +239,7 @@ private func run(
     try scheduler.run { event in
         switch event {
         case .text(let request, let text): try didGenerate(request.index, text)
+        case .detail: break
         case .end(let request, let result): infos[request.index] = try result.get()
         }
     }

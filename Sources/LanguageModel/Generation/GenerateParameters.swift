@@ -15,6 +15,12 @@ public struct GenerateParameters: Sendable, Hashable {
     public var repetitionPenalty: Float
     /// How many of the last tokens, the prompt's included, are recent.
     public var repetitionContextSize: Int
+    /// Taken from a token's logit for each time that the text has it already; the prompt does not count.
+    public var frequencyPenalty: Float
+    /// Taken from a token's logit once, where the text has it already.
+    public var presencePenalty: Float
+    /// Added to the logits of these tokens.
+    public var logitBias: [Int: Float]
     /// Seed of the random numbers: the same seed, model and prompt give the same text on every machine.
     public var seed: UInt64
     /// Strings that end the text; they are not part of it.
@@ -28,6 +34,9 @@ public struct GenerateParameters: Sendable, Hashable {
         minP: Float = 0,
         repetitionPenalty: Float = 1,
         repetitionContextSize: Int = 64,
+        frequencyPenalty: Float = 0,
+        presencePenalty: Float = 0,
+        logitBias: [Int: Float] = [:],
         seed: UInt64 = 0,
         stopStrings: [String] = []
     ) {
@@ -38,6 +47,9 @@ public struct GenerateParameters: Sendable, Hashable {
         self.minP = minP
         self.repetitionPenalty = repetitionPenalty
         self.repetitionContextSize = repetitionContextSize
+        self.frequencyPenalty = frequencyPenalty
+        self.presencePenalty = presencePenalty
+        self.logitBias = logitBias
         self.seed = seed
         self.stopStrings = stopStrings
     }
@@ -47,6 +59,11 @@ public struct GenerateParameters: Sendable, Hashable {
 
     /// Whether every token of the vocabulary may be drawn.
     var keepsAll: Bool { topK == 0 && topP == 1 && minP == 0 }
+
+    /// Whether logits are drawn from as they are.
+    var keepsLogits: Bool {
+        repetitionPenalty == 1 && frequencyPenalty == 0 && presencePenalty == 0 && logitBias.isEmpty
+    }
 
     /// Positions for a prompt and the most tokens that may follow it, at most `maximum`.
     func capacity(after promptTokenCount: Int, maximum: Int) -> Int {
@@ -75,5 +92,10 @@ public struct GenerateParameters: Sendable, Hashable {
             "above 0"
         )
         try require(repetitionContextSize >= 0, "repetitionContextSize", repetitionContextSize, "0 or more")
+        try require(frequencyPenalty.isFinite, "frequencyPenalty", frequencyPenalty, "a finite number")
+        try require(presencePenalty.isFinite, "presencePenalty", presencePenalty, "a finite number")
+        for (token, bias) in logitBias {
+            try require(token >= 0 && !bias.isNaN, "logitBias", "\(token): \(bias)", "numbers for token ids")
+        }
     }
 }

@@ -31,6 +31,7 @@ public final class GenerationEngine: Sendable {
     /// Locked by the task alone.
     private let scheduler: Mutex<GenerationScheduler>
     private let inbox = Mutex(Inbox())
+    private let published = Mutex(GenerationStatistics())
 
     /// Takes no memory before the first request.
     public init(
@@ -58,6 +59,51 @@ public final class GenerationEngine: Sendable {
         submit([GenerationRequest(output: .init(channel)) { input }], reader: channel)
         return channel.stream { $0 }
     }
+
+    /// What a generation brings on its way to one who wants to know of its tokens.
+    package enum Part: Sendable {
+        case text(String)
+        /// Comes before the text that its token settles.
+        case detail(GenerationDetail)
+        /// The end, once.
+        case info(GenerateCompletionInfo)
+    }
+
+    /// Continues several prompts, with what is told of their tokens. An error of one ends all of them.
+    ///
+    /// - Parameter prefixScope: whose prompts may share keys and values with these; nil shares nothing.
+    package func generate(
+        _ inputs: [GenerationRequest.Input], prefixScope: PrefixScope?
+    ) -> AsyncThrowingStream<(index: Int, part: Part), any Error> {
+        let channel = BoundedChannel<(index: Int, part: Part)>()
+        let remaining = Mutex(inputs.count)
+        if inputs.isEmpty { channel.finish() }
+        let requests = inputs.enumerated().map { index, input in
+            let output = GenerationRequest.Output(
+                isFull: { channel.isFull },
+                send: { channel.send((index, .text($0))) },
+                finish: { result in
+                    switch result {
+                    case .success(let info): channel.send((index, .info(info)))
+                    case .failure(let error):
+                        channel.cancel()
+                        channel.finish(.failure(error))
+                    }
+                    let isLast = remaining.withLock { remaining in
+                        remaining -= 1
+                        return remaining == 0
+                    }
+                    if isLast { channel.finish() }
+                },
+                sendDetail: { channel.send((index, .detail($0))) })
+            return GenerationRequest(index: index, prefixScope: prefixScope, output: output) { input }
+        }
+        submit(requests, reader: channel)
+        return channel.stream { $0 }
+    }
+
+    /// What the engine has done and what it holds, as of its last pass.
+    package var statistics: GenerationStatistics { published.withLock { $0 } }
 
     /// Takes requests whose text one channel reads.
     func submit<Part>(_ requests: [GenerationRequest], reader: BoundedChannel<Part>) {
@@ -102,6 +148,7 @@ public final class GenerationEngine: Sendable {
             while takeNews(&scheduler, isBusy: isBusy) {
                 // Cancelled passes leave everything as it was; the next step removes their requests.
                 isBusy = (try? scheduler.step()) ?? true
+                published.withLock { $0 = scheduler.statistics }
                 for event in scheduler.events { deliver(event) }
                 scheduler.removeEvents()
             }
@@ -133,6 +180,7 @@ public final class GenerationEngine: Sendable {
     private func deliver(_ event: GenerationScheduler.Event) {
         switch event {
         case .text(let request, let text): request.output?.send(text)
+        case .detail(let request, let detail): request.output?.sendDetail?(detail)
         case .end(let request, let result):
             inbox.withLock { inbox in
                 inbox.live.remove(ObjectIdentifier(request))

@@ -10,16 +10,20 @@ package final class GenerationRequest: Sendable {
         /// How the next token is chosen, and when to end.
         package var parameters: GenerateParameters
         /// Tokens that end the text, besides the configuration's end-of-sequence tokens.
-        var stopTokens: Set<Int> = []
+        package var stopTokens: Set<Int> = []
         /// Most positions of the sequence; nil is as many as the prompt and the most tokens that may follow it take.
         var capacity: Int?
         /// Whether the text continues the prompt's, or stands alone.
-        var continuesPrompt = true
+        package var continuesPrompt = true
         /// How many of the first generated tokens are the likeliest ones, whatever the parameters say.
         package var greedyTokens = 0
         /// How many tokens at the end of the prompt an earlier run has generated from the same input: what follows is then
         /// what that run would have gone on with.
         package var generatedTokens = 0
+        /// How many of the likeliest tokens are told with each token that is chosen; nil tells nothing of tokens.
+        package var tokenDetails: Int?
+        /// The same of the prompt's tokens, which are then all read, whatever is known of them.
+        package var promptDetails: Int?
         /// Whether events bring the text; the tokens are there at the end in any case.
         package var wantsText = true
 
@@ -47,12 +51,16 @@ package final class GenerationRequest: Sendable {
         let send: @Sendable (String) -> Void
         /// Called once, at the end.
         let finish: @Sendable (Result<GenerateCompletionInfo, any Error>) -> Void
+        /// Called before the text that a token settles.
+        var sendDetail: (@Sendable (GenerationDetail) -> Void)?
     }
 
     /// Number that the caller knows it by.
     package let index: Int
     /// Where the sequence stays when it is done, for the next request with this key to go on from.
     let cacheKey: CacheKey?
+    /// Whose kept sequences a prompt may begin with, and among which the sequence stays when it is done; nil keeps it to itself.
+    let prefixScope: PrefixScope?
     /// Called once, when the requests before it that have the same key are done.
     let input: @Sendable () throws -> Input
     /// Nil where the caller takes the scheduler's events itself.
@@ -65,10 +73,12 @@ package final class GenerationRequest: Sendable {
     }
 
     init(
-        index: Int = 0, cacheKey: CacheKey? = nil, output: Output?, input: @escaping @Sendable () throws -> Input
+        index: Int = 0, cacheKey: CacheKey? = nil, prefixScope: PrefixScope? = nil, output: Output?,
+        input: @escaping @Sendable () throws -> Input
     ) {
         self.index = index
         self.cacheKey = cacheKey
+        self.prefixScope = prefixScope
         self.output = output
         self.input = input
     }
@@ -82,6 +92,13 @@ package final class GenerationRequest: Sendable {
 struct CacheKey: Hashable, Sendable {
     private static let next = Atomic(0)
     private let number = next.add(1, ordering: .relaxed).newValue
+}
+
+/// Who shares the keys and values of prompts with each other: those who may know that another one's prompt began like theirs.
+package struct PrefixScope: Hashable, Sendable {
+    package let name: String
+
+    package init(_ name: String) { self.name = name }
 }
 
 /// The sequence of a request under way.
@@ -98,6 +115,10 @@ final class GenerationSequence {
     private(set) var longest: Int
     /// Whether its end was announced.
     var isDone = false
+    /// How many of the likeliest tokens are told of each token; nil tells nothing.
+    let tokenDetails: Int?
+    /// The same of the prompt.
+    let promptDetails: Int?
 
     private let promptCount: Int
     private let startCount: Int
@@ -127,6 +148,7 @@ final class GenerationSequence {
         self.capacity = capacity
         self.readCount = readCount
         self.longest = max(longest, input.prompt.count)
+        (tokenDetails, promptDetails) = (input.tokenDetails, input.promptDetails)
         tokens = input.prompt
         promptCount = input.prompt.count
         startCount = readCount
@@ -144,6 +166,9 @@ final class GenerationSequence {
         }
         tokens.reserveCapacity(min(maximumCount, capacity, promptCount + 4096) + 1)
     }
+
+    /// The prompt's token behind the first `count`; nil at its end.
+    func promptToken(after count: Int) -> Int? { count < promptCount ? tokens[count] : nil }
 
     /// Whether tokens of the prompt are still to be read.
     var isReadingPrompt: Bool { readCount < promptCount }
@@ -170,10 +195,14 @@ final class GenerationSequence {
         readCount += count
     }
 
-    /// Chooses the next token, and returns the text that it settles.
-    func choose(from logits: UnsafeBufferPointer<Float>) -> String {
-        let token = greedyCount > 0 ? Sampler.likeliest(logits) : sampler.next(logits: logits)
-        greedyCount -= 1
+    /// Chooses the next token.
+    func choose(from logits: UnsafeBufferPointer<Float>) -> Int {
+        defer { greedyCount -= 1 }
+        return greedyCount > 0 ? Sampler.likeliest(logits) : sampler.next(logits: logits)
+    }
+
+    /// Takes the token that was chosen, and returns the text that it settles.
+    func append(_ token: Int) -> String {
         if endOfSequence.contains(token) {
             stopToken = token
             return ""
@@ -196,6 +225,7 @@ final class GenerationSequence {
             tokens: Array(generated),
             stopToken: stopToken,
             promptTokenCount: promptCount - startCount,
+            cachedTokenCount: startCount,
             promptTime: promptTime,
             generateTime: generateTime,
             stepCount: stepCount

@@ -10,9 +10,19 @@ public struct GenerationLimits: Sendable, Hashable {
     /// Most bytes of keys and values, of the texts under way and of conversations that are kept; nil is what the system
     /// has when the first text begins.
     public var cacheBytes: Int?
+    /// Most sequences that are kept besides those under way, for prompts that begin alike.
+    public var keptSequences: Int
+    /// Tokens of prompts whose probabilities are asked for that a pass reads, besides those for which there is a row of logits in any
+    /// case: each takes the memory of one.
+    public var promptDetailRows: Int
 
-    public init(sequences: Int = 16, positions: Int? = nil, cacheBytes: Int? = nil) {
+    public init(
+        sequences: Int = 16, positions: Int? = nil, cacheBytes: Int? = nil, keptSequences: Int = 0,
+        promptDetailRows: Int = 0
+    ) {
         self.sequences = sequences
+        self.keptSequences = keptSequences
+        self.promptDetailRows = promptDetailRows
         self.positions = positions
         self.cacheBytes = cacheBytes
     }
@@ -29,6 +39,7 @@ package struct GenerationScheduler {
     /// What a step has brought.
     package enum Event {
         case text(GenerationRequest, String)
+        case detail(GenerationRequest, GenerationDetail)
         case end(GenerationRequest, Result<GenerateCompletionInfo, any Error>)
     }
 
@@ -36,10 +47,14 @@ package struct GenerationScheduler {
     package private(set) var events: [Event] = []
     /// Tokens chosen so far, those that ended a text included.
     package private(set) var tokenCount = 0
+    private var passCount = 0
+    private var rowCount = 0
+    private var cachedCount = 0
 
     private let model: any CausalLanguageModel
     private let tokenizer: any Tokenizer
     private let limits: DecodingLimits
+    private let maximumRunning: Int
     /// Made for the first request, which is when memory is taken.
     private var context: (any DecodingContext)?
     private var batch: TokenBatch
@@ -64,15 +79,24 @@ package struct GenerationScheduler {
         chunk = PromptChunk(parameterCount: model.configuration.parameterCount, maximum: promptTokens)
         let longest = model.configuration.maximumPositions
         let sequences = max(1, limits.sequences)
+        maximumRunning = sequences
         self.limits = DecodingLimits(
-            sequences: sequences, positions: max(1, min(limits.positions ?? longest, longest)),
-            batchTokens: chunk.maximum + sequences - 1, logitRows: sequences)
+            sequences: sequences + max(0, limits.keptSequences),
+            positions: max(1, min(limits.positions ?? longest, longest)),
+            batchTokens: chunk.maximum + sequences - 1, logitRows: sequences + max(0, limits.promptDetailRows))
         batch = TokenBatch(capacity: self.limits.batchTokens)
         cacheBudget = limits.cacheBytes
     }
 
     /// Whether there is nothing to generate.
     package var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+
+    /// What it has done and what it holds.
+    var statistics: GenerationStatistics {
+        GenerationStatistics(
+            waiting: waiting.count, running: running.count, kept: kept.count, cacheBytes: cacheBytes, passes: passCount,
+            rows: rowCount, generatedTokens: tokenCount, cachedTokens: cachedCount)
+    }
 
     /// Requests that have no sequence yet.
     package var waitingCount: Int { waiting.count }
@@ -117,6 +141,8 @@ package struct GenerationScheduler {
             return true
         }
         let time = ContinuousClock.now - begin
+        passCount += 1
+        rowCount += batch.tokens.count
         for index in scheduled.indices { take(index, context, time: time) }
         chunk.adapt(to: time, tokens: batch.tokens.count)
         return true
@@ -165,7 +191,8 @@ package struct GenerationScheduler {
                 waiting[index].input = input
                 guard let sequence = try makeSequence(request, input) else { return }
                 waiting.remove(at: index)
-                if sequence.stopReason == nil {
+                cachedCount += sequence.readCount
+                if sequence.stopReason == nil || sequence.promptDetails != nil {
                     running.append(sequence)
                 } else {
                     end(sequence, .success(sequence.info))
@@ -198,6 +225,7 @@ package struct GenerationScheduler {
     private mutating func makeSequence(
         _ request: GenerationRequest, _ input: GenerationRequest.Input
     ) throws -> GenerationSequence? {
+        guard running.count < maximumRunning else { return nil }
         let context = try context ?? model.makeDecodingContext(limits)
         self.context = context
         func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
@@ -217,11 +245,42 @@ package struct GenerationScheduler {
             min(
                 input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
                 limits.positions)
+        let known = input.promptDetails == nil ? request.prefixScope.flatMap { prefix(of: input.prompt, in: $0) } : nil
+        if let (index, common) = known, kept[index].capacity >= capacity,
+            kept[index].tokens.count - common <= common / 2
+        {
+            // Little of it is of no use any more: it goes on as this one.
+            let known = kept.remove(at: index)
+            context.truncate(known.id, to: common)
+            return try sequence(
+                known.id, known.capacity, readCount: context.length(of: known.id), longest: known.longest)
+        }
+        // What is copied from goes last where room has to be made.
+        let source = known.map { kept[$0.index] }
+        if let (index, _) = known { kept.append(kept.remove(at: index)) }
         guard try makeRoom(model.cacheByteCount(positions: capacity), positions: capacity) else { return nil }
+        let isSourceKept = source.map { source in kept.contains { $0.id == source.id } } ?? false
         let id = try context.makeSequence(capacity: capacity)
         cacheBytes += model.cacheByteCount(positions: capacity)
-        return try sequence(id, capacity, readCount: 0, longest: 0)
+        guard let source, let (_, common) = known, isSourceKept else {
+            return try sequence(id, capacity, readCount: 0, longest: 0)
+        }
+        context.copyBeginning(of: source.id, to: id, count: common)
+        return try sequence(id, capacity, readCount: context.length(of: id), longest: source.longest)
     }
+
+    /// The kept sequence that begins most like a prompt, and how many tokens they share; nil where reading these again costs
+    /// little.
+    private func prefix(of prompt: [Int], in scope: PrefixScope) -> (index: Int, common: Int)? {
+        let candidates = kept.indices.filter { kept[$0].scope == scope }
+            .map { (index: $0, common: reusableCount(of: kept[$0], for: prompt)) }
+        guard let best = candidates.max(by: { $0.common < $1.common }), best.common >= Self.shortestPrefix else {
+            return nil
+        }
+        return best
+    }
+
+    private static let shortestPrefix = 16
 
     /// Tokens at the beginning of a prompt whose keys and values a kept sequence has. The last one is always computed, for
     /// its logits.
@@ -265,7 +324,7 @@ package struct GenerationScheduler {
         let rest = KeptSequence(sequence)
         var isSound = true
         if case .failure(let error) = result { isSound = error is CancellationError }
-        if isSound, rest.key != nil {
+        if isSound, rest.key != nil || rest.scope != nil && limits.sequences > maximumRunning && !rest.tokens.isEmpty {
             kept.append(rest)
         } else {
             remove(rest)
@@ -284,11 +343,16 @@ package struct GenerationScheduler {
         }
         // Prompts share the chunk, so that a short one does not wait for all of a long one.
         var free = chunk.size
+        var freeLogitRows = limits.logitRows - batch.logitRowCount
         var readers = running.count { $0.isReadingPrompt }
         for sequence in running where sequence.isReadingPrompt && free > 0 {
-            let count = min(max(1, free / readers), sequence.length - sequence.readCount)
-            free -= count
+            var count = min(max(1, free / readers), sequence.length - sequence.readCount)
             readers -= 1
+            // A row for the end of each other prompt stays free.
+            if sequence.promptDetails != nil { count = min(count, freeLogitRows - readers) }
+            guard count > 0 else { continue }
+            freeLogitRows -= sequence.promptDetails != nil ? count : 1
+            free -= count
             add(sequence, tokens: count)
         }
     }
@@ -297,7 +361,8 @@ package struct GenerationScheduler {
         let end = sequence.readCount + count
         batch.append(
             sequence.tokens[sequence.readCount..<end], to: sequence.id, sequenceLength: sequence.length,
-            logits: end == sequence.length ? .last : .none)
+            logits: sequence.isReadingPrompt && sequence.promptDetails != nil
+                ? .all : end == sequence.length ? .last : .none)
         scheduled.append(sequence)
     }
 
@@ -305,13 +370,32 @@ package struct GenerationScheduler {
     private mutating func take(_ index: Int, _ context: any DecodingContext, time: Duration) {
         let sequence = scheduled[index]
         let slice = batch.slices[index]
+        let readBefore = sequence.readCount
         sequence.didRead(slice.rows.count, time: time)
-        guard slice.logits == .last else { return }
         do {
-            let text = try context.withLogits(row: slice.firstLogitRow) { sequence.choose(from: $0) }
-            tokenCount += 1
-            if !text.isEmpty { events.append(.text(sequence.request, text)) }
-            guard sequence.stopReason != nil else { return }
+            if slice.logits == .all, let count = sequence.promptDetails {
+                let details = try slice.rows.indices.compactMap { row in
+                    try sequence.promptToken(after: readBefore + row - slice.rows.lowerBound + 1).map {
+                        try TokenDetail(
+                            token: $0, row: slice.firstLogitRow + row - slice.rows.lowerBound, of: context, count: count
+                        )
+                    }
+                }
+                if !details.isEmpty { events.append(.detail(sequence.request, .prompt(details))) }
+            }
+            guard !sequence.isReadingPrompt, slice.logits != .none else { return }
+            if sequence.stopReason == nil {
+                let row = slice.firstLogitRow + slice.wantedRows.count - 1
+                let token = try context.withLogits(row: row) { sequence.choose(from: $0) }
+                tokenCount += 1
+                if let count = sequence.tokenDetails {
+                    let detail = try TokenDetail(token: token, row: row, of: context, count: count)
+                    events.append(.detail(sequence.request, .token(detail)))
+                }
+                let text = sequence.append(token)
+                if !text.isEmpty { events.append(.text(sequence.request, text)) }
+                guard sequence.stopReason != nil else { return }
+            }
             let rest = sequence.finish()
             if !rest.isEmpty { events.append(.text(sequence.request, rest)) }
             end(sequence, .success(sequence.info))
@@ -325,7 +409,8 @@ package struct GenerationScheduler {
         let failed = scheduled
         for sequence in failed { context.truncate(sequence.id, to: sequence.readCount) }
         for sequence in failed {
-            let count = sequence.isReadingPrompt ? min(chunk.size, sequence.length - sequence.readCount) : 1
+            let most = sequence.promptDetails == nil ? chunk.size : min(chunk.size, limits.logitRows)
+            let count = sequence.isReadingPrompt ? min(most, sequence.length - sequence.readCount) : 1
             batch.removeAll()
             scheduled.removeAll(keepingCapacity: true)
             add(sequence, tokens: count)
@@ -344,9 +429,29 @@ package struct GenerationScheduler {
     }
 }
 
+/// What generation has done so far, and what it holds at a moment.
+package struct GenerationStatistics: Sendable, Hashable {
+    /// Requests that have no sequence yet.
+    package var waiting = 0
+    /// Texts under way.
+    package var running = 0
+    /// Sequences that no text uses.
+    package var kept = 0
+    /// Bytes reserved for keys and values, of kept ones too.
+    package var cacheBytes = 0
+    /// Forward passes so far.
+    package var passes = 0
+    /// Their rows: tokens of prompts and of texts.
+    package var rows = 0
+    package var generatedTokens = 0
+    /// Tokens of prompts that were not read again.
+    package var cachedTokens = 0
+}
+
 /// A sequence that no request uses at the moment.
 private struct KeptSequence {
     let key: CacheKey?
+    let scope: PrefixScope?
     let id: SequenceID
     let capacity: Int
     /// Tokens whose keys and values it holds.
@@ -355,9 +460,10 @@ private struct KeptSequence {
 
     init(_ sequence: GenerationSequence) {
         key = sequence.request.cacheKey
+        scope = sequence.request.prefixScope
         id = sequence.id
         capacity = sequence.capacity
-        tokens = key == nil ? [] : Array(sequence.tokens.prefix(sequence.readCount))
+        tokens = key == nil && scope == nil ? [] : Array(sequence.tokens.prefix(sequence.readCount))
         longest = sequence.longest
     }
 }

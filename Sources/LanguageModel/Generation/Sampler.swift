@@ -2,7 +2,7 @@ import Foundation
 
 /// Draws the next token from logits:
 ///
-///     repetition penalty → softmax(logits / temperature) → top-k → top-p → min-p → draw
+///     penalties and bias → softmax(logits / temperature) → top-k → top-p → min-p → draw
 ///
 /// Each filter works on what the one before it left. Weights are made of additions and multiplications of floats, sums run
 /// in double precision and in a fixed order, and ties go to the lower id, so the same seed and logits give the same token on
@@ -12,6 +12,8 @@ public struct Sampler: Sendable {
     private var generator: SeededGenerator
     /// The last `repetitionContextSize` tokens.
     private var recent: [Int] = []
+    /// How often the text has its tokens, where that counts.
+    private var counts: [Int: Float] = [:]
     private var penalized: [Float] = []
     private var kept = Candidates()
     private var whole = SoftmaxDraw()
@@ -35,15 +37,18 @@ public struct Sampler: Sendable {
 
     /// As for an array of logits.
     public mutating func next(logits: UnsafeBufferPointer<Float>) -> Int {
-        guard parameters.repetitionPenalty != 1 else { return draw(logits) }
+        guard !parameters.keepsLogits else { return draw(logits) }
         // Taken out and put back, so that the copy on write has nothing to copy.
         var values = penalized
         penalized = []
         penalize(logits, into: &values)
         let token = values.withUnsafeBufferPointer { draw($0) }
         penalized = values
-        recent.append(token)
-        recent.removeFirst(max(0, recent.count - parameters.repetitionContextSize))
+        if parameters.repetitionPenalty != 1 {
+            recent.append(token)
+            recent.removeFirst(max(0, recent.count - parameters.repetitionContextSize))
+        }
+        if parameters.frequencyPenalty != 0 || parameters.presencePenalty != 0 { counts[token, default: 0] += 1 }
         return token
     }
 
@@ -51,13 +56,17 @@ public struct Sampler: Sendable {
         values.removeAll(keepingCapacity: true)
         values.append(contentsOf: logits)
         for (index, token) in recent.enumerated()
-        where logits.indices.contains(token) && !recent[..<index].contains(token) {
+        where parameters.repetitionPenalty != 1 && logits.indices.contains(token) && !recent[..<index].contains(token) {
             if values[token] > 0 {
                 values[token] /= parameters.repetitionPenalty
             } else {
                 values[token] *= parameters.repetitionPenalty
             }
         }
+        for (token, count) in counts {
+            values[token] -= parameters.frequencyPenalty * count + parameters.presencePenalty
+        }
+        for (token, bias) in parameters.logitBias where logits.indices.contains(token) { values[token] += bias }
     }
 
     /// Passes over the random numbers of so many draws: an earlier run made them.

@@ -16,6 +16,21 @@ struct GGUFArchitecture {
         var reordersRotaryRows = false
         /// Whether a head's size can be another one than width over heads.
         var hasHeadSize = true
+        /// Whether a part of each head's channels may be rotated.
+        var rotatesParts = false
+        /// Whether the norms are LayerNorms.
+        var hasLayerNorm = false
+        /// Whether q, k and v are one matrix, and gate and up.
+        var fusesMatrices = false
+        /// Stems of tensor names in a block that are others than most have.
+        var blockNames: [String: String] = [:]
+        /// What the family's norms have less than the file's, which count from 0.
+        var normAddend: Float = 0
+        /// Keys of the architecture's own that are read.
+        var keys: Set<String> = []
+        /// Of Gemma: the layers of the model whose scores are scaled by width over heads, and how often a layer sees
+        /// everything.
+        var gemma: (largestLayerCount: Int, fullLayerEvery: Int)?
     }
 
     /// llama.cpp has no architecture for OPT. A Mistral is a `llama` there.
@@ -23,7 +38,37 @@ struct GGUFArchitecture {
         Kind(name: "llama", modelType: "llama", architecture: "LlamaForCausalLM", reordersRotaryRows: true),
         Kind(name: "qwen2", modelType: "qwen2", architecture: "Qwen2ForCausalLM", hasHeadSize: false),
         Kind(name: "qwen3", modelType: "qwen3", architecture: "Qwen3ForCausalLM"),
+        Kind(name: "smollm3", modelType: "smollm3", architecture: "SmolLM3ForCausalLM", reordersRotaryRows: true),
+        Kind(
+            name: "olmo2", modelType: "olmo2", architecture: "Olmo2ForCausalLM", hasHeadSize: false,
+            blockNames: [
+                "post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm",
+            ]),
+        Kind(
+            name: "granite", modelType: "granite", architecture: "GraniteForCausalLM", reordersRotaryRows: true,
+            keys: ["embedding_scale", "residual_scale", "attention.scale", "logit_scale"]),
+        Kind(
+            name: "phi3", modelType: "phi3", architecture: "Phi3ForCausalLM", hasHeadSize: false, rotatesParts: true,
+            fusesMatrices: true),
+        Kind(
+            name: "stablelm", modelType: "stablelm", architecture: "StableLmForCausalLM", hasHeadSize: false,
+            rotatesParts: true, hasLayerNorm: true,
+            // Which converters write as true where a configuration does not say. A model whose sublayers are side by side has no second norm, and is refused
+            // for that.
+            keys: ["use_parallel_residual"]),
+        Kind(
+            name: "gemma2", modelType: "gemma2", architecture: "Gemma2ForCausalLM", blockNames: gemmaBlockNames,
+            normAddend: -1, keys: gemmaKeys.union(["attn_logit_softcapping"]), gemma: (46, 2)),
+        Kind(
+            name: "gemma3", modelType: "gemma3_text", architecture: "Gemma3ForCausalLM", blockNames: gemmaBlockNames,
+            normAddend: -1, keys: gemmaKeys.union(["rope.freq_base_swa"]), gemma: (62, 6)),
     ]
+
+    private static let gemmaBlockNames = [
+        "post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    ]
+    private static let gemmaKeys: Set = ["attention.sliding_window_pattern", "final_logit_softcapping"]
 
     /// Stems of tensor names outside of the blocks.
     private static let outerNames = [
@@ -44,6 +89,7 @@ struct GGUFArchitecture {
     private let tensors: [String: GGUFTensorDescription]
     private let rotaryFactors: [Float]?
     private let headCount: Int
+    private let keyValueHeadCount: Int
     private let headSize: Int
 
     /// Reads what says which model it is.
@@ -65,6 +111,7 @@ struct GGUFArchitecture {
             "\(name).embedding_length", metadata.integer("\(name).embedding_length", in: 1...1 << 18))
         headCount = try metadata.required(
             "\(name).attention.head_count", Self.count("\(name).attention.head_count", metadata))
+        keyValueHeadCount = try Self.count("\(name).attention.head_count_kv", metadata) ?? headCount
         headSize = try metadata.integer("\(name).attention.key_length", in: 1...1 << 16) ?? width / headCount
     }
 
@@ -82,21 +129,41 @@ struct GGUFArchitecture {
 
     // MARK: Tensors
 
-    /// Where a tensor goes; nil for what only the converter computed. A name that is not known stays as it is: the model has no
-    /// such tensor, which is refused where its tensors are held against its configuration.
-    func place(of tensor: GGUFTensorDescription) -> GGUFTensors.Place? {
-        if tensor.name == Self.rotaryFactors { return nil }
-        guard let dot = tensor.name.lastIndex(of: ".") else { return GGUFTensors.Place(name: tensor.name) }
+    /// Where a tensor goes, or its parts; nowhere what only the converter computed. A name that is not known stays as it is: the
+    /// model has no such tensor, which is refused where its tensors are held against its configuration.
+    func places(of tensor: GGUFTensorDescription) -> [GGUFTensors.Place] {
+        if tensor.name == Self.rotaryFactors { return [] }
+        guard let dot = tensor.name.lastIndex(of: ".") else { return [GGUFTensors.Place(name: tensor.name)] }
         let (stem, ending) = (String(tensor.name[..<dot]), tensor.name[dot...])
-        if let name = Self.outerNames[stem] { return GGUFTensors.Place(name: name + ending) }
+        let addend = stem.hasSuffix("norm") ? kind.normAddend : 0
+        if let name = Self.outerNames[stem] { return [GGUFTensors.Place(name: name + ending, addend: addend)] }
         let parts = stem.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, parts[0] == "blk", let layer = Int(parts[1]), String(layer) == parts[1],
-            let name = Self.blockNames[String(parts[2])]
-        else { return GGUFTensors.Place(name: tensor.name) }
+            let name = kind.blockNames[String(parts[2])] ?? Self.blockNames[String(parts[2])]
+                ?? (kind.fusesMatrices && parts[2] == "attn_qkv" ? "" : nil)
+        else { return [GGUFTensors.Place(name: tensor.name)] }
+        let prefix = "model.layers.\(layer)."
+        if kind.fusesMatrices, ["attn_qkv", "ffn_up"].contains(parts[2]) {
+            var row = 0
+            return fusedRows(String(parts[2]), of: tensor).map { name, rows in
+                defer { row += rows }
+                return GGUFTensors.Place(name: prefix + name + ending, rows: row..<row + rows)
+            }
+        }
         let isRotated = kind.reordersRotaryRows && ["attn_q", "attn_k"].contains(parts[2])
-        return GGUFTensors.Place(
-            name: "model.layers.\(layer).\(name)\(ending)",
-            rowOrder: isRotated ? RotaryRowOrder(headSize: headSize) : nil)
+        return [
+            GGUFTensors.Place(
+                name: prefix + name + ending, rowOrder: isRotated ? RotaryRowOrder(headSize: headSize) : nil,
+                addend: addend)
+        ]
+    }
+
+    /// The matrices that one holds, one below the other, and their rows.
+    private func fusedRows(_ part: String, of tensor: GGUFTensorDescription) -> [(name: String, rows: Int)] {
+        let rows = tensor.shape[0]
+        if part == "ffn_up" { return [("mlp.gate_proj", rows / 2), ("mlp.up_proj", rows - rows / 2)] }
+        let (queries, keys) = (headCount * headSize, keyValueHeadCount * headSize)
+        return [("self_attn.q_proj", queries), ("self_attn.k_proj", keys), ("self_attn.v_proj", keys)]
     }
 
     // MARK: config.json
@@ -112,7 +179,6 @@ struct GGUFArchitecture {
         let modelType = window == nil ? kind.modelType : "mistral"
         let architecture = window == nil ? kind.architecture : "MistralForCausalLM"
         let positions = try required("context_length", in: 1...Int(Int32.max))
-        let keyValueHeads = try Self.count("\(kind.name).attention.head_count_kv", metadata) ?? headCount
         try refuseOtherStructures()
 
         var config = JSONObject([
@@ -123,10 +189,11 @@ struct GGUFArchitecture {
             ("intermediate_size", .integer(try required("feed_forward_length", in: 1...1 << 20))),
             ("num_hidden_layers", .integer(try required("block_count", in: 1...4096))),
             ("num_attention_heads", .integer(headCount)),
-            ("num_key_value_heads", .integer(keyValueHeads)),
-            ("hidden_act", .string("silu")),
+            ("num_key_value_heads", .integer(keyValueHeadCount)),
             ("max_position_embeddings", .integer(positions)),
-            ("rms_norm_eps", try number("attention.layer_norm_rms_epsilon") ?? JSONValue(Float(1e-6))),
+            kind.hasLayerNorm
+                ? ("layer_norm_eps", try number("attention.layer_norm_epsilon") ?? JSONValue(Float(1e-5)))
+                : ("rms_norm_eps", try number("attention.layer_norm_rms_epsilon") ?? JSONValue(Float(1e-6))),
             ("rope_theta", try number("rope.freq_base") ?? JSONValue(Float(10_000))),
             ("rope_scaling", try rotaryScaling(positions: positions)),
             ("tie_word_embeddings", .boolean(tensors["output.weight"] == nil)),
@@ -138,18 +205,81 @@ struct GGUFArchitecture {
             ),
         ])
         if kind.hasHeadSize { config["head_dim"] = .integer(headSize) }
-        switch modelType {
-        case "llama":
-            config["attention_bias"] = .boolean(tensors["blk.0.attn_q.bias"] != nil)
-            config["mlp_bias"] = .boolean(tensors["blk.0.ffn_up.bias"] != nil)
-        case "mistral": config["sliding_window"] = window
-        case "qwen2": config["use_sliding_window"] = .boolean(false)
-        default:
-            config["attention_bias"] = .boolean(tensors["blk.0.attn_q.bias"] != nil)
-            config["use_sliding_window"] = .boolean(false)
-        }
+        if kind.gemma == nil { config["hidden_act"] = .string("silu") }
+        for (key, value) in try keysOfFamily(modelType, window: window) { config[key] = value }
         for (key, value) in unknownKeys { config[key] = value }
         return config
+    }
+
+    /// The keys that not every family has.
+    private func keysOfFamily(_ modelType: String, window: JSONValue?) throws -> [(String, JSONValue)] {
+        let hasAttentionBiases = JSONValue.boolean(tensors["blk.0.attn_q.bias"] != nil)
+        switch modelType {
+        case "llama":
+            return [
+                ("attention_bias", hasAttentionBiases),
+                ("mlp_bias", .boolean(tensors["blk.0.ffn_up.bias"] != nil)),
+            ]
+        case "mistral": return [("sliding_window", window ?? .null)]
+        case "qwen2": return [("use_sliding_window", .boolean(false))]
+        case "olmo2": return []
+        case "granite":
+            return [
+                ("attention_bias", hasAttentionBiases),
+                ("embedding_multiplier", try number("embedding_scale") ?? .integer(1)),
+                ("attention_multiplier", try number("attention.scale") ?? JSONValue(1 / Float(headSize).squareRoot())),
+                ("residual_multiplier", try number("residual_scale") ?? .integer(1)),
+                ("logits_scaling", try number("logit_scale") ?? .integer(1)),
+            ]
+        case "phi3":
+            return [("sliding_window", try slidingWindow() ?? .null), ("partial_rotary_factor", try rotatedFraction())]
+        case "stablelm":
+            return [("use_qkv_bias", hasAttentionBiases), ("partial_rotary_factor", try rotatedFraction())]
+        case "gemma2":
+            return try gemmaKeys() + [
+                ("attn_logit_softcapping", try number("attn_logit_softcapping") ?? .integer(50)),
+                ("final_logit_softcapping", try number("final_logit_softcapping") ?? .integer(30)),
+            ]
+        case "gemma3_text":
+            return try gemmaKeys() + [
+                ("final_logit_softcapping", try number("final_logit_softcapping") ?? .null),
+                ("rope_local_base_freq", try number("rope.freq_base_swa") ?? .integer(10_000)),
+            ]
+        default: return [("attention_bias", hasAttentionBiases), ("use_sliding_window", .boolean(false))]
+        }
+    }
+
+    private func rotatedFraction() throws -> JSONValue {
+        let channels = try metadata.integer("\(kind.name).rope.dimension_count", in: 1...headSize) ?? headSize
+        return .number(Double(channels) / Double(headSize))
+    }
+
+    /// Of Gemma's families.
+    private func gemmaKeys() throws -> [(String, JSONValue)] {
+        guard let gemma = kind.gemma else { return [] }
+        let layers = try required("block_count", in: 1...4096)
+        let width = try required("embedding_length", in: 1...1 << 18)
+        // Scores are scaled by the root of this.
+        let scalar = layers == gemma.largestLayerCount ? width / headCount : headSize
+        let key = "\(kind.name).attention.sliding_window_pattern"
+        var windowed = (0..<layers).map { ($0 + 1) % gemma.fullLayerEvery != 0 }
+        if case .array(let array) = metadata[key] {
+            guard let found = array.booleans, found.count == layers else {
+                throw GGUFError.wrongValue(
+                    file: metadata.file, key: key, expected: "\(layers) truths, one a layer", found: "\(array.count)")
+            }
+            windowed = found
+        } else if let period = try metadata.integer(key, in: 1...4096) {
+            windowed = windowed.indices.map { ($0 + 1) % period != 0 }
+        }
+        // llama.cpp has Gemma 2's window where the file has none, and no windows in such a file of Gemma 3's.
+        let window = try slidingWindow() ?? (kind.name == "gemma2" ? .integer(4096) : nil)
+        if window == nil { windowed = windowed.map { _ in false } }
+        return [
+            ("hidden_activation", .string("gelu_pytorch_tanh")), ("query_pre_attn_scalar", .integer(scalar)),
+            ("attention_bias", .boolean(tensors["blk.0.attn_q.bias"] != nil)), ("sliding_window", window ?? .null),
+            ("layer_types", .array(windowed.map { .string($0 ? "sliding_attention" : "full_attention") })),
+        ]
     }
 
     /// `generation_config.json`: the tokens that end a text. llama.cpp has a key for each: end of text, of turn, of message.
@@ -248,7 +378,8 @@ struct GGUFArchitecture {
     private static let knownKeys: Set = [
         "vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length",
         "attention.head_count",
-        "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "attention.key_length", "attention.value_length",
+        "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon",
+        "attention.key_length", "attention.value_length",
         "attention.sliding_window", "rope.dimension_count", "rope.freq_base", "rope.scaling.type",
         "rope.scaling.factor",
         "rope.scaling.original_context_length", "rope.scaling.finetuned", "rope.scale_linear", "tensor_data_layout",
@@ -259,7 +390,8 @@ struct GGUFArchitecture {
     /// is refused by name like one of unknown keys, or goes on with a warning.
     private var unknownKeys: [(String, JSONValue)] {
         metadata.keys.filter { $0.hasPrefix("\(kind.name).") }.compactMap { key in
-            if Self.knownKeys.contains(String(key.dropFirst(kind.name.count + 1))) { return nil }
+            let own = String(key.dropFirst(kind.name.count + 1))
+            if Self.knownKeys.contains(own) || kind.keys.contains(own) { return nil }
             switch metadata[key] {
             case .string(let value): return (key, .string(value))
             case .bool(let value): return (key, .boolean(value))
@@ -279,9 +411,11 @@ struct GGUFArchitecture {
         try refuse("expert_count", try integer("expert_count"), 0, "no mixture of experts")
         try refuse(
             "attention.value_length", try integer("attention.value_length"), headSize, "\(headSize), as key_length")
-        try refuse(
-            "rope.dimension_count", try integer("rope.dimension_count"), headSize,
-            "\(headSize), all channels of a head")
+        if !kind.rotatesParts {
+            try refuse(
+                "rope.dimension_count", try integer("rope.dimension_count"), headSize,
+                "\(headSize), all channels of a head")
+        }
         if !kind.hasHeadSize {
             let width = try required("embedding_length", in: 1...1 << 18)
             try refuse("attention.key_length", headSize, width / headCount, "\(width / headCount), width over heads")

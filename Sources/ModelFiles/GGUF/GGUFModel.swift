@@ -86,7 +86,7 @@ package struct GGUFModel: Sendable {
     package func tensorFiles() throws -> [String: GGUFTensors] {
         let architecture = try architecture
         var tensors: [String: GGUFTensors] = [:]
-        for (name, file) in files { tensors[name] = try GGUFTensors(file) { architecture.place(of: $0) } }
+        for (name, file) in files { tensors[name] = try GGUFTensors(file) { architecture.places(of: $0) } }
         return tensors
     }
 }

@@ -88,6 +88,11 @@ final class CPUDecodingContext: DecodingContext, ParallelTask {
         sequence(id)?.truncate(to: length)
     }
 
+    func copyBeginning(of source: SequenceID, to target: SequenceID, count: Int) {
+        guard let source = sequence(source), let target = sequence(target) else { return }
+        target.copyBeginning(of: source, count: count)
+    }
+
     private func sequence(_ id: SequenceID) -> KeyValueCache? {
         sequences.indices.contains(id.index) ? sequences[id.index] : nil
     }

@@ -92,7 +92,8 @@ final class Norm: Sendable {
 ///
 ///     q, k, v = x Wqᵀ, x Wkᵀ, x Wvᵀ       q and k normalized where the family has it, each head or all together, then
 ///                                         rotated by their position where the layer does so
-///     a_t = Σ_p softmax_p(q_t · k_p · s) v_p       per query head; several share a key/value head; s is 1/√d in most families
+///     a_t = Σ_p softmax_p(q_t · k_p · s) v_p       per query head; several share a key/value head; s is 1/√d in most families,
+///                                         and c tanh(… / c) of the scores is taken where the family caps them
 ///     y = a Woᵀ
 ///
 /// p runs over all positions up to t, or over the last `slidingWindow` of them.
@@ -112,6 +113,8 @@ final class Attention: Sendable {
     private let rotatedChannels: Int
     /// s
     private let scale: Float
+    /// c; 0 for no cap
+    private let cap: Float
     private let slidingWindow: Int
     private let layer: Int
     private let keyValueHeadCount: Int
@@ -131,6 +134,7 @@ final class Attention: Sendable {
                 configuration.structure.rotations[$0].rotatedChannels(headSize: configuration.headSize)
             } ?? 0
         scale = configuration.structure.attentionScale ?? 1 / Float(configuration.headSize).squareRoot()
+        cap = configuration.structure.attentionSoftCap ?? 0
         slidingWindow = block.slidingWindow ?? .max
         layer = block.layer
         keyValueHeadCount = configuration.keyValueHeadCount
@@ -277,7 +281,7 @@ final class Attention: Sendable {
             pass.activations.queries.pointer + offset, width, rows.count, groupSize,
             slice.cache.keys(layer: layer, head: head, from: begin),
             slice.cache.values(layer: layer, head: head, from: begin), positions, headSize,
-            scale, scratch.kernel, sums)
+            scale, cap, scratch.kernel, sums)
     }
 
     /// Merged sums to the output projection's input.
@@ -428,7 +432,8 @@ final class DecoderBlock: Sendable {
 ///     x ← norm(x)          where a norm follows the last block
 ///     x ← x · m            where the family has a multiplier
 ///     x ← x Pᵀ             where the embedding has a width of its own
-///     logits = x Whᵀ       Wh in floats, in 8 bits, or as dense layers are
+///     logits = x Whᵀ       Wh in floats, in 8 bits, or as dense layers are;
+///                          c tanh(… / c) of them where the family caps them
 struct OutputHead: Sendable {
     private enum Matrix: Sendable {
         case floats(FloatMatrix)
@@ -438,6 +443,8 @@ struct OutputHead: Sendable {
 
     /// Rows of a float matrix that one part of the loop over them takes.
     private static let partRows = 64
+    /// Logits that one part of the loop that caps them takes.
+    private static let partLogits = 4096
     /// Bytes of an 8-bit one: enough that the few which are fetched beyond the end don't matter.
     private static let partBytes = 128 << 10
 
@@ -445,6 +452,8 @@ struct OutputHead: Sendable {
     private let norm: Norm?
     /// m
     private let multiplier: Float
+    /// c
+    private let cap: Float?
     /// `project_out`
     private let projection: FloatMatrix?
     /// `lm_head`, or the embedding where they are tied
@@ -460,6 +469,7 @@ struct OutputHead: Sendable {
         let configuration = checkpoint.configuration
         norm = try configuration.finalNorm.map { try Norm($0, of: checkpoint) }
         multiplier = configuration.structure.logitMultiplier
+        cap = configuration.structure.logitSoftCap
         projection = try configuration.outputProjection.map { try FloatMatrix($0, of: checkpoint) }
         matrix =
             switch (weights, precision) {
@@ -533,6 +543,11 @@ struct OutputHead: Sendable {
                 matrix.product(rows: $0, rounded, scales, tokens: rows, into: pass.logits, kernels: pass.kernels)
             }
         case .dense(let group): group(input, rows: rows, pass) { _ in pass.logits }
+        }
+        guard let cap else { return }
+        pass.parallelFor(rows * vocabularySize, grain: Self.partLogits) { range in
+            let logits = pass.logits + range.lowerBound
+            pass.kernels.pointee.soft_cap(logits, range.count, 1, cap, logits)
         }
     }
 }

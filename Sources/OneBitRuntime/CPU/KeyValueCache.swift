@@ -42,7 +42,9 @@ final class KeyValueCache {
             if let window, positions < capacity { ring = (window, positions) }
         }
         self.ring = ring
-        rows = Rows(layers: layers.pointer, headCount: configuration.keyValueHeadCount, form: form)
+        rows = Rows(
+            layers: layers.pointer, layerCount: configuration.layerCount, headCount: configuration.keyValueHeadCount,
+            form: form)
     }
 
     /// Counts tokens that were read.
@@ -61,6 +63,18 @@ final class KeyValueCache {
         // The next token looks back over its window, and its ring has the last positions that were written.
         if max(0, length - ring.window + 1) < written - ring.positions { length = 0 }
         if length == 0 { written = 0 }
+    }
+
+    /// Takes over the first `count` positions of another cache of the same model, as far as it has them; nothing where a ring of the
+    /// two has another size.
+    func copyBeginning(of other: KeyValueCache, count: Int) {
+        let count = min(count, other.length, capacity)
+        guard length == 0, written == 0, rows.copy(count, from: other.rows, capacity: capacity, other.capacity) else {
+            return
+        }
+        (length, written) = (other.length, other.written)
+        truncate(to: count)
+        if ring == nil { written = length }
     }
 
     /// Bytes of a cache of that many positions.
@@ -108,6 +122,7 @@ final class KeyValueCache {
     /// The rows of a cache, valid as long as the cache lives.
     struct Rows: BitwiseCopyable {
         fileprivate let layers: UnsafePointer<Layer>
+        fileprivate let layerCount: Int
         fileprivate let headCount: Int
         fileprivate let form: RowForm
 
@@ -123,6 +138,30 @@ final class KeyValueCache {
             guard form.isInt8 else { return (row, nil) }
             let scales = base + 2 * headCount * positions * form.byteCount
             return (row, UnsafeMutableRawPointer(scales).assumingMemoryBound(to: Float.self) + index)
+        }
+
+        /// Copies the first `count` positions of all layers; of rings, all that they hold.
+        ///
+        /// - Returns: false, with nothing copied, where a ring has another size.
+        fileprivate func copy(_ count: Int, from other: Rows, capacity: Int, _ otherCapacity: Int) -> Bool {
+            func isRing(_ layer: Int) -> Bool {
+                layers[layer].positions < capacity || other.layers[layer].positions < otherCapacity
+            }
+            for layer in 0..<layerCount
+            where isRing(layer) && layers[layer].positions != other.layers[layer].positions {
+                return false
+            }
+            for layer in 0..<layerCount {
+                let positions = isRing(layer) ? layers[layer].positions : count
+                for kind in 0..<2 {
+                    for head in 0..<headCount {
+                        let (from, to) = (other.head(layer, kind, head, 0), self.head(layer, kind, head, 0))
+                        to.row.update(from: from.row, count: positions * form.byteCount)
+                        if let source = from.scale { to.scale?.update(from: source, count: positions) }
+                    }
+                }
+            }
+            return true
         }
 
         /// Stores a key and a value of `headSize` channels.

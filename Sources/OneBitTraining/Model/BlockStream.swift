@@ -69,9 +69,9 @@ extension Attention {
     fileprivate func map(_ transform: (Tensor) throws -> Tensor) rethrows -> Attention {
         Attention(
             layer: layer, headCount: headCount, keyValueHeadCount: keyValueHeadCount, headSize: headSize,
-            slidingWindow: slidingWindow, rotation: rotation, scale: scale, query: try query.map(transform),
-            key: try key.map(transform),
-            value: try value.map(transform), output: try output.map(transform),
+            slidingWindow: slidingWindow, rotation: rotation, scale: scale, softCap: softCap,
+            query: try query.map(transform), key: try key.map(transform), value: try value.map(transform),
+            output: try output.map(transform),
             queryNorm: try queryNorm?.map(transform), keyNorm: try keyNorm?.map(transform))
     }
 }

@@ -208,7 +208,10 @@ public final class Transformer: Sendable {
     }
 
     /// [.., V] of what the output head reads.
-    func logits(of headInput: Tensor) throws -> Tensor { try headInput.linear(head) }
+    func logits(of headInput: Tensor) throws -> Tensor {
+        let logits = try headInput.linear(head)
+        return try configuration.structure.logitSoftCap.map { try logits.softCapped(at: Double($0)) } ?? logits
+    }
 
     // MARK: Positions
 

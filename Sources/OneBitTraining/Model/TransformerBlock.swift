@@ -67,6 +67,8 @@ struct Attention: Sendable {
     let rotation: Int?
     /// Factor of the scores; nil for 1/√D.
     let scale: Float?
+    /// What caps them; nil for nothing.
+    let softCap: Double?
     var query: LinearLayer
     var key: LinearLayer
     var value: LinearLayer
@@ -139,7 +141,7 @@ struct Attention: Sendable {
         guard case .matrix(let mask) = slidingWindow == nil ? singles.masks.full : singles.masks.windowed else {
             preconditionFailure("the masks of single tokens are matrices")
         }
-        return try Tensor.attention(grouped, keys, values, mask: mask, causal: false)
+        return try Tensor.attention(grouped, keys, values, mask: mask, causal: false, softCap: softCap)
             .reshaped([1, singles.order.count, headCount, headSize]).transposed(1, 2)
     }
 
@@ -164,14 +166,14 @@ struct Attention: Sendable {
         }
         let batch = queries.shape[0]
         let grouped = try queries.reshaped([batch, keyValueHeadCount, headCount / keyValueHeadCount, headSize])
-        return try Tensor.attention(grouped, keys, values, mask: nil, causal: false)
+        return try Tensor.attention(grouped, keys, values, mask: nil, causal: false, softCap: softCap)
             .reshaped([batch, headCount, 1, headSize])
     }
 
     private func attend(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ mask: AttentionMask) throws -> Tensor {
         switch mask {
-        case .causal: try .attention(q, k, v, mask: nil, causal: true)
-        case .matrix(let mask): try .attention(q, k, v, mask: mask, causal: false)
+        case .causal: try .attention(q, k, v, mask: nil, causal: true, softCap: softCap)
+        case .matrix(let mask): try .attention(q, k, v, mask: mask, causal: false, softCap: softCap)
         }
     }
 }
@@ -280,8 +282,9 @@ extension TransformerBlock {
             layer: block.layer, headCount: configuration.attentionHeadCount,
             keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
             slidingWindow: block.slidingWindow, rotation: block.rotation,
-            scale: configuration.structure.attentionScale, query: try linear(block.query), key: try linear(block.key),
-            value: try linear(block.value), output: try linear(block.output),
+            scale: configuration.structure.attentionScale,
+            softCap: configuration.structure.attentionSoftCap.map(Double.init), query: try linear(block.query),
+            key: try linear(block.key), value: try linear(block.value), output: try linear(block.output),
             queryNorm: try block.queryNorm.map(norm), keyNorm: try block.keyNorm.map(norm))
         mlpResidual = ResidualConnection(
             try norm(block.mlpNorm), try block.mlpOutputNorm.map(norm), in: configuration.structure)

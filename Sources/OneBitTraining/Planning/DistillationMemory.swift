@@ -134,14 +134,23 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
             ),
             ("one layer's product", largest * 4 * layout.workers),
         ]
+        // Capped scores have a kernel on the CPU, for tokens that see everything. Elsewhere they are there as a whole, in 32
+        // bits: before the cap, behind it and behind the softmax, and gradients of two.
+        let length = subject.sequenceLength
+        let hasKernel = !layout.isAccelerated && (model.structure.slidingWindow ?? .max) >= length
+        if model.structure.attentionSoftCap != nil, !hasKernel {
+            block.append(
+                ("capped scores", 5 * 4 * tokens * length * model.attentionHeadCount * layout.workers))
+        }
         if convertsTeacher {
             block.append(("a teacher block in the compute type", blockWeights * subject.computeBytes))
         }
 
-        // Logits of teacher and student, probabilities, and the gradient, float32, of one chunk of tokens.
+        // Logits of teacher and student, probabilities, and the gradient, float32, of one chunk of tokens; the slope of the cap.
         let head = model.vocabularySize * model.embeddingSize
         let rows = min(subject.chunkRows, tokens)
-        var pieces = [("logits of one chunk", rows * model.vocabularySize * 4 * 4 * layout.workers)]
+        let matrices = model.structure.logitSoftCap == nil ? 4 : 5
+        var pieces = [("logits of one chunk", rows * model.vocabularySize * 4 * matrices * layout.workers)]
         // A CPU's product takes its matrix in an order of its own.
         if !layout.isAccelerated { pieces.append(("the head's weights in the product's order", head * 4)) }
         if convertsTeacher { pieces.append(("the teacher's head in the compute type", head * subject.computeBytes)) }

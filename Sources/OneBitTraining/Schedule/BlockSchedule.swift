@@ -170,7 +170,8 @@ struct BlockSchedule: Sendable {
         let scale = pass.share * pass.scale
         let loss = HeadLoss(
             divergenceWeight: divergenceWeight * scale, crossEntropyWeight: crossEntropyWeight * scale,
-            rowsAtATime: max(1, Self.logitsAtATime / student.configuration.vocabularySize))
+            rowsAtATime: max(1, Self.logitsAtATime / student.configuration.vocabularySize),
+            softCap: student.configuration.structure.logitSoftCap.map(Double.init))
 
         func rows(_ x: Tensor) throws -> Tensor { try x.reshaped([shape[0] * shape[1], x.shape[2]]) }
         let state = try forward.output.requiringGradient()
@@ -253,10 +254,12 @@ struct BlockSchedule: Sendable {
             preconditionFailure("attention maps are compared with a teacher's, over whole sequences")
         }
         let weight = weights.attentionMaps * scale
+        let cap = block.attention.softCap
         switch block.attention.slidingWindow == nil ? masks.full : masks.windowed {
-        case .causal: return try attention.mapLoss(fromTeacher: teacher, mask: nil, causal: true, weight: weight)
+        case .causal:
+            return try attention.mapLoss(fromTeacher: teacher, mask: nil, causal: true, softCap: cap, weight: weight)
         case .matrix(let mask):
-            return try attention.mapLoss(fromTeacher: teacher, mask: mask, causal: false, weight: weight)
+            return try attention.mapLoss(fromTeacher: teacher, mask: mask, causal: false, softCap: cap, weight: weight)
         }
     }
 

@@ -50,36 +50,43 @@ public final class GGUFFile: TensorFile {
 }
 
 /// The tensors of a GGUF file under other names, those of quantized types as float16, queries and keys in another order of
-/// their rows: what a model is read from.
+/// their rows, matrices that are several one below the other each by itself: what a model is read from.
 package final class GGUFTensors: TensorFile {
     package let contents: MappedTensors
     /// The types that the tensors are stored in, and their bytes there, by their new names.
     package let stored: [String: (type: GGUFTensorType, byteCount: Int)]
 
-    /// A tensor's new name, and the order of its rows.
+    /// A tensor's new name, and what of it is there.
     package struct Place: Sendable {
         package let name: String
         package let rowOrder: RotaryRowOrder?
+        /// The rows that go there; nil for all.
+        package let rows: Range<Int>?
+        /// What is added to the elements, which are then float32.
+        package let addend: Float
 
-        package init(name: String, rowOrder: RotaryRowOrder? = nil) {
+        package init(name: String, rowOrder: RotaryRowOrder? = nil, rows: Range<Int>? = nil, addend: Float = 0) {
             self.name = name
             self.rowOrder = rowOrder
+            self.rows = rows
+            self.addend = addend
         }
     }
 
-    /// - Parameter place: where a tensor goes; nil for those that are left out.
+    /// - Parameter places: where a tensor goes, or the parts of it; empty for those that are left out.
     /// - Throws: ``GGUFError/duplicateTensor(file:tensor:)`` where two go to one place, ``GGUFError/badShape(file:tensor:type:shape:)``
     ///   where rows are to be ordered that are none.
-    package init(_ source: GGUFFile, place: (GGUFTensorDescription) throws -> Place?) throws {
+    package init(_ source: GGUFFile, places: (GGUFTensorDescription) throws -> [Place]) throws {
         var descriptions: [String: TensorDescription] = [:]
         var ranges: [String: Range<Int>] = [:]
         var conversions: [String: TensorConversion] = [:]
         var stored: [String: (type: GGUFTensorType, byteCount: Int)] = [:]
-        for tensor in source.storedTensors {
-            guard let place = try place(tensor), let range = source.contents.ranges[tensor.name] else { continue }
+        for (whole, place) in try source.storedTensors.flatMap({ tensor in try places(tensor).map { (tensor, $0) } }) {
+            guard let wholeRange = source.contents.ranges[whole.name] else { continue }
+            let (tensor, range) = try Self.part(place.rows, of: whole, in: wholeRange, file: source.path)
             // In float16 the weights of a quantized model take half the memory of float32 and are read at twice the
             // speed. It rounds them by 2⁻¹¹ at most, where their quantization has rounded them by 2⁻⁸ at least.
-            let elementType = tensor.type.elementType ?? .float16
+            let elementType = place.addend != 0 ? .float32 : tensor.type.elementType ?? .float16
             let description = TensorDescription(name: place.name, elementType: elementType, shape: tensor.shape)
             guard descriptions.updateValue(description, forKey: place.name) == nil else {
                 throw GGUFError.duplicateTensor(file: source.path, tensor: tensor.name)
@@ -91,13 +98,31 @@ package final class GGUFTensors: TensorFile {
                     file: source.path, tensor: tensor.name, type: tensor.type.name, shape: tensor.shape.map(UInt64.init)
                 )
             }
-            if tensor.type.elementType == nil || place.rowOrder != nil {
-                conversions[place.name] = TensorConversion(tensor, to: elementType, rowOrder: place.rowOrder)
+            if tensor.type.elementType == nil || place.rowOrder != nil || place.addend != 0 {
+                conversions[place.name] = TensorConversion(
+                    tensor, to: elementType, rowOrder: place.rowOrder, addend: place.addend)
             }
         }
         self.stored = stored
         contents = MappedTensors(
             file: source.contents.file, descriptions: descriptions, ranges: ranges, conversions: conversions)
+    }
+
+    /// Some rows of a matrix, and where they lie.
+    private static func part(
+        _ rows: Range<Int>?, of tensor: GGUFTensorDescription, in range: Range<Int>, file: String
+    ) throws -> (GGUFTensorDescription, Range<Int>) {
+        guard let rows else { return (tensor, range) }
+        guard tensor.shape.count == 2, rows.upperBound <= tensor.shape[0], range.count % tensor.shape[0] == 0 else {
+            throw GGUFError.badShape(
+                file: file, tensor: tensor.name, type: tensor.type.name, shape: tensor.shape.map(UInt64.init))
+        }
+        let rowBytes = range.count / tensor.shape[0]
+        let start = range.lowerBound + rows.lowerBound * rowBytes
+        return (
+            GGUFTensorDescription(name: tensor.name, type: tensor.type, shape: [rows.count, tensor.shape[1]]),
+            start..<start + rows.count * rowBytes
+        )
     }
 }
 

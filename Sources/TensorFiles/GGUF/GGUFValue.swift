@@ -119,6 +119,11 @@ public struct GGUFArray: Sendable, Hashable {
         self.init(elementType: .int32, count: integers.count, bytes: encoder.bytes)
     }
 
+    /// An array of truths: which layers have windows.
+    public init(_ booleans: some Collection<Bool>) {
+        self.init(elementType: .bool, count: booleans.count, bytes: booleans.map { $0 ? 1 : 0 })
+    }
+
     /// An array of numbers: what scores are.
     public init(_ floats: some Collection<Float>) {
         var encoder = GGUFEncoder()
@@ -143,6 +148,14 @@ public struct GGUFArray: Sendable, Hashable {
     /// The elements; nil where they are something else than integers, or one does not fit.
     public var integers: [Int]? {
         let values = scalars()?.map(\.integer)
+        return values.flatMap { values in values.contains { $0 == nil } ? nil : values.compactMap { $0 } }
+    }
+
+    /// The elements; nil where they are something else than truths, or integers that are 0 for false.
+    public var booleans: [Bool]? {
+        let values = scalars()?.map { value in
+            if case .bool(let value) = value { value } else { value.integer.map { $0 != 0 } }
+        }
         return values.flatMap { values in values.contains { $0 == nil } ? nil : values.compactMap { $0 } }
     }
 

@@ -7,11 +7,16 @@ struct TensorConversion: Sendable {
     /// What it is converted to: float32, float16, or the type that it is stored in.
     let target: ElementType
     let rowOrder: RotaryRowOrder?
+    /// What is added to the elements; 0 unless the target is float32.
+    let addend: Float
 
-    init(_ source: GGUFTensorDescription, to target: ElementType, rowOrder: RotaryRowOrder? = nil) {
+    init(
+        _ source: GGUFTensorDescription, to target: ElementType, rowOrder: RotaryRowOrder? = nil, addend: Float = 0
+    ) {
         self.source = source
         self.target = target
         self.rowOrder = rowOrder
+        self.addend = addend
     }
 
     /// Weights that one part of a conversion takes: larger tensors are made by several threads.
@@ -40,11 +45,12 @@ struct TensorConversion: Sendable {
             for row in rows {
                 let from = input + (rowOrder?.storedRow(of: row) ?? row) * storedRowBytes
                 let to = output + row * rowBytes
-                if source.type.elementType == target {
+                if source.type.elementType == target, addend == 0 {
                     to.copyMemory(from: from, byteCount: rowBytes)
                 } else if target == .float32 {
-                    source.type.dequantize(
-                        from.assumingMemoryBound(to: UInt8.self), columns, to.assumingMemoryBound(to: Float.self))
+                    let floats = to.assumingMemoryBound(to: Float.self)
+                    source.type.dequantize(from.assumingMemoryBound(to: UInt8.self), columns, floats)
+                    if addend != 0 { for column in 0..<columns { floats[column] += addend } }
                 } else {
                     source.type.dequantize(from.assumingMemoryBound(to: UInt8.self), columns, scratch.baseAddress!)
                     FloatConversion.storeHalves(

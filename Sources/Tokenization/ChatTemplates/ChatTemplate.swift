@@ -15,6 +15,8 @@ public struct ChatTemplate: Sendable {
         public let strings: [String]
     }
 
+    /// The template itself, for conversations without tools.
+    package let source: String
     /// The file that the template stands in.
     public var file: String { standard.name }
     /// The time that templates write which know the date: that of reading the template, so that a conversation's beginning
@@ -69,6 +71,7 @@ public struct ChatTemplate: Sendable {
             throw ChatTemplateError.template(error)
         }
         self.specialTokens = specialTokens
+        source = standard.text
     }
 
     /// The conversation as text, special tokens spelled out. `addGenerationPrompt` asks for an answer at its end.

@@ -286,7 +286,7 @@ struct ByteFallbackStage: DecoderStage {
         }
     }
 
-    private static func byte(of token: ArraySlice<UInt8>) -> UInt8? {
+    static func byte(of token: ArraySlice<UInt8>) -> UInt8? {
         let first = token.startIndex
         guard token.count == 6, token[first] == UInt8(ascii: "<"), token[first + 1] == UInt8(ascii: "0"),
             token[first + 2] == UInt8(ascii: "x"), token[first + 5] == UInt8(ascii: ">"),

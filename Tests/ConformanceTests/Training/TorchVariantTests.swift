@@ -9,7 +9,9 @@ import Testing
 /// Reference/model_families.json, which scripts/reference/model_families.py dumped.
 @Suite("Models on libtorch against transformers")
 struct TorchVariantTests {
-    @Test("Logits equal within 1e-5 relative, of the whole and token by token", arguments: ModelVariant.all)
+    @Test(
+        "Logits and states equal within 1e-5 relative, the logits of the whole and token by token",
+        arguments: ModelVariant.all)
     func logits(variant: ModelVariant) throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "onebit-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -17,8 +19,10 @@ struct TorchVariantTests {
         try variant.write(to: directory)
         let model = try TorchModel(checkpoint: Checkpoint(directory: directory), threads: 1)
         let vocabulary = model.configuration.vocabularySize
-        let logits = try model.logits(of: variant.tokens)
-        #expect(relativeError(Array(logits.suffix(vocabulary)), variant.logits) < 1e-5)
+        let found = try model.states(of: variant.tokens)
+        #expect(relativeError(Array(found.logits.suffix(vocabulary)), variant.logits) < 1e-5)
+        let states = found.hiddenStates.dropLast().flatMap { $0.suffix(model.configuration.hiddenSize) }
+        #expect(relativeError(states, variant.states) < 1e-5)
         // Dynamic scaling turns earlier keys by other angles when it sees the tokens one by one; so does transformers.
         if model.configuration.structure.dependsOnLength { return }
         let sequence = try SingleSequence(model)

@@ -1,0 +1,116 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import LanguageModel
+import Tokenization
+
+/// A refusal in the form of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`.
+struct APIError: Error {
+    var status: HTTPResponse.Status
+    var message: String
+    var type = "invalid_request_error"
+    /// The field of the request that is wrong.
+    var parameter: String?
+    var code: String?
+    /// Further members of the error.
+    var details: [(String, JSONValue)] = []
+    var headers = HTTPFields()
+
+    static func badRequest(_ message: String, parameter: String? = nil, code: String? = nil) -> APIError {
+        APIError(status: .badRequest, message: message, parameter: parameter, code: code)
+    }
+
+    /// A value outside what is allowed; the node knows its name.
+    static func invalid(_ node: JSONNode, _ expected: String) -> APIError {
+        badRequest(
+            "\(node.path): expected \(expected), found \(node.value?.summary ?? "nothing").", parameter: node.path)
+    }
+
+    static func contextExceeded(tokens: Int, context: Int) -> APIError {
+        APIError(
+            status: .badRequest,
+            message: "The prompt has \(tokens) tokens, more than the model's context of \(context). Shorten it.",
+            type: "exceed_context_size_error", parameter: "prompt", code: "context_length_exceeded",
+            details: [("n_prompt_tokens", .integer(tokens)), ("n_ctx", .integer(context))])
+    }
+
+    static let unauthorized: APIError = {
+        var error = APIError(
+            status: .unauthorized, message: "A key is needed: Authorization: Bearer KEY.", type: "authentication_error",
+            code: "invalid_api_key")
+        error.headers[.wwwAuthenticate] = "Bearer"
+        return error
+    }()
+
+    static let queueFull: APIError = {
+        var error = APIError(
+            status: .serviceUnavailable, message: "Too many texts are waiting. Try again in a moment.",
+            type: "overloaded_error", code: "queue_full")
+        error.headers[.retryAfter] = "1"
+        return error
+    }()
+
+    /// What became of a request, as the API tells it.
+    init(_ error: any Error) {
+        switch error {
+        case let error as APIError: self = error
+        case let error as JSONNodeError:
+            self = .badRequest(
+                error.key.isEmpty ? "The body is not JSON: \(error.reason)." : "\(error.key): \(error.reason).",
+                parameter: error.key.isEmpty ? nil : error.key)
+        case GenerationError.promptTooLong(let tokens, let maximum):
+            self = .contextExceeded(tokens: tokens, context: maximum)
+        case is GenerationError, is LanguageModelError, is ChatTemplateError, is ChatSessionError, is TokenizerError:
+            self = .badRequest(error.localizedDescription)
+        case let error as HTTPError:
+            self.init(
+                status: error.status,
+                message: error.body ?? Self.explanation(of: error.status),
+                type: error.status == .notFound ? "not_found_error" : "invalid_request_error")
+        default:
+            // Nothing of the inside goes out.
+            self.init(status: .internalServerError, message: "The server failed.", type: "server_error")
+        }
+    }
+
+    private init(status: HTTPResponse.Status, message: String, type: String) {
+        (self.status, self.message, self.type) = (status, message, type)
+    }
+
+    init(
+        status: HTTPResponse.Status, message: String, type: String = "invalid_request_error", parameter: String? = nil,
+        code: String? = nil, details: [(String, JSONValue)] = []
+    ) {
+        (self.status, self.message, self.type) = (status, message, type)
+        (self.parameter, self.code, self.details) = (parameter, code, details)
+    }
+
+    private static func explanation(of status: HTTPResponse.Status) -> String {
+        switch status {
+        case .notFound: "There is no such address. The API begins at /v1."
+        case .methodNotAllowed: "That method is not allowed there."
+        default: status.reasonPhrase
+        }
+    }
+
+    var json: JSONValue {
+        let members: [(String, JSONValue)] = [
+            ("message", .string(message)), ("type", .string(type)), ("param", parameter.map { .string($0) } ?? .null),
+            ("code", code.map { .string($0) } ?? .integer(status.code)),
+        ]
+        return .object(JSONObject([("error", .object(JSONObject(members + details)))]))
+    }
+
+    var response: Response {
+        var response = Response(json, status: status)
+        response.headers.append(contentsOf: headers)
+        return response
+    }
+}
+
+extension HTTPFields {
+    fileprivate mutating func append(contentsOf others: HTTPFields) {
+        for field in others { append(field) }
+    }
+}

@@ -1,0 +1,80 @@
+import JSON
+import LanguageModel
+import Tokenization
+
+/// A request to `/v1/completions`.
+struct CompletionRequest {
+    var fields: SamplingFields
+    let prompts: [[Int]]
+    /// Whether the texts begin with their prompts.
+    let echoes: Bool
+    /// How many of the likeliest tokens are told with each token; nil tells nothing.
+    let logProbabilities: Int?
+
+    private static let standardTokens = 16
+
+    /// - Throws: ``APIError``, `JSONNodeError`, `TokenizerError`.
+    init(_ body: JSONNode, model: any CausalLanguageModel, tokenizer: any Tokenizer, settings: ServerSettings) throws {
+        let vocabulary = model.configuration.vocabularySize
+        fields = try SamplingFields(body, vocabularySize: vocabulary, settings: settings)
+        if let suffix = try body["suffix"].nonNull?.string(), !suffix.isEmpty {
+            throw APIError.badRequest("suffix: the model cannot fill in the middle. Leave it out.", parameter: "suffix")
+        }
+        if let best = try body.whole("best_of", in: 1...RequestLimits.choices), best != fields.choices {
+            throw APIError.badRequest("best_of: only as many as n. Leave it out.", parameter: "best_of")
+        }
+        echoes = try body["echo"].nonNull?.boolean() ?? false
+        logProbabilities = try body.whole("logprobs", in: 0...RequestLimits.topLogProbabilities)
+        let maximum = try body.whole("max_tokens", in: 0...1 << 30) ?? Self.standardTokens
+        guard maximum > 0 || echoes else {
+            throw APIError.badRequest("max_tokens: 0 goes with echo only.", parameter: "max_tokens")
+        }
+        fields.parameters.maxTokens = maximum
+        // Whoever reads an echo counts its tokens by the text's own.
+        let addsSpecialTokens = try body["add_special_tokens"].nonNull?.boolean() ?? !echoes
+        prompts = try Self.prompts(body["prompt"], tokenizer: tokenizer, addsSpecialTokens: addsSpecialTokens)
+        guard prompts.count * fields.choices <= RequestLimits.texts else {
+            throw APIError.badRequest("n: at most \(RequestLimits.texts) texts in one request.", parameter: "n")
+        }
+        let context = model.configuration.maximumPositions
+        for (index, prompt) in prompts.enumerated() {
+            guard !prompt.isEmpty else { throw APIError.badRequest("prompt: it has no tokens.", parameter: "prompt") }
+            guard prompt.count <= context else {
+                throw APIError.contextExceeded(tokens: prompt.count, context: context)
+            }
+            if let token = prompt.first(where: { !(0..<vocabulary).contains($0) }) {
+                throw APIError.badRequest(
+                    "prompt\(prompts.count > 1 ? "[\(index)]" : ""): there is no token \(token); expected 0 to \(vocabulary - 1).",
+                    parameter: "prompt")
+            }
+        }
+    }
+
+    /// A text, several, token ids, or lists of them.
+    private static func prompts(
+        _ node: JSONNode, tokenizer: any Tokenizer, addsSpecialTokens: Bool
+    ) throws -> [[Int]] {
+        func tokens(_ text: String) throws -> [Int] {
+            let tokens = try tokenizer.encode(text, addSpecialTokens: addsSpecialTokens)
+            return tokens.isEmpty ? [tokenizer.beginOfSequence].compactMap(\.self) : tokens
+        }
+        switch node.value {
+        case .string(let text): return [try tokens(text)]
+        case .array(let elements):
+            guard let first = elements.first else { break }
+            if case .integer = first { return [try node.integers()] }
+            guard elements.count <= RequestLimits.prompts else {
+                throw APIError.badRequest(
+                    "prompt: at most \(RequestLimits.prompts) in one request, found \(elements.count).",
+                    parameter: "prompt")
+            }
+            return try node.elements().map { element in
+                if case .string(let text) = element.value { return try tokens(text) }
+                return try element.integers()
+            }
+        default: break
+        }
+        throw APIError.badRequest(
+            "prompt: expected a text, a list of texts, token ids, or a list of these.", parameter: "prompt")
+    }
+}

@@ -1,0 +1,150 @@
+import ArgumentParser
+import Foundation
+import JSON
+import LanguageModel
+import OneBitServer
+import Tokenization
+
+struct ServeCommand: AsyncParsableCommand, ModelCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Serve a model to clients of OpenAI's API.",
+        discussion: """
+            /v1/chat/completions, /v1/completions (with echo and logprobs, as lm-eval needs them), /v1/models, /tokenize, \
+            /detokenize, /tokenizer_info, /health and /metrics. All texts are generated in one batch; the same seed gives the \
+            same text, alone and among others. Ctrl-C or SIGTERM ends it once the answers under way are done; a second one at \
+            once.
+
+            Only this machine can reach it, unless --host says otherwise. A key is asked for where ONEBIT_API_KEY or --key-file \
+            has one.
+
+            EXAMPLES
+              onebit serve packed
+              onebit serve packed --port 8000 --parallel 8 --context 8192
+              ONEBIT_API_KEY=… onebit serve packed --host 0.0.0.0
+              curl http://127.0.0.1:8080/v1/chat/completions -H "Content-Type: application/json" \
+                -d '{"messages": [{"role": "user", "content": "Hello"}]}'
+              lm-eval --model local-completions --tasks arc_easy --model_args \
+                base_url=http://127.0.0.1:8080/v1/completions,model=packed,max_length=2048
+            """
+    )
+
+    @Argument(help: "The model: a directory, a GGUF file, or its name on the hub.")
+    var model: ModelLocation
+
+    @Option(help: ArgumentHelp("Address to listen on.", valueName: "address"))
+    var host = "127.0.0.1"
+
+    @Option(help: ArgumentHelp("Port to listen on; 0 lets the system choose.", valueName: "n"))
+    var port = 8080
+
+    @Option(help: ArgumentHelp("What the model is called in requests; its name unless given.", valueName: "name"))
+    var alias: String?
+
+    @Option(help: ArgumentHelp("Most texts generated at a time; the others wait.", valueName: "n"))
+    var parallel = 8
+
+    @Option(help: ArgumentHelp("Most texts that wait; more are turned away with 503.", valueName: "n"))
+    var queue = 128
+
+    @Option(
+        help: ArgumentHelp("Most tokens of a text with its prompt; the model's context unless given.", valueName: "n"))
+    var context: Int?
+
+    @Option(help: ArgumentHelp("Tokens of an answer whose request does not say how many.", valueName: "n"))
+    var maxTokens = 2048
+
+    @Option(
+        help: ArgumentHelp(
+            "Most memory for keys and values, such as 4G; what is free when the first text begins, unless given.",
+            valueName: "size"))
+    var cacheMemory: ByteSize?
+
+    @Option(help: ArgumentHelp("Ended texts that are kept for prompts that begin like theirs.", valueName: "n"))
+    var keep = 16
+
+    @Option(help: ArgumentHelp("File of keys, one a line, of which a request has to bring one.", valueName: "file"))
+    var keyFile: URL?
+
+    @Option(
+        help: ArgumentHelp("A name by which browsers may reach the server; may be given again.", valueName: "host"))
+    var allowHost: [String] = []
+
+    @Option(
+        help: ArgumentHelp("A page's origin, https://…, that may use it; may be given again.", valueName: "origin"))
+    var allowOrigin: [String] = []
+
+    @Flag(help: "Refuse requests that name another model.")
+    var exactModel = false
+
+    @OptionGroup var options: ModelOptions
+
+    @Flag(name: [.short, .long], help: "Print no greeting.")
+    var quiet = false
+
+    func validate() throws {
+        guard (0...65_535).contains(port) else { throw ValidationError("--port must lie between 0 and 65535.") }
+        guard (1...256).contains(parallel) else { throw ValidationError("--parallel must lie between 1 and 256.") }
+        guard queue >= 0, keep >= 0, maxTokens >= 1, context ?? 1 >= 1 else {
+            throw ValidationError("--queue and --keep must be 0 or more, --max-tokens and --context 1 or more.")
+        }
+    }
+
+    mutating func locateModels() async throws { try await model.locate(quiet: quiet) }
+
+    func run() async throws {
+        var settings = ServerSettings(modelName: alias ?? model.name)
+        (settings.host, settings.port, settings.queueLength) = (host, port, queue)
+        (settings.allowedHosts, settings.allowedOrigins) = (allowHost, allowOrigin)
+        settings.standardAnswerTokens = maxTokens
+        settings.acceptsAnyModel = !exactModel
+        settings.keys = try keys()
+        if !settings.isLoopback, settings.keys.isEmpty {
+            StandardStreams.writeError(
+                "warning: \(host) can be reached from other machines, and no key is asked for. ONEBIT_API_KEY or --key-file "
+                    + "has one.\n")
+        }
+        let loaded = try loadModel(directory: model.url, options: options)
+        let engine = GenerationEngine(
+            model: loaded, tokenizer: try loadTokenizer(from: model.url),
+            limits: GenerationLimits(
+                sequences: parallel, positions: context, cacheBytes: cacheMemory?.bytes, keptSequences: keep,
+                promptDetailRows: 32))
+        let server = InferenceServer(
+            ModelContainer(engine: engine, directory: model.url), settings: settings, sequences: parallel)
+        let (name, host, isQuiet) = (settings.modelName, host, quiet)
+        do {
+            try await server.run { port in
+                guard !isQuiet else { return }
+                let address = host.contains(":") ? "[\(host)]" : host
+                StandardStreams.writeError("\(name) is served on http://\(address):\(port)/v1. Ctrl-C ends it.\n")
+            }
+        } catch let error where !(error is CancellationError) {
+            throw ServeError(
+                host: host, port: port, reason: ErrorReport.text(of: error).dropFirst(ErrorReport.prefix.count))
+        }
+    }
+
+    private func keys() throws -> [String] {
+        var keys: [String] = []
+        if let key = ProcessInfo.processInfo.environment["ONEBIT_API_KEY"], !key.isEmpty { keys.append(key) }
+        if let keyFile {
+            let lines = try readText(of: keyFile, limit: 1 << 20).split(whereSeparator: \.isNewline)
+            keys += lines.map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty && !$0.hasPrefix("#") }
+        }
+        guard keys.allSatisfy({ $0.unicodeScalars.allSatisfy { (0x21..<0x7F).contains($0.value) } }) else {
+            throw ValidationError("Keys are of printable ASCII without spaces: they stand in a header.")
+        }
+        return keys
+    }
+}
+
+/// A server that does not come up.
+struct ServeError: LocalizedError {
+    let host: String
+    let port: Int
+    let reason: Substring
+
+    var errorDescription: String? { "\(host):\(port): cannot listen there: \(reason)" }
+    var recoverySuggestion: String? { "Another program may have the port: --port chooses another one." }
+}

@@ -1,0 +1,289 @@
+import Foundation
+import JSON
+import Testing
+
+@testable import OneBitServer
+
+@Suite("Completions over HTTP")
+struct CompletionTests {
+    private func text(_ answer: TestServer.Answer, _ index: Int = 0) throws -> String {
+        try answer.json["choices"].elements()[index]["text"].string()
+    }
+
+    private func chatText(_ answer: TestServer.Answer) throws -> String {
+        try answer.json["choices"].elements()[0]["message"]["content"].string()
+    }
+
+    @Test("The same seed gives the same bytes: alone, among sixteen, with a warm cache, streamed, at any number of threads")
+    func sameSeed() async throws {
+        let prompts = (0..<16).map { "The quick brown fox number \($0) jumps over the lazy dog and then" }
+        func body(_ index: Int, more: String = "") -> String {
+            #"{"prompt": "\#(prompts[index])", "seed": \#(index), "max_tokens": 24, "temperature": 1\#(more)}"#
+        }
+        var alone: [String] = []
+        try await TestServer.run(kept: 0) { server in
+            for index in 0..<16 { alone.append(try text(try await server.post("/v1/completions", body(index)))) }
+        }
+        #expect(Set(alone).count == 16)
+        for threads in [1, 2] {
+            try await TestServer.run(sequences: 6, threads: threads, kept: 8) { server in
+                for round in 0..<2 {
+                    let together = try await withThrowingTaskGroup(of: (Int, String).self) { group in
+                        for index in 0..<16 {
+                            group.addTask {
+                                guard round == 1, index % 2 == 0 else {
+                                    return (index, try text(try await server.post("/v1/completions", body(index))))
+                                }
+                                let stream = try await server.post("/v1/completions", body(index, more: #", "stream": true"#))
+                                let pieces = try stream.events.map { try $0["choices"].elements()[0]["text"].string() }
+                                return (index, pieces.joined())
+                            }
+                        }
+                        return try await group.reduce(into: [Int: String]()) { $0[$1.0] = $1.1 }
+                    }
+                    #expect((0..<16).map { together[$0] } == alone)
+                }
+                #expect(server.served.container.engine.statistics.cachedTokens > 0)
+            }
+        }
+    }
+
+    @Test("A prompt is a text, texts, tokens or lists of tokens; each has the text that it has alone")
+    func promptForms() async throws {
+        try await TestServer.run { server in
+            let ids = TestServer.tokenizer.encode("Once upon", addSpecialTokens: false)
+            let list = "[\(ids.map(String.init).joined(separator: ", "))]"
+            func post(_ prompt: String) async throws -> TestServer.Answer {
+                try await server.post("/v1/completions", #"{"prompt": \#(prompt), "seed": 5, "max_tokens": 9}"#)
+            }
+            let first = try text(try await post(#""Once upon""#))
+            #expect(try text(try await post(list)) == first)
+            for prompt in [#"["Once upon", "a"]"#, "[\(list), [7, 8]]", #"["Once upon", [9]]"#] {
+                let answer = try await post(prompt)
+                #expect(try answer.json["choices"].elements().count == 2)
+                #expect(try text(answer) == first)
+            }
+        }
+    }
+
+    @Test("n gives choices with seeds of their own, and counts the prompt once")
+    func choices() async throws {
+        try await TestServer.run { server in
+            let body = #"{"prompt": "Once upon a time", "seed": 40, "max_tokens": 12, "n": 3}"#
+            let answer = try await server.post("/v1/completions", body)
+            let texts = try (0..<3).map { try text(answer, $0) }
+            #expect(Set(texts).count == 3)
+            let second = body.replacing("40", with: "41").replacing("\"n\": 3", with: "\"n\": 1")
+            #expect(try text(try await server.post("/v1/completions", second)) == texts[1])
+            let usage = try answer.json["usage"]
+            #expect(try usage["prompt_tokens"].integer() == 16)
+            #expect(try usage["completion_tokens"].integer() == 36)
+        }
+    }
+
+    @Test("Echo with log probabilities: an entry for each token of the prompt and of the text, the first without any")
+    func echo() async throws {
+        try await TestServer.run { server in
+            let answer = try await server.post(
+                "/v1/completions",
+                #"{"prompt": "Once upon a time", "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": true}"#)
+            let choice = try answer.json["choices"].elements()[0]
+            let probabilities = choice["logprobs"]
+            let tokens = try probabilities["tokens"].strings()
+            let values = try probabilities["token_logprobs"].elements()
+            let likeliest = try probabilities["top_logprobs"].elements()
+            #expect(tokens.count == 17 && values.count == 17 && likeliest.count == 17)
+            #expect(tokens.joined() == (try choice["text"].string()))
+            #expect(values[0].isNull && likeliest[0].isNull)
+            for (value, candidates) in zip(values, likeliest).dropFirst() {
+                let largest = try candidates.members().map { try $0.node.number() }.max()!
+                #expect(try value.number() <= largest)
+            }
+            // The likeliest token was taken, and both places say the same of it to the bit.
+            #expect(try values[16].number() == likeliest[16].members().map { try $0.node.number() }.max())
+            let offsets = try probabilities["text_offset"].integers()
+            #expect(offsets == Array(0..<17))
+            let scored = try await server.post(
+                "/v1/completions", #"{"prompt": "Once upon a time", "max_tokens": 0, "logprobs": 0, "echo": true}"#)
+            let alone = try scored.json["choices"].elements()[0]["logprobs"]["token_logprobs"].elements()
+            #expect(alone.map(\.value) == values.dropLast().map(\.value))
+            #expect(try text(scored) == "Once upon a time")
+        }
+    }
+
+    @Test("A stream is one id, one object a chunk, a reason at the end, counts where they are asked for, and the mark")
+    func stream() async throws {
+        try await TestServer.run { server in
+            let body = #"{"messages": [{"role": "user", "content": "Hi"}], "seed": 3, "max_tokens": 30 MORE}"#
+            let whole = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: ""))
+            let stream = try await server.post(
+                "/v1/chat/completions",
+                body.replacing(" MORE", with: #", "stream": true, "stream_options": {"include_usage": true}"#))
+            #expect(stream.headers.first(name: "Content-Type") == "text/event-stream; charset=utf-8")
+            #expect(stream.text.hasSuffix("data: [DONE]\n\n"))
+            let events = try stream.events
+            #expect(Set(try events.map { try $0["id"].string() }).count == 1)
+            let first = try events[0]["choices"].elements()[0]["delta"]
+            #expect(try first["role"].string() == "assistant")
+            #expect(!first["content"].isMissing && first["content"].isNull)
+            let deltas = try events.dropLast().compactMap {
+                try $0["choices"].elements()[0]["delta"]["content"].nonNull?.string()
+            }
+            #expect(try deltas.joined() == chatText(whole))
+            let reasons = try events.dropLast().map { try $0["choices"].elements()[0]["finish_reason"] }
+            #expect(reasons.dropLast().allSatisfy(\.isNull))
+            #expect(
+                try reasons.last?.string() == (try whole.json["choices"].elements()[0]["finish_reason"].string()))
+            let last = try #require(events.last)
+            #expect(try last["choices"].elements().isEmpty)
+            #expect(last["usage"].value == (try whole.json["usage"].value).map { usage in
+                // The second time the prompt was known.
+                guard case .object(var object) = usage else { return usage }
+                object["prompt_tokens_details"] = last["usage"]["prompt_tokens_details"].value
+                return .object(object)
+            })
+            let plain = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
+            #expect(try plain.events.allSatisfy { $0["usage"].isMissing })
+        }
+    }
+
+    @Test("Log probabilities of a chat spell its answer, and are the same streamed")
+    func chatLogProbabilities() async throws {
+        try await TestServer.run { server in
+            let body = #"""
+                {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "seed": 3, "logprobs": true,
+                 "top_logprobs": 3, "max_completion_tokens": 20, "temperature": 1 MORE}
+                """#
+            let whole = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: ""))
+            let content = try whole.json["choices"].elements()[0]["logprobs"]["content"].elements()
+            #expect(try content.map { try $0["token"].string() }.joined() == chatText(whole))
+            #expect(try content.allSatisfy { try $0["top_logprobs"].elements().count == 3 })
+            let stream = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
+            let streamed = try stream.events.flatMap {
+                try $0["choices"].elements()[0]["logprobs"].nonNull?["content"].elements() ?? []
+            }
+            #expect(streamed.map(\.value) == content.map(\.value))
+        }
+    }
+
+    @Test("Biases ban and force tokens; stop strings end texts and are no part of them")
+    func biasAndStop() async throws {
+        try await TestServer.run { server in
+            let x = TestServer.tokenizer.id(of: "x")!
+            let forced = try await server.post(
+                "/v1/completions", #"{"prompt": "a", "max_tokens": 5, "logit_bias": {"\#(x)": 100}}"#)
+            #expect(try text(forced) == "xxxxx")
+            let stopped = try await server.post(
+                "/v1/completions", #"{"prompt": "a", "max_tokens": 5, "logit_bias": {"\#(x)": 100}, "stop": ["", "xxx"]}"#)
+            #expect(try text(stopped) == "")
+            #expect(try stopped.json["choices"].elements()[0]["finish_reason"].string() == "stop")
+            #expect(try stopped.json["usage"]["completion_tokens"].integer() == 3)
+        }
+    }
+
+    @Test("What is wrong with a request is said with its status and its field, and before a stream begins")
+    func refusals() async throws {
+        try await TestServer.run { server in
+            let chat = #""messages": [{"role": "user", "content": "Hi"}]"#
+            let cases: [(path: String, body: String, status: Int, parameter: String?)] = [
+                ("completions", "{", 400, nil), ("completions", "[]", 400, nil), ("completions", "{}", 400, "prompt"),
+                ("completions", #"{"prompt": []}"#, 400, "prompt"), ("completions", #"{"prompt": [[]]}"#, 400, "prompt"),
+                ("completions", #"{"prompt": [1, "a"]}"#, 400, "prompt[1]"),
+                ("completions", #"{"prompt": [100000]}"#, 400, "prompt"), ("completions", #"{"prompt": [-1]}"#, 400, "prompt"),
+                ("completions", #"{"prompt": "a", "n": 17}"#, 400, "n"), ("completions", #"{"prompt": "a", "n": 0}"#, 400, "n"),
+                ("completions", #"{"prompt": "a", "n": "2"}"#, 400, "n"),
+                ("completions", #"{"prompt": "a", "temperature": -1, "stream": true}"#, 400, "temperature"),
+                ("completions", #"{"prompt": "a", "temperature": 1e999}"#, 400, nil),
+                ("completions", #"{"prompt": "a", "temperature": NaN}"#, 400, nil),
+                ("completions", #"{"prompt": "a", "top_p": 0}"#, 400, "top_p"),
+                ("completions", #"{"prompt": "a", "max_tokens": -1}"#, 400, "max_tokens"),
+                ("completions", #"{"prompt": "a", "max_tokens": 0}"#, 400, "max_tokens"),
+                ("completions", #"{"prompt": "a", "max_tokens": 1.5}"#, 400, "max_tokens"),
+                ("completions", #"{"prompt": "a", "logprobs": 21}"#, 400, "logprobs"),
+                ("completions", #"{"prompt": "a", "logit_bias": {"abc": 1}}"#, 400, "logit_bias"),
+                ("completions", #"{"prompt": "a", "logit_bias": {"3": 1000}}"#, 400, "logit_bias.3"),
+                ("completions", #"{"prompt": "a", "suffix": "b"}"#, 400, "suffix"),
+                ("completions", #"{"prompt": "a", "seed": 1e30}"#, 400, "seed"),
+                ("completions", #"{"prompt": "a", "stop": [1]}"#, 400, "stop[0]"),
+                ("completions", #"{"prompt": "\#(String(repeating: "a", count: 401))"}"#, 400, "prompt"),
+                ("completions", String(repeating: "[", count: 100_000), 400, nil),
+                ("chat/completions", "{}", 400, "messages"), ("chat/completions", #"{"messages": []}"#, 400, "messages"),
+                ("chat/completions", #"{"messages": [{"content": "a"}]}"#, 400, "messages[0].role"),
+                ("chat/completions", #"{"messages": [{"role": "king", "content": "a"}]}"#, 400, "messages[0].role"),
+                ("chat/completions", #"{"messages": [{"role": "user"}]}"#, 400, "messages[0].content"),
+                ("chat/completions", #"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#, 400, "messages[0].content[0].type"),
+                ("chat/completions", "{\(chat), \"top_logprobs\": 3}", 400, "top_logprobs"),
+                ("chat/completions", "{\(chat), \"response_format\": {\"type\": \"json_object\"}}", 400, "response_format"),
+                ("chat/completions", "{\(chat), \"tool_choice\": \"required\"}", 400, "tool_choice"),
+                ("chat/completions", "{\(chat), \"chat_template_kwargs\": {\"messages\": 1}}", 400, nil),
+            ]
+            for (path, body, status, parameter) in cases {
+                let answer = try await server.post("/v1/\(path)", body)
+                #expect(answer.status == status, "\(body.prefix(100)): \(answer.text)")
+                let error = try answer.json["error"]
+                #expect(try !error["message"].string().isEmpty)
+                #expect(try error["type"].string().contains("error"))
+                #expect(try error["param"].nonNull?.string() == parameter, "\(body.prefix(100)): \(answer.text)")
+            }
+            let long = try await server.post(
+                "/v1/completions", #"{"prompt": "\#(String(repeating: "a", count: 401))", "stream": true}"#)
+            let error = try long.json["error"]
+            #expect(try error["code"].string() == "context_length_exceeded")
+            #expect(try (error["n_prompt_tokens"].integer(), error["n_ctx"].integer()) == (401, 400))
+            // And still it serves.
+            #expect(try await server.post("/v1/completions", #"{"prompt": "a", "max_tokens": 8.0, "temperature": null}"#).status == 200)
+        }
+    }
+
+    @Test("Text and tokens and back, in both servers' forms")
+    func tokenizing() async throws {
+        try await TestServer.run { server in
+            let tokens = try await server.post("/tokenize", #"{"prompt": "Hi", "return_token_strs": true}"#).json
+            #expect(try tokens["count"].integer() == 2)
+            #expect(try tokens["token_strs"].strings() == ["H", "i"])
+            let ids = try tokens["tokens"].integers()
+            #expect(try await server.post("/tokenize", #"{"content": "Hi"}"#).json["tokens"].integers() == ids)
+            let text = try await server.post("/detokenize", #"{"tokens": [\#(ids[0]), \#(ids[1])]}"#).json
+            #expect(try (text["prompt"].string(), text["content"].string()) == ("Hi", "Hi"))
+            let chat = try await server.post("/tokenize", #"{"messages": [{"role": "user", "content": "Hi"}]}"#).json
+            #expect(try chat["tokens"].integers().first == 0)
+            #expect(try await server.post("/detokenize", #"{"tokens": [12345]}"#).status == 400)
+            #expect(try await server.get("/tokenizer_info").json["model_max_length"].integer() == 400)
+            #expect(try await server.get("/v1/models").json["data"].elements()[0]["id"].string() == "tiny")
+        }
+    }
+}
+
+@Suite struct ToolCallParserTests {
+    private func parse(_ pieces: [String]) -> (text: String, parser: ToolCallParser) {
+        var parser = ToolCallParser()
+        var text = pieces.map { parser.append($0) }.joined()
+        text += parser.finish()
+        return (text, parser)
+    }
+
+    @Test("Calls are found however the answer is cut, and the text around them goes through")
+    func calls() {
+        let answer = #"Let me look.<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}</tool_call> and <tool_call>{"name": "time", "arguments": "{}"}"#
+            .replacing("\\n", with: "\n")
+        for size in [1, 2, 3, 7, 1000] {
+            var pieces: [String] = []
+            var rest = answer[...]
+            while !rest.isEmpty {
+                pieces.append(String(rest.prefix(size)))
+                rest = rest.dropFirst(size)
+            }
+            let (text, parser) = parse(pieces)
+            #expect(text == "Let me look. and ")
+            #expect(parser.calls.map(\.name) == ["weather", "time"])
+            #expect(parser.calls.map(\.arguments) == [#"{"city":"Rome"}"#, "{}"])
+        }
+    }
+
+    @Test("What is no call in the end is text", arguments: ["a < b", "<tool_call>no JSON</tool_call>", "<tool_call>{\"name\": 3}", "<tool_cal"])
+    func text(_ answer: String) {
+        let (text, parser) = parse(answer.map(String.init))
+        #expect(text == answer)
+        #expect(parser.calls.isEmpty)
+    }
+}

@@ -1,0 +1,127 @@
+import AsyncHTTPClient
+import Foundation
+import JSON
+import NIOCore
+import Testing
+
+@testable import OneBitServer
+
+@Suite("The server among its clients")
+struct ServerBehaviorTests {
+    private func eventually(_ condition: () async throws -> Bool) async throws {
+        for _ in 0..<2000 {
+            if try await condition() { return }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        Issue.record("it did not come to pass")
+    }
+
+    @Test("A client that leaves ends its text at once, streamed or not, and those that wait in the queue")
+    func leaving() async throws {
+        try await TestServer.run(sequences: 1, positions: 200_000) { server in
+            for streams in [true, false] {
+                let body = #"{"prompt": "Once", "max_tokens": 199000, "stream": \#(streams)}"#
+                var clients: [Task<Void, any Error>] = []
+                for _ in 0..<3 {
+                    clients.append(
+                        Task {
+                            let response = try await HTTPClient.shared.execute(
+                                server.request(.POST, "/v1/completions", body: body), timeout: .seconds(60))
+                            for try await _ in response.body {}
+                        })
+                }
+                try await eventually { server.served.textsInFlight == 3 }
+                for client in clients { client.cancel() }
+                try await eventually { server.served.textsInFlight == 0 }
+                try await eventually { server.served.container.engine.statistics.running == 0 }
+            }
+            #expect(try await server.post("/v1/completions", #"{"prompt": "a", "max_tokens": 2}"#).status == 200)
+        }
+    }
+
+    @Test("A full queue turns requests away with 503 and a time")
+    func queue() async throws {
+        try await TestServer.run(sequences: 1, positions: 200_000, change: { $0.queueLength = 1 }) { server in
+            let body = #"{"prompt": "Once", "max_tokens": 199000}"#
+            let clients = (0..<2).map { _ in Task { try await server.post("/v1/completions", body) } }
+            try await eventually { server.served.textsInFlight == 2 }
+            let third = try await server.post("/v1/completions", #"{"prompt": "a"}"#)
+            #expect(third.status == 503)
+            #expect(third.headers.first(name: "Retry-After") == "1")
+            // What does not generate answers all the same.
+            #expect(try await server.get("/health").status == 200)
+            #expect(try await server.get("/metrics").text.contains("onebit_texts_in_flight 2"))
+            for client in clients { client.cancel() }
+            try await eventually { server.served.textsInFlight == 0 }
+        }
+    }
+
+    @Test("When the server is to end, answers under way are finished first")
+    func draining() async throws {
+        var stream: Task<TestServer.Answer, any Error>?
+        try await TestServer.run { server in
+            let task = Task {
+                try await server.post(
+                    "/v1/completions", #"{"prompt": "Once", "max_tokens": 350, "stream": true, "temperature": 0}"#)
+            }
+            try await eventually { server.served.textsInFlight == 1 }
+            stream = task
+        }
+        let answer = try #require(try await stream?.value)
+        #expect(answer.text.hasSuffix("data: [DONE]\n\n"))
+    }
+
+    @Test("With keys, only those who bring one are served; the names of keys are not told apart by prefix")
+    func keys() async throws {
+        try await TestServer.run(change: { $0.keys = ["key-one", "key-two"] }) { server in
+            let body = #"{"prompt": "\#(String(repeating: "the same beginning ", count: 4))", "max_tokens": 1}"#
+            for headers in [
+                [], [("Authorization", "Bearer ")], [("Authorization", "Bearer key-on")],
+                [("Authorization", "Bearer key-one2")], [("Authorization", "Basic key-one")],
+            ] {
+                let answer = try await server.post("/v1/completions", body, headers: headers)
+                #expect(answer.status == 401)
+                #expect(try answer.json["error"]["type"].string() == "authentication_error")
+            }
+            func cached(_ headers: [(String, String)]) async throws -> Int {
+                let answer = try await server.post("/v1/completions", body, headers: headers)
+                #expect(answer.status == 200)
+                return try answer.json["usage"]["prompt_tokens_details"]["cached_tokens"].integer()
+            }
+            #expect(try await cached([("Authorization", "Bearer key-one")]) == 0)
+            // Another key does not profit from what this one has read.
+            #expect(try await cached([("X-Api-Key", "key-two")]) == 0)
+            #expect(try await cached([("Authorization", "bearer key-one")]) > 50)
+            #expect(try await server.get("/health").status == 200)
+            #expect(try await server.get("/v1/models").status == 401)
+        }
+    }
+
+    @Test("Other names, other pages and other kinds of bodies are refused")
+    func borders() async throws {
+        try await TestServer.run(change: {
+            $0.allowedOrigins = ["https://chat.example"]
+            $0.largestBody = 2000
+        }) { server in
+            let body = #"{"prompt": "a", "max_tokens": 1}"#
+            #expect(try await server.get("/health", headers: [("Host", "rebound.example")]).status == 403)
+            for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "app.localhost"] {
+                #expect(try await server.get("/health", headers: [("Host", host)]).status == 200, "\(host)")
+            }
+            #expect(try await server.post("/v1/completions", body, headers: [("Origin", "https://evil.example")]).status == 403)
+            let listed = try await server.post("/v1/completions", body, headers: [("Origin", "https://chat.example")])
+            #expect(listed.status == 200)
+            #expect(listed.headers.first(name: "Access-Control-Allow-Origin") == "https://chat.example")
+            #expect(listed.headers.first(name: "Access-Control-Allow-Credentials") == nil)
+            let own = "http://127.0.0.1:\(server.port)"
+            #expect(try await server.post("/v1/completions", body, headers: [("Origin", own)]).status == 200)
+            #expect(try await server.post("/v1/completions", body, headers: [("Content-Type", "text/plain")]).status == 415)
+            let large = try await server.post("/v1/completions", #"{"prompt": "\#(String(repeating: "a", count: 3000))"}"#)
+            #expect(large.status == 413)
+            #expect(try await server.get("/v1/completions").status == 404 || server.get("/v1/completions").status == 405)
+            let nowhere = try await server.get("/v1/nothing")
+            #expect(nowhere.status == 404)
+            #expect(try nowhere.json["error"]["message"].string().contains("/v1"))
+        }
+    }
+}

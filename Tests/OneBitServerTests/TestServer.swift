@@ -1,0 +1,101 @@
+import AsyncHTTPClient
+import Foundation
+import JSON
+import LanguageModel
+import ModelDescription
+import NIOCore
+import NIOHTTP1
+import OneBitRuntime
+import TestSupport
+import Testing
+import Tokenization
+
+@testable import OneBitServer
+
+/// A server with a random packed model that speaks ChatML, on a port of its own.
+struct TestServer {
+    struct Answer {
+        let status: Int
+        let headers: HTTPHeaders
+        let text: String
+
+        var json: JSONNode {
+            get throws { try Data(text.utf8).withUnsafeBytes { try JSONNode(parsing: $0, file: "answer") } }
+        }
+
+        /// The objects of a stream, without the mark of its end.
+        var events: [JSONNode] {
+            get throws {
+                try text.split(separator: "\n\n").filter { !$0.hasPrefix(":") && $0 != "data: [DONE]" }.map { event in
+                    try #require(event.hasPrefix("data: "))
+                    return try Data(event.dropFirst(6).utf8).withUnsafeBytes { try JSONNode(parsing: $0, file: "event") }
+                }
+            }
+        }
+    }
+
+    let port: Int
+    let served: ServedModel
+
+    static let tokenizer = ChatTokenizer()
+
+    /// Runs tests against a server, and ends it behind them.
+    static func run(
+        sequences: Int = 4, threads: Int = 1, kept: Int = 4, positions: Int = 400,
+        change: (inout ServerSettings) -> Void = { _ in },
+        _ body: (TestServer) async throws -> Void
+    ) async throws {
+        let directory = try TemporaryDirectory()
+        let configuration = try ModelConfiguration(
+            vocabularySize: tokenizer.vocabularySize, hiddenSize: 32, intermediateSize: 48, layerCount: 2,
+            attentionHeadCount: 2, keyValueHeadCount: 1, maximumPositions: positions, tiedEmbeddings: false)
+        try RandomCheckpoint.write(configuration, to: directory.url)
+        let model = try PackedModel(
+            directory: directory.url, options: LoadOptions(threads: threads, layoutPolicy: .memory))
+        let engine = GenerationEngine(
+            model: model, tokenizer: tokenizer,
+            limits: GenerationLimits(sequences: sequences, keptSequences: kept, promptDetailRows: 8))
+        var settings = ServerSettings(modelName: "tiny")
+        settings.port = 0
+        change(&settings)
+        let server = InferenceServer(
+            ModelContainer(engine: engine, chatTemplate: try .chatML()), settings: settings, sequences: sequences)
+        let (ports, source) = AsyncStream.makeStream(of: Int.self)
+        let running = Task { try await server.run { source.yield($0) } }
+        var iterator = ports.makeAsyncIterator()
+        let port = try #require(await iterator.next())
+        do {
+            try await body(TestServer(port: port, served: server.served))
+        } catch {
+            running.cancel()
+            throw error
+        }
+        running.cancel()
+        try await running.value
+    }
+
+    func request(_ method: HTTPMethod, _ path: String, body: String? = nil, headers: [(String, String)] = []) -> HTTPClientRequest {
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)\(path)")
+        request.method = method
+        if !headers.contains(where: { $0.0 == "Content-Type" }), body != nil {
+            request.headers.add(name: "Content-Type", value: "application/json")
+        }
+        for (name, value) in headers { request.headers.replaceOrAdd(name: name, value: value) }
+        if let body { request.body = .bytes(ByteBuffer(string: body)) }
+        return request
+    }
+
+    func get(_ path: String, headers: [(String, String)] = []) async throws -> Answer {
+        try await send(request(.GET, path, headers: headers))
+    }
+
+    func post(_ path: String, _ body: String, headers: [(String, String)] = []) async throws -> Answer {
+        try await send(request(.POST, path, body: body, headers: headers))
+    }
+
+    private func send(_ request: HTTPClientRequest) async throws -> Answer {
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+        let body = try await response.body.collect(upTo: 1 << 26)
+        return Answer(status: Int(response.status.code), headers: response.headers, text: String(buffer: body))
+    }
+}
