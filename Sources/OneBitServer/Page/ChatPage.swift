@@ -4,10 +4,10 @@
 /// The chat page that the server sends at `/`.
 enum ChatPage {
     /// The value of the page's `Content-Security-Policy` header. It names the page's script and style by their hashes.
-    static let contentSecurityPolicy = "default-src 'none'; script-src 'sha256-7yaE7fG/3h6kgBCzlVEEWTeoOeRxesF80jVkA8OW1+k='; style-src 'sha256-BspHfggIUWnEVzl9g2OZIYrCUddA/iQQmycg6LdMhnQ='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    static let contentSecurityPolicy = "default-src 'none'; script-src 'sha256-3WJlYoSmMldwAT70EaLFL09Y3AjjcxYFaWkumHKZ4PQ='; style-src 'sha256-BspHfggIUWnEVzl9g2OZIYrCUddA/iQQmycg6LdMhnQ='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
     /// The value of the page's `ETag` header.
-    static let entityTag = "\"a307ed3feac083caa8f4e19d706d9bd2\""
+    static let entityTag = "\"99274ea726b4a13d8a6f9544212e074b\""
 
     static let html = ##"""
 <!DOCTYPE html>
@@ -1418,6 +1418,7 @@ function describeState(message) {
   if (message.state === 'stopped') return 'Stopped.';
   if (message.state === 'interrupted') return 'The connection broke. This is what had arrived.';
   if (message.state === 'failed') return message.error || 'The server reports an error.';
+  if (message.state === 'complete' && !message.content && !message.reasoning) return 'The answer is empty.';
   if (message.finishReason === 'length') return 'Cut off: the limit on tokens was reached.';
   return '';
 }

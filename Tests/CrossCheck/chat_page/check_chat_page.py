@@ -250,6 +250,9 @@ def shows_errors_as_text(s):
     s.ask("error")
     expect(s.answer().locator(".markdown")).to_have_text("Half an answer")
     expect(s.answer().locator(".notice")).to_have_text("The engine <i>failed</i>.")
+    s.mock.texts["nothing"] = ""
+    s.ask("say nothing")
+    expect(s.answer().locator(".notice")).to_have_text("The answer is empty.")
     s.ask("length")
     expect(s.answer().locator(".notice")).to_contain_text("limit on tokens")
     roles = [message["role"] for message in s.mock.requests[-1]["messages"]]

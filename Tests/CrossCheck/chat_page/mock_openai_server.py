@@ -111,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         chunk = {"id": "c", "object": "chat.completion.chunk", "model": "mock", "choices": choices, **extra}
         return f"data: {json.dumps(chunk, ensure_ascii=False)}{newline}{newline}".encode()
 
-    def finish(self, tokens=7, reason="stop", **extra):
+    def end_stream(self, tokens=7, reason="stop", **extra):
         usage = {"prompt_tokens": 20, "completion_tokens": tokens, "total_tokens": 20 + tokens}
         self.write(self.event({}, reason) + self.event(None, usage=usage, **extra) + b"data: [DONE]\n\n")
         self.write(b"")
@@ -129,20 +129,20 @@ class Handler(BaseHTTPRequestHandler):
             self.stream(self.server.texts[name], int(numbers[0]) or 7, float(numbers[1]))
         else:
             self.stream(f"You said: {question}")
-        self.finish()
+        self.end_stream()
 
     def answer_slow(self, question):
         for index in range(400):
             self.write(self.event({"content": f"word{index} " + ("\n\n" if index % 8 == 7 else "")}))
             time.sleep(0.03)
-        self.finish(400)
+        self.end_stream(400)
 
     def answer_silent(self, question):
         for _ in range(5):
             self.write(b": ping\n\n")
             time.sleep(0.2)
         self.stream("After the silence.")
-        self.finish()
+        self.end_stream()
 
     def answer_split(self, question):
         """Every byte in a chunk of its own, with CRLF and CR line ends and comments between."""
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         for byte in data:
             self.write(bytes([byte]))
             time.sleep(0.0005)
-        self.finish(timings={"prompt_tokens_per_second": 900.0, "generated_tokens_per_second": 123.4})
+        self.end_stream(timings={"prompt_tokens_per_second": 900.0, "generated_tokens_per_second": 123.4})
 
     def answer_error(self, question):
         self.stream("Half an answer")
@@ -177,13 +177,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_length(self, question):
         self.stream("Cut by the lim")
-        self.finish(reason="length")
+        self.end_stream(reason="length")
 
     def answer_reasoning(self, question):
         for text in ("First I ", "think **hard**."):
             self.write(self.event({"reasoning_content": text}))
         self.stream("The answer is *42*.")
-        self.finish()
+        self.end_stream()
 
     def answer_burst(self, question):
         """A whole text in events that arrive at once."""
@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         events = b"".join(self.event({"content": text[start : start + 5]}) for start in range(0, len(text), 5))
         for start in range(0, len(events), 1 << 20):
             self.write(events[start : start + (1 << 20)])
-        self.finish()
+        self.end_stream()
 
 
 class MockServer(ThreadingHTTPServer):
