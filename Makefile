@@ -77,9 +77,10 @@ bench-check: ## compare the kernels' speeds, as ratios, with Benchmarks/Kernels/
 format: ## format the Swift sources
 	$(SWIFT) format format --in-place --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 
-lint: ## check the layout of the Swift sources, and that modules import what they may
+lint: ## check the layout of the Swift sources, that modules import what they may, that the chat page is embedded
 	$(SWIFT) format lint --strict --recursive --parallel Sources Tests Fuzzing Benchmarks Examples Package.swift
 	scripts/check-imports.py
+	scripts/embed-chat-page.py --check
 
 docs: setup ## build the reference of every library into .docs; warnings are errors
 	@mkdir -p .docs

@@ -131,7 +131,7 @@ struct CompletionTests {
             }
             #expect(try deltas.joined() == chatText(whole))
             let reasons = try events.dropLast().map { try $0["choices"].elements()[0]["finish_reason"] }
-            #expect(reasons.dropLast().allSatisfy(\.isNull))
+            #expect(reasons.dropLast().allSatisfy { $0.isNull })
             #expect(
                 try reasons.last?.string() == (try whole.json["choices"].elements()[0]["finish_reason"].string()))
             let last = try #require(events.last)
