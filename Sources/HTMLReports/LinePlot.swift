@@ -226,30 +226,41 @@ package struct Axis: Sendable {
     package init(_ values: ClosedRange<Double>, isLogarithmic: Bool) {
         self.isLogarithmic = isLogarithmic
         if isLogarithmic {
-            // A little room above and below, and marks at 1, 2 and 5 times powers of ten.
+            // A little room above and below.
             let (low, high) = (values.lowerBound * 0.95, values.upperBound * 1.05)
             range = low...high
-            let exponents = Int(log10(low).rounded(.down))...Int(log10(high).rounded(.up))
-            let many = exponents.count > 4
-            // No more than there is room for.
-            let step = exponents.count / 8 + 1
-            ticks = stride(from: exponents.lowerBound, through: exponents.upperBound, by: step).flatMap { exponent in
-                (many ? [1.0] : [1.0, 2.0, 5.0]).map { $0 * pow(10, Double(exponent)) }
-            }
-            .filter(range.contains)
+            let ticks = Self.logarithmicTicks(in: range)
+            // Within less than a factor of two or so the marks of differences tell more.
+            self.ticks = ticks.count < 3 ? Self.linearTicks(in: range) : ticks
         } else {
             let spread = values.upperBound - values.lowerBound
             let margin = spread > 0 ? spread * 0.03 : max(abs(values.lowerBound) * 0.1, 1e-9)
             let low = values.lowerBound >= 0 ? max(0, values.lowerBound - margin) : values.lowerBound - margin
             range = low...values.upperBound + margin
-            // Five steps or so of 1, 2 or 5 times a power of ten.
-            let raw = (range.upperBound - range.lowerBound) / 5
-            let power = pow(10, log10(raw).rounded(.down))
-            let step = ([1, 2, 5].first { $0 * power >= raw } ?? 10) * power
-            let first = (range.lowerBound / step).rounded(.up)
-            let last = (range.upperBound / step).rounded(.down)
-            ticks = first <= last ? stride(from: first, through: last, by: 1).map { $0 * step } : []
+            ticks = Self.linearTicks(in: range)
         }
+    }
+
+    /// At 1, 2 and 5 times powers of ten; at some of the powers alone where there are many.
+    private static func logarithmicTicks(in range: ClosedRange<Double>) -> [Double] {
+        let exponents = Int(log10(range.lowerBound).rounded(.down))...Int(log10(range.upperBound).rounded(.up))
+        let factors = exponents.count > 4 ? [1.0] : [1.0, 2.0, 5.0]
+        // No more than there is room for.
+        let step = exponents.count / 8 + 1
+        return stride(from: exponents.lowerBound, through: exponents.upperBound, by: step).flatMap { exponent in
+            factors.map { $0 * pow(10, Double(exponent)) }
+        }
+        .filter(range.contains)
+    }
+
+    /// Five steps or so of 1, 2 or 5 times a power of ten.
+    private static func linearTicks(in range: ClosedRange<Double>) -> [Double] {
+        let raw = (range.upperBound - range.lowerBound) / 5
+        let power = pow(10, log10(raw).rounded(.down))
+        let step = ([1, 2, 5].first { $0 * power >= raw } ?? 10) * power
+        let first = (range.lowerBound / step).rounded(.up)
+        let last = (range.upperBound / step).rounded(.down)
+        return first <= last ? stride(from: first, through: last, by: 1).map { $0 * step } : []
     }
 
     /// Where a value lies in the range: 0 at its begin, 1 at its end.

@@ -38,11 +38,10 @@ package struct ReportPage: Sendable {
         self.numbers = numbers
     }
 
-    package var title: String { "\(heading): \(subject)" }
-
     /// The page as a file, which forbids itself to load or to run anything.
     package var html: String {
         html(
+            title: "\(heading): \(subject)",
             head: """
                 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
                 """,
@@ -52,19 +51,20 @@ package struct ReportPage: Sendable {
     /// The page as a server sends it, with a script that keeps it up to date; its headers say what it may do.
     ///
     /// - Parameters:
+    ///   - title: of the browser's window.
     ///   - picture: name of what the sections show, which the script begins with.
     ///   - age: seconds since what they show was written.
-    package func liveHTML(picture: String, age: Double?, script: String) -> String {
+    package func liveHTML(title: String, picture: String, age: Double?, script: String) -> String {
         let age = age.map { " data-age=\"\(Int($0))\"" } ?? ""
         return html(
-            head: "",
+            title: title, head: "",
             opening: """
                 <h1>\(HTML.escaped(heading)) <small id="connection" role="status">connecting</small> \
                 <small id="age" data-picture="\(HTML.escaped(picture))"\(age)></small></h1>
                 """, closing: "<script>\(script)</script>")
     }
 
-    private func html(head: String, opening: String, closing: String) -> String {
+    private func html(title: String, head: String, opening: String, closing: String) -> String {
         """
         <!doctype html>
         <html lang="en">

@@ -97,8 +97,11 @@ actor WatchFeed {
     func add(_ watcher: Watcher) {
         guard !hasEnded else { return watcher.source.finish() }
         watchers[ObjectIdentifier(watcher)] = watcher
-        if let entry { watcher.source.yield(entry) }
-        guard looking == nil else { return }
+        guard looking == nil else {
+            if let entry { watcher.source.yield(entry) }
+            return
+        }
+        // What was seen when someone last watched may be hours old: nobody is shown that.
         looking = Task { [settings] in
             while !Task.isCancelled {
                 let entry = await current()

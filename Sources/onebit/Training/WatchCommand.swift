@@ -56,7 +56,8 @@ struct WatchCommand: AsyncParsableCommand {
                 heading: WatchedTrainings.heading, subject: trainings.names,
                 sections: picture.sections.map { ReportSection($0.id, $0.html) })
             return WatchServer.Page(
-                html: page.liveHTML(picture: id, age: picture.age, script: script), style: ReportStyle.css)
+                html: page.liveHTML(title: picture.title, picture: id, age: picture.age, script: script),
+                style: ReportStyle.css)
         } look: {
             await trainings.picture()
         }
