@@ -41,7 +41,7 @@ package struct BarPlot: Sendable {
         self.groups = groups
     }
 
-    private static let (width, room, barHeight, gap) = (560.0, 150.0, 18.0, 5.0)
+    private static let (width, room, barHeight, gap) = (560.0, 190.0, 18.0, 5.0)
     /// Characters of a group's title that have room.
     private static let titleLimit = 60
 
@@ -103,7 +103,7 @@ package struct BarPlot: Sendable {
     private func text(of bar: Bar) -> String {
         func fixed(_ value: Double) -> String { String(format: "%.\(digits)f", value) }
         guard bar.value.isFinite else { return "–" }
-        return fixed(bar.value) + (bar.standardError.map { " ± " + fixed($0) } ?? "")
+        return fixed(bar.value) + (bar.standardError.map { "\u{A0}±\u{A0}" + fixed($0) } ?? "")
     }
 
     private static func number(_ value: Double) -> String { String(format: "%.1f", value) }

@@ -31,7 +31,8 @@ package enum HTML {
         _ titles: [String], _ rows: [[String]], marks: (Int) -> Bool = { _ in false }
     ) -> String {
         func cells(_ texts: [String], _ tag: String) -> String {
-            texts.map { "<\(tag)>\(escaped($0))</\(tag)>" }.joined()
+            // A figure and its error stay on one line.
+            texts.map { "<\(tag)>\(escaped($0.replacing(" ± ", with: "\u{A0}±\u{A0}")))</\(tag)>" }.joined()
         }
         let body = rows.enumerated().map { index, row in
             "<tr\(marks(index) ? " class=\"differs\"" : "")>\(cells(row, "td"))</tr>"

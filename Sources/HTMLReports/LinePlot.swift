@@ -90,7 +90,13 @@ package struct LinePlot: Sendable {
 
     /// The plot with a table of some of its points; nil where no line has a point.
     package var figure: String? {
-        svg.map { "<figure>\($0)\(table.map { HTML.details("table", $0) } ?? "")</figure>" }
+        svg.map { "<figure>\($0)\(legend)\(table.map { HTML.details("table", $0) } ?? "")</figure>" }
+    }
+
+    /// Which color is whose, where there are several.
+    private var legend: String {
+        let names = lines.filter { !$0.points.isEmpty && !$0.isReference }.map { ($0.series, $0.name) }
+        return names.count > 1 ? HTML.legend(names) : ""
     }
 
     /// Some of the points as a table, the first and the last among them.

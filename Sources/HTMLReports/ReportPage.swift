@@ -123,7 +123,7 @@ package enum ReportStyle {
             text{fill:var(--text);font-size:15px}.tick{fill:var(--soft)}
             @media (max-width:600px){text{font-size:19px}}
             table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-            th,td{text-align:left;padding:3px 14px 3px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:4em}
+            th,td{text-align:left;padding:3px 14px 3px 0;border-bottom:1px solid var(--line);overflow-wrap:break-word;min-width:4em}#settings td{overflow-wrap:anywhere}
             th{color:var(--soft);font-weight:600}td:first-child{white-space:nowrap}.differs td{font-weight:600;background:var(--shade)}
             .scroll{overflow-x:auto}
             summary{color:var(--soft);cursor:pointer}

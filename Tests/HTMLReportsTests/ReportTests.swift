@@ -93,7 +93,8 @@ struct ReportTests {
         #expect(widths.count == 3)
         #expect(abs(widths[0] - 2 * widths[1]) < 0.2 && widths[2] > widths[0])
         #expect(figure.matches(of: /whisker/).count == 1)
-        #expect(figure.contains("50.0 ± 2.0") && figure.contains("<tr><td>two</td><td>–</td><td>52.0</td></tr>"))
+        #expect(
+            figure.contains("50.0\u{A0}±\u{A0}2.0") && figure.contains("<tr><td>two</td><td>–</td><td>52.0</td></tr>"))
         let empty = BarPlot(title: "", digits: 0, series: [], groups: [.init("", [.init(series: 0, value: .infinity)])])
         #expect(empty.figure == nil)
     }

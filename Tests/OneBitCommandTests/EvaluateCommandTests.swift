@@ -108,7 +108,7 @@ struct EvaluateCommandTests {
         let models = try #require(report["models"] as? [[String: Any]])
         let task = try #require((models[0]["tasks"] as? [[String: Any]])?.first)
         let figure = try #require((task["metrics"] as? [String: [String: Double]])?["acc_norm"])
-        let text = String(format: "%.2f ± %.2f", 100 * figure["value"]!, 100 * figure["standard_error"]!)
+        let text = String(format: "%.2f\u{A0}±\u{A0}%.2f", 100 * figure["value"]!, 100 * figure["standard_error"]!)
         #expect(page.contains("<td>PIQA (acc_norm)</td><td>\(text)</td>"))
         let again = try await setting.run(arguments)
         #expect(again.exitCode == 1 && again.errors.contains("--overwrite"))

@@ -190,12 +190,12 @@ extension ComparisonReport {
                     ]),
                 ReportSection(
                     "perplexity", title: "Perplexity",
-                    figures: [
-                        bars("Perplexity per token", ["teacher", "student"], digits: 3) {
+                    // Texts are too different for one axis.
+                    figures: files.map { file in
+                        bars("Perplexity per token", ["teacher", "student"], digits: 3, of: [file]) {
                             [$0.teacherPerplexity, $0.studentPerplexity]
-                        },
-                        bars("The student's over the teacher's", [""], digits: 4) { [$0.perplexityRatio] },
-                    ]),
+                        }
+                    } + [bars("The student's over the teacher's", [""], digits: 4) { [$0.perplexityRatio] }]),
                 ReportSection(
                     "definitions",
                     "<h2>What the figures mean</h2>"
@@ -205,22 +205,24 @@ extension ComparisonReport {
 
     private var summary: String {
         let tables = files.enumerated().map { index, file in
-            "<h2><span class=\"\(ReportStyle.text(index))\">●</span> \(HTML.escaped(file.source))</h2>"
-                + HTML.table(file.table.columns.map(\.title), file.table.rows)
+            "<div><h2><span class=\"\(ReportStyle.text(index))\">●</span> \(HTML.escaped(file.source))</h2>"
+                + HTML.table([""] + file.table.columns.dropFirst().map(\.title), file.table.rows)
                 + "<p class=\"caption\">\(Quantity.grouped(file.tokensPredicted)) tokens predicted in "
-                + "\(Quantity.grouped(file.windows)) windows</p>"
+                + "\(Quantity.grouped(file.windows)) windows</p></div>"
         }
-        return "<p>Teacher \(HTML.escaped(teacher)), student \(HTML.escaped(student)).</p>" + tables.joined()
+        return "<p>Teacher \(HTML.escaped(teacher)), student \(HTML.escaped(student)).</p>"
+            + "<div class=\"plots\">\(tables.joined())</div>"
     }
 
-    /// A group of bars for each file.
+    /// A group of bars for each file; for all of them unless given.
     private func bars(
         _ title: String, unit: String = "", _ series: [String], scale: Double = 1, digits: Int,
+        of some: [ComparisonFigures]? = nil,
         _ figures: (ComparisonFigures) -> [ComparisonFigures.Figure]
     ) -> String? {
         BarPlot(
             title: title, unit: unit, digits: digits, series: series,
-            groups: files.map { file in
+            groups: (some ?? files).map { file in
                 BarPlot.Group(
                     file.source,
                     figures(file).enumerated().map { index, figure in

@@ -197,8 +197,12 @@ extension EvaluationReport {
 
     private var averagePlot: BarPlot {
         BarPlot(
-            title: "Mean over the tasks", unit: "%", digits: 2, series: models.map(\.model),
-            groups: [.init("", models.enumerated().map { .init(series: $0.offset, value: 100 * $0.element.average) })])
+            title: "Average", unit: "%", digits: 2, series: models.map(\.model),
+            groups: [
+                .init(
+                    "Mean of \(results[0].tasks.count)",
+                    models.enumerated().map { .init(series: $0.offset, value: 100 * $0.element.average) })
+            ])
     }
 
     /// Relative to the original; nil where there is none.
