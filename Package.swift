@@ -76,8 +76,14 @@ var targets: [Target] = [
     .target(
         name: "OneBitServer",
         dependencies: [
-            "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "Hummingbird", package: "hummingbird"),
-        ]),
+            "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "HTTPTypes", package: "swift-http-types"),
+            .product(name: "Hummingbird", package: "hummingbird"), .product(name: "Logging", package: "swift-log"),
+            .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+            .product(name: "NIOPosix", package: "swift-nio"),
+            .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        ],
+        // ChatPage.swift is made of it.
+        exclude: ["Page/index.html"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
@@ -235,7 +241,12 @@ if targets.contains(where: { ["HubClient", "OneBitServer"].contains($0.name) }) 
     ]
 }
 if targets.contains(where: { $0.name == "OneBitServer" }) {
-    dependencies.append(.package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.20.0"))
+    dependencies += [
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.20.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.7.0"),
+    ]
 }
 
 // `make docs`. Apps that embed the runtime don't resolve it.

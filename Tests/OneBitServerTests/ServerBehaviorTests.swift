@@ -97,6 +97,22 @@ struct ServerBehaviorTests {
         }
     }
 
+    @Test("The page is one file under a policy that lets it ask this server alone, and is not sent twice")
+    func page() async throws {
+        try await TestServer.run(change: { $0.keys = ["key"] }) { server in
+            let page = try await server.get("/")
+            #expect(page.status == 200)
+            let policy = try #require(page.headers.first(name: "Content-Security-Policy"))
+            #expect(policy.contains("default-src 'none'") && policy.contains("connect-src 'self'"))
+            #expect(page.headers.first(name: "Referrer-Policy") == "no-referrer")
+            #expect(page.text.hasPrefix("<!DOCTYPE html>"))
+            #expect(page.text.firstMatch(of: /(src|href)="(https?:)?\/\//) == nil)
+            let tag = try #require(page.headers.first(name: "ETag"))
+            let again = try await server.get("/", headers: [("If-None-Match", tag)])
+            #expect(again.status == 304 && again.text.isEmpty)
+        }
+    }
+
     @Test("Other names, other pages and other kinds of bodies are refused")
     func borders() async throws {
         try await TestServer.run(change: {
@@ -108,15 +124,19 @@ struct ServerBehaviorTests {
             for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "app.localhost"] {
                 #expect(try await server.get("/health", headers: [("Host", host)]).status == 200, "\(host)")
             }
-            #expect(try await server.post("/v1/completions", body, headers: [("Origin", "https://evil.example")]).status == 403)
+            #expect(
+                try await server.post("/v1/completions", body, headers: [("Origin", "https://evil.example")]).status
+                    == 403)
             let listed = try await server.post("/v1/completions", body, headers: [("Origin", "https://chat.example")])
             #expect(listed.status == 200)
             #expect(listed.headers.first(name: "Access-Control-Allow-Origin") == "https://chat.example")
             #expect(listed.headers.first(name: "Access-Control-Allow-Credentials") == nil)
             let own = "http://127.0.0.1:\(server.port)"
             #expect(try await server.post("/v1/completions", body, headers: [("Origin", own)]).status == 200)
-            #expect(try await server.post("/v1/completions", body, headers: [("Content-Type", "text/plain")]).status == 415)
-            let large = try await server.post("/v1/completions", #"{"prompt": "\#(String(repeating: "a", count: 3000))"}"#)
+            #expect(
+                try await server.post("/v1/completions", body, headers: [("Content-Type", "text/plain")]).status == 415)
+            let large = try await server.post(
+                "/v1/completions", #"{"prompt": "\#(String(repeating: "a", count: 3000))"}"#)
             #expect(large.status == 413)
             #expect([404, 405].contains(try await server.get("/v1/completions").status))
             let nowhere = try await server.get("/v1/nothing")
