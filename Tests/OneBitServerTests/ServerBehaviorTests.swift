@@ -41,7 +41,8 @@ struct ServerBehaviorTests {
 
     @Test("A full queue turns requests away with 503 and a time")
     func queue() async throws {
-        try await TestServer.run(sequences: 1, positions: 200_000, change: { $0.queueLength = 1 }) { server in
+        let change: (inout ServerSettings) -> Void = { $0.queueLength = 1 }
+        try await TestServer.run(sequences: 1, positions: 200_000, change: change) { server in
             let body = #"{"prompt": "Once", "max_tokens": 199000}"#
             let clients = (0..<2).map { _ in Task { try await server.post("/v1/completions", body) } }
             try await eventually { server.served.textsInFlight == 2 }
@@ -73,7 +74,8 @@ struct ServerBehaviorTests {
 
     @Test("With keys, only those who bring one are served; the names of keys are not told apart by prefix")
     func keys() async throws {
-        try await TestServer.run(change: { $0.keys = ["key-one", "key-two"] }) { server in
+        let change: (inout ServerSettings) -> Void = { $0.keys = ["key-one", "key-two"] }
+        try await TestServer.run(change: change) { server in
             let body = #"{"prompt": "\#(String(repeating: "the same beginning ", count: 4))", "max_tokens": 1}"#
             for headers in [
                 [], [("Authorization", "Bearer ")], [("Authorization", "Bearer key-on")],
@@ -99,7 +101,8 @@ struct ServerBehaviorTests {
 
     @Test("The page is one file under a policy that lets it ask this server alone, and is not sent twice")
     func page() async throws {
-        try await TestServer.run(change: { $0.keys = ["key"] }) { server in
+        let change: (inout ServerSettings) -> Void = { $0.keys = ["key"] }
+        try await TestServer.run(change: change) { server in
             let page = try await server.get("/")
             #expect(page.status == 200)
             let policy = try #require(page.headers.first(name: "Content-Security-Policy"))
@@ -115,10 +118,11 @@ struct ServerBehaviorTests {
 
     @Test("Other names, other pages and other kinds of bodies are refused")
     func borders() async throws {
-        try await TestServer.run(change: {
+        let change: (inout ServerSettings) -> Void = {
             $0.allowedOrigins = ["https://chat.example"]
             $0.largestBody = 2000
-        }) { server in
+        }
+        try await TestServer.run(change: change) { server in
             let body = #"{"prompt": "a", "max_tokens": 1}"#
             #expect(try await server.get("/health", headers: [("Host", "rebound.example")]).status == 403)
             for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "app.localhost"] {
