@@ -39,6 +39,17 @@ struct ServerBehaviorTests {
         }
     }
 
+    @Test("An answer may take longer than a request may take to arrive")
+    func longAnswers() async throws {
+        let change: (inout ServerSettings) -> Void = { $0.arrivalTime = .milliseconds(200) }
+        try await TestServer.run(positions: 200_000, change: change) { server in
+            let start = ContinuousClock.now
+            let answer = try await server.post("/v1/completions", #"{"prompt": "Once", "max_tokens": 4000}"#)
+            #expect(answer.status == 200)
+            #expect(ContinuousClock.now - start > .milliseconds(200), "too fast to show anything")
+        }
+    }
+
     @Test("A full queue turns requests away with 503 and a time")
     func queue() async throws {
         let change: (inout ServerSettings) -> Void = { $0.queueLength = 1 }
