@@ -77,13 +77,20 @@ var targets: [Target] = [
     .target(
         name: "OneBitServer",
         dependencies: [
-            "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "Hummingbird", package: "hummingbird"),
-            .product(name: "Crypto", package: "swift-crypto"),
-        ]),
+            "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "HTTPTypes", package: "swift-http-types"),
+            .product(name: "Crypto", package: "swift-crypto"), .product(name: "Hummingbird", package: "hummingbird"),
+            .product(name: "HummingbirdCore", package: "hummingbird"), .product(name: "Logging", package: "swift-log"),
+            .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+            .product(name: "NIOPosix", package: "swift-nio"),
+            .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        ],
+        // ChatPage.swift is made of it.
+        exclude: ["Page/index.html"]),
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "HTMLReports", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
+            "CorpusSynthesis", "HTMLReports", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles",
+            "TensorFiles",
             "OneBitEvaluation",
             "OneBitRuntime", "OneBitServer", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
@@ -144,7 +151,8 @@ var targets: [Target] = [
     .testTarget(
         name: "OneBitCommandTests",
         dependencies: [
-            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit", "TestSupport",
+            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "OneBitServer", "Tokenization", "onebit",
+            "TestSupport",
         ],
         exclude: training ? [] : ["Training"]),
     .testTarget(
@@ -204,7 +212,8 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests",
             dependencies: [
-                "CMetaKernels", "CorpusSynthesis", "HTMLReports", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
+                "CMetaKernels", "CorpusSynthesis", "HTMLReports", "LanguageModel", "OneBitRuntime", "OneBitTraining",
+                "ResumableRuns",
                 "TestSupport", "Torch",
             ]),
     ]
@@ -239,7 +248,12 @@ if targets.contains(where: { ["HubClient", "OneBitServer"].contains($0.name) }) 
     ]
 }
 if targets.contains(where: { $0.name == "OneBitServer" }) {
-    dependencies.append(.package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.20.0"))
+    dependencies += [
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.20.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.7.0"),
+    ]
 }
 
 // `make docs`. Apps that embed the runtime don't resolve it.

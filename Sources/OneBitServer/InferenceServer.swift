@@ -1,5 +1,5 @@
-// OneBitServer: a language model over HTTP, as clients of OpenAI's API speak it. May import LanguageModel, Tokenization, Jinja, JSON and
-// Hummingbird; an app that runs models without a server links none of it.
+// OneBitServer: a language model over HTTP, as clients of OpenAI's API speak it, and pages that are watched while they change. May
+// import LanguageModel, Tokenization, Jinja, JSON, Crypto and Hummingbird; an app that runs models without a server links none of it.
 
 import Foundation
 import HTTPTypes
@@ -43,6 +43,18 @@ public struct InferenceServer: Sendable {
         router.add(middleware: OriginMiddleware(settings: settings))
         router.add(middleware: KeyMiddleware(settings: settings))
 
+        router.get("/") { request, _ in
+            var headers: HTTPFields = [
+                .contentType: "text/html; charset=utf-8", .contentSecurityPolicy: ChatPage.contentSecurityPolicy,
+                .eTag: ChatPage.entityTag, .cacheControl: "no-cache",
+            ]
+            headers[HTTPField.Name("Referrer-Policy")!] = "no-referrer"
+            guard request.headers[.ifNoneMatch] != ChatPage.entityTag else {
+                return Response(status: .notModified, headers: headers)
+            }
+            return Response(
+                status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(string: ChatPage.html)))
+        }
         router.get("/health") { _, _ in Response(.object(JSONObject([("status", .string("ok"))]))) }
         router.get("/metrics") { [served] _, _ in
             Response(

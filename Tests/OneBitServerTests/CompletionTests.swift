@@ -14,7 +14,9 @@ struct CompletionTests {
         try answer.json["choices"].elements()[0]["message"]["content"].string()
     }
 
-    @Test("The same seed gives the same bytes: alone, among sixteen, with a warm cache, streamed, at any number of threads")
+    @Test(
+        "The same seed gives the same bytes: alone, among sixteen, with a warm cache, streamed, at any number of threads"
+    )
     func sameSeed() async throws {
         let prompts = (0..<16).map { "The quick brown fox number \($0) jumps over the lazy dog and then" }
         func body(_ index: Int, more: String = "") -> String {
@@ -34,7 +36,8 @@ struct CompletionTests {
                                 guard round == 1, index % 2 == 0 else {
                                     return (index, try text(try await server.post("/v1/completions", body(index))))
                                 }
-                                let stream = try await server.post("/v1/completions", body(index, more: #", "stream": true"#))
+                                let stream = try await server.post(
+                                    "/v1/completions", body(index, more: #", "stream": true"#))
                                 let pieces = try stream.events.map { try $0["choices"].elements()[0]["text"].string() }
                                 return (index, pieces.joined())
                             }
@@ -136,13 +139,16 @@ struct CompletionTests {
                 try reasons.last?.string() == (try whole.json["choices"].elements()[0]["finish_reason"].string()))
             let last = try #require(events.last)
             #expect(try last["choices"].elements().isEmpty)
-            #expect(last["usage"].value == (try whole.json["usage"].value).map { usage in
-                // The second time the prompt was known.
-                guard case .object(var object) = usage else { return usage }
-                object["prompt_tokens_details"] = last["usage"]["prompt_tokens_details"].value
-                return .object(object)
-            })
-            let plain = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
+            #expect(
+                last["usage"].value
+                    == (try whole.json["usage"].value).map { usage in
+                        // The second time the prompt was known.
+                        guard case .object(var object) = usage else { return usage }
+                        object["prompt_tokens_details"] = last["usage"]["prompt_tokens_details"].value
+                        return .object(object)
+                    })
+            let plain = try await server.post(
+                "/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
             #expect(try plain.events.allSatisfy { $0["usage"].isMissing })
         }
     }
@@ -158,7 +164,8 @@ struct CompletionTests {
             let content = try whole.json["choices"].elements()[0]["logprobs"]["content"].elements()
             #expect(try content.map { try $0["token"].string() }.joined() == chatText(whole))
             #expect(try content.allSatisfy { try $0["top_logprobs"].elements().count == 3 })
-            let stream = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
+            let stream = try await server.post(
+                "/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
             let streamed = try stream.events.flatMap {
                 try $0["choices"].elements()[0]["logprobs"].nonNull?["content"].elements() ?? []
             }
@@ -174,7 +181,8 @@ struct CompletionTests {
                 "/v1/completions", #"{"prompt": "a", "max_tokens": 5, "logit_bias": {"\#(x)": 100}}"#)
             #expect(try text(forced) == "xxxxx")
             let stopped = try await server.post(
-                "/v1/completions", #"{"prompt": "a", "max_tokens": 5, "logit_bias": {"\#(x)": 100}, "stop": ["", "xxx"]}"#)
+                "/v1/completions",
+                #"{"prompt": "a", "max_tokens": 5, "logit_bias": {"\#(x)": 100}, "stop": ["", "xxx"]}"#)
             #expect(try text(stopped) == "")
             #expect(try stopped.json["choices"].elements()[0]["finish_reason"].string() == "stop")
             #expect(try stopped.json["usage"]["completion_tokens"].integer() == 3)
@@ -187,10 +195,13 @@ struct CompletionTests {
             let chat = #""messages": [{"role": "user", "content": "Hi"}]"#
             let cases: [(path: String, body: String, status: Int, parameter: String?)] = [
                 ("completions", "{", 400, nil), ("completions", "[]", 400, nil), ("completions", "{}", 400, "prompt"),
-                ("completions", #"{"prompt": []}"#, 400, "prompt"), ("completions", #"{"prompt": [[]]}"#, 400, "prompt"),
+                ("completions", #"{"prompt": []}"#, 400, "prompt"),
+                ("completions", #"{"prompt": [[]]}"#, 400, "prompt"),
                 ("completions", #"{"prompt": [1, "a"]}"#, 400, "prompt[1]"),
-                ("completions", #"{"prompt": [100000]}"#, 400, "prompt"), ("completions", #"{"prompt": [-1]}"#, 400, "prompt"),
-                ("completions", #"{"prompt": "a", "n": 17}"#, 400, "n"), ("completions", #"{"prompt": "a", "n": 0}"#, 400, "n"),
+                ("completions", #"{"prompt": [100000]}"#, 400, "prompt"),
+                ("completions", #"{"prompt": [-1]}"#, 400, "prompt"),
+                ("completions", #"{"prompt": "a", "n": 17}"#, 400, "n"),
+                ("completions", #"{"prompt": "a", "n": 0}"#, 400, "n"),
                 ("completions", #"{"prompt": "a", "n": "2"}"#, 400, "n"),
                 ("completions", #"{"prompt": "a", "temperature": -1, "stream": true}"#, 400, "temperature"),
                 ("completions", #"{"prompt": "a", "temperature": 1e999}"#, 400, nil),
@@ -207,13 +218,20 @@ struct CompletionTests {
                 ("completions", #"{"prompt": "a", "stop": [1]}"#, 400, "stop[0]"),
                 ("completions", #"{"prompt": "\#(String(repeating: "a", count: 401))"}"#, 400, "prompt"),
                 ("completions", String(repeating: "[", count: 100_000), 400, nil),
-                ("chat/completions", "{}", 400, "messages"), ("chat/completions", #"{"messages": []}"#, 400, "messages"),
+                ("chat/completions", "{}", 400, "messages"),
+                ("chat/completions", #"{"messages": []}"#, 400, "messages"),
                 ("chat/completions", #"{"messages": [{"content": "a"}]}"#, 400, "messages[0].role"),
                 ("chat/completions", #"{"messages": [{"role": "king", "content": "a"}]}"#, 400, "messages[0].role"),
                 ("chat/completions", #"{"messages": [{"role": "user"}]}"#, 400, "messages[0].content"),
-                ("chat/completions", #"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#, 400, "messages[0].content[0].type"),
+                (
+                    "chat/completions", #"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#, 400,
+                    "messages[0].content[0].type"
+                ),
                 ("chat/completions", "{\(chat), \"top_logprobs\": 3}", 400, "top_logprobs"),
-                ("chat/completions", "{\(chat), \"response_format\": {\"type\": \"json_object\"}}", 400, "response_format"),
+                (
+                    "chat/completions", "{\(chat), \"response_format\": {\"type\": \"json_object\"}}", 400,
+                    "response_format"
+                ),
                 ("chat/completions", "{\(chat), \"tool_choice\": \"required\"}", 400, "tool_choice"),
                 ("chat/completions", "{\(chat), \"chat_template_kwargs\": {\"messages\": 1}}", 400, nil),
             ]
@@ -231,7 +249,9 @@ struct CompletionTests {
             #expect(try error["code"].string() == "context_length_exceeded")
             #expect(try (error["n_prompt_tokens"].integer(), error["n_ctx"].integer()) == (401, 400))
             // And still it serves.
-            #expect(try await server.post("/v1/completions", #"{"prompt": "a", "max_tokens": 8.0, "temperature": null}"#).status == 200)
+            #expect(
+                try await server.post("/v1/completions", #"{"prompt": "a", "max_tokens": 8.0, "temperature": null}"#)
+                    .status == 200)
         }
     }
 
@@ -264,7 +284,8 @@ struct CompletionTests {
 
     @Test("Calls are found however the answer is cut, and the text around them goes through")
     func calls() {
-        let answer = #"Let me look.<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}</tool_call> and <tool_call>{"name": "time", "arguments": "{}"}"#
+        let answer =
+            #"Let me look.<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}</tool_call> and <tool_call>{"name": "time", "arguments": "{}"}"#
             .replacing("\\n", with: "\n")
         for size in [1, 2, 3, 7, 1000] {
             var pieces: [String] = []
@@ -280,7 +301,9 @@ struct CompletionTests {
         }
     }
 
-    @Test("What is no call in the end is text", arguments: ["a < b", "<tool_call>no JSON</tool_call>", "<tool_call>{\"name\": 3}", "<tool_cal"])
+    @Test(
+        "What is no call in the end is text",
+        arguments: ["a < b", "<tool_call>no JSON</tool_call>", "<tool_call>{\"name\": 3}", "<tool_cal"])
     func text(_ answer: String) {
         let (text, parser) = parse(answer.map(String.init))
         #expect(text == answer)

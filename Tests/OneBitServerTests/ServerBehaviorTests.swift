@@ -39,9 +39,21 @@ struct ServerBehaviorTests {
         }
     }
 
+    @Test("An answer may take longer than a request may take to arrive")
+    func longAnswers() async throws {
+        let change: (inout ServerSettings) -> Void = { $0.arrivalTime = .milliseconds(200) }
+        try await TestServer.run(positions: 200_000, change: change) { server in
+            let start = ContinuousClock.now
+            let answer = try await server.post("/v1/completions", #"{"prompt": "Once", "max_tokens": 4000}"#)
+            #expect(answer.status == 200)
+            #expect(ContinuousClock.now - start > .milliseconds(200), "too fast to show anything")
+        }
+    }
+
     @Test("A full queue turns requests away with 503 and a time")
     func queue() async throws {
-        try await TestServer.run(sequences: 1, positions: 200_000, change: { $0.queueLength = 1 }) { server in
+        let change: (inout ServerSettings) -> Void = { $0.queueLength = 1 }
+        try await TestServer.run(sequences: 1, positions: 200_000, change: change) { server in
             let body = #"{"prompt": "Once", "max_tokens": 199000}"#
             let clients = (0..<2).map { _ in Task { try await server.post("/v1/completions", body) } }
             try await eventually { server.served.textsInFlight == 2 }
@@ -73,7 +85,8 @@ struct ServerBehaviorTests {
 
     @Test("With keys, only those who bring one are served; the names of keys are not told apart by prefix")
     func keys() async throws {
-        try await TestServer.run(change: { $0.keys = ["key-one", "key-two"] }) { server in
+        let change: (inout ServerSettings) -> Void = { $0.keys = ["key-one", "key-two"] }
+        try await TestServer.run(change: change) { server in
             let body = #"{"prompt": "\#(String(repeating: "the same beginning ", count: 4))", "max_tokens": 1}"#
             for headers in [
                 [], [("Authorization", "Bearer ")], [("Authorization", "Bearer key-on")],
@@ -97,26 +110,48 @@ struct ServerBehaviorTests {
         }
     }
 
+    @Test("The page is one file under a policy that lets it ask this server alone, and is not sent twice")
+    func page() async throws {
+        let change: (inout ServerSettings) -> Void = { $0.keys = ["key"] }
+        try await TestServer.run(change: change) { server in
+            let page = try await server.get("/")
+            #expect(page.status == 200)
+            let policy = try #require(page.headers.first(name: "Content-Security-Policy"))
+            #expect(policy.contains("default-src 'none'") && policy.contains("connect-src 'self'"))
+            #expect(page.headers.first(name: "Referrer-Policy") == "no-referrer")
+            #expect(page.text.hasPrefix("<!DOCTYPE html>"))
+            #expect(page.text.firstMatch(of: /(src|href)="(https?:)?\/\//) == nil)
+            let tag = try #require(page.headers.first(name: "ETag"))
+            let again = try await server.get("/", headers: [("If-None-Match", tag)])
+            #expect(again.status == 304 && again.text.isEmpty)
+        }
+    }
+
     @Test("Other names, other pages and other kinds of bodies are refused")
     func borders() async throws {
-        try await TestServer.run(change: {
+        let change: (inout ServerSettings) -> Void = {
             $0.allowedOrigins = ["https://chat.example"]
             $0.largestBody = 2000
-        }) { server in
+        }
+        try await TestServer.run(change: change) { server in
             let body = #"{"prompt": "a", "max_tokens": 1}"#
             #expect(try await server.get("/health", headers: [("Host", "rebound.example")]).status == 403)
             for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "app.localhost"] {
                 #expect(try await server.get("/health", headers: [("Host", host)]).status == 200, "\(host)")
             }
-            #expect(try await server.post("/v1/completions", body, headers: [("Origin", "https://evil.example")]).status == 403)
+            #expect(
+                try await server.post("/v1/completions", body, headers: [("Origin", "https://evil.example")]).status
+                    == 403)
             let listed = try await server.post("/v1/completions", body, headers: [("Origin", "https://chat.example")])
             #expect(listed.status == 200)
             #expect(listed.headers.first(name: "Access-Control-Allow-Origin") == "https://chat.example")
             #expect(listed.headers.first(name: "Access-Control-Allow-Credentials") == nil)
             let own = "http://127.0.0.1:\(server.port)"
             #expect(try await server.post("/v1/completions", body, headers: [("Origin", own)]).status == 200)
-            #expect(try await server.post("/v1/completions", body, headers: [("Content-Type", "text/plain")]).status == 415)
-            let large = try await server.post("/v1/completions", #"{"prompt": "\#(String(repeating: "a", count: 3000))"}"#)
+            #expect(
+                try await server.post("/v1/completions", body, headers: [("Content-Type", "text/plain")]).status == 415)
+            let large = try await server.post(
+                "/v1/completions", #"{"prompt": "\#(String(repeating: "a", count: 3000))"}"#)
             #expect(large.status == 413)
             #expect([404, 405].contains(try await server.get("/v1/completions").status))
             let nowhere = try await server.get("/v1/nothing")

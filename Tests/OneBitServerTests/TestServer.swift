@@ -28,7 +28,9 @@ struct TestServer {
             get throws {
                 try text.split(separator: "\n\n").filter { !$0.hasPrefix(":") && $0 != "data: [DONE]" }.map { event in
                     try #require(event.hasPrefix("data: "))
-                    return try Data(event.dropFirst(6).utf8).withUnsafeBytes { try JSONNode(parsing: $0, file: "event") }
+                    return try Data(event.dropFirst(6).utf8).withUnsafeBytes {
+                        try JSONNode(parsing: $0, file: "event")
+                    }
                 }
             }
         }
@@ -74,7 +76,9 @@ struct TestServer {
         try await running.value
     }
 
-    func request(_ method: HTTPMethod, _ path: String, body: String? = nil, headers: [(String, String)] = []) -> HTTPClientRequest {
+    func request(_ method: HTTPMethod, _ path: String, body: String? = nil, headers: [(String, String)] = [])
+        -> HTTPClientRequest
+    {
         var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)\(path)")
         request.method = method
         if !headers.contains(where: { $0.0 == "Content-Type" }), body != nil {

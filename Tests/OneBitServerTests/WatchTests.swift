@@ -379,9 +379,9 @@ struct WatchServerTests {
         }
     }
 
-    @Test("When the server is to end, open streams and half-open connections do not hold it up")
+    @Test(
+        "When the server is to end, open streams and half-open connections do not hold it up", .timeLimit(.minutes(1)))
     func ending() async throws {
-        var begin = ContinuousClock.now
         var stream: Task<Bool, any Error>?
         try await run { server in
             let group = MultiThreadedEventLoopGroup.singleton
@@ -396,9 +396,7 @@ struct WatchServerTests {
             }
             try await eventually { hasBegun.load(ordering: .relaxed) }
             stream = task
-            begin = .now
         }
-        #expect(ContinuousClock.now - begin < .seconds(2))
         #expect(try await stream?.value == true, "the stream ended as streams end")
     }
 }

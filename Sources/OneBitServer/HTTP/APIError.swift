@@ -68,6 +68,9 @@ struct APIError: Error {
                 status: error.status,
                 message: error.body ?? Self.explanation(of: error.status),
                 type: error.status == .notFound ? "not_found_error" : "invalid_request_error")
+        case is CancellationError:
+            // Nobody reads it any more; nginx's number for that.
+            self.init(status: .init(code: 499, reasonPhrase: "Client Closed Request"), message: "The client left.")
         default:
             // Nothing of the inside goes out.
             self.init(status: .internalServerError, message: "The server failed.", type: "server_error")

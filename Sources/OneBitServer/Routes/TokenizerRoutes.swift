@@ -64,6 +64,15 @@ extension ServedModel {
             ("id", .string(settings.modelName)), ("object", .string("model")), ("created", .integer(created)),
             ("owned_by", .string("onebit")), ("max_model_len", .integer(model.configuration.maximumPositions)),
             (
+                "default_sampling_params",
+                .object(
+                    JSONObject([
+                        ("temperature", .integer(1)), ("top_p", .integer(1)), ("top_k", .integer(0)),
+                        ("min_p", .integer(0)), ("repetition_penalty", .integer(1)),
+                        ("max_tokens", .integer(settings.standardAnswerTokens)),
+                    ]))
+            ),
+            (
                 "meta",
                 .object(
                     JSONObject([
