@@ -51,6 +51,11 @@ struct DenseModelCommandTests {
         #expect(again.exitCode == 1 && again.output.isEmpty && again.errors.contains("--overwrite"))
         #expect(try await BuiltCommand.run(call + ["--overwrite"]).exitCode == 0)
         #expect(try folder.entries == ["<text>.txt", "page.html"])
+        // Found out before the models are run, not behind it.
+        for place in [folder.path, folder.path + "/nowhere/page.html"] {
+            let outcome = try await BuiltCommand.run(call + ["--html", place, "--overwrite"])
+            #expect(outcome.exitCode == 1 && outcome.output.isEmpty && outcome.errors.contains(place), "\(place)")
+        }
     }
 
     @Test("A text is the same on one thread and on two")

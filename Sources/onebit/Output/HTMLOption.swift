@@ -13,7 +13,7 @@ struct HTMLOption: ParsableArguments {
 
     /// Before a long computation, whose report would have no place.
     ///
-    /// - Throws: `FileError.destinationExists(path:)`
+    /// - Throws: `FileError`
     func check(overwrite: Bool) throws {
         if let html { try checkDestination(html, overwrite: overwrite) }
     }
@@ -23,11 +23,20 @@ struct HTMLOption: ParsableArguments {
     }
 }
 
-/// Refuses to replace a file, unless that is asked for.
+/// Refuses a file that cannot be written, and one that would be replaced though that is not asked for: before the work whose
+/// result it is to hold.
 ///
-/// - Throws: `FileError.destinationExists(path:)`
+/// - Throws: `FileError`
 func checkDestination(_ file: URL, overwrite: Bool) throws {
-    if !overwrite, FileManager.default.fileExists(atPath: file.path) {
-        throw FileError.destinationExists(path: file.path)
+    func exists(_ url: URL) -> (any: Bool, directory: Bool) {
+        var isDirectory: ObjCBool = false
+        let exists = FileManager.default.fileExists(atPath: url.path, isDirectory: &isDirectory)
+        return (exists, isDirectory.boolValue)
+    }
+    let found = exists(file)
+    if found.directory { throw FileError.notARegularFile(file: file.path) }
+    if found.any, !overwrite { throw FileError.destinationExists(path: file.path) }
+    if !exists(file.deletingLastPathComponent()).directory {
+        throw FileError.cannotWrite(file: file.path, neededBytes: nil, reason: "its directory does not exist")
     }
 }
