@@ -73,11 +73,13 @@ var targets: [Target] = [
             "Tokenization",
         ]),
     .target(name: "HubClient", dependencies: ["JSON", "TensorFiles"] + network),
+    .target(name: "HTMLReports", dependencies: ["JSON"]),
     .target(
         name: "OneBitServer",
         dependencies: [
             "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "HTTPTypes", package: "swift-http-types"),
-            .product(name: "Hummingbird", package: "hummingbird"), .product(name: "Logging", package: "swift-log"),
+            .product(name: "Crypto", package: "swift-crypto"), .product(name: "Hummingbird", package: "hummingbird"),
+            .product(name: "HummingbirdCore", package: "hummingbird"), .product(name: "Logging", package: "swift-log"),
             .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
             .product(name: "NIOPosix", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -87,7 +89,8 @@ var targets: [Target] = [
     .executableTarget(
         name: "onebit",
         dependencies: [
-            "CorpusSynthesis", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles", "TensorFiles",
+            "CorpusSynthesis", "HTMLReports", "HubClient", "JSON", "Jinja", "ModelDescription", "ModelFiles",
+            "TensorFiles",
             "OneBitEvaluation",
             "OneBitRuntime", "OneBitServer", "ResumableRuns", "SignDecomposition", "StudentExport", "Tokenization",
             argumentParser,
@@ -112,6 +115,7 @@ var targets: [Target] = [
     .target(
         name: "MockHub", dependencies: [.product(name: "Crypto", package: "swift-crypto")], path: "Tests/MockHub"),
     .testTarget(name: "HubClientTests", dependencies: ["HubClient", "JSON", "MockHub", "TensorFiles", "TestSupport"]),
+    .testTarget(name: "HTMLReportsTests", dependencies: ["HTMLReports", "JSON", "TestSupport"]),
     .testTarget(name: "JinjaTests", dependencies: ["Jinja", "JSON", "TestSupport"], exclude: ["Reference"]),
     .testTarget(
         name: "TokenizationTests",
@@ -142,11 +146,13 @@ var targets: [Target] = [
         dependencies: [
             "JSON", "LanguageModel", "ModelDescription", "OneBitRuntime", "OneBitServer", "TestSupport", "Tokenization",
             .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
         ]),
     .testTarget(
         name: "OneBitCommandTests",
         dependencies: [
-            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "Tokenization", "onebit", "TestSupport",
+            "JSON", "ModelDescription", "TensorFiles", "OneBitRuntime", "OneBitServer", "Tokenization", "onebit",
+            "TestSupport",
         ],
         exclude: training ? [] : ["Training"]),
     .testTarget(
@@ -189,8 +195,8 @@ if training {
         .target(
             name: "OneBitTraining",
             dependencies: [
-                "CorpusSynthesis", "JSON", "LanguageModel", "ModelDescription", "ModelFiles", "ResumableRuns",
-                "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
+                "CorpusSynthesis", "HTMLReports", "JSON", "LanguageModel", "ModelDescription", "ModelFiles",
+                "ResumableRuns", "SignDecomposition", "TensorFiles", "Tokenization", "Torch",
             ]
         ),
         .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -206,7 +212,8 @@ if training {
         .testTarget(
             name: "OneBitTrainingTests",
             dependencies: [
-                "CMetaKernels", "CorpusSynthesis", "LanguageModel", "OneBitRuntime", "OneBitTraining", "ResumableRuns",
+                "CMetaKernels", "CorpusSynthesis", "HTMLReports", "LanguageModel", "OneBitRuntime", "OneBitTraining",
+                "ResumableRuns",
                 "TestSupport", "Torch",
             ]),
     ]

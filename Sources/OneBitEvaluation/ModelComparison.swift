@@ -91,6 +91,16 @@ extension ModelComparison {
 
 /// What a comparison of two models found.
 public struct ModelComparisonResult: Sendable {
+    /// What was found in one window.
+    public struct Window: Sendable, Hashable {
+        /// Mean over its tokens, in nats.
+        public let divergence: Double
+        /// Share of its tokens at which both models find the same token likeliest.
+        public let topOneAgreement: Double
+        /// Tokens predicted in it.
+        public let tokens: Int
+    }
+
     /// How many of the student's best tokens the teacher's best is looked for in, for ``topFiveAgreement``.
     private static let five = 5
 
@@ -106,6 +116,8 @@ public struct ModelComparisonResult: Sendable {
     public private(set) var topFiveAgreement = ClusteredMean()
     /// Log-likelihood that the student lost, nats per token.
     private var lossDifference = ClusteredMean()
+    /// The windows in their order.
+    public private(set) var windows: [Window] = []
     private var divergences: [Float] = []
     private var quantiles = Quantiles([])
 
@@ -123,6 +135,11 @@ public struct ModelComparisonResult: Sendable {
         divergence.add(sum: sum(\.divergence), count: tokens.count)
         topOneAgreement.add(sum: sum { $0.rank == 0 ? 1 : 0 }, count: tokens.count)
         topFiveAgreement.add(sum: sum { $0.rank < Self.five ? 1 : 0 }, count: tokens.count)
+        let count = Double(tokens.count)
+        windows.append(
+            Window(
+                divergence: sum(\.divergence) / count, topOneAgreement: sum { $0.rank == 0 ? 1 : 0 } / count,
+                tokens: tokens.count))
         divergences += tokens.map { Float($0.divergence) }
     }
 
@@ -131,6 +148,7 @@ public struct ModelComparisonResult: Sendable {
         teacher.close(text)
         student.close(text)
         quantiles = Quantiles(divergences)
+        divergenceShares = Self.shares(of: divergences)
         divergences = []
     }
 
@@ -140,6 +158,30 @@ public struct ModelComparisonResult: Sendable {
     public var divergence99: Double { quantiles(0.99) }
     /// The largest of the tokens' divergences, in nats.
     public var largestDivergence: Double { quantiles(1) }
+
+    /// How the tokens' divergences are distributed: shares of them in ranges of a quarter of a power of ten, from 1e-6 (which
+    /// holds what is below, too) to 100 nats; the empty ranges before the first and behind the last that are not empty left
+    /// out. Known after the last window.
+    public private(set) var divergenceShares: [(range: ClosedRange<Double>, share: Double)] = []
+
+    private static func shares(of divergences: [Float]) -> [(range: ClosedRange<Double>, share: Double)] {
+        let perPower = 4.0
+        let (lowest, highest) = (-6.0, 2.0)
+        var counts = Array(repeating: 0, count: Int((highest - lowest) * perPower))
+        var total = 0
+        for divergence in divergences where !divergence.isNaN {
+            let place = (log10(max(Double(divergence), 1e-300)) - lowest) * perPower
+            counts[Int(min(Double(counts.count - 1), max(0, place)))] += 1
+            total += 1
+        }
+        guard let first = counts.firstIndex(where: { $0 > 0 }), let last = counts.lastIndex(where: { $0 > 0 }) else {
+            return []
+        }
+        func edge(_ bin: Int) -> Double { pow(10, lowest + Double(bin) / perPower) }
+        return (first...last).map { bin in
+            (edge(bin)...edge(bin + 1), Double(counts[bin]) / Double(total))
+        }
+    }
 
     /// The student's perplexity over the teacher's.
     public var perplexityRatio: Double { exp(lossDifference.mean) }

@@ -1,15 +1,12 @@
-// OneBitServer: a language model over HTTP, as clients of OpenAI's API speak it. May import LanguageModel, Tokenization, Jinja, JSON and
-// Hummingbird; an app that runs models without a server links none of it.
+// OneBitServer: a language model over HTTP, as clients of OpenAI's API speak it, and pages that are watched while they change. May
+// import LanguageModel, Tokenization, Jinja, JSON, Crypto and Hummingbird; an app that runs models without a server links none of it.
 
 import Foundation
 import HTTPTypes
 import Hummingbird
 import JSON
 import LanguageModel
-import Logging
 import NIOCore
-import NIOPosix
-import ServiceLifecycle
 import Tokenization
 
 /// Serves one model to many clients at once.
@@ -32,28 +29,9 @@ public struct InferenceServer: Sendable {
     /// - Throws: what the system says of the address.
     public func run(onReady: @escaping @Sendable (_ port: Int) -> Void) async throws {
         let settings = served.settings
-        var logger = Logger(label: "onebit.server") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = .error
-        // Everything but the waiting is done by the engine's threads and Swift's own.
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let application = Application(
-            router: router(), server: .http1(configuration: .init(idleTimeout: TimeAmount(settings.arrivalTime))),
-            configuration: ApplicationConfiguration(
-                address: .hostname(settings.host, port: settings.port), serverName: "onebit"),
-            onServerRunning: { channel in onReady(channel.localAddress?.port ?? settings.port) },
-            eventLoopGroupProvider: .shared(group), logger: logger)
-        var configuration = ServiceGroupConfiguration(services: [application], logger: logger)
-        configuration.maximumGracefulShutdownDuration = settings.drainTime
-        let services = ServiceGroup(configuration: configuration)
-        // Not a child of this task: that is cancelled when answers under way are still to be finished.
-        let running = Task { try await services.run() }
-        let result = await withTaskCancellationHandler {
-            await running.result
-        } onCancel: {
-            Task { await services.triggerGracefulShutdown() }
-        }
-        try await group.shutdownGracefully()
-        try result.get()
+        try await serve(
+            router(), address: (settings.host, settings.port), arrivalTime: settings.arrivalTime,
+            drainTime: settings.drainTime, onReady: onReady)
     }
 
     private func router() -> Router<ServerContext> {
@@ -61,7 +39,7 @@ public struct InferenceServer: Sendable {
         let settings = served.settings
         // Middleware reaches the routes that are added behind it.
         router.add(middleware: ErrorMiddleware(metrics: served.metrics))
-        router.add(middleware: HostMiddleware(settings: settings))
+        router.add(middleware: HostMiddleware(isLoopback: settings.isLoopback, allowedHosts: settings.allowedHosts))
         router.add(middleware: OriginMiddleware(settings: settings))
         router.add(middleware: KeyMiddleware(settings: settings))
 
@@ -111,19 +89,4 @@ public struct InferenceServer: Sendable {
         }
         return router
     }
-}
-
-/// What is known of a request's connection.
-struct ServerContext: RequestContext {
-    var coreContext: CoreRequestContextStorage
-    let channel: any Channel
-
-    init(source: ApplicationRequestContextSource) {
-        coreContext = .init(source: source)
-        channel = source.channel
-    }
-}
-
-extension TimeAmount {
-    init(_ duration: Duration) { self = .nanoseconds(Int64(duration / .nanoseconds(1))) }
 }

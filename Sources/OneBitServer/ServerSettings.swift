@@ -33,7 +33,7 @@ public struct ServerSettings: Sendable {
     public init(modelName: String) { self.modelName = modelName }
 
     /// Whether only this machine can reach it.
-    public var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+    public var isLoopback: Bool { OneBitServer.isLoopback(host) }
 }
 
 /// Most of what a request may ask for (the reference's limits: a request must not take what others need).

@@ -34,7 +34,7 @@ struct EvaluateCommand: ModelCommand {
 
             EXAMPLES
               onebit evaluate packed --data sets
-              onebit evaluate llama-7b packed --data sets --wikitext wiki.test.raw
+              onebit evaluate llama-7b packed --data sets --wikitext wiki.test.raw --html evaluation.html
               onebit evaluate packed --data sets --journal running --skip-malformed
               onebit evaluate packed --data sets --tasks hellaswag,piqa --limit 200
               onebit evaluate packed --data sets --tasks mmlu --mmlu-shots 5 --json
@@ -93,7 +93,9 @@ struct EvaluateCommand: ModelCommand {
     @Option(help: ArgumentHelp("File for every item's log-likelihoods, as lines of JSON.", valueName: "file"))
     var items: URL?
 
-    @Flag(help: "Replace the file of --items if it exists.")
+    @OptionGroup var html: HTMLOption
+
+    @Flag(help: "Replace the files of --items and --html if they exist.")
     var overwrite = false
 
     @Option(
@@ -121,6 +123,9 @@ struct EvaluateCommand: ModelCommand {
         guard !tasks.isEmpty, Set(tasks).count == tasks.count else {
             throw ValidationError("--tasks must name one task or more, each once.")
         }
+        if let items, let html = html.html, items.standardizedFileURL == html.standardizedFileURL {
+            throw ValidationError("--items and --html must name two files.")
+        }
         guard data != nil || tasks.allSatisfy({ $0.hasSuffix(".json") }) else {
             throw ValidationError("--data is needed: the directory in which the data sets lie.")
         }
@@ -133,9 +138,8 @@ struct EvaluateCommand: ModelCommand {
     }
 
     func run() throws {
-        if let items, !overwrite, FileManager.default.fileExists(atPath: items.path) {
-            throw FileError.destinationExists(path: items.path)
-        }
+        if let items { try checkDestination(items, overwrite: overwrite) }
+        try html.check(overwrite: overwrite)
         // All that can be wrong with models and data is looked at before the first weight is read.
         let (candidates, original) = try candidates()
         let tasks = try tasks.map { try KnownTasks.task($0, mmluShots: mmluShots) }
@@ -155,6 +159,7 @@ struct EvaluateCommand: ModelCommand {
         }
         if let items { try writeAtomically(Data(try itemLines(results).utf8), to: items) }
         let report = EvaluationReport(results, original: original, bos: bos)
+        try html.write(try report.page)
         if json.json {
             try writeJSON(report)
         } else {

@@ -61,7 +61,7 @@ struct OneBitCommand: AsyncParsableCommand {
             TokenizeCommand.self,
         ]
         #if TRAINING
-            commands.append(ReportCommand.self)
+            commands += [ReportCommand.self, WatchCommand.self]
         #endif
         return commands
     }

@@ -93,6 +93,29 @@ struct EvaluateCommandTests {
         #expect(table.output.contains("Kept") && table.output.contains("100.0 %"))
     }
 
+    @Test("The page has every model's figures with their errors, and what is kept; one that exists is kept itself")
+    func page() async throws {
+        let setting = try Setting()
+        let other = try ChatModel(template: nil)
+        let file = setting.data.appending(path: "page.html")
+        let arguments = ["--original", other.directory.path, "--json", "--html", file.path]
+        let outcome = try await setting.run(arguments)
+        #expect(outcome.exitCode == 0, "\(outcome.errors)")
+        let page = try String(contentsOf: file, encoding: .utf8)
+        #expect(try checkReportPage(page) as NSDictionary == object(outcome.output) as NSDictionary)
+        #expect(page.contains("Kept of what \(other.directory.lastPathComponent) has, %") && page.contains("100.0"))
+        let report = try object(outcome.output)
+        let models = try #require(report["models"] as? [[String: Any]])
+        let task = try #require((models[0]["tasks"] as? [[String: Any]])?.first)
+        let figure = try #require((task["metrics"] as? [String: [String: Double]])?["acc_norm"])
+        let text = String(format: "%.2f\u{A0}±\u{A0}%.2f", 100 * figure["value"]!, 100 * figure["standard_error"]!)
+        #expect(page.contains("<td>PIQA (acc_norm)</td><td>\(text)</td>"))
+        let again = try await setting.run(arguments)
+        #expect(again.exitCode == 1 && again.errors.contains("--overwrite"))
+        let one = try await setting.run(["--html", file.path, "--items", file.path, "--overwrite"])
+        #expect(one.exitCode == 64)
+    }
+
     @Test("Perplexity of WikiText comes in front of the tasks")
     func perplexity() async throws {
         let setting = try Setting()

@@ -64,6 +64,15 @@ import Testing
         #expect(abs(result.divergence.mean - (afterZero + afterOne) / 2) < 1e-7)
         #expect(abs(result.medianDivergence - (afterZero + afterOne) / 2) < 1e-7)
         #expect(abs(result.largestDivergence - max(afterZero, afterOne)) < 1e-7)
+        // The windows' own figures are parts of the whole, and every token is in one range of the distribution.
+        let tokens = result.windows.reduce(0) { $0 + $1.tokens }
+        let sum = result.windows.reduce(0) { $0 + $1.divergence * Double($1.tokens) }
+        #expect(result.windows.count == result.teacher.windows && tokens == result.teacher.tokensScored)
+        #expect(abs(sum / Double(tokens) - result.divergence.mean) < 1e-12)
+        for divergence in [afterZero, afterOne] {
+            #expect(result.divergenceShares.contains { $0.range.contains(divergence) && $0.share > 0.4 })
+        }
+        #expect(abs(result.divergenceShares.reduce(0) { $0 + $1.share } - 1) < 1e-12)
         // Of equal logits the first is the likeliest: teacher 1 and 0, student 0 and 1.
         #expect(result.topOneAgreement.mean == 0)
         #expect(result.topFiveAgreement.mean == 1)

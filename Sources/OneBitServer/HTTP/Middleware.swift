@@ -37,14 +37,15 @@ struct ErrorMiddleware: RouterMiddleware {
 /// Lets only those names through by which this server is meant: a page whose name an attacker points at this machine is of
 /// another (DNS rebinding; CVE-2024-28224 is an instance).
 struct HostMiddleware: RouterMiddleware {
-    let settings: ServerSettings
+    let isLoopback: Bool
+    let allowedHosts: [String]
 
     func handle(
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
     ) async throws -> Response {
-        guard settings.isLoopback || !settings.allowedHosts.isEmpty else { return try await next(request, context) }
+        guard isLoopback || !allowedHosts.isEmpty else { return try await next(request, context) }
         let host = Self.name(of: request.head.authority ?? "")
-        guard Self.isLocal(host) || settings.allowedHosts.contains(where: { $0.lowercased() == host }) else {
+        guard Self.isLocal(host) || allowedHosts.contains(where: { $0.lowercased() == host }) else {
             throw APIError(
                 status: .forbidden, message: "This server does not answer to the name \(host.prefix(100)).",
                 code: "host_not_allowed")

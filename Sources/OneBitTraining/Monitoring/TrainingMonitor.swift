@@ -49,7 +49,7 @@ public final class TrainingMonitor {
     private var log: FileHandle?
     private var events: TensorBoardFile?
 
-    private static let logName = "metrics.jsonl"
+    static let logName = "metrics.jsonl"
     private static let descriptionName = "run.json"
     private static let eventDirectory = "tensorboard"
 
@@ -155,10 +155,13 @@ public final class TrainingMonitor {
     static func read(_ directory: URL) -> (description: Description?, lines: [MetricsLine])? {
         let file = directory.appending(path: logName)
         guard FileManager.default.fileExists(atPath: file.path) else { return nil }
-        let description = try? Data(contentsOf: directory.appending(path: descriptionName))
-        return (
-            description.flatMap { try? JSONDecoder.metrics.decode(Description.self, from: $0) }, MetricsLine.read(file)
-        )
+        return (description(in: directory), MetricsLine.read(file))
+    }
+
+    /// What a directory's `run.json` says; nil where it is missing or not to be read.
+    static func description(in directory: URL) -> Description? {
+        (try? Data(contentsOf: directory.appending(path: descriptionName)))
+            .flatMap { try? JSONDecoder.metrics.decode(Description.self, from: $0) }
     }
 }
 
@@ -200,9 +203,13 @@ enum MetricsLine: Sendable, Hashable, Codable {
     /// The lines of a file that can be read; none where it is missing.
     static func read(_ file: URL) -> [MetricsLine] {
         guard let data = try? Data(contentsOf: file) else { return [] }
-        return data.split(separator: UInt8(ascii: "\n")).compactMap {
-            try? JSONDecoder.metrics.decode(Self.self, from: $0)
-        }
+        return data.split(separator: UInt8(ascii: "\n")).compactMap { Self($0) }
+    }
+
+    /// Nil for what is no such line.
+    init?(_ line: Data) {
+        guard let line = try? JSONDecoder.metrics.decode(Self.self, from: line) else { return nil }
+        self = line
     }
 }
 

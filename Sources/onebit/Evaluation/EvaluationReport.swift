@@ -1,4 +1,5 @@
 import Foundation
+import HTMLReports
 import OneBitEvaluation
 
 /// What `evaluate --json` prints. Shares are between 0 and 1.
@@ -153,6 +154,87 @@ struct EvaluationReport: Encodable {
     }
 
     private static func percent(_ share: Double) -> String { Quantity.fixed(share * 100, digits: 2) }
+}
+
+// MARK: The page
+
+extension EvaluationReport {
+    /// The report for a browser.
+    var page: ReportPage {
+        get throws {
+            ReportPage(
+                heading: "Evaluation", subject: models.map(\.model).joined(separator: ", "),
+                sections: [
+                    ReportSection(
+                        "summary",
+                        "<div class=\"runs\">\(HTML.table(summary.columns.map(\.title), summary.rows))</div>"
+                            + legend.split(separator: "\n").map {
+                                "<p class=\"caption\">\(HTML.escaped(String($0)))</p>"
+                            }.joined()),
+                    ReportSection(
+                        "tasks", title: "Tasks", figures: [taskPlot, averagePlot, keptPlot].map { $0?.figure }),
+                    ReportSection("texts", title: "Perplexity", figures: perplexityPlots.map(\.figure)),
+                    ReportSection(
+                        "details", "<h2>All measures</h2>" + HTML.table(details.columns.map(\.title), details.rows)),
+                ], numbers: try jsonText(self, onOneLine: true))
+        }
+    }
+
+    private var taskPlot: BarPlot {
+        BarPlot(
+            title: "Accuracy", unit: "%, ± standard error", digits: 2, series: models.map(\.model),
+            groups: results[0].tasks.indices.map { task in
+                BarPlot.Group(
+                    "\(results[0].tasks[task].task.title) (\(models[0].tasks[task].tableMetric))",
+                    results.enumerated().map { index, result in
+                        let estimate = result.tasks[task].tableEstimate
+                        return BarPlot.Bar(
+                            series: index, value: 100 * estimate.value,
+                            standardError: estimate.standardError.map { 100 * $0 })
+                    })
+            })
+    }
+
+    private var averagePlot: BarPlot {
+        BarPlot(
+            title: "Average", unit: "%", digits: 2, series: models.map(\.model),
+            groups: [
+                .init(
+                    "Mean of \(results[0].tasks.count)",
+                    models.enumerated().map { .init(series: $0.offset, value: 100 * $0.element.average) })
+            ])
+    }
+
+    /// Relative to the original; nil where there is none.
+    private var keptPlot: BarPlot? {
+        guard let original else { return nil }
+        func bars(_ kept: (Model) -> Double?) -> [BarPlot.Bar] {
+            models.enumerated().compactMap { index, model in
+                kept(model).map { BarPlot.Bar(series: index, value: 100 * $0) }
+            }
+        }
+        return BarPlot(
+            title: "Kept of what \(original) has", unit: "%", digits: 1, series: models.map(\.model),
+            groups: [.init("Mean over the tasks", bars(\.kept))]
+                + results[0].tasks.indices.map { task in
+                    .init(results[0].tasks[task].task.title, bars { $0.tasks[task].kept })
+                })
+    }
+
+    private var perplexityPlots: [BarPlot] {
+        models[0].perplexities.indices.map { text in
+            BarPlot(
+                title: "Perplexity per token of \(models[0].perplexities[text].name)", digits: 2,
+                series: models.map(\.model),
+                groups: [
+                    .init(
+                        models[0].perplexities[text].text,
+                        models.enumerated().map {
+                            .init(series: $0.offset, value: $0.element.perplexities[text].perplexity)
+                        })
+                ])
+        }
+    }
 }
 
 extension EvaluationReport.Model {

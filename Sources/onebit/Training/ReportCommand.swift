@@ -1,6 +1,5 @@
 import ArgumentParser
 import Foundation
-import JSON
 import OneBitTraining
 import TensorFiles
 
@@ -30,9 +29,7 @@ struct ReportCommand: ParsableCommand {
     var overwrite = false
 
     func run() throws {
-        if FileManager.default.fileExists(atPath: output.path), !overwrite {
-            throw FileError.destinationExists(path: output.path)
-        }
+        try checkDestination(output, overwrite: overwrite)
         let report = TrainingReport(try directories.map(TrainingHistory.init(directory:)))
         try writeAtomically(Data(report.html.utf8), to: output)
     }

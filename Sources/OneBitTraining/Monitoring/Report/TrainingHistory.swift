@@ -4,30 +4,58 @@ import Foundation
 public struct TrainingHistory: Sendable {
     /// The directory's name, for print.
     public let name: String
-    let description: TrainingMonitor.Description?
-    let steps: [StepMetrics]
-    let validations: [(step: Int, result: ValidationResult)]
+    private(set) var description: TrainingMonitor.Description?
+    private(set) var steps: [StepMetrics] = []
+    private(set) var validations: [(step: Int, result: ValidationResult)] = []
 
     /// Reads a run's directory: that of its training checkpoints while it runs (`OUTPUT.training`, `OUTPUT.work`), or its
     /// output.
     ///
     /// - Throws: ``TrainingError/noMetrics(directory:)``.
     public init(directory: URL) throws {
-        let candidates = ["", "student.training", "student"].map { directory.appending(path: $0) }
-        guard let (description, lines) = candidates.lazy.compactMap(TrainingMonitor.read).first, !lines.isEmpty else {
+        let candidates = [""] + Self.workFolders
+        let directories = candidates.map { directory.appending(path: $0) }
+        guard let (description, lines) = directories.lazy.compactMap(TrainingMonitor.read).first, !lines.isEmpty else {
             throw TrainingError.noMetrics(directory: directory)
         }
         self.init(name: directory.standardizedFileURL.lastPathComponent, description: description, lines: lines)
     }
 
+    /// Where the work directory of a compression has its training: while it runs, and behind it.
+    package static let workFolders = ["student.training", "student"]
+
     init(name: String, description: TrainingMonitor.Description?, lines: [MetricsLine]) {
         self.name = name
         self.description = description
-        steps = lines.compactMap { if case .step(let metrics) = $0 { metrics } else { nil } }
-        validations = lines.compactMap {
-            if case .validation(let step, let result) = $0 { (step, result) } else { nil }
+        for line in lines { append(line) }
+    }
+
+    private mutating func append(_ line: MetricsLine) {
+        switch line {
+        case .step(let metrics): steps.append(metrics)
+        case .validation(let step, let result): validations.append((step, result))
         }
     }
+
+    /// Nothing of a run yet.
+    package init(name: String) { self.init(name: name, description: nil, lines: []) }
+
+    /// Takes a line of ``logName`` in.
+    ///
+    /// - Returns: Whether it could be read.
+    package mutating func append(line: Data) -> Bool {
+        guard let line = MetricsLine(line) else { return false }
+        append(line)
+        return true
+    }
+
+    /// Reads what the run says of itself beside its log.
+    package mutating func readDescription(in directory: URL) {
+        description = TrainingMonitor.description(in: directory) ?? description
+    }
+
+    /// The file of lines in a run's directory.
+    package static let logName = TrainingMonitor.logName
 
     /// The validation with the lowest perplexity.
     var best: (step: Int, result: ValidationResult)? {
@@ -36,7 +64,7 @@ public struct TrainingHistory: Sendable {
 
     /// Wall-clock time of the steps, and of validations and checkpoints between them.
     var seconds: Double {
-        steps.reduce(0) { $0 + $1.seconds + ($1.phases[.validation] ?? 0) + ($1.phases[.checkpoint] ?? 0) }
+        steps.reduce(0) { $0 + $1.secondsWithPauses }
     }
 
     /// Seconds of each phase over the whole run, and those of the steps that no phase accounts for.
@@ -47,6 +75,11 @@ public struct TrainingHistory: Sendable {
         let rest = seconds - known.reduce(0) { $0 + $1.1 }
         return known + (rest > seconds * 0.001 ? [("other", rest)] : [])
     }
+}
+
+extension StepMetrics {
+    /// Of the step, and of the checkpoint and validation before it.
+    var secondsWithPauses: Double { seconds + (phases[.validation] ?? 0) + (phases[.checkpoint] ?? 0) }
 }
 
 extension TrainingPhase {

@@ -1,4 +1,6 @@
 import Foundation
+import HTMLReports
+import JSON
 
 /// What one or several runs did, as one page of HTML that needs nothing else: plots, settings and samples.
 public struct TrainingReport: Sendable {
@@ -8,35 +10,32 @@ public struct TrainingReport: Sendable {
     public init(_ runs: [TrainingHistory]) { self.runs = runs }
 
     /// The page.
-    public var html: String {
-        let names = runs.map { HTML.escaped($0.name) }.joined(separator: ", ")
-        return """
-            <!doctype html>
-            <html lang="en">
-            <head>
-            <meta charset="utf-8">
-            <meta name="viewport" content="width=device-width, initial-scale=1">
-            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-            <title>Training report: \(names)</title>
-            <style>\(Self.style)</style>
-            </head>
-            <body>
-            <h1>Training report</h1>
-            \(summary)
-            <h2>Loss</h2>
-            \(section(lossPlots))
-            \(section(validationPlots, title: "Validation"))
-            <h2>Optimizer</h2>
-            \(section(optimizerPlots))
-            <h2>Machine</h2>
-            \(section(machinePlots))
-            \(phases)
-            \(samples)
-            \(settings)
-            </body>
-            </html>
+    public var html: String { page.html }
 
-            """
+    private var page: ReportPage {
+        ReportPage(
+            heading: "Training report", subject: runs.map(\.name).joined(separator: ", "),
+            sections: [ReportSection("summary", summary)] + sections,
+            numbers: JSONValue.object(
+                JSONObject([
+                    ("runs", .array(runs.map { .string($0.name) })),
+                    ("plots", .array(plots.flatMap(\.plots).map(\.numbers))),
+                ])
+            ).serialized())
+    }
+
+    /// Everything behind the summary.
+    package var sections: [ReportSection] {
+        plots.map { ReportSection($0.id, title: $0.title, figures: $0.plots.map(\.figure)) } + [
+            ReportSection("phases", phases), ReportSection("samples", samples), ReportSection("settings", settings),
+        ]
+    }
+
+    private var plots: [(id: String, title: String, plots: [LinePlot])] {
+        [
+            ("loss", "Loss", lossPlots), ("validation", "Validation", validationPlots),
+            ("optimizer", "Optimizer", optimizerPlots), ("machine", "Machine", machinePlots),
+        ]
     }
 
     // MARK: Plots
@@ -50,7 +49,7 @@ public struct TrainingReport: Sendable {
             title: title, unit: unit,
             lines: runs.enumerated().map { index, run in
                 LinePlot.Line(
-                    run: index,
+                    name: run.name, series: index,
                     points: run.steps.compactMap { metrics in
                         value(metrics).map { LinePlot.Point(x: Double(metrics.event.step), y: $0) }
                     }, isNoisy: isNoisy)
@@ -63,7 +62,7 @@ public struct TrainingReport: Sendable {
     ) -> LinePlot {
         func line(_ index: Int, _ run: TrainingHistory, _ value: (ValidationResult) -> Double?) -> LinePlot.Line {
             LinePlot.Line(
-                run: index,
+                name: run.name, series: index,
                 points: run.validations.compactMap { validation in
                     value(validation.result).map { LinePlot.Point(x: Double(validation.step), y: $0) }
                 })
@@ -71,6 +70,7 @@ public struct TrainingReport: Sendable {
         let references = runs.enumerated().map { index, run in
             var line = line(index, run, reference)
             line.isReference = true
+            line.name += "'s teacher"
             return line
         }
         return LinePlot(
@@ -120,7 +120,7 @@ public struct TrainingReport: Sendable {
                     lines: runs.enumerated().map { index, run in
                         let peak = run.description?.peakOperationsPerSecond ?? .nan
                         return LinePlot.Line(
-                            run: index,
+                            name: run.name, series: index,
                             points: run.steps.map {
                                 LinePlot.Point(x: Double($0.event.step), y: 100 * $0.operationsPerSecond / peak)
                             }, isNoisy: true)
@@ -134,29 +134,10 @@ public struct TrainingReport: Sendable {
         return plots
     }
 
-    private func section(_ plots: [LinePlot], title: String? = nil) -> String {
-        let figures = plots.compactMap(\.svg)
-        if figures.isEmpty { return "" }
-        return (title.map { "<h2>\($0)</h2>\n" } ?? "")
-            + "<div class=\"plots\">\(figures.joined(separator: "\n"))</div>"
-    }
-
     // MARK: Tables and texts
 
-    private func table(_ titles: [String], _ rows: [[String]], marks: (Int) -> Bool = { _ in false }) -> String {
-        func cells(_ texts: [String], _ tag: String) -> String {
-            texts.map { "<\(tag)>\(HTML.escaped($0))</\(tag)>" }.joined()
-        }
-        let body = rows.enumerated().map { index, row in
-            "<tr\(marks(index) ? " class=\"differs\"" : "")>\(cells(row, "td"))</tr>"
-        }
-        return """
-            <div class="scroll"><table><thead><tr>\(cells(titles, "th"))</tr></thead>
-            <tbody>\(body.joined(separator: "\n"))</tbody></table></div>
-            """
-    }
-
-    private var summary: String {
+    /// A row a run.
+    package var summary: String {
         func figure(_ value: Double?, _ format: String) -> String { value.map { String(format: format, $0) } ?? "–" }
         let rows = runs.map { run -> [String] in
             let (last, best) = (run.steps.last, run.best)
@@ -179,27 +160,31 @@ public struct TrainingReport: Sendable {
             "run", "steps", "tokens", "last loss", "best validation perplexity", "KL at that step", "top-1 agreement",
             "tokens/s", "peak memory", "time",
         ]
-        return "<div class=\"runs\">\(table(titles, rows))</div>"
+        return "<div class=\"runs\">\(HTML.table(titles, rows))</div>"
     }
 
     private var phases: String {
-        let rows = runs.map { run -> String in
+        let rows = runs.compactMap { run -> String? in
             let parts = run.phases
-            let whole = max(parts.reduce(0) { $0 + $1.seconds }, 1e-9)
+            let whole = parts.reduce(0) { $0 + $1.seconds }
+            guard whole > 0 else { return nil }
+            var begin = 0.0
             let bars = parts.enumerated().map { index, part in
-                let share = String(format: "%.2f", 100 * part.seconds / whole)
-                return "<span class=\"phase\(index)\" style=\"width:\(share)%\"></span>"
+                let width = 100 * part.seconds / whole
+                defer { begin += width }
+                let place = String(format: "x=\"%.2f\" width=\"%.2f\"", begin, width)
+                return "<rect class=\"\(ReportStyle.fill(index))\" \(place) height=\"10\"/>"
             }
             let legend = parts.enumerated().map { index, part in
-                let text = String(format: "%.1f %%, %.1f s", 100 * part.seconds / whole, part.seconds)
-                return "<li><span class=\"chip phase\(index)\"></span>\(HTML.escaped(part.name)) \(text)</li>"
+                (index, part.name + String(format: " %.1f %%, %.1f s", 100 * part.seconds / whole, part.seconds))
             }
             return """
-                <h3>\(HTML.escaped(run.name))</h3><div class="bar">\(bars.joined())</div>\
-                <ul class="legend">\(legend.joined())</ul>
+                <h3>\(HTML.escaped(run.name))</h3>\
+                <svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">\(bars.joined())</svg>\
+                \(HTML.legend(legend))
                 """
         }
-        return "<h2>Time by phase</h2>\n" + rows.joined(separator: "\n")
+        return rows.isEmpty ? "" : "<h2>Time by phase</h2>\n" + rows.joined(separator: "\n")
     }
 
     /// The sample texts of a few validations, the last among them.
@@ -230,46 +215,6 @@ public struct TrainingReport: Sendable {
         if keys.isEmpty { return "" }
         let rows = keys.map { key in [key] + all.map { $0[key] ?? "–" } }
         return "<h2>Settings</h2>\n"
-            + table(["setting"] + runs.map(\.name), rows) { index in Set(rows[index].dropFirst()).count > 1 }
+            + HTML.table(["setting"] + runs.map(\.name), rows) { index in Set(rows[index].dropFirst()).count > 1 }
     }
-
-    private static let colors = [
-        ("#1f6fb4", "#6cb6ff"), ("#c4511d", "#ff9a66"), ("#2f8f3e", "#6fd07f"), ("#8a4fbf", "#c59bf0"),
-        ("#a8871a", "#e3c558"), ("#b3336b", "#f58ab8"), ("#3d8b8b", "#74cfcf"), ("#6b6b6b", "#b5b5b5"),
-        ("#735035", "#c9a083"),
-    ]
-
-    private static let style: String = {
-        func rules(_ color: (Int) -> String) -> String {
-            colors.indices.map { ":root{--c\($0):\(color($0))}" }.joined()
-        }
-        let lines = colors.indices.map { index in
-            ".run\(index){stroke:var(--c\(index))}.run\(index).dot{fill:var(--c\(index))}"
-                + ".phase\(index){background:var(--c\(index))}"
-                + ".runs tbody tr:nth-child(\(index + 1)) td:first-child{color:var(--c\(index))}"
-        }
-        return """
-            :root{color-scheme:light dark;--text:#1d1f23;--soft:#5c636e;--line:#d9dce1;--page:#fff;--shade:#f4f5f7}
-            \(rules { colors[$0].0 })
-            @media (prefers-color-scheme:dark){
-            :root{--text:#e6e8eb;--soft:#9aa3af;--line:#3a3f47;--page:#16181c;--shade:#21242a}
-            \(rules { colors[$0].1 })}
-            body{font:15px/1.5 system-ui,sans-serif;color:var(--text);background:var(--page);max-width:1200px;margin:0 auto;padding:16px}
-            h1{font-size:1.5em}h2{font-size:1.2em;margin:1.6em 0 .5em}h3{font-size:1em;margin:.8em 0 .2em}
-            .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:16px}
-            figure{margin:0}figcaption{font-weight:600}small,.caption{color:var(--soft);font-weight:400}.caption{margin:.6em 0 0}
-            svg{width:100%;height:auto;display:block}
-            polyline{fill:none;stroke-width:1.8;stroke-linejoin:round}.faint{stroke-width:1;opacity:.3}.reference{stroke-dasharray:5 4;opacity:.7}
-            .grid{stroke:var(--line);stroke-width:1}.tick{fill:var(--soft);font-size:15px}
-            table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-            th,td{text-align:left;padding:3px 14px 3px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:4em}
-            th{color:var(--soft);font-weight:600}td:first-child{white-space:nowrap}.differs td{font-weight:600;background:var(--shade)}
-            .scroll{overflow-x:auto}
-            pre{background:var(--shade);padding:10px;border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0}
-            .bar{display:flex;height:22px;border-radius:4px;overflow:hidden}.bar span{display:block}
-            .legend{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:4px 18px;margin:.4em 0}
-            .chip{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}
-            \(lines.joined(separator: "\n"))
-            """
-    }()
 }
