@@ -30,7 +30,7 @@ public struct InferenceServer: Sendable {
     public func run(onReady: @escaping @Sendable (_ port: Int) -> Void) async throws {
         let settings = served.settings
         try await serve(
-            router(), address: (settings.host, settings.port), arrivalTime: settings.arrivalTime,
+            router(), address: (settings.host, settings.port), headTime: settings.headTime,
             drainTime: settings.drainTime, onReady: onReady)
     }
 

@@ -23,8 +23,10 @@ public struct ServerSettings: Sendable {
     public var standardAnswerTokens = 2048
     /// Most bytes of a request.
     public var largestBody = 16 << 20
-    /// How long a request may take to arrive.
-    public var arrivalTime: Duration = .seconds(30)
+    /// How long the head of a request may take to arrive, and how long a connection may wait for its next request.
+    public var headTime: Duration = .seconds(30)
+    /// How long the body of a request may take to arrive.
+    public var bodyTime: Duration = .seconds(30)
     /// How long a client may leave an answer unread.
     public var readingTime: Duration = .seconds(60)
     /// How long answers under way may go on once the server is to end.

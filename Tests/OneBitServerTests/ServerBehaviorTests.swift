@@ -9,7 +9,9 @@ import Testing
 @Suite("The server among its clients")
 struct ServerBehaviorTests {
     private func eventually(_ condition: () async throws -> Bool) async throws {
-        for _ in 0..<2000 {
+        // Other tests may keep all threads for a while.
+        let end = ContinuousClock.now + .seconds(120)
+        while ContinuousClock.now < end {
             if try await condition() { return }
             try await Task.sleep(for: .milliseconds(5))
         }
@@ -26,7 +28,7 @@ struct ServerBehaviorTests {
                     clients.append(
                         Task {
                             let response = try await HTTPClient.shared.execute(
-                                server.request(.POST, "/v1/completions", body: body), timeout: .seconds(60))
+                                server.request(.POST, "/v1/completions", body: body), timeout: .minutes(10))
                             for try await _ in response.body {}
                         })
                 }
@@ -39,14 +41,14 @@ struct ServerBehaviorTests {
         }
     }
 
-    @Test("An answer may take longer than a request may take to arrive")
+    @Test("An answer may take longer than the head of a request")
     func longAnswers() async throws {
-        let change: (inout ServerSettings) -> Void = { $0.arrivalTime = .milliseconds(200) }
+        let change: (inout ServerSettings) -> Void = { $0.headTime = .milliseconds(500) }
         try await TestServer.run(positions: 200_000, change: change) { server in
             let start = ContinuousClock.now
-            let answer = try await server.post("/v1/completions", #"{"prompt": "Once", "max_tokens": 4000}"#)
+            let answer = try await server.post("/v1/completions", #"{"prompt": "Once", "max_tokens": 8000}"#)
             #expect(answer.status == 200)
-            #expect(ContinuousClock.now - start > .milliseconds(200), "too fast to show anything")
+            #expect(ContinuousClock.now - start > .milliseconds(500), "too fast to show anything")
         }
     }
 

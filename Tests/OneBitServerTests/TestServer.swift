@@ -59,6 +59,8 @@ struct TestServer {
             limits: GenerationLimits(sequences: sequences, keptSequences: kept, promptDetailRows: 8))
         var settings = ServerSettings(modelName: "tiny")
         settings.port = 0
+        // Other tests may keep all threads for a while.
+        (settings.bodyTime, settings.headTime, settings.drainTime) = (.seconds(600), .seconds(600), .seconds(600))
         change(&settings)
         let server = InferenceServer(
             ModelContainer(engine: engine, chatTemplate: try .chatML()), settings: settings, sequences: sequences)
@@ -98,7 +100,7 @@ struct TestServer {
     }
 
     private func send(_ request: HTTPClientRequest) async throws -> Answer {
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+        let response = try await HTTPClient.shared.execute(request, timeout: .minutes(10))
         let body = try await response.body.collect(upTo: 1 << 26)
         return Answer(status: Int(response.status.code), headers: response.headers, text: String(buffer: body))
     }

@@ -36,7 +36,7 @@ func readJSON(of request: Request, settings: ServerSettings) async throws -> (ob
     do {
         let body = request.body
         // Each part that comes would begin an idle time anew: the whole has a time of its own.
-        buffer = try await within(settings.arrivalTime) { try await body.collect(upTo: settings.largestBody) }
+        buffer = try await within(settings.bodyTime) { try await body.collect(upTo: settings.largestBody) }
     } catch is NIOTooManyBytesError {
         throw tooLarge
     } catch is TimeLimitExceeded {

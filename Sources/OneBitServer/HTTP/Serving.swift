@@ -9,14 +9,14 @@ import ServiceLifecycle
 ///
 /// - Parameters:
 ///   - address: a port of 0 lets the system choose.
-///   - arrivalTime: how long the head of a request may take to arrive.
+///   - headTime: how long the head of a request may take to arrive.
 ///   - drainTime: how long answers under way may go on once the server is to end.
 ///   - mostConnections: those that are open at a time; others wait. Any number where nil.
 ///   - onReady: called with the port, once it listens.
 ///   - onEnd: called when the server is to end: streams that would go on for ever have to be told.
 /// - Throws: what the system says of the address.
 func serve(
-    _ router: Router<ServerContext>, address: (host: String, port: Int), arrivalTime: Duration, drainTime: Duration,
+    _ router: Router<ServerContext>, address: (host: String, port: Int), headTime: Duration, drainTime: Duration,
     mostConnections: Int? = nil, onReady: @escaping @Sendable (_ port: Int) -> Void,
     onEnd: @escaping @Sendable () async -> Void = {}
 ) async throws {
@@ -25,7 +25,7 @@ func serve(
     // Everything but the waiting is done by the engine's threads and Swift's own.
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let application = Application(
-        router: router, server: .http1(configuration: .init(idleTimeout: TimeAmount(arrivalTime))),
+        router: router, server: .http1(configuration: .init(idleTimeout: TimeAmount(headTime))),
         configuration: ApplicationConfiguration(
             address: .hostname(address.host, port: address.port), serverName: "onebit",
             availableConnectionsDelegate: mostConnections.map { MaximumAvailableConnections($0) }),
