@@ -148,10 +148,8 @@ import Testing
     func lie(_ index: Int) async throws {
         let (name, override) = Self.lies[index]
         let directory = try TemporaryDirectory()
-        let start = ContinuousClock.now
         let error = try await attempt(directory, override)
         #expect(error is HubError, "\(name): \(error)")
-        #expect(ContinuousClock.now - start < .seconds(120), "\(name)")
         #expect(
             try FileManager.default.contentsOfDirectory(atPath: directory.url.path)
                 == ["cache"].filter { _ in

@@ -42,8 +42,11 @@ struct TestServer {
     static let tokenizer = ChatTokenizer()
 
     /// Runs tests against a server, and ends it behind them.
+    ///
+    /// - Parameter pace: seconds that each pass sleeps. A text that is to be left goes on until other tests let its client run: it
+    ///   must not take the processor meanwhile.
     static func run(
-        sequences: Int = 4, threads: Int = 1, kept: Int = 4, positions: Int = 400,
+        sequences: Int = 4, threads: Int = 1, kept: Int = 4, positions: Int = 400, pace: TimeInterval = 0,
         change: (inout ServerSettings) -> Void = { _ in },
         _ body: (TestServer) async throws -> Void
     ) async throws {
@@ -55,7 +58,7 @@ struct TestServer {
         let model = try PackedModel(
             directory: directory.url, options: LoadOptions(threads: threads, layoutPolicy: .memory))
         let engine = GenerationEngine(
-            model: model, tokenizer: tokenizer,
+            model: PacedModel(model: model, pace: pace), tokenizer: tokenizer,
             limits: GenerationLimits(sequences: sequences, keptSequences: kept, promptDetailRows: 8))
         var settings = ServerSettings(modelName: "tiny")
         settings.port = 0
@@ -103,5 +106,37 @@ struct TestServer {
         let response = try await HTTPClient.shared.execute(request, timeout: .minutes(10))
         let body = try await response.body.collect(upTo: 1 << 26)
         return Answer(status: Int(response.status.code), headers: response.headers, text: String(buffer: body))
+    }
+}
+
+/// A model whose passes take some time and no processor.
+private struct PacedModel: CausalLanguageModel {
+    let model: PackedModel
+    let pace: TimeInterval
+
+    var configuration: ModelConfiguration { model.configuration }
+    func cacheByteCount(positions: Int) -> Int { model.cacheByteCount(positions: positions) }
+    func makeDecodingContext(_ limits: DecodingLimits) throws -> any DecodingContext {
+        pace > 0 ? Context(try model.makeDecodingContext(limits), pace: pace) : try model.makeDecodingContext(limits)
+    }
+
+    private final class Context: DecodingContext {
+        private let context: any DecodingContext
+        private let pace: TimeInterval
+
+        init(_ context: any DecodingContext, pace: TimeInterval) { (self.context, self.pace) = (context, pace) }
+
+        var limits: DecodingLimits { context.limits }
+        func makeSequence(capacity: Int) throws -> SequenceID { try context.makeSequence(capacity: capacity) }
+        func removeSequence(_ id: SequenceID) { context.removeSequence(id) }
+        func length(of id: SequenceID) -> Int { context.length(of: id) }
+        func truncate(_ id: SequenceID, to length: Int) { context.truncate(id, to: length) }
+        func decode(_ batch: TokenBatch) throws {
+            Thread.sleep(forTimeInterval: pace)
+            try context.decode(batch)
+        }
+        func withLogits<Result>(row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
+            try context.withLogits(row: row, body)
+        }
     }
 }

@@ -195,7 +195,7 @@ struct WatchServerTests {
     }
 
     private func run(
-        mostWatchers: Int = 64, readingTime: Duration = .seconds(60), _ body: (Server) async throws -> Void
+        mostWatchers: Int = 64, readingTime: Duration = .seconds(600), _ body: (Server) async throws -> Void
     ) async throws {
         var settings = WatchSettings()
         settings.port = 0
@@ -225,7 +225,7 @@ struct WatchServerTests {
 
     private func eventually(_ condition: () async throws -> Bool) async throws {
         // Other tests may keep all threads for a while.
-        let end = ContinuousClock.now + .seconds(120)
+        let end = ContinuousClock.now + .seconds(600)
         while ContinuousClock.now < end {
             if try await condition() { return }
             try await Task.sleep(for: .milliseconds(10))
@@ -382,7 +382,7 @@ struct WatchServerTests {
     }
 
     @Test(
-        "When the server is to end, open streams and half-open connections do not hold it up", .timeLimit(.minutes(5)))
+        "When the server is to end, open streams and half-open connections do not hold it up")
     func ending() async throws {
         var stream: Task<Bool, any Error>?
         try await run { server in
