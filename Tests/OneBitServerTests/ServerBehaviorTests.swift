@@ -8,6 +8,9 @@ import Testing
 
 @Suite("The server among its clients")
 struct ServerBehaviorTests {
+    /// Texts that are to go on have no token 2, which ends a text.
+    private static let endless = #""logit_bias": {"2": false}"#
+
     private func eventually(_ condition: () async throws -> Bool) async throws {
         // Other tests may keep all threads for a while.
         let end = ContinuousClock.now + .seconds(600)
@@ -22,7 +25,7 @@ struct ServerBehaviorTests {
     func leaving() async throws {
         try await TestServer.run(sequences: 1, positions: 200_000, pace: 0.005) { server in
             for streams in [true, false] {
-                let body = #"{"prompt": "Once", "max_tokens": 199000, "stream": \#(streams)}"#
+                let body = #"{"prompt": "Once", \#(Self.endless), "max_tokens": 199000, "stream": \#(streams)}"#
                 var clients: [Task<Void, any Error>] = []
                 for _ in 0..<3 {
                     clients.append(
@@ -46,7 +49,8 @@ struct ServerBehaviorTests {
         let change: (inout ServerSettings) -> Void = { $0.headTime = .milliseconds(500) }
         try await TestServer.run(pace: 0.02, change: change) { server in
             let start = ContinuousClock.now
-            let answer = try await server.post("/v1/completions", #"{"prompt": "Once", "max_tokens": 60}"#)
+            let answer = try await server.post(
+                "/v1/completions", #"{"prompt": "Once", \#(Self.endless), "max_tokens": 60}"#)
             #expect(answer.status == 200)
             #expect(ContinuousClock.now - start > .milliseconds(500), "too fast to show anything")
         }
@@ -56,7 +60,7 @@ struct ServerBehaviorTests {
     func queue() async throws {
         let change: (inout ServerSettings) -> Void = { $0.queueLength = 1 }
         try await TestServer.run(sequences: 1, positions: 200_000, pace: 0.005, change: change) { server in
-            let body = #"{"prompt": "Once", "max_tokens": 199000}"#
+            let body = #"{"prompt": "Once", \#(Self.endless), "max_tokens": 199000}"#
             let clients = (0..<2).map { _ in Task { try await server.post("/v1/completions", body) } }
             try await eventually { server.served.textsInFlight == 2 }
             let third = try await server.post("/v1/completions", #"{"prompt": "a"}"#)
