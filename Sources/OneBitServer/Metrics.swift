@@ -50,7 +50,8 @@ final class Metrics: Sendable {
 
     func count(_ path: String, status: Int) {
         // Addresses that anybody can make up are one.
-        let route = Route(path: Self.paths.contains(path) ? path : "other", status: status)
+        let known = ["", "/v1"].map { $0 + path }.first(where: Self.paths.contains)
+        let route = Route(path: known ?? "other", status: status)
         state.withLock { $0.requests[route, default: 0] += 1 }
     }
 

@@ -3,6 +3,7 @@ import Foundation
 import JSON
 import NIOCore
 import Testing
+import Tokenization
 
 @testable import OneBitServer
 
@@ -130,6 +131,43 @@ struct ServerBehaviorTests {
             let tag = try #require(page.headers.first(name: "ETag"))
             let again = try await server.get("/", headers: [("If-None-Match", tag)])
             #expect(again.status == 304 && again.text.isEmpty)
+        }
+    }
+
+    @Test("An error tells nobody where the model's files are")
+    func paths() {
+        let error = APIError(ChatTemplateError.systemUnsupported(file: "/home/some one/models/x/chat_template.jinja"))
+        #expect(error.message.hasPrefix("chat_template.jinja: the chat template leaves"))
+        let roles = "roles must alternate user/assistant/user/assistant/..."
+        #expect(APIError(ChatTemplateError.malformed(file: "/m/t.json", reason: roles)).message.hasSuffix(roles))
+    }
+
+    @Test(
+        "A connection ends behind an answer that says so, whatever the client still sends; a body that nobody reads ends it too"
+    )
+    func closedConnections() async throws {
+        let change: (inout ServerSettings) -> Void = { $0.bodyTime = .seconds(5) }
+        try await TestServer.run(change: change) { server in
+            let refused = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{"
+            let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n"
+            for (request, status) in [
+                (refused, "415"), (health + "Content-Length: 1000000\r\n\r\n{", "200"),
+                ("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n\(health)\r\n", "404"),
+            ] {
+                let answer = try await server.exchange(request)
+                #expect(answer.hasPrefix("HTTP/1.1 \(status) "), "\(request): \(answer)")
+                #expect(answer.components(separatedBy: "HTTP/1.1 ").count == 2, "\(answer)")
+            }
+        }
+    }
+
+    @Test("The address of chats may come without its version, as with other servers")
+    func plainAddress() async throws {
+        try await TestServer.run { server in
+            let chat = #"{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}"#
+            #expect(try await server.post("/chat/completions", chat).status == 200)
+            let metrics = try await server.get("/metrics").text
+            #expect(metrics.contains(#"onebit_requests_total{route="/v1/chat/completions",status="200"} 1"#))
         }
     }
 

@@ -27,11 +27,11 @@ struct APIError: Error {
             "\(node.path): expected \(expected), found \(node.value?.summary ?? "nothing").", parameter: node.path)
     }
 
-    static func contextExceeded(tokens: Int, context: Int) -> APIError {
+    static func contextExceeded(tokens: Int, context: Int, parameter: String) -> APIError {
         APIError(
             status: .badRequest,
-            message: "The prompt has \(tokens) tokens, more than the model's context of \(context). Shorten it.",
-            type: "exceed_context_size_error", parameter: "prompt", code: "context_length_exceeded",
+            message: "The prompt has \(tokens) tokens, more than the context of \(context). Shorten it.",
+            type: "exceed_context_size_error", parameter: parameter, code: "context_length_exceeded",
             details: [("n_prompt_tokens", .integer(tokens)), ("n_ctx", .integer(context))])
     }
 
@@ -60,9 +60,11 @@ struct APIError: Error {
                 error.key.isEmpty ? "The body is not JSON: \(error.reason)." : "\(error.key): \(error.reason).",
                 parameter: error.key.isEmpty ? nil : error.key)
         case GenerationError.promptTooLong(let tokens, let maximum):
-            self = .contextExceeded(tokens: tokens, context: maximum)
+            self = .contextExceeded(tokens: tokens, context: maximum, parameter: "prompt")
         case is GenerationError, is LanguageModelError, is ChatTemplateError, is ChatSessionError, is TokenizerError:
-            self = .badRequest(error.localizedDescription)
+            // Where the model's files are concerns nobody.
+            let message = error.localizedDescription.replacing(/(^|[\s"(])\/(?:[^\/:"\n]+\/)+/) { $0.output.1 }
+            self = .badRequest(message)
         case let error as HTTPError:
             self.init(
                 status: error.status,
