@@ -35,8 +35,8 @@ public struct InferenceServer: Sendable {
             bodyTime: settings.bodyTime * 1.2, drainTime: settings.drainTime, onReady: onReady)
     }
 
-    private func router() -> Router<ServerContext> {
-        let router = Router(context: ServerContext.self)
+    func router() -> Router<ServerContext> {
+        let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
         let settings = served.settings
         // Middleware reaches the routes that are added behind it.
         router.add(middleware: ErrorMiddleware(metrics: served.metrics))
@@ -55,6 +55,11 @@ public struct InferenceServer: Sendable {
             }
             return Response(
                 status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(string: ChatPage.html)))
+        }
+        router.get("/openapi.json") { _, _ in
+            Response(
+                status: .ok, headers: [.contentType: "application/json"],
+                body: ResponseBody(byteBuffer: ByteBuffer(string: OpenAPI.text)))
         }
         router.get("/health") { _, _ in Response(.object(JSONObject([("status", .string("ok"))]))) }
         router.get("/metrics") { [served] _, _ in

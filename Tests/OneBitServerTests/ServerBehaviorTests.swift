@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import JSON
 import NIOCore
+import NIOHTTP1
 import Testing
 import Tokenization
 
@@ -158,6 +159,36 @@ struct ServerBehaviorTests {
                 #expect(answer.hasPrefix("HTTP/1.1 \(status) "), "\(request): \(answer)")
                 #expect(answer.components(separatedBy: "HTTP/1.1 ").count == 2, "\(answer)")
             }
+        }
+    }
+
+    @Test("The description of the API names the addresses that there are, and methods that there are not are refused")
+    func description() async throws {
+        try await TestServer.run(change: { $0.keys = ["key"] }) { server in
+            let document = try await server.get("/openapi.json").json
+            #expect(try document["openapi"].string() == "3.1.0")
+            let described = try document["paths"].members().flatMap { path, operations in
+                try operations.members().map { "\($0.key.uppercased()) \(path)" }
+            }
+            let routes = InferenceServer(server.served.container, settings: server.served.settings, sequences: 1)
+                .router().routes.map { "\($0.method) \($0.path)" }
+            // Those of two are named by the longer one.
+            #expect(Set(described) == Set(routes).subtracting(["GET /models", "POST /chat/completions"]))
+            let text = try await server.get("/openapi.json").text
+            for reference in text.matches(of: /"#\/components\/(\w+)\/(\w+)"/) {
+                #expect(!document["components"][String(reference.1)][String(reference.2)].isMissing, "\(reference.0)")
+            }
+            let key = [("Authorization", "Bearer key")]
+            for (method, path, allowed) in [
+                (HTTPMethod.GET, "/v1/completions", "POST"), (.DELETE, "/health", "GET, HEAD"),
+                (.PUT, "/chat/completions", "POST"),
+            ] {
+                let answer = try await server.send(server.request(method, path, headers: key))
+                #expect(answer.status == 405 && answer.headers.first(name: "Allow") == allowed)
+            }
+            let head = try await server.send(server.request(.HEAD, "/health"))
+            #expect(head.status == 200 && head.text.isEmpty)
+            #expect(try await server.send(server.request(.HEAD, "/v1/completions", headers: key)).status == 405)
         }
     }
 

@@ -121,7 +121,7 @@ struct TestServer {
         }
     }
 
-    private func send(_ request: HTTPClientRequest) async throws -> Answer {
+    func send(_ request: HTTPClientRequest) async throws -> Answer {
         let response = try await HTTPClient.shared.execute(request, timeout: .minutes(10))
         let body = try await response.body.collect(upTo: 1 << 26)
         return Answer(status: Int(response.status.code), headers: response.headers, text: String(buffer: body))

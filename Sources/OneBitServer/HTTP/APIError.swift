@@ -35,6 +35,14 @@ struct APIError: Error {
             details: [("n_prompt_tokens", .integer(tokens)), ("n_ctx", .integer(context))])
     }
 
+    static func methodNotAllowed(allowed: String) -> APIError {
+        var error = APIError(
+            status: .methodNotAllowed, message: "That method is not allowed there; \(allowed) is.",
+            code: "method_not_allowed")
+        error.headers[.allow] = allowed
+        return error
+    }
+
     static let unauthorized: APIError = {
         var error = APIError(
             status: .unauthorized, message: "A key is needed: Authorization: Bearer KEY.", type: "authentication_error",
@@ -94,7 +102,6 @@ struct APIError: Error {
     private static func explanation(of status: HTTPResponse.Status) -> String {
         switch status {
         case .notFound: "There is no such address. The API begins at /v1."
-        case .methodNotAllowed: "That method is not allowed there."
         default: status.reasonPhrase
         }
     }
