@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import os
 import re
 import resource
 import socket
@@ -91,9 +92,7 @@ class Server:
             return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) * 1024
 
     def files(self):
-        with contextlib.suppress(FileNotFoundError):
-            import os
-            return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def stop(self):
         self.process.terminate()
@@ -109,10 +108,10 @@ class Pulse(threading.Thread):
 
     def __init__(self, server):
         super().__init__(daemon=True)
-        self.server, self.longest, self.count, self.failed, self.isOver = server, 0.0, 0, [], False
+        self.server, self.longest, self.count, self.failed, self.is_over = server, 0.0, 0, [], False
 
     def run(self):
-        while not self.isOver:
+        while not self.is_over:
             begin = time.monotonic()
             try:
                 status, _ = self.server.get("/health", timeout=20)
@@ -148,8 +147,7 @@ def statuses(received):
 
 
 def request(body, more=b"", path=b"/v1/completions", length=None):
-    if isinstance(body, str):
-        body = body.encode()
+    body = body.encode() if isinstance(body, str) else body
     length = len(body) if length is None else length
     return (
         b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n" + more
@@ -213,6 +211,9 @@ REQUESTS = {
     "HTTP/9.9": (b"GET /health HTTP/9.9\r\nHost: localhost\r\n\r\n", {400, 505}),
     "TLS": (bytes.fromhex("16030100c8010000c40303") + b"\0" * 200, {400}),
     "noise": (bytes(range(256)) * 40, {400}),
+    "HEAD": (b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", {200}),
+    "HEAD of what there is not": (b"HEAD /x HTTP/1.1\r\nHost: localhost\r\n\r\n", {404}),
+    "DELETE": (b"DELETE /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", {405}),
     "nothing but line ends": (b"\r\n" * 10_000, {400}),
 }
 
@@ -228,6 +229,8 @@ def one_go(server):
         found = statuses(received)
         # A client that still sends when the answer and the end come may lose the answer (RFC 9112, section 9.6).
         is_good = received is not None and (found[:1] == [] or found[0] in allowed) and len(found) <= 1 and seconds < 35
+        if b"\r\nconnection: close\r\n" in received.lower():
+            is_good = is_good and seconds < 5
         if found and found[0] >= 400 and b"\r\n\r\n{" in received:
             is_good = is_good and b'"message"' in received and b"Fatal" not in received
         check(f"{name}", is_good, f"{found or 'closed' if received is not None else 'no answer'}, {seconds:.1f} s")
@@ -246,7 +249,7 @@ def in_order(server):
     with server.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         found = statuses(read_all(connection, 20))
-    check("what follows a refused request is no request", found[:1] == [400] and found.count(200) <= 1, found)
+    check("what follows a refused request is no request", found == [400], found)
     with server.connect() as connection:
         connection.sendall(request("{}", more=b"Expect: 100-continue\r\n"))
         found = statuses(read_all(connection, 20))
@@ -310,7 +313,7 @@ def drip(server, head, byte, count, name, seconds, allowed):
             except OSError:
                 received = b""
             found.update(statuses(received))
-            if not received or b"HTTP/" in received:
+            if not received:
                 ends.append(time.monotonic() - begin)
                 sockets.remove(connection)
                 connection.close()
@@ -357,9 +360,9 @@ def crowd(server):
     check(f"{connections} open connections, and /health and a text are answered", status == 200 and status_text == 200,
           f"opened in {opened:.1f} s, /health in {answer * 1000:.0f} ms, {(during - before) / connections / 1024:.1f} KiB each")
     begin = time.monotonic()
-    while (server.files() or 0) > 200 and time.monotonic() - begin < 60:
+    while server.files() > 200 and time.monotonic() - begin < 60:
         time.sleep(0.5)
-    check("those that say nothing are closed", (server.files() or 0) <= 200, f"{time.monotonic() - begin:.0f} s, {server.files()} files left")
+    check("those that say nothing are closed", server.files() <= 200, f"{time.monotonic() - begin:.0f} s, {server.files()} files left")
     for connection in sockets:
         connection.close()
 
@@ -420,6 +423,8 @@ def main():
         slow = [
             threading.Thread(target=drip, args=(server, GET, b"a", 50, "heads of a byte a second", 60, {400, 408})),
             threading.Thread(target=drip, args=(server, request("{", length=1000), b" ", 50, "bodies of a byte a second", 60, {408})),
+            threading.Thread(
+                target=drip, args=(server, GET + b"Content-Length: 1000\r\n\r\n", b" ", 50, "bodies that nobody reads", 60, {200})),
             threading.Thread(target=unread, args=(server,)),
         ]
         for thread in slow:
@@ -428,7 +433,7 @@ def main():
             thread.join()
         crowd(server)
         memory.append(server.resident())
-    pulse.isOver = True
+    pulse.is_over = True
     pulse.join()
     check("/health was answered all the time", not pulse.failed, f"{pulse.count} times, the longest {pulse.longest:.2f} s {pulse.failed[:3] or ''}")
     check("the memory is flat", memory[-1] <= 1.02 * memory[1] + (2 << 20), " → ".join(f"{bytes / 2**20:.0f}" for bytes in memory) + " MiB")

@@ -229,6 +229,11 @@ struct CompletionTests {
                 ("chat/completions", "{\(chat), \"guided_json\": {}}", 400, "guided_json"),
                 (
                     "chat/completions",
+                    "{\(chat), \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"a\", \"parameters\": []}}]}", 400,
+                    "tools[0].function.parameters"
+                ),
+                (
+                    "chat/completions",
                     "{\(chat), \"add_generation_prompt\": true, \"continue_final_message\": true}", 400,
                     "continue_final_message"
                 ),

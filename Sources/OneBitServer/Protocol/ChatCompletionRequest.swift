@@ -98,7 +98,10 @@ struct ChatFields {
         message.name = try node["name"].nonNull?.string()
         message.toolCalls =
             try node["tool_calls"].nonNull?.elements().map { call in
-                ToolCall(
+                guard try call["type"].nonNull?.string() ?? "function" == "function" else {
+                    throw APIError.invalid(call["type"], "\"function\"")
+                }
+                return ToolCall(
                     id: try call["id"].nonNull?.string(), name: try call["function"]["name"].string(),
                     arguments: try call["function"]["arguments"].string())
             } ?? []
@@ -137,6 +140,8 @@ struct ChatFields {
         return try nodes.map { node in
             guard try node["type"].string() == "function" else { throw APIError.invalid(node["type"], "\"function\"") }
             _ = try node["function"]["name"].string()
+            _ = try node["function"]["description"].nonNull?.string()
+            _ = try node["function"]["parameters"].nonNull?.members()
             return ContextValue(node.value ?? .null)
         }
     }

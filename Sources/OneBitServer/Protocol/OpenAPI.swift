@@ -42,8 +42,10 @@ enum OpenAPI {
               "application/json": {"schema": {"$ref": "#/components/schemas/ChatCompletion"}},
               "text/event-stream": {
                 "schema": {
-                  "type": "string",
-                  "description": "With stream: true. Each event is `data: ` and a chunk as JSON; the last one is `data: [DONE]`. Lines that begin with a colon keep the connection open."
+                  "type": "object",
+                  "required": ["data"],
+                  "properties": {"data": {"type": "string"}},
+                  "description": "An event, with stream: true. Its data are a chunk as JSON; those of the last one are [DONE]. Lines that begin with a colon keep the connection open."
                 }
               }
             }
@@ -67,8 +69,10 @@ enum OpenAPI {
               "application/json": {"schema": {"$ref": "#/components/schemas/Completion"}},
               "text/event-stream": {
                 "schema": {
-                  "type": "string",
-                  "description": "With stream: true. Each event is `data: ` and a chunk as JSON; the last one is `data: [DONE]`. Lines that begin with a colon keep the connection open."
+                  "type": "object",
+                  "required": ["data"],
+                  "properties": {"data": {"type": "string"}},
+                  "description": "An event, with stream: true. Its data are a chunk as JSON; those of the last one are [DONE]. Lines that begin with a colon keep the connection open."
                 }
               }
             }
@@ -323,8 +327,8 @@ enum OpenAPI {
                   "required": ["name"],
                   "properties": {
                     "name": {"type": "string"},
-                    "description": {"type": "string"},
-                    "parameters": {"type": "object"}
+                    "description": {"type": ["string", "null"]},
+                    "parameters": {"type": ["object", "null"]}
                   }
                 }
               }
@@ -452,7 +456,7 @@ enum OpenAPI {
                   "required": ["function"],
                   "properties": {
                     "id": {"type": ["string", "null"]},
-                    "type": {"const": "function"},
+                    "type": {"enum": ["function", null]},
                     "function": {
                       "type": "object",
                       "required": ["name", "arguments"],
@@ -549,7 +553,7 @@ enum OpenAPI {
                         "required": ["function"],
                         "properties": {
                           "id": {"type": ["string", "null"]},
-                          "type": {"const": "function"},
+                          "type": {"enum": ["function", null]},
                           "function": {
                             "type": "object",
                             "required": ["name", "arguments"],
@@ -685,8 +689,8 @@ enum OpenAPI {
                       "required": ["name"],
                       "properties": {
                         "name": {"type": "string"},
-                        "description": {"type": "string"},
-                        "parameters": {"type": "object"}
+                        "description": {"type": ["string", "null"]},
+                        "parameters": {"type": ["object", "null"]}
                       }
                     }
                   }
