@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import os
 import re
 import socket
 import subprocess
@@ -119,23 +120,24 @@ def text_of_error(answer):
 class Server:
     """A server on a port of its own, as long as the block that it is used in."""
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, log=None):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.name = name
+        self.name, self.log = name, log or os.devnull
         self.command = [*command, "--host", "127.0.0.1", "--port", str(self.port)]
 
     @classmethod
-    def onebit(cls, binary, model, *options):
-        return cls("onebit", [binary, "serve", model, "--quiet", *options])
+    def onebit(cls, binary, model, *options, log=None):
+        return cls("onebit", [binary, "serve", model, "--quiet", *options], log)
 
     @classmethod
     def llama(cls, binary, model, *options):
         return cls("llama-server", [binary, "--model", model, "--no-webui", "--log-disable", *options])
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=log)
         for _ in range(600):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
@@ -158,6 +160,10 @@ class Server:
         """Bytes of its own: of mapped files nothing counts."""
         with open(f"/proc/{self.process.pid}/status") as status:
             return 1024 * int(re.search(r"RssAnon:\s+(\d+)", status.read())[1])
+
+    def get(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
+            return json.load(answer)
 
     def metric(self, name):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:

@@ -10,7 +10,8 @@ of which three in ten leave at a random moment. A wrong answer, an answer that i
 `conversations` holds so many conversations of three turns, four at a time, and compares memory after the first tenth with that at
 the end: within 2 %.
 
-Memory is the server's own: mapped weights do not count. Needs a model with a chat template.
+Memory is the server's own: mapped weights do not count. A model without a chat template is asked for completions alone, and
+holds no conversations.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def sentence(generator, count):
     return " ".join(generator.choice(WORDS) for _ in range(count))
 
 
-def requests_of(seed):
+def requests_of(seed, with_chats):
     """Path and body of each request."""
     generator = random.Random(seed)
     shared = sentence(generator, 60)
@@ -45,7 +46,7 @@ def requests_of(seed):
         }  # fmt: skip
         if generator.random() < 0.2:
             body["stop"] = ["cat", " the b"]
-        if number % 2:
+        if with_chats and number % 2:
             yield "/v1/chat/completions", body | {"messages": [{"role": "user", "content": prompt}]}
         else:
             if generator.random() < 0.3 and not body["stream"]:
@@ -69,7 +70,7 @@ class Counts:
 
 
 async def saturate(server, arguments):
-    everything = list(requests_of(arguments.seed))
+    everything = list(requests_of(arguments.seed, server.get("/tokenizer_info").get("chat_template")))
     alone, seconds = [], []
     for path, body in everything:
         answer = await request(server.port, path, body | {"cache_prompt": False})
@@ -162,7 +163,10 @@ parser.add_argument("--clients", type=int, default=24)
 parser.add_argument("--count", type=int, default=1000)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--log", help="where what the server prints goes")
 arguments = parser.parse_args()
-with Server.onebit(arguments.onebit, str(arguments.model), "--threads", str(arguments.threads)) as server:
+with Server.onebit(arguments.onebit, str(arguments.model), "--threads", str(arguments.threads), log=arguments.log) as server:
     passed = asyncio.run((saturate if arguments.what == "saturate" else conversations)(server, arguments))
+if server.process.returncode:
+    sys.exit(f"The server ended with {server.process.returncode}.")
 sys.exit(not passed)
