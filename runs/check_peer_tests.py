@@ -326,7 +326,8 @@ VLLM_UTILS = SERVER + '''
 class RemoteOpenAIServer:
     def __init__(self, model, arguments, **named):
         import openai
-        options = ["--parallel", "16"]
+        # vLLM lets any number wait.
+        options = ["--parallel", "16", "--queue", "512"]
         if "--max-model-len" in arguments:
             options += ["--context", str(min(8192, int(arguments[arguments.index("--max-model-len") + 1])))]
         self.server = Server(os.environ["CHAT_MODEL"], *options)
