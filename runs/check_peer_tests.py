@@ -189,6 +189,9 @@ def make_request(self, method, path, data=None, headers=None, timeout=utils.DEFA
         text = plain(self, "POST", "/detokenize", {"tokens": tokens.body["tokens"]})
         text.body = {"prompt": text.body["prompt"]}
         return text
+    if path == "/chat/completions" and isinstance(data, dict):
+        # What llama-server is started with; and its answers of known length do not end before.
+        data = {"seed": self.seed, "temperature": self.temperature, "ignore_eos": True, **data}
     return plain(self, method, path, data, headers, timeout, host)
 
 
@@ -199,7 +202,7 @@ def re_running(metrics):
 
 def make_stream_request(self, method, path, data=None, headers=None, host=None):
     if path not in NATIVE:
-        yield from streamed(self, method, path, data, headers, host)
+        yield from streamed(self, method, path, {"ignore_eos": True, **data}, headers, host)
         return
     body = {**request(self, data), "stream_options": {"include_usage": True}}
     last = None
@@ -323,7 +326,8 @@ VLLM_UTILS = SERVER + '''
 class RemoteOpenAIServer:
     def __init__(self, model, arguments, **named):
         import openai
-        options = ["--parallel", "16"]
+        # vLLM lets any number wait.
+        options = ["--parallel", "16", "--queue", "512"]
         if "--max-model-len" in arguments:
             options += ["--context", str(min(8192, int(arguments[arguments.index("--max-model-len") + 1])))]
         self.server = Server(os.environ["CHAT_MODEL"], *options)

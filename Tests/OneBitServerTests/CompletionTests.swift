@@ -229,7 +229,8 @@ struct CompletionTests {
                 ("chat/completions", "{\(chat), \"guided_json\": {}}", 400, "guided_json"),
                 (
                     "chat/completions",
-                    "{\(chat), \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"a\", \"parameters\": []}}]}", 400,
+                    "{\(chat), \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"a\", \"parameters\": []}}]}",
+                    400,
                     "tools[0].function.parameters"
                 ),
                 (

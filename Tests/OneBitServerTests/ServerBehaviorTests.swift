@@ -164,7 +164,8 @@ struct ServerBehaviorTests {
 
     @Test("The description of the API names the addresses that there are, and methods that there are not are refused")
     func description() async throws {
-        try await TestServer.run(change: { $0.keys = ["key"] }) { server in
+        let change: (inout ServerSettings) -> Void = { $0.keys = ["key"] }
+        try await TestServer.run(change: change) { server in
             let document = try await server.get("/openapi.json").json
             #expect(try document["openapi"].string() == "3.1.0")
             let described = try document["paths"].members().flatMap { path, operations in

@@ -430,7 +430,11 @@ enum OpenAPI {
           },
           {
             "type": "object",
-            "required": ["role", "content"],
+            "required": ["role"],
+            "anyOf": [
+              {"required": ["content"]},
+              {"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array"}}}
+            ],
             "properties": {
               "role": {"const": "assistant"},
               "content": {
