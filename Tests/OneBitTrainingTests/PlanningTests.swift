@@ -14,6 +14,7 @@ import Testing
     ) throws -> DistillationPlan {
         let model = try ModelConfiguration(shape: shape)
         var request = DistillationPlan.Request(model: model, configuration: .paper(for: model))
+        request.configuration.precision = .bfloat16
         change(&request)
         return try .best(
             request,

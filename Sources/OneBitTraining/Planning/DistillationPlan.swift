@@ -103,7 +103,7 @@ extension DistillationPlan {
         let collective = Collective(threads: request.threads, parameters: model.parameterCount)
         let subject = DistillationMemory.Subject(
             model: model, teacherElementBytes: request.teacherElementBytes,
-            computeBytes: isAccelerated ? 2 : 4, storage: configuration.storageBytes,
+            computeBytes: configuration.precision.dtype.byteWidth, storage: configuration.storageBytes,
             rates: configuration.optimizer.learningRates, sequenceLength: configuration.budget.sequenceLength,
             chunkRows: max(1, BlockSchedule.logitsAtATime / model.vocabularySize))
         let layout = DistillationMemory.Layout(

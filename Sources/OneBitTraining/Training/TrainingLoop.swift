@@ -154,6 +154,7 @@ final class TrainingLoop {
             }
         }
         do {
+            try execution.device.resetPeakMemory()
             try group.watchingForStops {
                 group.open(step: events.count + 1)
                 let isUnjudged = try monitor?.begin(
@@ -249,7 +250,8 @@ final class TrainingLoop {
             tokens: event.step * tokens, stepTokens: tokens, seconds: seconds, phases: phases.take(),
             turnedSigns: optimized.latentCount == 0
                 ? nil : Double(optimized.turnedSigns) / Double(optimized.latentCount),
-            operations: Double(tokens) * operationsPerToken, peakBytes: PeakMemory.bytes)
+            operations: Double(tokens) * operationsPerToken,
+            peakBytes: (try? execution.device.memory()?.peakReserved) ?? PeakMemory.bytes)
     }
 
     /// A forward pass, a backward pass of twice as much, and the teacher's forward pass.
