@@ -249,12 +249,13 @@ final class ShardedOptimizer {
         defer { discardGradients() }
         try finishSums()
         let moved = parameters.indices.filter { hasGradient[$0] && gradients[$0].tensor.elementCount > 0 }
-        var squares = 0.0
-        for index in moved {
-            try checkCancellation()
-            squares += try rows[index].squareSum(
-                of: gradients[index].tensor, latent: latentScales(of: index, scales))
-        }
+        let squares = try DeviceNumber.values(
+            moved.map { index in
+                try checkCancellation()
+                return try rows[index].squareSum(
+                    of: gradients[index].tensor, latent: latentScales(of: index, scales))
+            }
+        ).reduce(0, +)
         // A float64 holds 53 bits of the digest exactly.
         let told = numbers + [squares, Double(signDigest & (1 << 53 - 1))]
         let all = try group.commit { try group.allGather(told) }
@@ -267,10 +268,10 @@ final class ShardedOptimizer {
         // From here on the step is made whole: a cancellation waits. Latent matrices come first, because their gradients
         // are made with g and h as they were.
         let clip = made.gradientNorm > settings.gradientClip ? settings.gradientClip / made.gradientNorm : 1
-        var turned = 0
+        var turned: [DeviceNumber] = []
         for index in moved.sorted(by: { isLatent($0) && !isLatent($1) }) {
             let parameter = parameters[index]
-            turned += try rows[index].step(
+            let count = try rows[index].step(
                 gradient: gradients[index].tensor, latent: latentScales(of: index, scales),
                 settings: AdamWSettings(
                     step: number, learningRate: settings.learningRates[parameter.group] * factor,
@@ -279,8 +280,10 @@ final class ShardedOptimizer {
                     gradientFactor: clip / gradientScale,
                     seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15),
                 firstElement: partition.rows(parameter).lowerBound * parameter.columns)
+            if isLatent(index) { turned.append(count) }
         }
-        made.turnedSigns = try publish(turned: turned, digests: number % Self.stepsBetweenDigests == 0)
+        made.turnedSigns = try publish(
+            turned: Int(DeviceNumber.values(turned).reduce(0, +)), digests: number % Self.stepsBetweenDigests == 0)
         made.latentCount = latents.reduce(0) { $0 + parameters[$1].elementCount }
         return made
     }

@@ -105,7 +105,7 @@ extension DistillationPlan {
             model: model, teacherElementBytes: request.teacherElementBytes,
             computeBytes: configuration.precision.dtype.byteWidth, storage: configuration.storageBytes,
             rates: configuration.optimizer.learningRates, sequenceLength: configuration.budget.sequenceLength,
-            chunkRows: max(1, BlockSchedule.logitsAtATime / model.vocabularySize))
+            chunkRows: max(1, BlockSchedule.logitsAtATime(isAccelerated: isAccelerated) / model.vocabularySize))
         let layout = DistillationMemory.Layout(
             placement: placement, processes: machine.processes,
             microBatchSize: microBatchSize, workers: isAccelerated ? 1 : min(collective.workers, batches.count),

@@ -27,8 +27,9 @@ struct BlockSchedule: Sendable {
     /// Lends the sum of a parameter's gradients, to add to it in place; nil where gradients are handed on.
     typealias Lender = (_ parameter: Int) throws -> TensorBuffer?
 
-    /// Logits that exist at a time, of student and teacher each: 32 MiB of float32.
-    static let logitsAtATime = 1 << 23
+    /// Logits that exist at a time, of student and teacher each: 32 MiB of float32 on a CPU, four times as many on another
+    /// device, which products of few rows leave idle.
+    static func logitsAtATime(isAccelerated: Bool) -> Int { isAccelerated ? 1 << 25 : 1 << 23 }
 
     /// - Parameters:
     ///   - student: The model.
@@ -170,7 +171,9 @@ struct BlockSchedule: Sendable {
         let scale = pass.share * pass.scale
         let loss = HeadLoss(
             divergenceWeight: divergenceWeight * scale, crossEntropyWeight: crossEntropyWeight * scale,
-            rowsAtATime: max(1, Self.logitsAtATime / student.configuration.vocabularySize),
+            rowsAtATime: max(
+                1,
+                Self.logitsAtATime(isAccelerated: student.device != .cpu) / student.configuration.vocabularySize),
             softCap: student.configuration.structure.logitSoftCap.map(Double.init))
 
         func rows(_ x: Tensor) throws -> Tensor { try x.reshaped([shape[0] * shape[1], x.shape[2]]) }
