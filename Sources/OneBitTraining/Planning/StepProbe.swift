@@ -66,13 +66,14 @@ struct StepProbe {
             student, objective: .distillation(teacher: target, weights: configuration.loss.weights),
             optimizer: configuration.optimizer, signGradient: configuration.loss.signGradient,
             shape: try passShape(target.configuration), threads: threads,
-            keepsStateOnHost: execution.placement.keepsStateOnHost)
+            keepsStateOnHost: execution.placement.keepsStateOnHost, keptActivations: execution.keptActivations)
     }
 
     /// What a step of a whole model costs, measured on a pass of `shape`.
     static func cost(
         _ student: Transformer, objective: TrainingObjective, optimizer settings: OptimizerSettings,
-        signGradient: SignGradient, shape: PassShape, threads: Int, keepsStateOnHost: Bool = false
+        signGradient: SignGradient, shape: PassShape, threads: Int, keepsStateOnHost: Bool = false,
+        keptActivations: Int = Execution.fewActivations
     ) throws -> StepCost {
         setOperationThreads(threads)
         let device = student.device
@@ -85,7 +86,7 @@ struct StepProbe {
             try .full(1e-3, shape: [$1.count] + $0.shape.dropFirst(), device: device)
         }
         let (recorded, leaves) = try student.recordingGradients(of: Set(known.map(\.place)))
-        let schedule = BlockSchedule(objective: objective)
+        let schedule = BlockSchedule(objective: objective, keptActivations: keptActivations)
         var random = SplitMix64(seed: 0)
         let vocabulary = student.configuration.vocabularySize
         let tokens = try Tensor.integers(

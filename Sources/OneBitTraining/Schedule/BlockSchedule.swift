@@ -20,7 +20,7 @@ struct BlockSchedule: Sendable {
     /// Threads that make passes side by side.
     var workers = 1
     /// Activations of all blocks that are kept at the most, in bytes; the blocks are run again where they are more.
-    var keptActivations = 128 << 20
+    var keptActivations = Execution.fewActivations
 
     /// What a micro-batch's gradients are handed to: by parameter of the model.
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void

@@ -44,6 +44,8 @@ struct RunPlanner {
         var configuration: DistillationConfiguration
         var microBatchSize: Int?
         var placement: Placement
+        /// Whether passes keep the activations of all blocks; nil as of old says no.
+        var keepsActivations: Bool?
         /// Tokens of the held-out text, from its first on, that models are evaluated on.
         var heldOutTokens: Int?
 
@@ -51,6 +53,7 @@ struct RunPlanner {
             var execution = execution
             execution.microBatchSize = microBatchSize
             execution.placement = placement
+            if keepsActivations == true { execution.keptActivations = .max }
             return execution
         }
     }
@@ -100,7 +103,7 @@ struct RunPlanner {
             requested: requested, configuration: work.configuration,
             microBatchSize: best.isDefaultMicroBatch ? execution.microBatchSize : best.microBatchSize,
             placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement),
-            heldOutTokens: work.heldOutTokens)
+            keepsActivations: best.keepsActivations, heldOutTokens: work.heldOutTokens)
     }
 
     private func request(_ configuration: DistillationConfiguration) -> DistillationPlan.Request {
@@ -118,6 +121,7 @@ struct RunPlanner {
         var execution = execution
         if execution.device != .cpu, let likely = try? DistillationPlan.best(request(work.configuration), on: machine) {
             (execution.placement, execution.microBatchSize) = (likely.placement, likely.microBatchSize)
+            if likely.keepsActivations { execution.keptActivations = .max }
         }
         let meter = progress.meter("measure", total: work.corpusTokens == nil ? 2 : 1, unit: "stages")
         let step = try Distiller.measureStep(
@@ -203,7 +207,7 @@ struct RunPlanner {
         return StagePlan(
             table: StageTable(stages: stages, isAccelerated: isAccelerated), memory: plan.memory,
             placement: plan.placement, processes: plan.processes,
-            microBatchSize: plan.microBatchSize, steps: steps, batchSize: configuration.budget.batchSize,
+            microBatchSize: plan.microBatchSize, keepsActivations: plan.keepsActivations, steps: steps, batchSize: configuration.budget.batchSize,
             sequenceLength: configuration.budget.sequenceLength)
     }
 
