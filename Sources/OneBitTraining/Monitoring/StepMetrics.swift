@@ -22,8 +22,9 @@ final class PhaseTimer: Sendable {
     }
 
     /// Measures what is part of one phase by the clock, and of another by what is done.
-    func measure<Result>(_ phase: TrainingPhase, within outer: TrainingPhase, _ body: () throws -> Result) rethrows -> Result
-    {
+    func measure<Result>(
+        _ phase: TrainingPhase, within outer: TrainingPhase, _ body: () throws -> Result
+    ) rethrows -> Result {
         let begin = ContinuousClock.now
         defer {
             let taken = (ContinuousClock.now - begin) / .seconds(1)

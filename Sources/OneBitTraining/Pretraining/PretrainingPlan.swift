@@ -64,7 +64,8 @@ public struct PretrainingPlan: Sendable, Hashable, Codable {
         let numbers = model.linears.reduce(0) { $0 + $1.inputs + $1.outputs }
         let activations = min(2 * 4 * tokens * numbers, 128 << 20) + 2 * 4 * tokens * numbers / model.layerCount
         let inputs = 4 * tokens * model.hiddenSize * (model.layerCount + 1)
-        let rows = min(tokens, max(1, BlockSchedule.logitsAtATime(isAccelerated: execution.device != .cpu) / model.vocabularySize))
+        let logitsAtATime = BlockSchedule.logitsAtATime(isAccelerated: execution.device != .cpu)
+        let rows = min(tokens, max(1, logitsAtATime / model.vocabularySize))
         let logits = 2 * 4 * rows * model.vocabularySize
         let gradients = 4 * model.parameterCount
         return 16 * model.parameterCount + workers * (activations + inputs + logits + gradients) + (200 << 20)

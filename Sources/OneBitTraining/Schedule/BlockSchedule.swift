@@ -169,11 +169,10 @@ struct BlockSchedule: Sendable {
             (divergenceWeight, crossEntropyWeight) = (weights.klDivergence / batch, weights.languageModel / predictions)
         }
         let scale = pass.share * pass.scale
+        let logitsAtATime = Self.logitsAtATime(isAccelerated: student.device != .cpu)
         let loss = HeadLoss(
             divergenceWeight: divergenceWeight * scale, crossEntropyWeight: crossEntropyWeight * scale,
-            rowsAtATime: max(
-                1,
-                Self.logitsAtATime(isAccelerated: student.device != .cpu) / student.configuration.vocabularySize),
+            rowsAtATime: max(1, logitsAtATime / student.configuration.vocabularySize),
             softCap: student.configuration.structure.logitSoftCap.map(Double.init))
 
         func rows(_ x: Tensor) throws -> Tensor { try x.reshaped([shape[0] * shape[1], x.shape[2]]) }

@@ -96,8 +96,9 @@ struct MethodOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "What passes compute in.",
-            discussion: "On the CPU float32 and on another device bfloat16, unless given. Norms, losses and sums of gradients "
-                + "are in float32 whatever it is."))
+            discussion:
+                "On the CPU float32, on another device bfloat16, unless given. Norms, losses and sums of gradients are in "
+                + "float32 whatever it is."))
     var precision: Precision?
 
     @Option(help: "What is trained: the OneBit layers, or everything.")

@@ -207,7 +207,8 @@ struct RunPlanner {
         return StagePlan(
             table: StageTable(stages: stages, isAccelerated: isAccelerated), memory: plan.memory,
             placement: plan.placement, processes: plan.processes,
-            microBatchSize: plan.microBatchSize, keepsActivations: plan.keepsActivations, steps: steps, batchSize: configuration.budget.batchSize,
+            microBatchSize: plan.microBatchSize, keepsActivations: plan.keepsActivations, steps: steps,
+            batchSize: configuration.budget.batchSize,
             sequenceLength: configuration.budget.sequenceLength)
     }
 
