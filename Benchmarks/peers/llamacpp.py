@@ -12,7 +12,7 @@ A shape is a name, or a directory with the config.json of a LLaMA: then the file
 
 The models: every linear layer of a block in the type asked for, embedding and output head in F16, norms in F32. Signs,
 trits, nibbles and floats are random, one layer's worth of bytes for all layers (each has its own place in the file and in
-memory), scales around 0.02, no vocabulary. The speed of these products does not depend on the values.
+memory), scales around 0.02, words that were made up. The speed of these products does not depend on the values.
 
 The measuring is llama-bench's: an empty F16 cache before each repetition, random tokens, logits of the last token only;
 pp is one llama_decode of the whole prompt (physical batches of 512), tg is one llama_decode per token; one of each
@@ -152,6 +152,21 @@ def random_floats(generator, rows, columns):
     return np.resize(sample, (rows, columns))
 
 
+def add_vocabulary(writer, size):
+    """Made-up words, and the special tokens and bytes of LLaMA's vocabulary: llama-server does not start without one."""
+    kinds = gguf.TokenType
+    special = [("<unk>", kinds.UNKNOWN), ("<s>", kinds.CONTROL), ("</s>", kinds.CONTROL)]
+    special += [(f"<0x{byte:02X}>", kinds.BYTE) for byte in range(256)]
+    words = [(f"\u2581w{number}", kinds.NORMAL) for number in range(size - len(special))]
+    tokens, types = zip(*special + words)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([-float(index) for index in range(size)])
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+
+
 def write_model(path, name, shape, kind):
     """Writes a model under a temporary name and renames it."""
     need = shape.linear_bytes(kind) + (1 if shape.tied else 2) * shape.float_bytes()
@@ -174,7 +189,7 @@ def write_model(path, name, shape, kind):
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)
-    writer.add_tokenizer_model("none")
+    add_vocabulary(writer, shape.vocabulary)
 
     embedding = random_floats(generator, shape.vocabulary, shape.hidden)
     ones = np.ones(shape.hidden, np.float32)

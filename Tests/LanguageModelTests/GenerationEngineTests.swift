@@ -252,15 +252,18 @@ struct GenerationEngineTests {
     @Test("The chunk of a prompt shrinks while passes take too long, and depends on the model alone otherwise")
     func promptChunks() {
         var large = PromptChunk(parameterCount: 7_000_000_000, maximum: .max)
+        #expect(large.size == 8)
+        large.adapt(to: .milliseconds(50), tokens: 8)
         #expect(large.size == 16)
-        large.adapt(to: .milliseconds(50), tokens: 16)
-        #expect(large.size == 32)
-        large.adapt(to: .milliseconds(700), tokens: 32)
-        #expect(large.size == 16)
-        large.adapt(to: .seconds(3), tokens: 16)
-        #expect(large.size == 16)
+        large.adapt(to: .milliseconds(300), tokens: 16)
+        #expect(large.size == 8)
+        large.adapt(to: .seconds(3), tokens: 8)
+        #expect(large.size == 8)
+        // A pass that was no whole chunk says nothing.
+        large.adapt(to: .milliseconds(1), tokens: 7)
+        #expect(large.size == 8)
         var small = PromptChunk(parameterCount: 260_000, maximum: .max)
-        for milliseconds in [1, 30, 499] {
+        for milliseconds in [1, 30, 199] {
             small.adapt(to: .milliseconds(milliseconds), tokens: 128)
             #expect(small.size == 128)
         }

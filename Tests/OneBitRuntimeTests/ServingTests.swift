@@ -114,6 +114,48 @@ struct ServingTests {
         #expect(continued.text == (try await run(self.engine(model), next)).text)
     }
 
+    @Test("A prompt of several texts is read once, and so is a beginning that prompts share while one of them is read")
+    func severalTexts() async throws {
+        let tiny = try tinyModel()
+        let model = try tiny.model()
+        let shared = tiny.tokens(200, seed: 1)
+        let prompts = [shared, shared, shared, shared + tiny.tokens(30, seed: 2), tiny.tokens(50, seed: 3)]
+        let inputs = prompts.enumerated().map { index, prompt in
+            GenerationRequest.Input(
+                prompt: prompt, parameters: GenerateParameters(maxTokens: 8, temperature: 1, seed: UInt64(index)))
+        }
+        for scope in [nil, "a"] {
+            let engine = self.engine(model)
+            var infos: [Int: GenerateCompletionInfo] = [:]
+            for try await (index, part) in engine.generate(inputs, prefixScope: scope.map(PrefixScope.init)) {
+                if case .info(let info) = part { infos[index] = info }
+            }
+            for (index, input) in inputs.enumerated() {
+                let alone = try await run(self.engine(model), input.prompt, seed: UInt64(index))
+                #expect(infos[index]?.tokens == alone.info?.tokens)
+            }
+            let read = infos.values.reduce(0) { $0 + $1.promptTokenCount }
+            // The last token of each is read by itself, for its logits.
+            #expect(read == 200 + 2 * 1 + 30 + 50)
+            // Nothing of a request without a scope is there for the next one.
+            #expect((engine.statistics.kept > 0) == (scope != nil))
+        }
+    }
+
+    @Test("A text goes on when the one whose prompt it waited for is cancelled")
+    func cancelledReader() async throws {
+        let tiny = try tinyModel()
+        let model = try tiny.model()
+        let prompt = tiny.tokens(200, seed: 1)
+        let engine = self.engine(model)
+        let first = Task { try await run(engine, prompt, scope: "a") }
+        async let second = run(engine, prompt, scope: "a")
+        first.cancel()
+        let text = try await second.text
+        #expect(text == (try await run(self.engine(model), prompt)).text)
+        _ = try? await first.value
+    }
+
     @Test("What another scope has read is read again, and probabilities of a prompt never come from what is kept")
     func scopes() async throws {
         let tiny = try tinyModel()

@@ -259,7 +259,7 @@ struct TrainingReportTests {
     func selfContained() throws {
         let page = TrainingReport([history("run-a")]).html
         for caption in [
-            "Loss", "kl per token", "Validation perplexity", "KL divergence from the teacher, nats per token",
+            "Loss", "KL per token", "Validation perplexity", "KL divergence from the teacher, nats per token",
             "Top-1 agreement with the teacher, %", "Learning rate", "Gradient norm", "Signs turned by a step, %",
             "Speed, tokens per second", "Peak memory, GB", "Time by phase", "Samples", "Settings",
         ] {

@@ -77,7 +77,9 @@ struct TekkenObject {
     }
 
     init(_ reference: MergeableRanksReference.Tekken = MergeableRanksReference.shared.tekken[0]) throws {
-        guard case .object(let members) = try JSONValue.parse(Data(reference.file.utf8)) else { fatalError() }
+        guard case .object(let members) = try JSONValue.parse(Data(reference.file.utf8)) else {
+            throw CocoaError(.fileReadCorruptFile)
+        }
         self.members = members
     }
 

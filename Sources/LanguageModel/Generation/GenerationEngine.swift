@@ -71,11 +71,14 @@ public final class GenerationEngine: Sendable {
 
     /// Continues several prompts, with what is told of their tokens. An error of one ends all of them.
     ///
-    /// - Parameter prefixScope: whose prompts may share keys and values with these; nil shares nothing.
+    /// A beginning that several of the prompts have is read once.
+    ///
+    /// - Parameter prefixScope: whose prompts may share keys and values with these, now and later; nil shares them among these alone.
     package func generate(
         _ inputs: [GenerationRequest.Input], prefixScope: PrefixScope?
     ) -> AsyncThrowingStream<(index: Int, part: Part), any Error> {
         let channel = BoundedChannel<(index: Int, part: Part)>()
+        let scope = prefixScope ?? PrefixScope()
         let remaining = Mutex(inputs.count)
         if inputs.isEmpty { channel.finish() }
         let requests = inputs.enumerated().map { index, input in
@@ -96,7 +99,7 @@ public final class GenerationEngine: Sendable {
                     if isLast { channel.finish() }
                 },
                 sendDetail: { channel.send((index, .detail($0))) })
-            return GenerationRequest(index: index, prefixScope: prefixScope, output: output) { input }
+            return GenerationRequest(index: index, prefixScope: scope, output: output) { input }
         }
         submit(requests, reader: channel)
         return channel.stream { $0 }

@@ -96,9 +96,22 @@ struct CacheKey: Hashable, Sendable {
 
 /// Who shares the keys and values of prompts with each other: those who may know that another one's prompt began like theirs.
 package struct PrefixScope: Hashable, Sendable {
-    package let name: String
+    private enum Members: Hashable, Sendable {
+        case named(String)
+        case numbered(Int)
+    }
 
-    package init(_ name: String) { self.name = name }
+    private static let next = Atomic(0)
+    private let members: Members
+
+    /// All requests that give this name.
+    package init(_ name: String) { members = .named(name) }
+
+    /// The texts of one request, among each other.
+    init() { members = .numbered(Self.next.add(1, ordering: .relaxed).newValue) }
+
+    /// Whether sequences are kept for later requests.
+    var outlivesRequests: Bool { if case .named = members { true } else { false } }
 }
 
 /// The sequence of a request under way.

@@ -63,8 +63,8 @@ package struct GenerationScheduler {
 
     private var waiting: [(request: GenerationRequest, input: GenerationRequest.Input?)] = []
     private var running: [GenerationSequence] = []
-    /// Sequences that wait for the next request with their key, the one that was used last at the end.
-    private var kept: [KeptSequence] = []
+    private var kept: KeptSequences
+    private let reuse: PrefixReuse
 
     private var cacheBudget: Int?
     private var cacheBytes = 0
@@ -76,6 +76,8 @@ package struct GenerationScheduler {
     ) {
         self.model = model
         self.tokenizer = tokenizer
+        reuse = PrefixReuse(model.configuration)
+        kept = KeptSequences(reuse)
         chunk = PromptChunk(parameterCount: model.configuration.parameterCount, maximum: promptTokens)
         let longest = model.configuration.maximumPositions
         let sequences = max(1, limits.sequences)
@@ -110,8 +112,7 @@ package struct GenerationScheduler {
 
     /// Frees the sequence that is kept under a key.
     mutating func removeCache(_ key: CacheKey) {
-        guard let index = kept.firstIndex(where: { $0.key == key }) else { return }
-        remove(kept.remove(at: index))
+        if let sequence = kept.remove(key) { remove(sequence) }
     }
 
     /// Takes requests in and computes one forward pass; ``events`` then has the results.
@@ -189,6 +190,11 @@ package struct GenerationScheduler {
             do {
                 let input = try waiting[index].input ?? validated(request.input())
                 waiting[index].input = input
+                guard running.count < maximumRunning else { return }
+                if isBeingRead(request, input) {
+                    index += 1
+                    continue
+                }
                 guard let sequence = try makeSequence(request, input) else { return }
                 waiting.remove(at: index)
                 cachedCount += sequence.readCount
@@ -220,82 +226,89 @@ package struct GenerationScheduler {
         return input
     }
 
-    /// A sequence for a request: the one kept for it, holding as much of the prompt as is the same, or a new one; nil while
-    /// there is no slot or memory for it.
+    /// Whether a prompt that is being read begins as this one does, so that its keys and values are there to be taken over soon: those
+    /// of several texts of one prompt, or of a system prompt that many requests bring at once.
+    private func isBeingRead(_ request: GenerationRequest, _ input: GenerationRequest.Input) -> Bool {
+        guard let scope = request.prefixScope, input.promptDetails == nil else { return false }
+        let known = kept.best(for: input.prompt, in: scope)?.common ?? 0
+        return running.contains { other in
+            guard other.request.prefixScope == scope, other.isReadingPrompt else { return false }
+            let common = reuse.count(other.tokens, longest: other.longest, for: input.prompt)
+            return common > other.readCount && common >= known + PrefixReuse.shortest
+        }
+    }
+
+    /// A sequence for a request: the one kept for it, one that holds what another has read of the same beginning, or an empty one;
+    /// nil while there is no memory for it.
     private mutating func makeSequence(
         _ request: GenerationRequest, _ input: GenerationRequest.Input
     ) throws -> GenerationSequence? {
-        guard running.count < maximumRunning else { return nil }
         let context = try context ?? model.makeDecodingContext(limits)
         self.context = context
-        func sequence(_ id: SequenceID, _ capacity: Int, readCount: Int, longest: Int) throws -> GenerationSequence {
-            try GenerationSequence(
-                request, input: input, id: id, capacity: capacity, readCount: readCount, longest: longest,
-                tokenizer: tokenizer,
+        func sequence(_ id: SequenceID, _ capacity: Int, longest: Int) throws -> GenerationSequence {
+            let readCount = context.length(of: id)
+            return try GenerationSequence(
+                request, input: input, id: id, capacity: capacity, readCount: readCount,
+                longest: readCount == 0 ? 0 : longest, tokenizer: tokenizer,
                 endOfSequence: model.configuration.endOfSequence + [tokenizer.endOfSequence].compactMap(\.self))
         }
-        if let key = request.cacheKey, let index = kept.firstIndex(where: { $0.key == key }) {
-            let known = kept.remove(at: index)
-            context.truncate(known.id, to: reusableCount(of: known, for: input.prompt))
-            let common = context.length(of: known.id)
-            return try sequence(
-                known.id, known.capacity, readCount: common, longest: common == 0 ? 0 : known.longest)
+        if let known = request.cacheKey.flatMap({ kept.remove($0) }) {
+            context.truncate(known.id, to: reuse.count(known.tokens, longest: known.longest, for: input.prompt))
+            return try sequence(known.id, known.capacity, longest: known.longest)
         }
         let capacity =
             min(
                 input.capacity ?? input.parameters.capacity(after: input.prompt.count, maximum: limits.positions),
                 limits.positions)
-        let known = input.promptDetails == nil ? request.prefixScope.flatMap { prefix(of: input.prompt, in: $0) } : nil
-        if let (index, common) = known, kept[index].capacity >= capacity,
-            kept[index].tokens.count - common <= common / 2
-        {
-            // Little of it is of no use any more: it goes on as this one.
-            let known = kept.remove(at: index)
-            context.truncate(known.id, to: common)
-            return try sequence(
-                known.id, known.capacity, readCount: context.length(of: known.id), longest: known.longest)
+        let source = input.promptDetails == nil ? request.prefixScope.flatMap { prefix(of: input.prompt, in: $0) } : nil
+        if let source, source.isKept {
+            if source.capacity >= capacity, source.tokenCount - source.common <= source.common / 2,
+                let known = kept.remove(source.id)
+            {
+                // Little of it is of no use any more: it goes on as this one.
+                context.truncate(known.id, to: source.common)
+                return try sequence(known.id, known.capacity, longest: known.longest)
+            }
+            // What is copied from goes last where room has to be made.
+            kept.touch(source.id)
         }
-        // What is copied from goes last where room has to be made.
-        let source = known.map { kept[$0.index] }
-        if let (index, _) = known { kept.append(kept.remove(at: index)) }
         guard try makeRoom(model.cacheByteCount(positions: capacity), positions: capacity) else { return nil }
-        let isSourceKept = source.map { source in kept.contains { $0.id == source.id } } ?? false
         let id = try context.makeSequence(capacity: capacity)
         cacheBytes += model.cacheByteCount(positions: capacity)
-        guard let source, let (_, common) = known, isSourceKept else {
-            return try sequence(id, capacity, readCount: 0, longest: 0)
+        guard let source, !source.isKept || kept.contains(source.id) else {
+            return try sequence(id, capacity, longest: 0)
         }
-        context.copyBeginning(of: source.id, to: id, count: common)
-        return try sequence(id, capacity, readCount: context.length(of: id), longest: source.longest)
+        context.copyBeginning(of: source.id, to: id, count: source.common)
+        return try sequence(id, capacity, longest: source.longest)
     }
 
-    /// The kept sequence that begins most like a prompt, and how many tokens they share; nil where reading these again costs
-    /// little.
-    private func prefix(of prompt: [Int], in scope: PrefixScope) -> (index: Int, common: Int)? {
-        let candidates = kept.indices.filter { kept[$0].scope == scope }
-            .map { (index: $0, common: reusableCount(of: kept[$0], for: prompt)) }
-        guard let best = candidates.max(by: { $0.common < $1.common }), best.common >= Self.shortestPrefix else {
-            return nil
-        }
-        return best
+    /// A sequence that begins as a prompt does.
+    private struct Prefix {
+        let id: SequenceID
+        /// Tokens that the two share.
+        let common: Int
+        let tokenCount: Int
+        let capacity: Int
+        let longest: Int
+        let isKept: Bool
     }
 
-    private static let shortestPrefix = 16
-
-    /// Tokens at the beginning of a prompt whose keys and values a kept sequence has. The last one is always computed, for
-    /// its logits.
-    ///
-    /// Where rotations depend on the length of a sequence, the keys of a conversation that has outgrown the original
-    /// context are not those that the whole prompt gives, so it is read again.
-    private func reusableCount(of known: KeptSequence, for prompt: [Int]) -> Int {
-        if case .rotary(let rotary) = model.configuration.structure.positions,
-            let longest = rotary.longestAlike, max(known.longest, prompt.count) > longest
-        {
-            return 0
+    /// The sequence that begins most like a prompt; nil where reading these tokens again costs little.
+    private func prefix(of prompt: [Int], in scope: PrefixScope) -> Prefix? {
+        let best = kept.best(for: prompt, in: scope).map { known, common in
+            Prefix(
+                id: known.id, common: common, tokenCount: known.tokens.count, capacity: known.capacity,
+                longest: known.longest,
+                isKept: true)
         }
-        var common = 0
-        while common < min(known.tokens.count, prompt.count - 1), known.tokens[common] == prompt[common] { common += 1 }
-        return common
+        let others = running.lazy.filter { $0.request.prefixScope == scope }.map { [reuse] other in
+            Prefix(
+                id: other.id,
+                common: reuse.count(other.tokens.prefix(other.readCount), longest: other.longest, for: prompt),
+                tokenCount: other.readCount, capacity: other.capacity, longest: other.longest, isKept: false)
+        }
+        let all = others + [best].compactMap(\.self)
+        return all.max { $0.common < $1.common }.flatMap { $0.common >= PrefixReuse.shortest ? $0 : nil }
     }
 
     /// Whether a new sequence fits in, once kept sequences that are not in use are dropped for it.
@@ -308,7 +321,7 @@ package struct GenerationScheduler {
         }
         while cacheBytes > budget - bytes || running.count + kept.count >= limits.sequences {
             guard !kept.isEmpty else { return false }
-            remove(kept.removeFirst())
+            remove(kept.removeOldest())
         }
         return true
     }
@@ -324,7 +337,8 @@ package struct GenerationScheduler {
         let rest = KeptSequence(sequence)
         var isSound = true
         if case .failure(let error) = result { isSound = error is CancellationError }
-        if isSound, rest.key != nil || rest.scope != nil && limits.sequences > maximumRunning && !rest.tokens.isEmpty {
+        let isShared = rest.scope?.outlivesRequests == true && limits.sequences > maximumRunning && !rest.tokens.isEmpty
+        if isSound, rest.key != nil || isShared {
             kept.append(rest)
         } else {
             remove(rest)
@@ -446,55 +460,4 @@ package struct GenerationStatistics: Sendable, Hashable {
     package var generatedTokens = 0
     /// Tokens of prompts that were not read again.
     package var cachedTokens = 0
-}
-
-/// A sequence that no request uses at the moment.
-private struct KeptSequence {
-    let key: CacheKey?
-    let scope: PrefixScope?
-    let id: SequenceID
-    let capacity: Int
-    /// Tokens whose keys and values it holds.
-    let tokens: [Int]
-    let longest: Int
-
-    init(_ sequence: GenerationSequence) {
-        key = sequence.request.cacheKey
-        scope = sequence.request.prefixScope
-        id = sequence.id
-        capacity = sequence.capacity
-        tokens = key == nil && scope == nil ? [] : Array(sequence.tokens.prefix(sequence.readCount))
-        longest = sequence.longest
-    }
-}
-
-/// How many tokens of prompts a pass reads: many, since each weight is then read once for all of them; but a pass is also
-/// what running texts and a cancellation wait for.
-struct PromptChunk {
-    /// More tokens make a pass no more efficient.
-    private static let largest = 128
-    private static let smallest = 16
-    /// A pass of these takes about as long as may be waited for, on two cores.
-    private static let parametersTimesTokens = 16 << 30
-
-    /// Most tokens that it may become.
-    let maximum: Int
-    private(set) var size: Int
-
-    init(parameterCount: Int, maximum: Int) {
-        self.maximum = max(1, min(Self.largest, maximum))
-        let estimate = max(Self.smallest, min(Self.parametersTimesTokens / max(1, parameterCount), Self.largest))
-        // A power of two: what is computed depends on the model alone as long as passes take the time that they should.
-        size = min(self.maximum, 1 << (Int.bitWidth - 1 - estimate.leadingZeroBitCount))
-    }
-
-    /// Halves the chunk after a pass that took too long, and doubles it after one that was short.
-    mutating func adapt(to time: Duration, tokens: Int) {
-        guard tokens >= size else { return }
-        if time > .milliseconds(500), size > Self.smallest {
-            size /= 2
-        } else if time < .milliseconds(100), size < maximum {
-            size = min(maximum, size * 2)
-        }
-    }
 }

@@ -220,9 +220,7 @@ struct RunPlanner {
 
     private func requireDisk(_ needed: Int) throws {
         let parent = output.deletingLastPathComponent()
-        var statistics = statvfs()
-        guard statvfs(parent.path, &statistics) == 0 else { return }
-        let available = Int(clamping: UInt64(statistics.f_bavail) &* UInt64(statistics.f_frsize))
+        guard let available = availableBytes(at: parent.path) else { return }
         guard needed <= available else {
             throw PlanError.notEnoughDisk(needed: needed, available: available, directory: parent.path)
         }

@@ -84,9 +84,15 @@ public struct TrainingReport: Sendable {
         let isWide = (spread.max() ?? 1) > 20 * (spread.min() ?? 1)
         return [plot("Loss", isLogarithmic: isWide, isNoisy: true) { $0.event.loss }]
             + parts.map { part in
-                plot(part.replacing("_", with: " "), isNoisy: true) { $0.event.parts[part] }
+                plot(Self.partTitles[part] ?? part, isNoisy: true) { $0.event.parts[part] }
             }
     }
+
+    /// How the parts of the loss read, by their names in the log.
+    private static let partTitles = [
+        "kl_per_token": "KL per token", "hidden": "Hidden states", "attention": "Attention maps",
+        "language_model": "Language model", "cross_entropy": "Cross-entropy",
+    ]
 
     private var validationPlots: [LinePlot] {
         [
