@@ -126,7 +126,8 @@ Handle compiled(const std::string &source, int device, at::ScalarType element) {
         std::string log(size, ' ');
         cuda.log(program, log.data());
         cuda.destroy_program(&program);
-        TORCH_CHECK(false, "NVRTC does not compile this program's kernels: ", log);
+        TORCH_CHECK(false, "NVRTC does not compile this program's kernels, without which it runs where ONEBIT_DEVICE_KERNELS is 0: ",
+                    log);
     }
     size_t size = 0;
     check(cuda.code_size(program, &size), "asking for the size of code");
