@@ -14,7 +14,14 @@ ONEBIT_TRAINING=0 swift build --configuration release --product onebit --sanitiz
 # The stack's depth is measured by Jinja, so locals stay on it; Swift's runtime keeps what it allocates once.
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0
 export TSAN_OPTIONS=halt_on_error=1
-python3 Benchmarks/serving/endurance.py saturate "$model" --onebit "$build/release/onebit" --minutes "$minutes" \
+program=$build/release/onebit
+if [ "$sanitizer" = thread ]; then
+    clang -shared -fPIC -O1 -o "$build/tsan_mutex.so" Benchmarks/serving/tsan_mutex.c -ldl
+    printf '#!/bin/sh\nLD_PRELOAD=%q exec %q "$@"\n' "$PWD/$build/tsan_mutex.so" "$PWD/$program" >"$build/onebit"
+    chmod +x "$build/onebit"
+    program=$build/onebit
+fi
+python3 Benchmarks/serving/endurance.py saturate "$model" --onebit "$program" --minutes "$minutes" \
     --clients 12 --log "$build/server.log" || {
     tail -n 60 "$build/server.log" >&2
     exit 1

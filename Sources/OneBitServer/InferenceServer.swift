@@ -31,11 +31,12 @@ public struct InferenceServer: Sendable {
         let settings = served.settings
         try await serve(
             router(), address: (settings.host, settings.port), headTime: settings.headTime,
-            drainTime: settings.drainTime, onReady: onReady)
+            // A route that reads the body answers first, and says why.
+            bodyTime: settings.bodyTime * 1.2, drainTime: settings.drainTime, onReady: onReady)
     }
 
-    private func router() -> Router<ServerContext> {
-        let router = Router(context: ServerContext.self)
+    func router() -> Router<ServerContext> {
+        let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
         let settings = served.settings
         // Middleware reaches the routes that are added behind it.
         router.add(middleware: ErrorMiddleware(metrics: served.metrics))
@@ -54,6 +55,11 @@ public struct InferenceServer: Sendable {
             }
             return Response(
                 status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(string: ChatPage.html)))
+        }
+        router.get("/openapi.json") { _, _ in
+            Response(
+                status: .ok, headers: [.contentType: "application/json"],
+                body: ResponseBody(byteBuffer: ByteBuffer(string: OpenAPI.text)))
         }
         router.get("/health") { _, _ in Response(.object(JSONObject([("status", .string("ok"))]))) }
         router.get("/metrics") { [served] _, _ in
@@ -76,16 +82,18 @@ public struct InferenceServer: Sendable {
         }
         router.post("/v1/completions") { [served] request, context in
             let (body, request) = try await readJSON(of: request, settings: settings)
-            let completion = try CompletionRequest(
-                body, model: served.model, tokenizer: served.tokenizer, settings: settings)
             return try await served.respond(
-                to: request, context: context, with: CompletionRun(completion, served: served))
+                to: request, context: context,
+                with: CompletionRun(try CompletionRequest(body, served: served), served: served))
         }
-        router.post("/v1/chat/completions") { [served] request, context in
-            let (body, request) = try await readJSON(of: request, settings: settings)
-            let chat = try ChatCompletionRequest(body, container: served.container, settings: settings)
-            return try await served.respond(
-                to: request, context: context, with: ChatCompletionRun(chat, served: served))
+        // Both ways, as with llama-server and mlx_lm.server: users leave the /v1 out of an address.
+        for path in ["/v1/chat/completions", "/chat/completions"] {
+            router.post(RouterPath(path)) { [served] request, context in
+                let (body, request) = try await readJSON(of: request, settings: settings)
+                return try await served.respond(
+                    to: request, context: context,
+                    with: ChatCompletionRun(try ChatCompletionRequest(body, served: served), served: served))
+            }
         }
         return router
     }

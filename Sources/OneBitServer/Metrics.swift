@@ -41,16 +41,11 @@ final class Metrics: Sendable {
         var perToken = Histogram()
     }
 
-    private static let paths: Set<String> = [
-        "/", "/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize",
-        "/tokenizer_info",
-    ]
-
     private let state = Mutex(State())
 
     func count(_ path: String, status: Int) {
         // Addresses that anybody can make up are one.
-        let route = Route(path: Self.paths.contains(path) ? path : "other", status: status)
+        let route = Route(path: OpenAPI.path(of: path) ?? "other", status: status)
         state.withLock { $0.requests[route, default: 0] += 1 }
     }
 

@@ -14,6 +14,8 @@ public struct ServerSettings: Sendable {
     public var allowedHosts: [String] = []
     /// Pages of other origins that may use it: `https://example.org`. None unless listed.
     public var allowedOrigins: [String] = []
+    /// Most tokens of a text with its prompt, as the engine's limits have it; the model's context where nil.
+    public var context: Int?
     /// Whether requests may name any model: clients have their names built in.
     public var acceptsAnyModel = true
 

@@ -96,7 +96,7 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
         var settings = ServerSettings(modelName: alias ?? model.name)
         (settings.host, settings.port, settings.queueLength) = (host, port, queue)
         (settings.allowedHosts, settings.allowedOrigins) = (allowHost, allowOrigin)
-        settings.standardAnswerTokens = maxTokens
+        (settings.standardAnswerTokens, settings.context) = (maxTokens, context)
         settings.acceptsAnyModel = !exactModel
         settings.keys = try keys()
         if !settings.isLoopback, settings.keys.isEmpty {

@@ -215,6 +215,28 @@ struct CompletionTests {
                 ("completions", #"{"prompt": "a", "logit_bias": {"3": 1000}}"#, 400, "logit_bias.3"),
                 ("completions", #"{"prompt": "a", "suffix": "b"}"#, 400, "suffix"),
                 ("completions", #"{"prompt": "a", "seed": 1e30}"#, 400, "seed"),
+                // One more and one less than 64 bits hold: as a double it would be one that they do.
+                ("completions", #"{"prompt": "a", "seed": 9223372036854775808}"#, 400, "seed"),
+                ("completions", #"{"prompt": "a", "seed": -9223372036854775809}"#, 400, "seed"),
+                ("completions", #"{"prompt": "a", "stream_options": {"include_usage": true}}"#, 400, "stream_options"),
+                // Who asks for a form would have to read what has none.
+                (
+                    "completions", #"{"prompt": "a", "response_format": {"type": "json_object"}}"#, 400,
+                    "response_format"
+                ),
+                ("completions", #"{"prompt": "a", "grammar": "root ::= \"a\""}"#, 400, "grammar"),
+                ("completions", #"{"prompt": "a", "structured_outputs": {"regex": "a"}}"#, 400, "structured_outputs"),
+                ("chat/completions", "{\(chat), \"guided_json\": {}}", 400, "guided_json"),
+                (
+                    "chat/completions",
+                    "{\(chat), \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"a\", \"parameters\": []}}]}", 400,
+                    "tools[0].function.parameters"
+                ),
+                (
+                    "chat/completions",
+                    "{\(chat), \"add_generation_prompt\": true, \"continue_final_message\": true}", 400,
+                    "continue_final_message"
+                ),
                 ("completions", #"{"prompt": "a", "stop": [1]}"#, 400, "stop[0]"),
                 ("completions", #"{"prompt": "\#(String(repeating: "a", count: 401))"}"#, 400, "prompt"),
                 ("completions", String(repeating: "[", count: 100_000), 400, nil),
@@ -248,10 +270,113 @@ struct CompletionTests {
             let error = try long.json["error"]
             #expect(try error["code"].string() == "context_length_exceeded")
             #expect(try (error["n_prompt_tokens"].integer(), error["n_ctx"].integer()) == (401, 400))
+            let biases = try await server.post(
+                "/v1/completions", #"{"prompt": "a", "logit_bias": {"300": 1, "abc": 1, "5": 1}}"#)
+            let message = try biases.json["error"]["message"].string()
+            #expect(message.contains("300, abc;") && message.contains("below 98"))
             // And still it serves.
             #expect(
                 try await server.post("/v1/completions", #"{"prompt": "a", "max_tokens": 8.0, "temperature": null}"#)
                     .status == 200)
+        }
+    }
+
+    @Test("An echo is the prompt as it was written, and of tokens what each of them is called")
+    func echoedText() async throws {
+        try await TestServer.run { server in
+            // The tokenizer has no token for the last character.
+            let written = try await server.post(
+                "/v1/completions", #"{"prompt": "Once é", "max_tokens": 0, "echo": true}"#)
+            #expect(try text(written) == "Once é")
+            let tokens = try await server.post(
+                "/v1/completions", #"{"prompt": [0, 40, 1], "max_tokens": 0, "echo": true}"#)
+            #expect(try text(tokens) == "<|im_start|>E<|im_end|>")
+        }
+    }
+
+    @Test("Texts end at their length where the end of sequence is ignored")
+    func ignoreEnd() async throws {
+        try await TestServer.run { server in
+            for (path, start) in [
+                ("completions", #""prompt": "a""#),
+                ("chat/completions", #""messages": [{"role": "user", "content": "a"}]"#),
+            ] {
+                // 1 ends an answer in ChatML, 2 a text of this model.
+                let body = "{\(start), \"max_tokens\": 7, \"logit_bias\": {\"1\": 100, \"2\": 100} MORE}"
+                for (more, reason) in [("", "stop"), (#", "ignore_eos": true"#, "length")] {
+                    guard path != "completions" || reason == "length" else { continue }
+                    let answer = try await server.post("/v1/\(path)", body.replacing(" MORE", with: more))
+                    let choice = try answer.json["choices"].elements()[0]
+                    #expect(try choice["finish_reason"].string() == reason, "\(answer.text)")
+                }
+            }
+        }
+    }
+
+    @Test(
+        "A stream of a text ends with a chunk that has the reason alone, and tells of tokens what the whole answer tells"
+    )
+    func heldBack() async throws {
+        try await TestServer.run { server in
+            // Texts are held back while a stop string may begin in them.
+            let body = #"""
+                {"prompt": "Once", "seed": 11, "max_tokens": 30, "logprobs": 2, "echo": true, "n": 2,
+                 "stop": ["aaaaaaaaaaaaaaaaaaaaaaaa"], "logit_bias": {"67": 4} MORE}
+                """#
+            let whole = try await server.post("/v1/completions", body.replacing(" MORE", with: ""))
+            let stream = try await server.post("/v1/completions", body.replacing(" MORE", with: #", "stream": true"#))
+            for index in 0..<2 {
+                let choice = try whole.json["choices"].elements()[index]
+                let chunks = try stream.events.map { try $0["choices"].elements()[0] }.filter {
+                    try $0["index"].integer() == index
+                }
+                #expect(try chunks.map { try $0["text"].string() }.joined() == text(whole, index))
+                let last = try #require(chunks.last)
+                #expect(try last["text"].string() == "" && last["finish_reason"].value == choice["finish_reason"].value)
+                #expect(chunks.dropLast().allSatisfy { $0["finish_reason"].isNull })
+                for key in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+                    let streamed = try chunks.flatMap { try $0["logprobs"][key].elements().map(\.value) }
+                    #expect(try streamed == choice["logprobs"][key].elements().map(\.value), "\(key)")
+                }
+            }
+        }
+    }
+
+    @Test("An answer goes on with the last message where continue_final_message asks for it, white space and all")
+    func continuedMessage() async throws {
+        try await TestServer.run { server in
+            for start in ["Sure", "Sure, ", "Hi"] {
+                let body = #"""
+                    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "\#(start)"}],
+                     "continue_final_message": true, "seed": 3, "max_tokens": 9}
+                    """#
+                let tokens = try await server.post("/tokenize", body).json["tokens"].integers()
+                let written = try await server.post("/detokenize", #"{"tokens": \#(tokens)}"#).json["prompt"].string()
+                #expect(written == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n\(start)")
+                let chat = try await server.post("/v1/chat/completions", body)
+                let plain = try await server.post(
+                    "/v1/completions", #"{"prompt": \#(tokens), "seed": 3, "max_tokens": 9}"#)
+                #expect(try chatText(chat) == text(plain))
+            }
+        }
+    }
+
+    @Test("A server whose texts are shorter than the model's context says so everywhere")
+    func shorterContext() async throws {
+        try await TestServer.run(context: 100) { server in
+            #expect(try await server.get("/v1/models").json["data"].elements()[0]["max_model_len"].integer() == 100)
+            #expect(try await server.get("/tokenizer_info").json["model_max_length"].integer() == 100)
+            let long = String(repeating: "a", count: 450)
+            for (path, body, parameter) in [
+                ("completions", #"{"prompt": "\#(long)"}"#, "prompt"),
+                ("chat/completions", #"{"messages": [{"role": "user", "content": "\#(long)"}]}"#, "messages"),
+            ] {
+                let error = try await server.post("/v1/\(path)", body).json["error"]
+                #expect(try (error["n_ctx"].integer(), error["param"].string()) == (100, parameter))
+            }
+            let full = try await server.post(
+                "/v1/completions", #"{"prompt": "a", "max_tokens": 300, "ignore_eos": true}"#)
+            #expect(try full.json["choices"].elements()[0]["finish_reason"].string() == "length")
         }
     }
 
@@ -262,7 +387,9 @@ struct CompletionTests {
             #expect(try tokens["count"].integer() == 2)
             #expect(try tokens["token_strs"].strings() == ["H", "i"])
             let ids = try tokens["tokens"].integers()
-            #expect(try await server.post("/tokenize", #"{"content": "Hi"}"#).json["tokens"].integers() == ids)
+            let plain = try await server.post("/tokenize", #"{"content": "Hi"}"#).json
+            #expect(try plain["tokens"].integers() == ids)
+            #expect(!plain["token_strs"].isMissing && plain["token_strs"].isNull)
             let text = try await server.post("/detokenize", #"{"tokens": [\#(ids[0]), \#(ids[1])]}"#).json
             #expect(try (text["prompt"].string(), text["content"].string()) == ("Hi", "Hi"))
             let chat = try await server.post("/tokenize", #"{"messages": [{"role": "user", "content": "Hi"}]}"#).json

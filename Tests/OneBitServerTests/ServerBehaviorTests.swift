@@ -2,7 +2,9 @@ import AsyncHTTPClient
 import Foundation
 import JSON
 import NIOCore
+import NIOHTTP1
 import Testing
+import Tokenization
 
 @testable import OneBitServer
 
@@ -130,6 +132,73 @@ struct ServerBehaviorTests {
             let tag = try #require(page.headers.first(name: "ETag"))
             let again = try await server.get("/", headers: [("If-None-Match", tag)])
             #expect(again.status == 304 && again.text.isEmpty)
+        }
+    }
+
+    @Test("An error tells nobody where the model's files are")
+    func paths() {
+        let error = APIError(ChatTemplateError.systemUnsupported(file: "/home/some one/models/x/chat_template.jinja"))
+        #expect(error.message.hasPrefix("chat_template.jinja: the chat template leaves"))
+        let roles = "roles must alternate user/assistant/user/assistant/..."
+        #expect(APIError(ChatTemplateError.malformed(file: "/m/t.json", reason: roles)).message.hasSuffix(roles))
+    }
+
+    @Test(
+        "A connection ends behind an answer that says so, whatever the client still sends; a body that nobody reads ends it too"
+    )
+    func closedConnections() async throws {
+        let change: (inout ServerSettings) -> Void = { $0.bodyTime = .seconds(5) }
+        try await TestServer.run(change: change) { server in
+            let refused = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{"
+            let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n"
+            for (request, status) in [
+                (refused, "415"), (health + "Content-Length: 1000000\r\n\r\n{", "200"),
+                ("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n\(health)\r\n", "404"),
+            ] {
+                let answer = try await server.exchange(request)
+                #expect(answer.hasPrefix("HTTP/1.1 \(status) "), "\(request): \(answer)")
+                #expect(answer.components(separatedBy: "HTTP/1.1 ").count == 2, "\(answer)")
+            }
+        }
+    }
+
+    @Test("The description of the API names the addresses that there are, and methods that there are not are refused")
+    func description() async throws {
+        try await TestServer.run(change: { $0.keys = ["key"] }) { server in
+            let document = try await server.get("/openapi.json").json
+            #expect(try document["openapi"].string() == "3.1.0")
+            let described = try document["paths"].members().flatMap { path, operations in
+                try operations.members().map { "\($0.key.uppercased()) \(path)" }
+            }
+            let routes = InferenceServer(server.served.container, settings: server.served.settings, sequences: 1)
+                .router().routes.map { "\($0.method) \($0.path)" }
+            // Those of two are named by the longer one.
+            #expect(Set(described) == Set(routes).subtracting(["GET /models", "POST /chat/completions"]))
+            let text = try await server.get("/openapi.json").text
+            for reference in text.matches(of: /"#\/components\/(\w+)\/(\w+)"/) {
+                #expect(!document["components"][String(reference.1)][String(reference.2)].isMissing, "\(reference.0)")
+            }
+            let key = [("Authorization", "Bearer key")]
+            for (method, path, allowed) in [
+                (HTTPMethod.GET, "/v1/completions", "POST"), (.DELETE, "/health", "GET, HEAD"),
+                (.PUT, "/chat/completions", "POST"),
+            ] {
+                let answer = try await server.send(server.request(method, path, headers: key))
+                #expect(answer.status == 405 && answer.headers.first(name: "Allow") == allowed)
+            }
+            let head = try await server.send(server.request(.HEAD, "/health"))
+            #expect(head.status == 200 && head.text.isEmpty)
+            #expect(try await server.send(server.request(.HEAD, "/v1/completions", headers: key)).status == 405)
+        }
+    }
+
+    @Test("The address of chats may come without its version, as with other servers")
+    func plainAddress() async throws {
+        try await TestServer.run { server in
+            let chat = #"{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}"#
+            #expect(try await server.post("/chat/completions", chat).status == 200)
+            let metrics = try await server.get("/metrics").text
+            #expect(metrics.contains(#"onebit_requests_total{route="/v1/chat/completions",status="200"} 1"#))
         }
     }
 

@@ -5,6 +5,7 @@ import LanguageModel
 import ModelDescription
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import OneBitRuntime
 import TestSupport
 import Testing
@@ -46,7 +47,8 @@ struct TestServer {
     /// - Parameter pace: seconds that each pass sleeps. A text that is to be left goes on until other tests let its client run: it
     ///   must not take the processor meanwhile.
     static func run(
-        sequences: Int = 4, threads: Int = 1, kept: Int = 4, positions: Int = 400, pace: TimeInterval = 0,
+        sequences: Int = 4, threads: Int = 1, kept: Int = 4, positions: Int = 400, context: Int? = nil,
+        pace: TimeInterval = 0,
         change: (inout ServerSettings) -> Void = { _ in },
         _ body: (TestServer) async throws -> Void
     ) async throws {
@@ -59,9 +61,10 @@ struct TestServer {
             directory: directory.url, options: LoadOptions(threads: threads, layoutPolicy: .memory))
         let engine = GenerationEngine(
             model: PacedModel(model: model, pace: pace), tokenizer: tokenizer,
-            limits: GenerationLimits(sequences: sequences, keptSequences: kept, promptDetailRows: 8))
+            limits: GenerationLimits(sequences: sequences, positions: context, keptSequences: kept, promptDetailRows: 8)
+        )
         var settings = ServerSettings(modelName: "tiny")
-        settings.port = 0
+        (settings.port, settings.context) = (0, context)
         // Other tests may keep all threads for a while.
         (settings.bodyTime, settings.headTime, settings.drainTime) = (.seconds(600), .seconds(600), .seconds(600))
         change(&settings)
@@ -102,7 +105,23 @@ struct TestServer {
         try await send(request(.POST, path, body: body, headers: headers))
     }
 
-    private func send(_ request: HTTPClientRequest) async throws -> Answer {
+    /// Sends bytes, and gives what comes back until the server closes the connection. The client's side stays open.
+    func exchange(_ request: String) async throws -> String {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let channel = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port) { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+            }
+        }
+        return try await channel.executeThenClose { inbound, outbound in
+            try await outbound.write(ByteBuffer(string: request))
+            var answer = ByteBuffer()
+            for try await part in inbound { answer.writeImmutableBuffer(part) }
+            return String(buffer: answer)
+        }
+    }
+
+    func send(_ request: HTTPClientRequest) async throws -> Answer {
         let response = try await HTTPClient.shared.execute(request, timeout: .minutes(10))
         let body = try await response.body.collect(upTo: 1 << 26)
         return Answer(status: Int(response.status.code), headers: response.headers, text: String(buffer: body))

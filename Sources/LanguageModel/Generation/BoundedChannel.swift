@@ -2,14 +2,19 @@ import Synchronization
 
 /// A channel from one thread that generates to a task that reads, with room for so many elements. The writer asks whether
 /// it is full and generates nothing more while it is; so what is written ahead of a slow reader stays small.
+///
+/// No reader is resumed while the state is locked. That takes a lock of its task, which is held while the task's cancellation handler
+/// waits for the state: either would wait for the other for ever.
 final class BoundedChannel<Element: Sendable>: Sendable {
+    private typealias ReaderContinuation = CheckedContinuation<Element?, any Error>
+
     private struct State {
         var elements: [Element] = []
         /// Elements at the beginning that were read already.
         var readCount = 0
         var end: Result<Void, any Error>?
         var isCancelled = false
-        var readers: [CheckedContinuation<Element?, any Error>] = []
+        var readers: [ReaderContinuation] = []
         var onCancel: (@Sendable () -> Void)?
         var onRoom: (@Sendable () -> Void)?
     }
@@ -28,26 +33,26 @@ final class BoundedChannel<Element: Sendable>: Sendable {
     var isFull: Bool { state.withLock { $0.elements.count - $0.readCount >= Self.capacity } }
 
     func send(_ element: Element) {
-        state.withLock { state in
-            guard state.end == nil, !state.isCancelled else { return }
-            if state.readers.isEmpty {
-                state.elements.append(element)
-            } else {
-                state.readers.removeFirst().resume(returning: element)
-            }
+        let reader = state.withLock { state -> ReaderContinuation? in
+            guard state.end == nil, !state.isCancelled else { return nil }
+            guard state.readers.isEmpty else { return state.readers.removeFirst() }
+            state.elements.append(element)
+            return nil
         }
+        reader?.resume(returning: element)
     }
 
     /// Ends the channel, behind what was sent.
     func finish(_ result: Result<Void, any Error> = .success(())) {
-        state.withLock { state in
-            guard state.end == nil else { return }
-            state.end = result
-            for reader in state.readers { reader.resume(with: result.map { nil }) }
-            if !state.readers.isEmpty { state.end = .success(()) }
+        let readers = state.withLock { state -> [ReaderContinuation] in
+            guard state.end == nil else { return [] }
+            let readers = state.readers
+            state.end = readers.isEmpty ? result : .success(())
             state.readers = []
             (state.onCancel, state.onRoom) = (nil, nil)
+            return readers
         }
+        for reader in readers { reader.resume(with: result.map { nil }) }
     }
 
     /// The next element; nil at the end. Throws the error that ended the channel, once; `CancellationError` when the task
@@ -55,10 +60,11 @@ final class BoundedChannel<Element: Sendable>: Sendable {
     func next() async throws -> Element? {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { reader in
-                let onRoom = state.withLock { state -> (@Sendable () -> Void)? in
+                let (found, onRoom) = state.withLock {
+                    state -> (Result<Element?, any Error>?, (@Sendable () -> Void)?) in
                     if state.readCount < state.elements.count {
                         let wasFull = state.elements.count - state.readCount == Self.capacity
-                        reader.resume(returning: state.elements[state.readCount])
+                        let element = state.elements[state.readCount]
                         state.readCount += 1
                         if state.readCount == state.elements.count {
                             state.elements.removeAll(keepingCapacity: true)
@@ -67,16 +73,16 @@ final class BoundedChannel<Element: Sendable>: Sendable {
                             state.elements.removeFirst(state.readCount)
                             state.readCount = 0
                         }
-                        return wasFull ? state.onRoom : nil
+                        return (.success(element), wasFull ? state.onRoom : nil)
                     }
                     if let end = state.end {
-                        reader.resume(with: end.map { nil })
                         state.end = .success(())
-                    } else {
-                        state.readers.append(reader)
+                        return (end.map { nil }, nil)
                     }
-                    return nil
+                    state.readers.append(reader)
+                    return (nil, nil)
                 }
+                if let found { reader.resume(with: found) }
                 onRoom?()
             }
         } onCancel: {

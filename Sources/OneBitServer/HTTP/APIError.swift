@@ -27,12 +27,20 @@ struct APIError: Error {
             "\(node.path): expected \(expected), found \(node.value?.summary ?? "nothing").", parameter: node.path)
     }
 
-    static func contextExceeded(tokens: Int, context: Int) -> APIError {
+    static func contextExceeded(tokens: Int, context: Int, parameter: String) -> APIError {
         APIError(
             status: .badRequest,
-            message: "The prompt has \(tokens) tokens, more than the model's context of \(context). Shorten it.",
-            type: "exceed_context_size_error", parameter: "prompt", code: "context_length_exceeded",
+            message: "The prompt has \(tokens) tokens, more than the context of \(context). Shorten it.",
+            type: "exceed_context_size_error", parameter: parameter, code: "context_length_exceeded",
             details: [("n_prompt_tokens", .integer(tokens)), ("n_ctx", .integer(context))])
+    }
+
+    static func methodNotAllowed(allowed: String) -> APIError {
+        var error = APIError(
+            status: .methodNotAllowed, message: "That method is not allowed there; \(allowed) is.",
+            code: "method_not_allowed")
+        error.headers[.allow] = allowed
+        return error
     }
 
     static let unauthorized: APIError = {
@@ -60,9 +68,11 @@ struct APIError: Error {
                 error.key.isEmpty ? "The body is not JSON: \(error.reason)." : "\(error.key): \(error.reason).",
                 parameter: error.key.isEmpty ? nil : error.key)
         case GenerationError.promptTooLong(let tokens, let maximum):
-            self = .contextExceeded(tokens: tokens, context: maximum)
+            self = .contextExceeded(tokens: tokens, context: maximum, parameter: "prompt")
         case is GenerationError, is LanguageModelError, is ChatTemplateError, is ChatSessionError, is TokenizerError:
-            self = .badRequest(error.localizedDescription)
+            // Where the model's files are concerns nobody.
+            let message = error.localizedDescription.replacing(/(^|[\s"(])\/(?:[^\/:"\n]+\/)+/) { $0.output.1 }
+            self = .badRequest(message)
         case let error as HTTPError:
             self.init(
                 status: error.status,
@@ -92,7 +102,6 @@ struct APIError: Error {
     private static func explanation(of status: HTTPResponse.Status) -> String {
         switch status {
         case .notFound: "There is no such address. The API begins at /v1."
-        case .methodNotAllowed: "That method is not allowed there."
         default: status.reasonPhrase
         }
     }

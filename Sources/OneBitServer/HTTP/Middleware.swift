@@ -19,13 +19,17 @@ struct ErrorMiddleware: RouterMiddleware {
             // The connection says something that is not HTTP: Hummingbird answers and closes it.
             throw error
         } catch {
-            let refusal = APIError(error)
+            var refusal = APIError(error)
+            if refusal.status == .notFound, error is HTTPError, let path = OpenAPI.path(of: request.uri.path) {
+                refusal = .methodNotAllowed(allowed: OpenAPI.methods[path] ?? "")
+            }
             if refusal.status == .internalServerError {
                 context.logger.error("\(identifier) \(request.uri.path): \(String(reflecting: type(of: error)))")
             }
             response = refusal.response
             // What is left of a body that was not read would be taken for the next request.
             response.headers[.connection] = "close"
+            if request.method == .head { response = response.createHeadResponse() }
         }
         response.headers[HTTPField.Name("X-Request-ID")!] = identifier
         response.headers[.xContentTypeOptions] = "nosniff"
@@ -100,11 +104,11 @@ struct OriginMiddleware: RouterMiddleware {
     }
 }
 
-/// Asks for a key, where there are any. The page itself and `/health` need none.
+/// Asks for a key, where there are any. The page itself, `/health` and the API's description need none.
 struct KeyMiddleware: RouterMiddleware {
     let settings: ServerSettings
 
-    private static let publicPaths: Set<String> = ["/", "/health"]
+    private static let publicPaths: Set<String> = ["/", "/health", "/openapi.json"]
 
     func handle(
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response

@@ -10,14 +10,15 @@ import ServiceLifecycle
 /// - Parameters:
 ///   - address: a port of 0 lets the system choose.
 ///   - headTime: how long the head of a request may take to arrive.
+///   - bodyTime: how long the body of a request may take to arrive, behind which nobody answers it.
 ///   - drainTime: how long answers under way may go on once the server is to end.
 ///   - mostConnections: those that are open at a time; others wait. Any number where nil.
 ///   - onReady: called with the port, once it listens.
 ///   - onEnd: called when the server is to end: streams that would go on for ever have to be told.
 /// - Throws: what the system says of the address.
 func serve(
-    _ router: Router<ServerContext>, address: (host: String, port: Int), headTime: Duration, drainTime: Duration,
-    mostConnections: Int? = nil, onReady: @escaping @Sendable (_ port: Int) -> Void,
+    _ router: Router<ServerContext>, address: (host: String, port: Int), headTime: Duration, bodyTime: Duration,
+    drainTime: Duration, mostConnections: Int? = nil, onReady: @escaping @Sendable (_ port: Int) -> Void,
     onEnd: @escaping @Sendable () async -> Void = {}
 ) async throws {
     var logger = Logger(label: "onebit.server") { StreamLogHandler.standardError(label: $0) }
@@ -25,9 +26,14 @@ func serve(
     // Everything but the waiting is done by the engine's threads and Swift's own.
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let application = Application(
-        router: router, server: .http1(configuration: .init(idleTimeout: TimeAmount(headTime))),
+        router: router,
+        server: .http1(
+            configuration: .init(
+                additionalChannelHandlers: [ConnectionHandler(requestTime: bodyTime)], idleTimeout: TimeAmount(headTime)
+            )),
         configuration: ApplicationConfiguration(
-            address: .hostname(address.host, port: address.port), serverName: "onebit",
+            // Clients that come at once wait here and not for the next try of their own, a second later.
+            address: .hostname(address.host, port: address.port), serverName: "onebit", backlog: 1024,
             availableConnectionsDelegate: mostConnections.map { MaximumAvailableConnections($0) }),
         onServerRunning: { channel in onReady(channel.localAddress?.port ?? address.port) },
         eventLoopGroupProvider: .shared(group), logger: logger)

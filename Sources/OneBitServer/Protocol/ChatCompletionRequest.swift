@@ -14,32 +14,31 @@ struct ChatCompletionRequest {
     let hasTools: Bool
 
     /// - Throws: ``APIError``, `JSONNodeError`, `ChatTemplateError`, `TokenizerError`.
-    init(_ body: JSONNode, container: ModelContainer, settings: ServerSettings) throws {
-        let model = container.model
-        fields = try SamplingFields(body, vocabularySize: model.configuration.vocabularySize, settings: settings)
+    init(_ body: JSONNode, served: ServedModel) throws {
+        fields = try SamplingFields(body, served: served)
         let wantsLogProbabilities = try body["logprobs"].nonNull?.boolean() ?? false
         let top = try body.whole("top_logprobs", in: 0...RequestLimits.topLogProbabilities)
         if top != nil, !wantsLogProbabilities {
             throw APIError.badRequest("top_logprobs: it goes with logprobs: true.", parameter: "top_logprobs")
         }
         logProbabilities = wantsLogProbabilities ? top ?? 0 : nil
-        let format = body["response_format"]
-        if let kind = try format.nonNull?["type"].string(), kind != "text" {
-            throw APIError.badRequest("response_format: only {\"type\": \"text\"}.", parameter: "response_format")
-        }
         let chat = try ChatFields(body)
         hasTools = chat.hasTools
-        let template = try container.chatTemplate
-        let prompt = try chat.tokens(by: template, tokenizer: container.tokenizer)
-        let context = model.configuration.maximumPositions
-        guard prompt.count <= context else { throw APIError.contextExceeded(tokens: prompt.count, context: context) }
-        self.prompt = prompt
-        let end = try template.answerEnd(tokenizer: container.tokenizer, arguments: chat.arguments)
-        stopTokens = Set(end.tokens)
-        fields.parameters.stopStrings += end.strings
+        let template = try served.container.chatTemplate
+        prompt = try chat.tokens(by: template, tokenizer: served.tokenizer)
+        guard prompt.count <= served.context else {
+            throw APIError.contextExceeded(tokens: prompt.count, context: served.context, parameter: "messages")
+        }
+        let end = try template.answerEnd(tokenizer: served.tokenizer, arguments: chat.arguments)
+        stopTokens = fields.ignoresEnd ? [] : Set(end.tokens)
+        if fields.ignoresEnd {
+            for token in end.tokens { fields.parameters.logitBias[token] = -.infinity }
+        } else {
+            fields.parameters.stopStrings += end.strings
+        }
         let maximum =
             try body.whole("max_completion_tokens", in: 1...1 << 30) ?? body.whole("max_tokens", in: 1...1 << 30)
-        fields.parameters.maxTokens = maximum ?? settings.standardAnswerTokens
+        fields.parameters.maxTokens = maximum ?? served.settings.standardAnswerTokens
     }
 }
 
@@ -48,7 +47,9 @@ struct ChatFields {
     let messages: [ChatMessage]
     let arguments: ChatTemplate.Arguments
     let hasTools: Bool
-    let addsGenerationPrompt: Bool
+    private let addsGenerationPrompt: Bool
+    /// Whether the answer goes on with the last message.
+    private let continuesFinalMessage: Bool
 
     /// - Throws: ``APIError``, `JSONNodeError`, `ChatTemplateError`.
     init(_ body: JSONNode) throws {
@@ -67,11 +68,21 @@ struct ChatFields {
             }
         }
         arguments = try ChatTemplate.Arguments(tools: tools, variables: variables)
-        addsGenerationPrompt = try body["add_generation_prompt"].nonNull?.boolean() ?? true
+        continuesFinalMessage = try body["continue_final_message"].nonNull?.boolean() ?? false
+        let asksForAnswer = try body["add_generation_prompt"].nonNull?.boolean()
+        addsGenerationPrompt = asksForAnswer ?? !continuesFinalMessage
+        guard !continuesFinalMessage || !addsGenerationPrompt else {
+            throw APIError.badRequest(
+                "continue_final_message: it does not go with add_generation_prompt: true.",
+                parameter: "continue_final_message")
+        }
     }
 
     func tokens(by template: ChatTemplate, tokenizer: any Tokenizer) throws -> [Int] {
-        try template.tokens(
+        guard !continuesFinalMessage else {
+            return try template.tokens(continuing: messages, arguments: arguments, tokenizer: tokenizer)
+        }
+        return try template.tokens(
             of: messages, addGenerationPrompt: addsGenerationPrompt, arguments: arguments, tokenizer: tokenizer)
     }
 
@@ -87,7 +98,10 @@ struct ChatFields {
         message.name = try node["name"].nonNull?.string()
         message.toolCalls =
             try node["tool_calls"].nonNull?.elements().map { call in
-                ToolCall(
+                guard try call["type"].nonNull?.string() ?? "function" == "function" else {
+                    throw APIError.invalid(call["type"], "\"function\"")
+                }
+                return ToolCall(
                     id: try call["id"].nonNull?.string(), name: try call["function"]["name"].string(),
                     arguments: try call["function"]["arguments"].string())
             } ?? []
@@ -126,6 +140,8 @@ struct ChatFields {
         return try nodes.map { node in
             guard try node["type"].string() == "function" else { throw APIError.invalid(node["type"], "\"function\"") }
             _ = try node["function"]["name"].string()
+            _ = try node["function"]["description"].nonNull?.string()
+            _ = try node["function"]["parameters"].nonNull?.members()
             return ContextValue(node.value ?? .null)
         }
     }

@@ -12,9 +12,18 @@ struct SamplingFields {
     let includesUsage: Bool
     /// Whether prompts may begin with what an earlier one has read.
     let usesCache: Bool
+    /// Whether texts go on until their length: what ends one is never chosen. Benchmarks ask for it.
+    let ignoresEnd: Bool
+
+    /// What other servers take to hold an answer to a form. To leave it out of account would give what the client cannot read.
+    private static let constraints = [
+        "grammar", "json_schema", "structured_outputs", "guided_json", "guided_regex", "guided_choice",
+        "guided_grammar",
+    ]
 
     /// - Throws: ``APIError``, `JSONNodeError`.
-    init(_ body: JSONNode, vocabularySize: Int, settings: ServerSettings) throws {
+    init(_ body: JSONNode, served: ServedModel) throws {
+        let (settings, vocabularySize) = (served.settings, served.model.configuration.vocabularySize)
         if let model = try body["model"].nonNull?.string(), !settings.acceptsAnyModel, model != settings.modelName {
             throw APIError(
                 status: .notFound,
@@ -39,11 +48,30 @@ struct SamplingFields {
             ?? UInt64.random(in: .min ... .max)
         parameters.stopStrings = try Self.stopStrings(body["stop"])
         parameters.logitBias = try Self.biases(body["logit_bias"], vocabularySize: vocabularySize)
+        ignoresEnd = try body["ignore_eos"].nonNull?.boolean() ?? false
+        if ignoresEnd {
+            for token in served.model.configuration.endOfSequence { parameters.logitBias[token] = -.infinity }
+        }
         self.parameters = parameters
         choices = try body.whole("n", in: 1...RequestLimits.choices) ?? 1
         streams = try body["stream"].nonNull?.boolean() ?? false
-        includesUsage = try body["stream_options"].nonNull?["include_usage"].nonNull?.boolean() ?? false
+        let streamOptions = body["stream_options"].nonNull
+        includesUsage = try streamOptions?["include_usage"].nonNull?.boolean() ?? false
+        guard streams || streamOptions == nil else {
+            throw APIError.badRequest("stream_options: it goes with stream: true.", parameter: "stream_options")
+        }
         usesCache = try body["cache_prompt"].nonNull?.boolean() ?? true
+        try Self.refuseConstraints(body)
+    }
+
+    private static func refuseConstraints(_ body: JSONNode) throws {
+        if let kind = try body["response_format"].nonNull?["type"].string(), kind != "text" {
+            throw APIError.badRequest("response_format: only {\"type\": \"text\"}.", parameter: "response_format")
+        }
+        for name in constraints where body[name].nonNull != nil && body[name].value != .string("") {
+            throw APIError.badRequest(
+                "\(name): this server does not hold answers to a form. Leave it out.", parameter: name)
+        }
     }
 
     private static func stopStrings(_ node: JSONNode) throws -> [String] {
@@ -66,25 +94,29 @@ struct SamplingFields {
     /// `{"TOKEN": bias}`, as OpenAI has it, or `[[TOKEN, bias]]` as llama.cpp; false bans the token.
     private static func biases(_ node: JSONNode, vocabularySize: Int) throws -> [Int: Float] {
         guard let node = node.nonNull else { return [:] }
-        let pairs: [(token: Int?, bias: JSONNode)]
+        let pairs: [(token: String, bias: JSONNode)]
         if case .array = node.value {
             pairs = try node.elements().map { pair in
                 let elements = try pair.elements()
                 guard elements.count == 2 else { throw APIError.invalid(pair, "a token and its bias") }
-                return (try elements[0].integer(), elements[1])
+                return (String(try elements[0].integer()), elements[1])
             }
         } else {
-            pairs = try node.members().map { (Int($0.key), $0.node) }
+            pairs = try node.members().map { ($0.key, $0.node) }
         }
         guard pairs.count <= RequestLimits.biases else {
             throw APIError.invalid(node, "at most \(RequestLimits.biases) tokens")
         }
+        func id(_ token: String) -> Int? { Int(token).flatMap { (0..<vocabularySize).contains($0) ? $0 : nil } }
+        let unknown = pairs.map(\.token).filter { id($0) == nil }
+        guard unknown.isEmpty else {
+            throw APIError.badRequest(
+                "logit_bias: there is no token \(unknown.sorted().prefix(5).map { $0.prefix(50) }.joined(separator: ", ")); "
+                    + "expected ids below \(vocabularySize).", parameter: "logit_bias")
+        }
         var biases: [Int: Float] = [:]
         for (token, bias) in pairs {
-            guard let token, (0..<vocabularySize).contains(token) else {
-                throw APIError.badRequest(
-                    "logit_bias: expected token ids from 0 to \(vocabularySize - 1).", parameter: "logit_bias")
-            }
+            guard let token = id(token) else { continue }
             if case .boolean(false) = bias.value {
                 biases[token] = -.infinity
                 continue
@@ -113,7 +145,8 @@ extension JSONNode {
         let value: Int? =
             switch node.value {
             case .integer(let integer): integer
-            case .number(let number): Int(exactly: number)
+            // Beyond 2^53 it may be another number than the one that was written.
+            case .number(let number) where abs(number) <= 0x1p53: Int(exactly: number)
             default: nil
             }
         guard let value, bounds.contains(value) else {

@@ -6,7 +6,6 @@ import Tokenization
 /// The texts of a request to `/v1/completions`.
 struct CompletionRun: TextRun, Sendable {
     private struct Choice: Sendable {
-        let prompt: [Int]
         var text = ""
         /// Tokens of which nothing was told yet; nil where nothing predicts it.
         var details: [(token: Int, detail: TokenDetail?)] = []
@@ -30,7 +29,7 @@ struct CompletionRun: TextRun, Sendable {
         fields = request.fields
         self.served = served
         (echoes, logProbabilities) = (request.echoes, request.logProbabilities)
-        promptTokenCount = request.prompts.reduce(0) { $0 + $1.count }
+        promptTokenCount = request.prompts.reduce(0) { $0 + $1.tokens.count }
         var inputs: [GenerationRequest.Input] = []
         var choices: [Choice] = []
         for prompt in request.prompts {
@@ -38,14 +37,14 @@ struct CompletionRun: TextRun, Sendable {
                 var parameters = request.fields.parameters
                 // The same for each prompt, so that it has the text that it has alone.
                 parameters.seed &+= UInt64(number)
-                var input = GenerationRequest.Input(prompt: prompt, parameters: parameters)
+                var input = GenerationRequest.Input(prompt: prompt.tokens, parameters: parameters)
                 input.tokenDetails = request.logProbabilities
                 input.promptDetails = request.echoes ? request.logProbabilities : nil
                 inputs.append(input)
-                var choice = Choice(prompt: prompt)
+                var choice = Choice()
                 if request.echoes {
-                    choice.text = served.tokenizer.decode(prompt, skipSpecialTokens: true)
-                    if request.logProbabilities != nil { choice.details.append((prompt[0], nil)) }
+                    choice.text = prompt.text ?? served.tokenizer.decode(prompt.tokens, skipSpecialTokens: false)
+                    if request.logProbabilities != nil { choice.details.append((prompt.tokens[0], nil)) }
                 }
                 choices.append(choice)
             }
@@ -64,7 +63,7 @@ struct CompletionRun: TextRun, Sendable {
 
     func answer() -> JSONValue {
         var copy = self
-        let choices = copy.choices.indices.map { copy.choice($0, isWhole: true) }
+        let choices = copy.choices.indices.map { copy.choice($0, end: copy.choices[$0].info) }
         return identity.json(
             "text_completion", served, choices: choices, more: [("usage", usage), ("timings", timings)])
     }
@@ -72,30 +71,35 @@ struct CompletionRun: TextRun, Sendable {
     func opening() -> [JSONValue] { [] }
 
     mutating func chunks() -> [JSONValue] {
-        choices.indices.compactMap { index in
+        let usage: [(String, JSONValue)] = fields.includesUsage ? [("usage", .null)] : []
+        var chunks: [JSONValue] = []
+        for index in choices.indices {
             let isAtEnd = choices[index].info != nil && !choices[index].isTold
-            guard isAtEnd || !choices[index].text.isEmpty else { return nil }
-            var more: [(String, JSONValue)] = fields.includesUsage ? [("usage", .null)] : []
-            if isAtEnd, choices.allSatisfy({ $0.info != nil }) { more.append(("timings", timings)) }
-            return identity.json("text_completion", served, choices: [choice(index, isWhole: false)], more: more)
+            if !choices[index].text.isEmpty || isAtEnd && !choices[index].details.isEmpty {
+                let choice = choice(index, end: nil)
+                chunks.append(identity.json("text_completion", served, choices: [choice], more: usage))
+            }
+            guard isAtEnd else { continue }
+            // A chunk of its own, without text: there are clients that take none from the chunk with the reason.
+            let timings = choices.allSatisfy { $0.info != nil } ? [("timings", timings)] : []
+            let end = choice(index, end: choices[index].info)
+            chunks.append(identity.json("text_completion", served, choices: [end], more: usage + timings))
+            choices[index].isTold = true
         }
+        return chunks
     }
 
     func usageChunk() -> JSONValue { identity.json("text_completion", served, choices: [], more: [("usage", usage)]) }
 
-    /// What has come of a text since it was last told of; with `isWhole` as its final form.
-    private mutating func choice(_ index: Int, isWhole: Bool) -> JSONValue {
-        defer {
-            choices[index].text = ""
-            choices[index].details = []
-            if choices[index].info != nil { choices[index].isTold = true }
-        }
+    /// What has come of a text since it was last told of.
+    private mutating func choice(_ index: Int, end: GenerateCompletionInfo?) -> JSONValue {
+        defer { (choices[index].text, choices[index].details) = ("", []) }
         let choice = choices[index]
         return .object(
             JSONObject([
                 ("index", .integer(index)), ("text", .string(choice.text)),
                 ("logprobs", logProbabilities == nil ? .null : logProbabilities(index)),
-                ("finish_reason", choice.info.map { .string($0.finishReason) } ?? .null),
+                ("finish_reason", end.map { .string($0.finishReason) } ?? .null),
             ]))
     }
 

@@ -22,6 +22,8 @@ final class ServedModel: Sendable {
 
     var model: any CausalLanguageModel { container.model }
     var tokenizer: any Tokenizer { container.tokenizer }
+    /// Most tokens of a text with its prompt.
+    var context: Int { min(settings.context ?? .max, model.configuration.maximumPositions) }
     var textsInFlight: Int { texts.withLock { $0 } }
 
     /// A place in the queue for so many texts, given up when it is released.

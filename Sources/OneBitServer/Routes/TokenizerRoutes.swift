@@ -20,12 +20,12 @@ extension ServedModel {
             ? .array(tokens.map { .object(JSONObject([("id", .integer($0)), ("piece", piece(of: $0))])) })
             : .array(tokens.map { .integer($0) })
         var members: [(String, JSONValue)] = [
-            ("count", .integer(tokens.count)), ("max_model_len", .integer(model.configuration.maximumPositions)),
+            ("count", .integer(tokens.count)), ("max_model_len", .integer(context)),
             ("tokens", ids),
         ]
-        if try body["return_token_strs"].nonNull?.boolean() ?? false {
-            members.append(("token_strs", .array(tokens.map { .string(tokenizer.token(of: $0) ?? "") })))
-        }
+        let wantsTokens = try body["return_token_strs"].nonNull?.boolean() ?? false
+        members.append(
+            ("token_strs", wantsTokens ? .array(tokens.map { .string(tokenizer.token(of: $0) ?? "") }) : .null))
         return .object(JSONObject(members))
     }
 
@@ -54,7 +54,7 @@ extension ServedModel {
                 ("bos_token", token(tokenizer.beginOfSequence)),
                 ("eos_token", token(tokenizer.endOfSequence ?? model.configuration.endOfSequence.first)),
                 ("pad_token", .null), ("vocab_size", .integer(tokenizer.vocabularySize)),
-                ("model_max_length", .integer(model.configuration.maximumPositions)),
+                ("model_max_length", .integer(context)),
                 ("chat_template", (try? container.chatTemplate.source).map { .string($0) } ?? .null),
             ]))
     }
@@ -62,7 +62,7 @@ extension ServedModel {
     var models: JSONValue {
         let model: [(String, JSONValue)] = [
             ("id", .string(settings.modelName)), ("object", .string("model")), ("created", .integer(created)),
-            ("owned_by", .string("onebit")), ("max_model_len", .integer(model.configuration.maximumPositions)),
+            ("owned_by", .string("onebit")), ("max_model_len", .integer(context)),
             (
                 "default_sampling_params",
                 .object(

@@ -69,7 +69,8 @@ public struct WatchServer: Sendable {
     /// - Throws: what the system says of the address.
     public func run(onReady: @escaping @Sendable (_ port: Int) -> Void) async throws {
         try await serve(
-            router(), address: (settings.host, settings.port), headTime: .seconds(10), drainTime: .milliseconds(500),
+            router(), address: (settings.host, settings.port), headTime: .seconds(10), bodyTime: .seconds(10),
+            drainTime: .milliseconds(500),
             // Whoever opens more waits for others to leave.
             mostConnections: settings.mostWatchers * 2, onReady: onReady, onEnd: { [feed] in await feed.end() })
     }

@@ -37,6 +37,27 @@ extension ChatTemplate {
         return anchored.starts(with: anchorIDs) ? Array(anchored.dropFirst(anchorIDs.count)) : nil
     }
 
+    /// The conversation as token ids up to the end of the last message's text, which the model is to go on with, as
+    /// transformers' `continue_final_message` gives them.
+    ///
+    /// - Throws: `ChatTemplateError` where there is no last message with a text, or the template refuses, fails, or leaves
+    ///   that text out.
+    public func tokens(
+        continuing messages: [ChatMessage], arguments: Arguments = .none, tokenizer: any Tokenizer
+    ) throws -> [Int] {
+        let rendering = try rendering(of: messages, addGenerationPrompt: false, arguments)
+        let content = messages.last?.content ?? ""
+        let trimmed = content.trimmingCharacters(in: .whitespacesAndNewlines)
+        guard !trimmed.isEmpty, let place = rendering.text.range(of: trimmed, options: [.backwards, .literal]) else {
+            throw ChatTemplateError.nothingToContinue
+        }
+        // White space at its end, which some templates take away.
+        let space = content[(content.range(of: trimmed, options: .literal)?.upperBound ?? content.endIndex)...]
+        var end = rendering.text[..<place.upperBound].utf8.count
+        if rendering.text.utf8.dropFirst(end).starts(with: space.utf8) { end += space.utf8.count }
+        return try tokenizer.encode(rendering.promptParts.prefix(utf8Count: end))
+    }
+
     /// Where an answer ends in a conversation, in bytes: as it is, or without the white space around it.
     private static func end(of answer: String, in whole: String, behind asked: String) -> Int? {
         guard whole.utf8.starts(with: asked.utf8) else { return nil }
@@ -112,6 +133,18 @@ extension [PromptPart] {
             rest -= dropped
             guard dropped < content.count else { continue }
             let kept = String(decoding: content.dropFirst(dropped), as: UTF8.self)
+            parts.append(part.isTemplate ? .template(kept) : .text(kept))
+        }
+        return parts
+    }
+
+    /// So many bytes of the parts.
+    fileprivate func prefix(utf8Count count: Int) -> [PromptPart] {
+        var rest = count
+        var parts: [PromptPart] = []
+        for part in self where rest > 0 {
+            let kept = String(decoding: part.content.utf8.prefix(rest), as: UTF8.self)
+            rest -= part.content.utf8.count
             parts.append(part.isTemplate ? .template(kept) : .text(kept))
         }
         return parts
