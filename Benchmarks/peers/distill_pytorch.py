@@ -3,10 +3,12 @@
 Teacher and student are transformers' LLaMA with fused attention; the student's block linears are replaced by the layer
 of the paper (sign, two value vectors, LayerNorm); loss, AdamW and clipping are the paper's. `--recipe default` is this
 project's default instead: no LayerNorm, latents that start at W, the hard gradient of the sign, everything trained.
-Prints tokens per second over the counted steps and the process's peak memory; `--json FILE` appends them as a line.
+Prints tokens per second over the counted steps and the peak memory, of the process on a CPU and of the device on another
+(what PyTorch's allocator held, and of it what tensors had); `--json FILE` appends them as a line.
 
     pip install torch==2.11.0 transformers==5.23.0
     python distill_pytorch.py TEACHER --batch-size 4 --sequence-length 512 --steps 5 --threads 2
+    python distill_pytorch.py TEACHER --recipe default --device cuda --bfloat16 --batch-size 8 --sequence-length 1024
 """
 
 import argparse
@@ -71,14 +73,20 @@ def main():
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=3, help="steps before the counted ones")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--bfloat16", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--bfloat16", action="store_true", help="autocast to bfloat16, with a teacher of that type")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="compute the student's blocks again")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", help="file to append the result to")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
 
-    teacher = AutoModelForCausalLM.from_pretrained(arguments.teacher, dtype=torch.float32).eval()
-    student = AutoModelForCausalLM.from_pretrained(arguments.teacher, dtype=torch.float32).train()
+    device = torch.device(arguments.device)
+    teacher_type = torch.bfloat16 if arguments.bfloat16 else torch.float32
+    teacher = AutoModelForCausalLM.from_pretrained(arguments.teacher, dtype=teacher_type).eval().to(device)
+    student = AutoModelForCausalLM.from_pretrained(arguments.teacher, dtype=torch.float32).train().to(device)
+    if arguments.gradient_checkpointing:
+        student.gradient_checkpointing_enable({"use_reentrant": False})
     if arguments.recipe == "paper":
         for parameter in student.parameters():
             parameter.requires_grad_(False)
@@ -90,14 +98,16 @@ def main():
 
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     rate = 4e-4 if arguments.recipe == "paper" else 6e-3
-    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        trained, lr=rate, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01, fused=device.type == "cuda"
+    )
     vocabulary = teacher.config.vocab_size
     micro_batch = arguments.micro_batch_size or arguments.batch_size
 
     def step():
-        batch = torch.randint(0, vocabulary, (arguments.batch_size, arguments.sequence_length))
+        batch = torch.randint(0, vocabulary, (arguments.batch_size, arguments.sequence_length)).to(device)
         for tokens in batch.split(micro_batch):
-            with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=arguments.bfloat16):
                 with torch.no_grad():
                     target = teacher(tokens, output_hidden_states=True)
                 output = student(tokens, output_hidden_states=True)
@@ -115,22 +125,31 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
 
+    def synchronize():
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
     for _ in range(arguments.warm_up):
         step()
+    synchronize()
     begin, begin_processor = time.perf_counter(), time.process_time()
     for _ in range(arguments.steps):
         step()
+    synchronize()
     seconds, processor = time.perf_counter() - begin, time.process_time() - begin_processor
     tokens = arguments.steps * arguments.batch_size * arguments.sequence_length
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    in_tensors = memory
+    if device.type == "cuda":
+        memory, in_tensors = torch.cuda.max_memory_reserved() / 2**20, torch.cuda.max_memory_allocated() / 2**20
     print(
         f"{tokens / seconds:.0f} tokens per second, {tokens / processor:.0f} per second of processor time, "
-        f"peak memory {memory:.0f} MiB"
+        f"peak memory {memory:.0f} MiB" + (f", {in_tensors:.0f} of it in tensors" if device.type == "cuda" else "")
     )
     if arguments.json:
         result = dict(
             vars(arguments), tokens_per_second=tokens / seconds, tokens_per_processor_second=tokens / processor,
-            peak_mib=memory)
+            peak_mib=memory, peak_mib_in_tensors=in_tensors)
         with open(arguments.json, "a") as file:
             file.write(json.dumps(result) + "\n")
 

@@ -33,6 +33,7 @@ namespace {
 
 /// What dlopen gave for libtorch_cuda.so; its symbols and those of all that it needs are found by it.
 std::atomic<void *> cuda_library = nullptr;
+std::string cuda_folder;
 std::atomic<bool> has_made_tensors = false;
 /// Whether a CUDA device was chosen.
 std::atomic<bool> uses_cuda = false;
@@ -86,6 +87,8 @@ at::Device onebit::place(lt_device device) {
     return cuda(device.index);
 }
 
+const std::string &onebit::cuda_library_folder() { return cuda_folder; }
+
 // MARK: The CUDA library
 
 bool lt_has_made_tensors(void) { return has_made_tensors.load(std::memory_order_relaxed); }
@@ -111,6 +114,8 @@ int lt_load_cuda(const char *path) {
         setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
         void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
         if (!library) throw std::runtime_error(dlerror());
+        std::string file = path;
+        cuda_folder = file.substr(0, file.rfind('/') + 1);
         cuda_library = library;
     });
 }
@@ -151,10 +156,15 @@ int lt_use_cuda_device(int index) {
     return guarded_effect([&] {
         at::accelerator::setDeviceIndex(static_cast<c10::DeviceIndex>(index));
         at::Context &context = at::globalContext();
-        // The same input gives the same bits. Operations that have no such version warn; filling memory that is about to
-        // be written would cost time for nothing.
-        context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+        // The allocator knows no device before, and refuses to tell of its memory.
+        context.lazyInitDevice(at::kCUDA);
+        // The same input gives the same bits. An operation that has no such version is an error, because where libtorch may
+        // warn instead its attention in float32 takes the version that has none. Filling memory that is about to be
+        // written would cost time for nothing.
+        context.setDeterministicAlgorithms(true, /*warn_only=*/false);
         context.setDeterministicFillUninitializedMemory(false);
+        // cuDNN's attention is compiled for each shape, in a tenth of a second, and cached tokens make a new one each step.
+        context.setSDPUseCuDNN(false);
         // Products of 16-bit numbers are summed in float32 to the end.
         context.setAllowBF16ReductionCuBLAS(false);
         context.setAllowFP16ReductionCuBLAS(false);

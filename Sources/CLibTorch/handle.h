@@ -27,6 +27,9 @@ void set_last_error(const std::string &message, bool is_memory = false);
 at::ScalarType scalar_type(lt_type type);
 at::Device place(lt_device device);
 
+/// The folder of libtorch_cuda.so, with a slash behind it; empty before `lt_load_cuda`.
+const std::string &cuda_library_folder();
+
 /// The function that makes NCCL's part of a group, out of the library that the setup builds (nccl/nccl_backend.h). Throws
 /// where there is none.
 onebit_nccl_backend_function *find_nccl_backend();

@@ -4,8 +4,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
+#include "device_kernels.h"
 #include "handle.h"
 #include "parallel.h"
 #include "products.h"
@@ -71,6 +73,8 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
                 }
             });
             y = y.view(x.sizes()).to(x.scalar_type());
+        } else if (onebit::device_kernels::know({x})) {
+            std::tie(y, r) = onebit::device_kernels::rms_norm(x, weight, epsilon);
         } else {
             at::Tensor wide = x.to(at::kFloat);
             r = wide.square().mean(-1, true).add_(epsilon).rsqrt_();
@@ -98,6 +102,10 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
             });
             return {dx.view(x.sizes()).to(x.scalar_type()), dw.total().to(weight.scalar_type()), at::Tensor()};
         }
+        if (at::Tensor dy = upstream[0].contiguous(); onebit::device_kernels::know({x, dy})) {
+            auto [dx, dweight] = onebit::device_kernels::rms_norm_gradient(x, weight, r, dy, context->needs_input_grad(1));
+            return {dx, dweight.defined() ? dweight.to(weight.scalar_type()) : dweight, at::Tensor()};
+        }
         at::Tensor dy = upstream[0].to(at::kFloat);
         at::Tensor normalised = x * r;
         at::Tensor dx, dweight;
@@ -124,6 +132,7 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &gate, const at::Tensor &up) {
         onebit::throw_if_stopped();
         context->save_for_backward({gate, up});
+        if (onebit::device_kernels::know({gate, up})) return onebit::device_kernels::swiglu(gate, up);
         if (!gate.is_cpu() || gate.scalar_type() != at::kFloat) return at::silu(gate).mul_(up);
         at::Tensor a = onebit::plain_floats(gate), b = onebit::plain_floats(up), z = at::empty_like(a);
         for_elements(a.numel(), [&](int64_t first, int64_t count) {
@@ -136,6 +145,10 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
         onebit::throw_if_stopped();
         variable_list saved = context->get_saved_variables();
         const at::Tensor &gate = saved[0], &up = saved[1];
+        if (at::Tensor dz = upstream[0].contiguous(); onebit::device_kernels::know({gate, up, dz})) {
+            auto [by_gate, by_up] = onebit::device_kernels::swiglu_gradient(gate, up, dz);
+            return {by_gate, by_up};
+        }
         if (!gate.is_cpu() || gate.scalar_type() != at::kFloat) {
             const at::Tensor &dz = upstream[0];
             return {at::silu_backward(dz * up, gate), at::silu(gate).mul_(dz)};
@@ -152,6 +165,9 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
 
 /// Rotates the pairs (x[j], x[j + size/2]) of x [batch, length, heads, size] by the angles of their position.
 at::Tensor rotated(const at::Tensor &x, const at::Tensor &cosines, const at::Tensor &sines, double direction) {
+    if (onebit::device_kernels::know_rotation(x, cosines, sines)) {
+        return onebit::device_kernels::rotated(x, cosines, sines, direction);
+    }
     int64_t half = x.size(-1) / 2;
     at::Tensor c = cosines.unsqueeze(-2), s = sines.unsqueeze(-2);  // [length, 1, size / 2], or a batch of these
     at::Tensor result = at::empty(x.sizes(), x.options());

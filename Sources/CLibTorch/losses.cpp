@@ -12,6 +12,7 @@
 #include <limits>
 #include <vector>
 
+#include "device_kernels.h"
 #include "handle.h"
 #include "parallel.h"
 #include "products.h"
@@ -32,6 +33,12 @@ struct HeadSums {
 /// term. `teacher` is undefined where there is no first.
 at::Tensor loss_gradient(const at::Tensor &student, const at::Tensor &teacher, const at::Tensor &targets,
                          lt_head_loss_settings settings, HeadSums &sums) {
+    if (onebit::device_kernels::know({student, teacher.defined() ? teacher : student})) {
+        auto loss = onebit::device_kernels::logit_loss(student, teacher, targets, settings);
+        sums.divergence.add_(loss.divergences.sum());
+        sums.cross_entropy.add_(loss.cross_entropies.sum());
+        return loss.gradient;
+    }
     at::Tensor log_s = at::log_softmax(student, -1, at::kFloat);
     at::Tensor gradient;
     if (teacher.defined()) {
@@ -161,6 +168,14 @@ int lt_direction_loss(const lt_tensor *teacher, const lt_tensor *student, double
             for (double loss : losses) total += loss;
             result[0] = new lt_tensor{at::scalar_tensor(total / static_cast<double>(rows), s.options())};
             result[1] = new lt_tensor{gradient.view(student->value.sizes()).to(student->value.scalar_type())};
+            return;
+        }
+        if (onebit::device_kernels::know({student->value, teacher->value})) {
+            double rows = static_cast<double>(student->value.numel() / student->value.size(-1));
+            auto [losses, gradient] =
+                onebit::device_kernels::direction_loss(teacher->value, student->value, 2 * weight / rows);
+            result[0] = new lt_tensor{losses.sum().div_(rows)};
+            result[1] = new lt_tensor{gradient};
             return;
         }
         constexpr double tiny = 1e-12;  // keeps an all-zero state finite

@@ -13,11 +13,13 @@
 #include <limits>
 #include <vector>
 
+#include "device_kernels.h"
 #include "handle.h"
 #include "optimizer.h"
 #include "parallel.h"
 
 using onebit::guarded_effect;
+using onebit::guarded_tensor;
 
 namespace {
 
@@ -291,12 +293,13 @@ const float *onebit::moment_levels(bool is_signed) {
     return is_signed ? signed_map().level.data() : unsigned_map().level.data();
 }
 
-int lt_gradient_square_sum(lt_adamw_rows given, const lt_tensor *gradient, const lt_latent_scales *latent,
-                           double *square_sum) {
-    return guarded_effect([&] {
-        if (given.by_operations) {
-            *square_sum = onebit::gradient_square_sum_by_operations(given, gradient, latent);
-            return;
+lt_tensor *lt_gradient_square_sum(lt_adamw_rows given, const lt_tensor *gradient, const lt_latent_scales *latent) {
+    return guarded_tensor([&] {
+        if (!given.by_operations && onebit::device_kernels::know(given, gradient)) {
+            return onebit::device_kernels::gradient_square_sum(given, gradient, latent);
+        }
+        if (given.by_operations || !given.value->value.is_cpu()) {
+            return onebit::gradient_square_sum_by_operations(given, gradient, latent);
         }
         Rows rows(given);
         PreparedGradient prepared(rows, gradient, latent);
@@ -317,18 +320,20 @@ int lt_gradient_square_sum(lt_adamw_rows given, const lt_tensor *gradient, const
                 sums[row] = sum;
             }
         });
-        *square_sum = 0;
-        for (double sum : sums) *square_sum += sum;
+        double total = 0;
+        for (double sum : sums) total += sum;
+        return at::scalar_tensor(total, at::kDouble);
     });
 }
 
-int lt_adamw_step(lt_adamw_rows given, const lt_tensor *gradient, const lt_latent_scales *latent,
-                  lt_adamw_settings settings, uint64_t seed, int64_t first_element, lt_tensor *signs,
-                  int64_t *turned) {
-    return guarded_effect([&] {
-        if (given.by_operations) {
-            *turned = onebit::adamw_step_by_operations(given, gradient, latent, settings, seed, first_element, signs);
-            return;
+lt_tensor *lt_adamw_step(lt_adamw_rows given, const lt_tensor *gradient, const lt_latent_scales *latent,
+                         lt_adamw_settings settings, uint64_t seed, int64_t first_element, lt_tensor *signs) {
+    return guarded_tensor([&] {
+        if (!given.by_operations && onebit::device_kernels::know(given, gradient)) {
+            return onebit::device_kernels::adamw_step(given, gradient, latent, settings, seed, first_element, signs);
+        }
+        if (given.by_operations || !given.value->value.is_cpu()) {
+            return onebit::adamw_step_by_operations(given, gradient, latent, settings, seed, first_element, signs);
         }
         Rows rows(given);
         PreparedGradient prepared(rows, gradient, latent);
@@ -391,7 +396,18 @@ int lt_adamw_step(lt_adamw_rows given, const lt_tensor *gradient, const lt_laten
                 }
             }
         });
-        *turned = 0;
-        for (int64_t count : turns) *turned += count;
+        int64_t turned = 0;
+        for (int64_t count : turns) turned += count;
+        return at::scalar_tensor(turned, at::kLong);
+    });
+}
+
+int lt_read_numbers(lt_tensor *const *tensors, int count, double *numbers) {
+    return guarded_effect([&] {
+        if (count == 0) return;
+        std::vector<at::Tensor> values;
+        for (int i = 0; i < count; ++i) values.push_back(tensors[i]->value);
+        at::Tensor found = at::stack(values).to(at::kCPU, at::kDouble);
+        std::copy_n(static_cast<const double *>(found.const_data_ptr()), count, numbers);
     });
 }

@@ -1,6 +1,8 @@
 #pragma once
-// What the two implementations of AdamW's step share: the loops of optimizer.cpp for the CPU, and libtorch's operations of
-// optimizer_operations.cpp for other devices.
+// What the implementations of AdamW's step share: the loops of optimizer.cpp for the CPU, the kernels of cuda/adamw.cuh for CUDA
+// devices, and libtorch's operations of optimizer_operations.cpp, which any device has.
+
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 
@@ -17,10 +19,10 @@ const float *moment_levels(bool is_signed);
 /// Which of the random bits of an element round its value and its moments.
 constexpr int value_bits = 0, first_moment_bits = 16, second_moment_bits = 40;
 
-double gradient_square_sum_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient,
+at::Tensor gradient_square_sum_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient,
                                          const lt_latent_scales *latent);
-int64_t adamw_step_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient, const lt_latent_scales *latent,
-                                 const lt_adamw_settings &settings, uint64_t seed, int64_t first_element,
-                                 lt_tensor *signs);
+at::Tensor adamw_step_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient, const lt_latent_scales *latent,
+                                    const lt_adamw_settings &settings, uint64_t seed, int64_t first_element,
+                                    lt_tensor *signs);
 
 }  // namespace onebit

@@ -138,8 +138,8 @@ int64_t rows_at_a_time(const at::Tensor &value) {
 
 }  // namespace
 
-double onebit::gradient_square_sum_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient,
-                                                 const lt_latent_scales *latent) {
+at::Tensor onebit::gradient_square_sum_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient,
+                                                     const lt_latent_scales *latent) {
     c10::NoGradGuard unrecorded;
     const at::Tensor &value = rows.value->value;
     at::Tensor sum = at::zeros({}, value.options().dtype(at::kDouble));
@@ -149,12 +149,12 @@ double onebit::gradient_square_sum_by_operations(const lt_adamw_rows &rows, cons
         at::Tensor w = value.narrow(0, row, count).to(at::kFloat);
         sum.add_(gradient_of(gradient, latent, w, row, count).square_().sum(at::kDouble));
     }
-    return sum.item<double>();
+    return sum;
 }
 
-int64_t onebit::adamw_step_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient,
-                                         const lt_latent_scales *latent, const lt_adamw_settings &settings,
-                                         uint64_t seed, int64_t first_element, lt_tensor *signs) {
+at::Tensor onebit::adamw_step_by_operations(const lt_adamw_rows &rows, const lt_tensor *gradient,
+                                            const lt_latent_scales *latent, const lt_adamw_settings &settings,
+                                            uint64_t seed, int64_t first_element, lt_tensor *signs) {
     c10::NoGradGuard unrecorded;
     const at::Tensor &value = rows.value->value;
     uint64_t key = onebit::random_key(seed, settings.step);
@@ -194,5 +194,5 @@ int64_t onebit::adamw_step_by_operations(const lt_adamw_rows &rows, const lt_ten
         turned.add_(was_negative.ne(w.lt(0)).sum());
         signs->value.narrow(0, row, count).copy_(onebit::packed_signs(w));
     }
-    return turned.item<int64_t>();
+    return turned;
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "device_kernels.h"
 #include "handle.h"
 #include "parallel.h"
 #include "products.h"
@@ -46,6 +47,11 @@ at::Tensor bit_values(at::Device device) {
 
 at::Tensor rows_of(const at::Tensor &x) { return x.reshape({-1, x.size(-1)}); }
 
+/// Rows x ⊙ scale, in the type of x.
+at::Tensor scaled(const at::Tensor &x, const at::Tensor &scale) {
+    return onebit::device_kernels::know({x}) ? onebit::device_kernels::scaled(x, scale) : (x * scale).to(x.scalar_type());
+}
+
 /// The OneBit layer (paper eq. 3): Y = ((X ⊙ g) signs(W)ᵀ) ⊙ h, Z = LayerNorm(Y).
 ///
 /// With y₀ = (X ⊙ g) signsᵀ and u = (dY ⊙ h) signs, the gradients need the signs and no matrix of the weights' size:
@@ -68,12 +74,14 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         shape.back() = signs.rows();
         bool has_layer_norm = layer_norm_epsilon >= 0;
         if (!x.is_cpu() || type != at::kFloat) {
-            at::Tensor unscaled = onebit::product_transposed(rows_of((x * input_scale).to(type)), signs.unpacked(type));
-            at::Tensor y = unscaled.view(shape) * output_scale, reciprocal_deviation;
-            if (has_layer_norm) {
-                std::tie(y, std::ignore, reciprocal_deviation) =
-                    at::native_layer_norm(y, {y.size(-1)}, {}, {}, layer_norm_epsilon);
+            at::Tensor unscaled = onebit::product_transposed(scaled(rows_of(x), input_scale), signs.unpacked(type));
+            if (!has_layer_norm) {
+                if (recorded) *recorded = {unscaled, at::Tensor()};
+                return scaled(unscaled, output_scale).view(shape);
             }
+            at::Tensor y = unscaled.view(shape) * output_scale, reciprocal_deviation;
+            std::tie(y, std::ignore, reciprocal_deviation) =
+                at::native_layer_norm(y, {y.size(-1)}, {}, {}, layer_norm_epsilon);
             if (recorded) *recorded = {unscaled, reciprocal_deviation};
             return y.to(type);
         }
@@ -130,6 +138,10 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
                                     const at::Tensor &upstream, bool wants_product) {
         const at::Tensor &x = saved[0], &input_scale = saved[1], &output_scale = saved[2], &unscaled = saved[3];
         at::ScalarType type = x.scalar_type();
+        if (at::Tensor dy = rows_of(upstream).contiguous(), rows = rows_of(x);
+            !saved[5].defined() && onebit::device_kernels::know({dy, unscaled}) && onebit::device_kernels::know({dy, rows})) {
+            return by_kernels(rows, input_scale, output_scale, unscaled, signs, dy, x.sizes(), wants_product);
+        }
         at::Tensor dy = upstream.to(at::kFloat);
         if (saved[5].defined()) {
             // Z = (Y − mean) · r per row: dY = r (dZ − mean(dZ) − Z mean(dZ ⊙ Z)).
@@ -147,6 +159,19 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         if (context->needs_input_grad(2)) result[2] = (rows_of_dy * unscaled).sum(0, false, at::kFloat);
         // Becomes of the leaf's type.
         if (wants_product) result[3] = onebit::product(rows_of_dy.to(type).t(), rows_of_x);
+        return result;
+    }
+
+    /// The same by a device's kernels, without a LayerNorm.
+    static variable_list by_kernels(const at::Tensor &x, const at::Tensor &input_scale, const at::Tensor &output_scale,
+                                    const at::Tensor &unscaled, const SignMatrix &signs, const at::Tensor &dy,
+                                    at::IntArrayRef shape, bool wants_product) {
+        auto [scaled_dy, by_output_scale] = onebit::device_kernels::scaled_and_summed(dy, output_scale, unscaled);
+        at::Tensor u = onebit::product(scaled_dy, signs.unpacked(x.scalar_type()));
+        auto [by_x, by_input_scale] = onebit::device_kernels::scaled_and_summed(u, input_scale, x);
+        variable_list result = {by_x.view(shape), by_input_scale, by_output_scale, at::Tensor()};
+        // Becomes of the leaf's type.
+        if (wants_product) result[3] = onebit::product(dy.t(), x);
         return result;
     }
 
@@ -246,6 +271,7 @@ at::Tensor SignMatrix::unpacked(at::ScalarType type) const {
         });
         return result;
     }
+    if (onebit::device_kernels::know_bits(bits, columns)) return onebit::device_kernels::unpacked_signs(bits, type);
     at::Tensor negative = bits.unsqueeze(-1).bitwise_and(bit_values(bits.device())).ne(0);
     at::TensorOptions options = bits.options().dtype(type);
     return at::where(negative, at::full({}, -1, options), at::full({}, 1, options))

@@ -74,6 +74,25 @@ public struct AdamWSettings: Sendable {
     }
 }
 
+/// A number that a device may still be computing.
+public struct DeviceNumber: Sendable {
+    private let tensor: Tensor
+
+    fileprivate init(_ tensor: Tensor) { self.tensor = tensor }
+
+    /// Waits for it.
+    public func value() throws -> Double { try Self.values([self])[0] }
+
+    /// Waits once for several of one device.
+    public static func values(_ numbers: [DeviceNumber]) throws -> [Double] {
+        var values = [Double](repeating: 0, count: numbers.count)
+        try Tensor.withHandles(numbers.map(\.tensor)) { handles in
+            try check(lt_read_numbers(handles, Int32(handles.count), &values), "numbers of a device")
+        }
+        return values
+    }
+}
+
 /// Some rows of a parameter with AdamW's moments, in storage that each step writes in place.
 ///
 /// Not `Sendable`: one thread at a time steps and reads.
@@ -92,7 +111,7 @@ public final class AdamWRows {
     ///   - value: How the values are kept between steps.
     ///   - moments: How the moments are kept between steps.
     ///   - keepsSigns: Whether steps pack the signs of the new values.
-    ///   - stepsByOperations: Whether a step is made of libtorch's operations, as on any device but the CPU.
+    ///   - stepsByOperations: Whether a step is made of libtorch's operations even where there are loops or kernels for it.
     public init(
         _ initial: Tensor, value: ValueStorage = .float32, moments: MomentStorage = .float32, keepsSigns: Bool = false,
         stepsByOperations: Bool = false
@@ -100,7 +119,7 @@ public final class AdamWRows {
         let (shape, device) = (initial.shape, initial.device)
         precondition(shape.count == 2, "rows of a matrix, not \(shape)")
         (rows, columns) = (shape[0], shape[1])
-        self.stepsByOperations = stepsByOperations || device != .cpu
+        self.stepsByOperations = stepsByOperations
         self.value = try TensorBuffer(copying: initial, dtype: value.dtype)
         firstMoment = try TensorBuffer(shape, dtype: moments.dtype, device: device)
         secondMoment = try TensorBuffer(shape, dtype: moments.dtype, device: device)
@@ -156,12 +175,11 @@ public final class AdamWRows {
     /// - Parameters:
     ///   - gradient: Of these rows; P where `latent` is given.
     ///   - latent: Of latent weights.
-    public func squareSum(of gradient: Tensor, latent: LatentScales? = nil) throws -> Double {
-        var sum = 0.0
+    public func squareSum(of gradient: Tensor, latent: LatentScales? = nil) throws -> DeviceNumber {
         try withRows(gradient, latent) { rows, gradient, latent, _ in
-            try check(lt_gradient_square_sum(rows, gradient, latent, &sum), "the norm of the gradients")
+            DeviceNumber(
+                try .compute("the norm of the gradients") { _ in lt_gradient_square_sum(rows, gradient, latent) })
         }
-        return sum
     }
 
     /// One step (Loshchilov & Hutter 2019), with d the gradient times what clipping leaves of it:
@@ -178,37 +196,36 @@ public final class AdamWRows {
     @discardableResult
     public func step(
         gradient: Tensor, latent: LatentScales? = nil, settings: AdamWSettings, firstElement: Int
-    ) throws -> Int {
+    ) throws -> DeviceNumber {
         let bridged = lt_adamw_settings(
             step: Int64(settings.step), learning_rate: settings.learningRate, beta1: settings.beta1,
             beta2: settings.beta2, epsilon: settings.epsilon, weight_decay: settings.weightDecay,
             gradient_factor: settings.gradientFactor)
-        var turned: Int64 = 0
-        try withRows(gradient, latent) { rows, gradient, latent, signs in
-            try check(
-                lt_adamw_step(
-                    rows, gradient, latent, bridged, settings.seed, Int64(firstElement), signs, &turned),
-                "an AdamW step")
+        return try withRows(gradient, latent) { rows, gradient, latent, signs in
+            DeviceNumber(
+                try .compute("an AdamW step") { _ in
+                    lt_adamw_step(rows, gradient, latent, bridged, settings.seed, Int64(firstElement), signs)
+                })
         }
-        return Int(turned)
     }
 
     private func withRows(
         _ gradient: Tensor, _ latent: LatentScales?,
-        _ body: (lt_adamw_rows, OpaquePointer?, UnsafePointer<lt_latent_scales>?, OpaquePointer?) throws -> Void
-    ) throws {
+        _ body: (lt_adamw_rows, OpaquePointer?, UnsafePointer<lt_latent_scales>?, OpaquePointer?) throws
+            -> DeviceNumber
+    ) throws -> DeviceNumber {
         let tensors = [
             value.tensor, firstMoment.tensor, secondMoment.tensor, firstScale?.tensor, secondScale?.tensor,
             signBits?.tensor, gradient, latent?.outputScale, latent?.inputScale,
         ]
-        try Tensor.withHandles(tensors) { handles in
+        return try Tensor.withHandles(tensors) { handles in
             let rows = lt_adamw_rows(
                 value: handles[0], first_moment: handles[1], second_moment: handles[2], first_scale: handles[3],
                 second_scale: handles[4], by_operations: stepsByOperations)
             guard let latent else { return try body(rows, handles[6], nil, handles[5]) }
             var scales = lt_latent_scales(
                 output_scale: handles[7], input_scale: handles[8], sign_gradient: latent.signGradient.bridged)
-            try body(rows, handles[6], &scales, handles[5])
+            return try body(rows, handles[6], &scales, handles[5])
         }
     }
 }

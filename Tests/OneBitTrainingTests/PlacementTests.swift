@@ -30,13 +30,15 @@ struct PlacementTests {
         let folder = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: folder) }
         let configuration = try prepare(family, in: folder)
-        func result(_ placement: Placement) throws -> [Data] {
-            let output = folder.appending(path: placement.rawValue)
+        func result(_ placement: Placement, keptActivations: Int = Execution.fewActivations) throws -> [Data] {
+            let output = folder.appending(path: "\(placement.rawValue)-\(keptActivations)")
+            var execution = Execution(threads: threads, microBatchSize: 1, placement: placement)
+            execution.keptActivations = keptActivations
             try Distiller(
                 teacher: Checkpoint(directory: folder.appending(path: "teacher")),
                 start: Checkpoint(directory: folder.appending(path: "start")),
                 configuration: TinyModels.distillation(.default(for: configuration), steps: 6),
-                execution: Execution(threads: threads, microBatchSize: 1, placement: placement)
+                execution: execution
             ).run(
                 corpus: TinyModels.tokens, output: output, overwrite: false, checkpoints: nil, observe: { _ in })
             return try ["model.safetensors", "training_log.jsonl"].map {
@@ -46,6 +48,36 @@ struct PlacementTests {
         let resident = try result(.resident)
         #expect(try result(.host) == resident)
         #expect(try result(.streamed) == resident)
+        #expect(try result(.host, keptActivations: 0) == resident)
+    }
+
+    @Test(
+        "A step is measured with the precision, the micro-batch and the placement that the run will have",
+        arguments: [Precision.float32, .bfloat16], [Placement.resident, .host])
+    func measured(precision: Precision, placement: Placement) throws {
+        let folder = try TinyModels.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let configuration = try prepare(FamilyDistillationTests.families[0], in: folder)
+        var distillation = TinyModels.distillation(.default(for: configuration), steps: 1)
+        distillation.precision = precision
+        let cost = try Distiller.measureStep(
+            teacher: Checkpoint(directory: folder.appending(path: "teacher")), configuration: distillation,
+            execution: Execution(threads: 1, microBatchSize: 2, placement: placement))
+        #expect(cost.secondsPerToken > 0 && cost.secondsPerToken.isFinite)
+        #expect(cost.optimizerSeconds > 0 && cost.optimizerSeconds.isFinite)
+    }
+
+    @Test("A model that is pretrained lies where the pretraining computes")
+    func pretraining() throws {
+        let family = FamilyDistillationTests.families[0]
+        let model = try Pretrainer(
+            configuration: family.configuration(), elementType: .float32, seed: 1, device: .meta
+        ).evaluated.model
+        #expect(model.device == .meta)
+        for parameter in model.parameters {
+            guard case .tensor(let tensor) = parameter.value else { continue }
+            #expect(tensor.device == .meta, "\(parameter.name)")
+        }
     }
 
     @Test("Gradients come down in the order in which they were computed, each with its parameter")

@@ -14,6 +14,7 @@ import Testing
     ) throws -> DistillationPlan {
         let model = try ModelConfiguration(shape: shape)
         var request = DistillationPlan.Request(model: model, configuration: .paper(for: model))
+        request.configuration.precision = .bfloat16
         change(&request)
         return try .best(
             request,
@@ -34,6 +35,27 @@ import Testing
         #expect(plan.placement == expected)
         #expect(plan.memory.deviceBytes <= gigabytes * Self.gigabyte)
         #expect(plan.processes == devices)
+    }
+
+    @Test("A device with room keeps the activations of all blocks, a smaller one and a CPU compute blocks again")
+    func activations() throws {
+        let model = try ModelConfiguration(shape: "opt-1.3b")
+        func plan(gigabytes: Int?, _ precision: Precision = .bfloat16) throws -> DistillationPlan {
+            var configuration = DistillationConfiguration.default(for: model)
+            configuration.precision = precision
+            return try .best(
+                .init(model: model, configuration: configuration),
+                on: Machine(
+                    deviceBytes: gigabytes.map { $0 * Self.gigabyte }, hostBytes: 1024 * Self.gigabyte))
+        }
+        let (large, small) = (try plan(gigabytes: 80), try plan(gigabytes: 32))
+        #expect(large.keepsActivations && large.placement == .resident)
+        #expect(!small.keepsActivations && small.placement == .resident)
+        #expect(large.memory.deviceBytes > small.memory.deviceBytes + 10 * Self.gigabyte)
+        #expect(try !plan(gigabytes: nil).keepsActivations)
+        // Activations have the bytes of the run's precision.
+        let wide = try plan(gigabytes: 160, .float32)
+        #expect(wide.keepsActivations && wide.memory.deviceBytes > large.memory.deviceBytes + 10 * Self.gigabyte)
     }
 
     @Test("A process of a group keeps its share of latents and moments, wherever these are")

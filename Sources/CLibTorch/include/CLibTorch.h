@@ -334,7 +334,8 @@ typedef struct lt_adamw_rows {
     lt_tensor *first_moment, *second_moment;
     /// float32 [rows, ⌈columns / LT_MOMENT_BLOCK⌉] of uint8 moments, NULL for others.
     lt_tensor *first_scale, *second_scale;
-    /// Whether to compute with libtorch's operations, which every device has, in place of loops, which the CPU has.
+    /// Whether to compute with libtorch's operations, which every device has, in place of the loops that the CPU has and the
+    /// kernels that CUDA devices have.
     bool by_operations;
 } lt_adamw_rows;
 
@@ -345,16 +346,18 @@ typedef struct lt_latent_scales {
     lt_sign_gradient sign_gradient;
 } lt_latent_scales;
 
-/// Σ of the squares of the rows' gradient; `latent` is NULL unless the rows are latent weights and `gradient` is P.
-int lt_gradient_square_sum(lt_adamw_rows rows, const lt_tensor *gradient, const lt_latent_scales *latent,
-                           double *square_sum);
+/// Σ of the squares of the rows' gradient, for `lt_read_numbers`; `latent` is NULL unless the rows are latent weights and
+/// `gradient` is P.
+lt_tensor *lt_gradient_square_sum(lt_adamw_rows rows, const lt_tensor *gradient, const lt_latent_scales *latent);
 /// One AdamW step (Loshchilov & Hutter 2019), computed in float32 and written in place.
 ///
 /// What is stored in fewer bits is rounded up or down at random, so that the mean is right; `seed`, the step and the
 /// position among all rows, which begin at `first_element`, decide. `signs`, uint8 [rows, ⌈columns / 8⌉] or NULL, gets the
-/// new signs, and `turned` how many are others than before.
-int lt_adamw_step(lt_adamw_rows rows, const lt_tensor *gradient, const lt_latent_scales *latent,
-                  lt_adamw_settings settings, uint64_t seed, int64_t first_element, lt_tensor *signs, int64_t *turned);
+/// new signs. The result, for `lt_read_numbers`, is how many are others than before.
+lt_tensor *lt_adamw_step(lt_adamw_rows rows, const lt_tensor *gradient, const lt_latent_scales *latent,
+                         lt_adamw_settings settings, uint64_t seed, int64_t first_element, lt_tensor *signs);
+/// Waits once for tensors of one number each, of one device.
+int lt_read_numbers(lt_tensor *const *tensors, int count, double *numbers);
 
 // MARK: Collectives
 

@@ -21,6 +21,21 @@ final class PhaseTimer: Sendable {
         return try body()
     }
 
+    /// Measures what is part of one phase by the clock, and of another by what is done.
+    func measure<Result>(
+        _ phase: TrainingPhase, within outer: TrainingPhase, _ body: () throws -> Result
+    ) rethrows -> Result {
+        let begin = ContinuousClock.now
+        defer {
+            let taken = (ContinuousClock.now - begin) / .seconds(1)
+            seconds.withLock {
+                $0[phase, default: 0] += taken
+                $0[outer, default: 0] -= taken
+            }
+        }
+        return try body()
+    }
+
     /// The sums since the last call.
     func take() -> [TrainingPhase: Double] {
         seconds.withLock { seconds in

@@ -238,23 +238,24 @@ final class ShardedOptimizer {
     ///   - number: Steps made so far, this one included.
     ///   - factor: The schedule's share of the peak learning rates.
     ///   - gradientScale: What the gradients were multiplied by.
-    ///   - summing: Numbers to add up over the ranks in the same exchange: losses.
+    ///   - summing: Numbers to add up over the ranks in the same exchange: losses. Asked for while a device computes.
     ///   - scales: Gives the value of a parameter of the model, by its place, as it is before the step.
     /// - Throws: ``TrainingError/ranksDisagree(step:)``, `CancellationError` before the step is committed, and what a lost
     ///   rank causes, after which the state may be that of no step.
     func step(
-        _ number: Int, factor: Double, gradientScale: Double = 1, summing numbers: [Double] = [],
+        _ number: Int, factor: Double, gradientScale: Double = 1, summing: @autoclosure () throws -> [Double] = [],
         scales: (Int) throws -> Tensor
     ) throws -> OptimizerStep {
         defer { discardGradients() }
         try finishSums()
         let moved = parameters.indices.filter { hasGradient[$0] && gradients[$0].tensor.elementCount > 0 }
-        var squares = 0.0
-        for index in moved {
+        let latent = try moved.map { try latentScales(of: $0, scales) }
+        let squareSums = try zip(moved, latent).map { index, latent in
             try checkCancellation()
-            squares += try rows[index].squareSum(
-                of: gradients[index].tensor, latent: latentScales(of: index, scales))
+            return try rows[index].squareSum(of: gradients[index].tensor, latent: latent)
         }
+        let numbers = try summing()
+        let squares = try DeviceNumber.values(squareSums).reduce(0, +)
         // A float64 holds 53 bits of the digest exactly.
         let told = numbers + [squares, Double(signDigest & (1 << 53 - 1))]
         let all = try group.commit { try group.allGather(told) }
@@ -267,11 +268,11 @@ final class ShardedOptimizer {
         // From here on the step is made whole: a cancellation waits. Latent matrices come first, because their gradients
         // are made with g and h as they were.
         let clip = made.gradientNorm > settings.gradientClip ? settings.gradientClip / made.gradientNorm : 1
-        var turned = 0
-        for index in moved.sorted(by: { isLatent($0) && !isLatent($1) }) {
+        var turned: [DeviceNumber] = []
+        for (index, latent) in zip(moved, latent).sorted(by: { isLatent($0.0) && !isLatent($1.0) }) {
             let parameter = parameters[index]
-            turned += try rows[index].step(
-                gradient: gradients[index].tensor, latent: latentScales(of: index, scales),
+            let count = try rows[index].step(
+                gradient: gradients[index].tensor, latent: latent,
                 settings: AdamWSettings(
                     step: number, learningRate: settings.learningRates[parameter.group] * factor,
                     beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
@@ -279,8 +280,10 @@ final class ShardedOptimizer {
                     gradientFactor: clip / gradientScale,
                     seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15),
                 firstElement: partition.rows(parameter).lowerBound * parameter.columns)
+            if isLatent(index) { turned.append(count) }
         }
-        made.turnedSigns = try publish(turned: turned, digests: number % Self.stepsBetweenDigests == 0)
+        made.turnedSigns = try publish(
+            turned: Int(DeviceNumber.values(turned).reduce(0, +)), digests: number % Self.stepsBetweenDigests == 0)
         made.latentCount = latents.reduce(0) { $0 + parameters[$1].elementCount }
         return made
     }

@@ -54,6 +54,8 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         var workers = 1
         /// Whether an accelerator computes.
         var isAccelerated: Bool
+        /// Whether the activations of all blocks are kept, and none is computed again.
+        var keepsActivations = false
     }
 
     init(_ subject: Subject, layout: Layout) {
@@ -101,6 +103,11 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         let (width, layers) = (model.hiddenSize, model.layerCount)
         let kept = tokens * width * (layers + 1) * (subject.computeBytes + 4)
         add("inputs of the blocks and gradients at them", device: kept * layout.workers)
+        if layout.keepsActivations {
+            add(
+                "activations of the blocks",
+                device: layers * keptActivations(model, tokens: tokens, bytes: subject.computeBytes))
+        }
         if layout.workers > 1 {
             // Each worker hands in its micro-batch's gradients as a whole.
             add(
@@ -173,6 +180,17 @@ public struct DistillationMemory: Sendable, Hashable, Codable {
         let gates = model.block(0).gate == nil ? 1 : 2
         let numbers = 6 * model.hiddenSize + 4 * attention + 3 * keyValues + (3 * gates + 2) * model.intermediateSize
         return tokens * numbers * bytes * 3 / 2
+    }
+
+    /// What a block keeps for its backward pass: the norms' inputs and outputs and, of the layers that write to the residual
+    /// stream, the outputs before h; queries, keys and values as the attention reads them, repeated for the heads that
+    /// share them, and before h; the attended values; gate and up, before h and behind it, and their product.
+    private func keptActivations(_ model: ModelConfiguration, tokens: Int, bytes: Int) -> Int {
+        let attention = model.attentionHeadCount * model.headSize
+        let keyValues = 2 * model.keyValueHeadCount * model.headSize
+        let gates = model.block(0).gate == nil ? 1 : 2
+        let numbers = 6 * model.hiddenSize + 5 * attention + keyValues + (2 * gates + 1) * model.intermediateSize
+        return tokens * numbers * bytes
     }
 }
 

@@ -8,6 +8,9 @@ public struct DistillationPlan: Sendable, Hashable, Codable {
     /// Sequences of one forward and backward pass.
     public var microBatchSize: Int
     public var memory: DistillationMemory
+    /// Whether a pass keeps the activations of all blocks, in place of computing blocks again, which is a fifth of the
+    /// work.
+    public var keepsActivations: Bool
     /// Bytes of one training checkpoint, of all processes.
     public var checkpointBytes: Int
 
@@ -75,7 +78,11 @@ extension DistillationPlan {
             request.microBatchSize.map { [$0] }
             ?? microBatchSizes(budget, sequences: sequences, isAccelerated: isAccelerated)
         return placements.flatMap { placement in
-            sizes.map { plan(request, machine, placement: placement, microBatchSize: $0) }
+            // More sequences at a time are worth more than what is kept, once passes are several.
+            let kept = isAccelerated ? sizes.prefix(1) : []
+            return kept.map {
+                plan(request, machine, placement: placement, microBatchSize: $0, keepsActivations: true)
+            } + sizes.map { plan(request, machine, placement: placement, microBatchSize: $0) }
         }
     }
 
@@ -93,7 +100,8 @@ extension DistillationPlan {
     }
 
     private static func plan(
-        _ request: Request, _ machine: Machine, placement: Placement, microBatchSize: Int
+        _ request: Request, _ machine: Machine, placement: Placement, microBatchSize: Int,
+        keepsActivations: Bool = false
     ) -> DistillationPlan {
         let (model, configuration) = (request.model, request.configuration)
         let isAccelerated = machine.deviceBytes != nil
@@ -103,19 +111,19 @@ extension DistillationPlan {
         let collective = Collective(threads: request.threads, parameters: model.parameterCount)
         let subject = DistillationMemory.Subject(
             model: model, teacherElementBytes: request.teacherElementBytes,
-            computeBytes: isAccelerated ? 2 : 4, storage: configuration.storageBytes,
+            computeBytes: configuration.precision.dtype.byteWidth, storage: configuration.storageBytes,
             rates: configuration.optimizer.learningRates, sequenceLength: configuration.budget.sequenceLength,
-            chunkRows: max(1, BlockSchedule.logitsAtATime / model.vocabularySize))
+            chunkRows: max(1, BlockSchedule.logitsAtATime(isAccelerated: isAccelerated) / model.vocabularySize))
         let layout = DistillationMemory.Layout(
             placement: placement, processes: machine.processes,
             microBatchSize: microBatchSize, workers: isAccelerated ? 1 : min(collective.workers, batches.count),
-            isAccelerated: isAccelerated)
+            isAccelerated: isAccelerated, keepsActivations: keepsActivations)
         let memory = DistillationMemory(subject, layout: layout)
         let counts = ParameterCounts(model, rates: configuration.optimizer.learningRates)
         let stored = configuration.storageBytes
         return DistillationPlan(
             placement: placement, processes: machine.processes,
-            microBatchSize: microBatchSize, memory: memory,
+            microBatchSize: microBatchSize, memory: memory, keepsActivations: keepsActivations,
             checkpointBytes: Int(
                 Double(counts.trainedLatents) * stored.latent + Double(counts.trainedFloats) * 4
                     + Double(counts.trainedLatents + counts.trainedFloats) * 2 * stored.moment),

@@ -85,8 +85,10 @@ public struct Pretrainer {
     private let elementType: ElementType
 
     /// A model with random weights: N(0, 0.02²), projections back into the residual stream divided by √(2 layers)
-    /// (Radford et al. 2019), norms 1, biases 0.
-    public init(configuration: ModelConfiguration, elementType: ElementType, seed: UInt64) throws {
+    /// (Radford et al. 2019), norms 1, biases 0. They are the same on every device.
+    public init(
+        configuration: ModelConfiguration, elementType: ElementType, seed: UInt64, device: Device = .cpu
+    ) throws {
         let generator = try Generator(seed: seed)
         var shapes: [String: [Int]] = [:]
         for linear in configuration.linears { shapes[linear.weightName] = [linear.outputs, linear.inputs] }
@@ -98,13 +100,14 @@ public struct Pretrainer {
         let residual = 1 / (2 * Double(configuration.layerCount)).squareRoot()
         let norm = configuration.structure.normalization == .rootMeanSquareFromOne ? 0.0 : 1
         self.elementType = elementType
-        model = try Transformer(configuration: configuration) { name, _ in
+        model = try Transformer(configuration: configuration, device: device) { name, _ in
             guard let shape = shapes[name] else {
                 throw RunError.invalidSetting(name: "tensor", value: name, expected: "one of the model's own")
             }
-            if name.hasSuffix(".bias") { return .tensor(try .zeros(shape)) }
-            if shape.count == 1 { return .tensor(try .full(norm, shape: shape)) }
-            return .tensor(try .randn(shape, using: generator) * (residuals.contains(name) ? 0.02 * residual : 0.02))
+            if name.hasSuffix(".bias") { return .tensor(try .zeros(shape, device: device)) }
+            if shape.count == 1 { return .tensor(try .full(norm, shape: shape, device: device)) }
+            let deviation = residuals.contains(name) ? 0.02 * residual : 0.02
+            return .tensor(try .randn(shape, device: device, using: generator) * deviation)
         }
     }
 
@@ -116,6 +119,7 @@ public struct Pretrainer {
 
     /// Trains on `tokens` and writes the weights into `directory`, which holds config and tokenizer already.
     ///
+    /// - Parameter execution: Of the model's own device.
     /// - Throws: ``TrainingError``; `CancellationError` within a step, with the state after the last whole one saved.
     @discardableResult
     public func run(

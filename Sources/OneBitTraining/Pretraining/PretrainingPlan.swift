@@ -25,8 +25,9 @@ public struct PretrainingPlan: Sendable, Hashable, Codable {
         memoryBytes = Self.memoryBytes(model, budget, execution)
         checkpointBytes = 12 * model.parameterCount
         try AvailableMemory.require(memoryBytes, for: "the training")
-        let collective = Collective(threads: execution.threads, parameters: model.parameterCount)
-        let measured = try Pretrainer(configuration: model, elementType: .bfloat16, seed: 0)
+        let device = execution.device
+        let collective = Collective(threads: execution.threads, parameters: model.parameterCount, device: device)
+        let measured = try Pretrainer(configuration: model, elementType: .bfloat16, seed: 0, device: device)
             .measureStep(
                 optimizer: optimizer, length: min(512, budget.sequenceLength), threads: collective.threadsPerWorker)
         cost = StepCost(
@@ -63,7 +64,8 @@ public struct PretrainingPlan: Sendable, Hashable, Codable {
         let numbers = model.linears.reduce(0) { $0 + $1.inputs + $1.outputs }
         let activations = min(2 * 4 * tokens * numbers, 128 << 20) + 2 * 4 * tokens * numbers / model.layerCount
         let inputs = 4 * tokens * model.hiddenSize * (model.layerCount + 1)
-        let rows = min(tokens, max(1, BlockSchedule.logitsAtATime / model.vocabularySize))
+        let logitsAtATime = BlockSchedule.logitsAtATime(isAccelerated: execution.device != .cpu)
+        let rows = min(tokens, max(1, logitsAtATime / model.vocabularySize))
         let logits = 2 * 4 * rows * model.vocabularySize
         let gradients = 4 * model.parameterCount
         return 16 * model.parameterCount + workers * (activations + inputs + logits + gradients) + (200 << 20)
@@ -74,7 +76,7 @@ extension Pretrainer {
     /// What a step of this model costs on this machine, measured on one sequence.
     func measureStep(optimizer: OptimizerSettings, length: Int, threads: Int) throws -> StepCost {
         try StepProbe.cost(
-            model, objective: .nextToken, optimizer: optimizer, signGradient: .hard, length: length, threads: threads,
-            device: model.device)
+            model, objective: .nextToken, optimizer: optimizer, signGradient: .hard, shape: .init(length: length),
+            threads: threads)
     }
 }

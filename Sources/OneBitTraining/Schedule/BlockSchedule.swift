@@ -20,15 +20,16 @@ struct BlockSchedule: Sendable {
     /// Threads that make passes side by side.
     var workers = 1
     /// Activations of all blocks that are kept at the most, in bytes; the blocks are run again where they are more.
-    var keptActivations = 128 << 20
+    var keptActivations = Execution.fewActivations
 
     /// What a micro-batch's gradients are handed to: by parameter of the model.
     typealias Receiver = ([(parameter: Int, gradient: Tensor)]) throws -> Void
     /// Lends the sum of a parameter's gradients, to add to it in place; nil where gradients are handed on.
     typealias Lender = (_ parameter: Int) throws -> TensorBuffer?
 
-    /// Logits that exist at a time, of student and teacher each: 32 MiB of float32.
-    static let logitsAtATime = 1 << 23
+    /// Logits that exist at a time, of student and teacher each: 32 MiB of float32 on a CPU, four times as many on another
+    /// device, which products of few rows leave idle.
+    static func logitsAtATime(isAccelerated: Bool) -> Int { isAccelerated ? 1 << 25 : 1 << 23 }
 
     /// - Parameters:
     ///   - student: The model.
@@ -168,9 +169,10 @@ struct BlockSchedule: Sendable {
             (divergenceWeight, crossEntropyWeight) = (weights.klDivergence / batch, weights.languageModel / predictions)
         }
         let scale = pass.share * pass.scale
+        let logitsAtATime = Self.logitsAtATime(isAccelerated: student.device != .cpu)
         let loss = HeadLoss(
             divergenceWeight: divergenceWeight * scale, crossEntropyWeight: crossEntropyWeight * scale,
-            rowsAtATime: max(1, Self.logitsAtATime / student.configuration.vocabularySize),
+            rowsAtATime: max(1, logitsAtATime / student.configuration.vocabularySize),
             softCap: student.configuration.structure.logitSoftCap.map(Double.init))
 
         func rows(_ x: Tensor) throws -> Tensor { try x.reshaped([shape[0] * shape[1], x.shape[2]]) }

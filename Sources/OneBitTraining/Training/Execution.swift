@@ -17,6 +17,9 @@ public struct Execution: Sendable {
     public var device: Device
     /// Where what they do not read is kept.
     public var placement: Placement
+    /// Bytes of all blocks' activations that a pass keeps at the most. Where they are more it keeps what enters each block, and
+    /// computes the rest again on its way back.
+    public var keptActivations = Execution.fewActivations
     /// Processes that share the work.
     public var group: ProcessGroup
 
@@ -33,6 +36,8 @@ public struct Execution: Sendable {
     }
 
     static let defaultMicroBatchTokens = 1024
+    /// What is kept without asking whether there is room.
+    static let fewActivations = 128 << 20
 
     /// The numbers of a step's sequences, micro-batch by micro-batch. Unless given, the split depends on the batch and the
     /// number of ranks alone: the order in which gradients are added decides their last bits.

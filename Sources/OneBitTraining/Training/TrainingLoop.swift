@@ -154,6 +154,7 @@ final class TrainingLoop {
             }
         }
         do {
+            try execution.device.resetPeakMemory()
             try group.watchingForStops {
                 group.open(step: events.count + 1)
                 let isUnjudged = try monitor?.begin(
@@ -249,7 +250,8 @@ final class TrainingLoop {
             tokens: event.step * tokens, stepTokens: tokens, seconds: seconds, phases: phases.take(),
             turnedSigns: optimized.latentCount == 0
                 ? nil : Double(optimized.turnedSigns) / Double(optimized.latentCount),
-            operations: Double(tokens) * operationsPerToken, peakBytes: PeakMemory.bytes)
+            operations: Double(tokens) * operationsPerToken,
+            peakBytes: (try? execution.device.memory()?.peakReserved) ?? PeakMemory.bytes)
     }
 
     /// A forward pass, a backward pass of twice as much, and the teacher's forward pass.
@@ -277,8 +279,11 @@ final class TrainingLoop {
         setOperationThreads(collective.threadsPerWorker)
         phases.measure(.checkpoint, beforeMoving)
         let made = try phases.measure(.optimizer) {
+            // The optimizer asks for the loss once it has set the device to work on the gradients' norm.
             try optimizer.step(
-                number, factor: factor, gradientScale: lossScale, summing: own + [asksToSave ? 1 : 0]
+                number, factor: factor, gradientScale: lossScale,
+                summing: phases.measure(.backward, within: .optimizer) { try own.floats().map(Double.init) }
+                    + [asksToSave ? 1 : 0]
             ) {
                 try model.parameters[$0].value.numbers()
             }
@@ -308,15 +313,16 @@ final class TrainingLoop {
     /// Gives the optimizer the gradients of a step's batch.
     ///
     /// - Parameter scale: What they are multiplied by.
-    /// - Returns: The parts of the loss, of this rank's micro-batches.
-    private func gradients(of model: Transformer, step number: Int, scale: Double) throws -> [Double] {
+    /// - Returns: The parts of the loss, of this rank's micro-batches, which a device may still be computing.
+    private func gradients(of model: Transformer, step number: Int, scale: Double) throws -> Tensor {
         optimizer.discardGradients()
         let (student, leaves) = try model.recordingGradients(of: Set(trained))
         let schedule = BlockSchedule(
             objective: objective, phases: phases,
             workers: min(
                 collective.workers,
-                execution.microBatches(of: budget.batchSize, sequenceLength: budget.sequenceLength).count))
+                execution.microBatches(of: budget.batchSize, sequenceLength: budget.sequenceLength).count),
+            keptActivations: execution.keptActivations)
         let (segments, batchSize, index) = (segments, budget.batchSize, optimizerIndex)
         let rounds = execution.rounds(of: batchSize, sequenceLength: budget.sequenceLength)
 
@@ -360,9 +366,8 @@ final class TrainingLoop {
                 }
             }
         }
-        guard let first = parts.first else { return objective.partNames.map { _ in 0 } }
-        let sum = try parts.dropFirst().reduce(first) { try $0 + $1 }
-        return try sum.floats().map(Double.init)  // the one wait for the device
+        guard let first = parts.first else { return try .zeros([objective.partNames.count]) }
+        return try parts.dropFirst().reduce(first) { try $0 + $1 }
     }
 }
 

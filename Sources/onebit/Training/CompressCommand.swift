@@ -118,9 +118,10 @@ struct CompressCommand: ModelCommand {
     func run() throws {
         if let shape {
             let model = try ModelConfiguration(shape: shape)
+            let execution = try execution.execution
             _ = try planned(
-                configuration(for: model), model: model, teacher: nil, corpusTokens: nil, heldOutTokens: nil,
-                output: output ?? URL(filePath: shape), work: nil, execution: execution.execution)
+                configuration(for: model, on: execution.device), model: model, teacher: nil, corpusTokens: nil,
+                heldOutTokens: nil, output: output ?? URL(filePath: shape), work: nil, execution: execution)
             return
         }
         guard let teacher else { return }
@@ -176,7 +177,8 @@ struct CompressCommand: ModelCommand {
         // The first rank plans, begins and makes what the others then find: start checkpoint, corpus and its tokens.
         let begun = try group.firstRankFirst("plan") { () -> (RunPlanner.Choice, CompressionWork)? in
             let planned = try self.planned(
-                self.configuration(for: teacher.configuration), model: teacher.configuration, teacher: teacher,
+                self.configuration(for: teacher.configuration, on: execution.device), model: teacher.configuration,
+                teacher: teacher,
                 corpusTokens: corpus.isEmpty ? nil : CorpusSource.estimatedTokens(corpus),
                 heldOutTokens: heldOut?.tokens.count, output: output, work: CompressionWork.directory(beside: output),
                 execution: execution)
@@ -229,12 +231,12 @@ struct CompressCommand: ModelCommand {
     }
 
     /// The preset with the options in place of its own.
-    private func configuration(for teacher: ModelConfiguration) -> DistillationConfiguration {
+    private func configuration(for teacher: ModelConfiguration, on device: Device) -> DistillationConfiguration {
         var configuration = recipe.configuration(for: teacher, seed: seed.seed)
         start.apply(to: &configuration.start)
         synthesis.apply(to: &configuration.synthesis, teacher: teacher)
         budget.apply(to: &configuration.budget, of: recipe)
-        method.apply(to: &configuration)
+        method.apply(to: &configuration, isAccelerated: plan.isAccelerated(device))
         return configuration
     }
 

@@ -77,7 +77,7 @@ struct DistillCommand: ModelCommand {
         let start = try checkpoints.reopen(start)
         var configuration = recipe.configuration(for: teacher.configuration, seed: seed.seed)
         budget.apply(to: &configuration.budget, of: recipe)
-        method.apply(to: &configuration)
+        method.apply(to: &configuration, isAccelerated: plan.isAccelerated(execution.device))
         let work = trainingDirectory(of: output.output)
         let tokenizer = try loadTokenizer(from: teacher.directory)
         let heldOut = try monitoring.validation.map {

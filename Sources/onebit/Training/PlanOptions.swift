@@ -45,6 +45,9 @@ struct PlanOptions: ParsableArguments {
     /// Whether the machine that is planned for is this one.
     var isForThisMachine: Bool { deviceMemory == nil && hostMemory == nil }
 
+    /// Whether another device than the CPU computes there, where `device` does here.
+    func isAccelerated(_ device: Device) -> Bool { deviceMemory != nil || device != .cpu }
+
     /// The machine that is planned for: this one, unless another is described.
     ///
     /// - Parameter device: What computes on this one.

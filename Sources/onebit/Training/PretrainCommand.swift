@@ -179,7 +179,7 @@ struct PretrainCommand: ModelCommand {
             let budget = TrainingBudget(
                 length: .steps(steps), batchSize: batchSize, sequenceLength: budgetSequenceLength)
             let pretrainer = try Pretrainer(
-                configuration: configuration, elementType: .bfloat16, seed: seed.seed)
+                configuration: configuration, elementType: .bfloat16, seed: seed.seed, device: execution.device)
             let validation = try monitoring.validation.flatMap {
                 let heldOut = try CompressionText.heldOut(
                     $0, tokenizer: source, vocabularySize: configuration.vocabularySize)

@@ -44,6 +44,8 @@ struct RunPlanner {
         var configuration: DistillationConfiguration
         var microBatchSize: Int?
         var placement: Placement
+        /// Whether passes keep the activations of all blocks; nil as of old says no.
+        var keepsActivations: Bool?
         /// Tokens of the held-out text, from its first on, that models are evaluated on.
         var heldOutTokens: Int?
 
@@ -51,6 +53,7 @@ struct RunPlanner {
             var execution = execution
             execution.microBatchSize = microBatchSize
             execution.placement = placement
+            if keepsActivations == true { execution.keptActivations = .max }
             return execution
         }
     }
@@ -69,7 +72,8 @@ struct RunPlanner {
             return saved
         }
         try work.configuration.budget.validate(context: model.maximumPositions)
-        let rates = try measure(work)
+        let machine = try options.machine(processes: work.processes, device: execution.device)
+        let rates = try measure(work, on: machine)
         var work = work
         if let budget = options.timeBudget, let measured = rates {
             let budget = TimeBudget(seconds: budget.seconds)
@@ -87,11 +91,7 @@ struct RunPlanner {
             planned.otherSeconds += try calibrationSeconds(work, fitted(planned))
             work.configuration = try fitted(planned)
         }
-        let machine = try options.machine(processes: work.processes, device: execution.device)
-        let request = DistillationPlan.Request(
-            model: model, configuration: work.configuration, teacherElementBytes: teacherElementBytes,
-            placement: options.placement, microBatchSize: execution.microBatchSize, threads: execution.threads)
-        let best = try DistillationPlan.best(request, on: machine)
+        let best = try DistillationPlan.best(request(work.configuration), on: machine)
         let plan = try stages(work, best, rates)
         if options.plan {
             try json ? writeJSON(plan) : StandardStreams.write(plan.text)
@@ -103,14 +103,26 @@ struct RunPlanner {
             requested: requested, configuration: work.configuration,
             microBatchSize: best.isDefaultMicroBatch ? execution.microBatchSize : best.microBatchSize,
             placement: options.placement ?? (best.placement == .sharded ? .resident : best.placement),
-            heldOutTokens: work.heldOutTokens)
+            keepsActivations: best.keepsActivations, heldOutTokens: work.heldOutTokens)
+    }
+
+    private func request(_ configuration: DistillationConfiguration) -> DistillationPlan.Request {
+        DistillationPlan.Request(
+            model: model, configuration: configuration, teacherElementBytes: teacherElementBytes,
+            placement: options.placement, microBatchSize: execution.microBatchSize, threads: execution.threads)
     }
 
     // MARK: What it takes
 
     /// What this machine does; nil where another one, or a shape without weights, is planned for.
-    private func measure(_ work: Work) throws -> StageRates? {
+    private func measure(_ work: Work, on machine: Machine) throws -> StageRates? {
         guard let teacher, options.isForThisMachine else { return nil }
+        // What a step takes on a device depends on the pass's size and on where the optimizer has its state.
+        var execution = execution
+        if execution.device != .cpu, let likely = try? DistillationPlan.best(request(work.configuration), on: machine) {
+            (execution.placement, execution.microBatchSize) = (likely.placement, likely.microBatchSize)
+            if likely.keepsActivations { execution.keptActivations = .max }
+        }
         let meter = progress.meter("measure", total: work.corpusTokens == nil ? 2 : 1, unit: "stages")
         let step = try Distiller.measureStep(
             teacher: teacher, configuration: work.configuration, execution: execution)
@@ -150,7 +162,7 @@ struct RunPlanner {
     private func stages(_ work: Work, _ plan: DistillationPlan, _ rates: StageRates?) throws -> StagePlan {
         let configuration = work.configuration
         let parameters = model.parameterCount
-        let isAccelerated = options.deviceMemory != nil || execution.device.kind == .cuda
+        let isAccelerated = options.isAccelerated(execution.device)
         var stages: [StageTable.Stage] = []
         let startBytes = 4 * model.linearWeightCount + teacherElementBytes * (parameters - model.linearWeightCount)
         var corpusTokens = work.corpusTokens
@@ -195,7 +207,8 @@ struct RunPlanner {
         return StagePlan(
             table: StageTable(stages: stages, isAccelerated: isAccelerated), memory: plan.memory,
             placement: plan.placement, processes: plan.processes,
-            microBatchSize: plan.microBatchSize, steps: steps, batchSize: configuration.budget.batchSize,
+            microBatchSize: plan.microBatchSize, keepsActivations: plan.keepsActivations, steps: steps,
+            batchSize: configuration.budget.batchSize,
             sequenceLength: configuration.budget.sequenceLength)
     }
 

@@ -8,6 +8,7 @@ struct StagePlan: Encodable {
     var placement: Placement
     var processes: Int
     var microBatchSize: Int
+    var keepsActivations: Bool
     var steps: Int
     var batchSize: Int
     var sequenceLength: Int
@@ -20,13 +21,14 @@ struct StagePlan: Encodable {
         try container.encode(placement, forKey: .placement)
         try container.encode(processes, forKey: .processes)
         try container.encode(microBatchSize, forKey: .microBatchSize)
+        try container.encode(keepsActivations, forKey: .keepsActivations)
         try container.encode(steps, forKey: .steps)
         try container.encode(batchSize, forKey: .batchSize)
         try container.encode(sequenceLength, forKey: .sequenceLength)
     }
 
     private enum CodingKeys: CodingKey {
-        case memory, placement, processes, microBatchSize, steps, batchSize, sequenceLength
+        case memory, placement, processes, microBatchSize, keepsActivations, steps, batchSize, sequenceLength
     }
 
     /// For people: the stages, and where the memory of the distillation goes.
@@ -37,7 +39,7 @@ struct StagePlan: Encodable {
         let group = processes > 1 ? ", \(processes) processes" : ""
         return
             "\(Quantity.grouped(steps)) steps of \(batchSize) × \(sequenceLength) tokens, \(microBatchSize) at a time, "
-            + "placement \(placement.rawValue)\(group).\n"
+            + "placement \(placement.rawValue)\(keepsActivations ? ", activations kept" : "")\(group).\n"
     }
 
     private var pieces: String {
