@@ -12,7 +12,7 @@ build=.build-sanitize/server-$sanitizer
 ONEBIT_TRAINING=0 swift build --configuration release --product onebit --sanitize="$sanitizer" -Xswiftc -use-ld=lld \
     --scratch-path "$build"
 # The stack's depth is measured by Jinja, so locals stay on it; Swift's runtime keeps what it allocates once.
-export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:quarantine_size_mb=16
 export TSAN_OPTIONS=halt_on_error=1
 program=$build/release/onebit
 if [ "$sanitizer" = thread ]; then
