@@ -205,48 +205,13 @@ enum OpenAPI {
       }
     },
     "schemas": {
-      "CompletionRequest": {
+      "SamplingFields": {
         "type": "object",
-        "required": ["prompt"],
+        "description": "How texts are drawn and answered, of both kinds of requests.",
         "properties": {
-          "prompt": {
-            "description": "A text, texts, token ids, or lists of them.",
-            "oneOf": [
-              {"type": "string"},
-              {
-                "type": "array",
-                "items": {
-                  "oneOf": [
-                    {"type": "string"},
-                    {
-                      "type": "array",
-                      "items": {"type": "integer", "minimum": 0},
-                      "minItems": 1,
-                      "description": "Token ids."
-                    }
-                  ]
-                },
-                "minItems": 1,
-                "maxItems": 256
-              },
-              {
-                "type": "array",
-                "items": {"type": "integer", "minimum": 0},
-                "minItems": 1,
-                "description": "Token ids."
-              }
-            ]
-          },
           "model": {
             "type": ["string", "null"],
             "description": "Any name, unless the server was started with --exact-model."
-          },
-          "max_tokens": {
-            "type": ["integer", "null"],
-            "minimum": 0,
-            "maximum": 1073741824,
-            "default": 16,
-            "description": "0 with echo only."
           },
           "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 100, "default": 1},
           "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},
@@ -290,7 +255,49 @@ enum OpenAPI {
             "default": true,
             "description": "Whether what was read of earlier prompts may be used, and this one kept for later ones."
           },
-          "ignore_eos": {"type": ["boolean", "null"], "default": false, "description": "Texts go on until their length."},
+          "ignore_eos": {"type": ["boolean", "null"], "default": false, "description": "Texts go on until their length."}
+        }
+      },
+      "CompletionRequest": {
+        "allOf": [{"$ref": "#/components/schemas/SamplingFields"}],
+        "type": "object",
+        "required": ["prompt"],
+        "properties": {
+          "prompt": {
+            "description": "A text, texts, token ids, or lists of them.",
+            "oneOf": [
+              {"type": "string"},
+              {
+                "type": "array",
+                "items": {
+                  "oneOf": [
+                    {"type": "string"},
+                    {
+                      "type": "array",
+                      "items": {"type": "integer", "minimum": 0},
+                      "minItems": 1,
+                      "description": "Token ids."
+                    }
+                  ]
+                },
+                "minItems": 1,
+                "maxItems": 256
+              },
+              {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 0},
+                "minItems": 1,
+                "description": "Token ids."
+              }
+            ]
+          },
+          "max_tokens": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": 1073741824,
+            "default": 16,
+            "description": "0 with echo only."
+          },
           "echo": {
             "type": ["boolean", "null"],
             "default": false,
@@ -306,6 +313,7 @@ enum OpenAPI {
         }
       },
       "ChatCompletionRequest": {
+        "allOf": [{"$ref": "#/components/schemas/SamplingFields"}],
         "type": "object",
         "required": ["messages"],
         "properties": {
@@ -346,54 +354,7 @@ enum OpenAPI {
             "default": false,
             "description": "The answer goes on with the last message."
           },
-          "model": {
-            "type": ["string", "null"],
-            "description": "Any name, unless the server was started with --exact-model."
-          },
           "max_tokens": {"type": ["integer", "null"], "minimum": 1, "maximum": 1073741824},
-          "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 100, "default": 1},
-          "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},
-          "top_k": {
-            "type": ["integer", "null"],
-            "minimum": -1,
-            "maximum": 1073741824,
-            "description": "0 and -1: all tokens."
-          },
-          "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0},
-          "repetition_penalty": {"type": ["number", "null"], "minimum": 0.01, "maximum": 100, "default": 1},
-          "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
-          "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
-          "seed": {
-            "type": ["integer", "null"],
-            "minimum": -9223372036854775808,
-            "maximum": 9223372036854775807,
-            "description": "The same seed gives the same text. Choice i of n has seed + i."
-          },
-          "stop": {
-            "description": "Of at most 256 bytes each.",
-            "oneOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}, "maxItems": 16}]
-          },
-          "logit_bias": {
-            "type": ["object", "null"],
-            "propertyNames": {"pattern": "^[0-9]+$"},
-            "maxProperties": 1024,
-            "additionalProperties": {"oneOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": false}]},
-            "description": "From token ids to what is added to their logits; false bans a token."
-          },
-          "n": {"type": ["integer", "null"], "minimum": 1, "maximum": 16, "default": 1},
-          "stream": {"type": ["boolean", "null"], "default": false},
-          "stream_options": {
-            "type": ["object", "null"],
-            "properties": {"include_usage": {"type": ["boolean", "null"]}},
-            "description": "With stream: true only."
-          },
-          "response_format": {"type": ["object", "null"], "properties": {"type": {"const": "text"}}, "required": ["type"]},
-          "cache_prompt": {
-            "type": ["boolean", "null"],
-            "default": true,
-            "description": "Whether what was read of earlier prompts may be used, and this one kept for later ones."
-          },
-          "ignore_eos": {"type": ["boolean", "null"], "default": false, "description": "Texts go on until their length."},
           "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1, "maximum": 1073741824},
           "logprobs": {"type": ["boolean", "null"], "default": false},
           "top_logprobs": {
