@@ -274,6 +274,8 @@ struct WatchServerTests {
                 }
             }
             try await server.events(headers: [("Last-Event-ID", id)]) { events in
+                // The server knows by now what this client has, though it may not have looked again.
+                #expect(try await events.nothingYet())
                 server.subject.set(8, "eight")
                 let event = try #require(try await events.next())
                 #expect(event.id.hasPrefix("8."))

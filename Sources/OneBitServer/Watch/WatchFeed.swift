@@ -94,12 +94,17 @@ actor WatchFeed {
     }
 
     /// Begins to watch. The watcher hears of the newest picture once an interval, whether it is new or not.
-    func add(_ watcher: Watcher) {
-        guard !hasEnded else { return watcher.source.finish() }
+    ///
+    /// - Returns: what was seen last, which may be old, so that a client that has just that need not be sent all of the next.
+    func add(_ watcher: Watcher) -> Entry? {
+        guard !hasEnded else {
+            watcher.source.finish()
+            return entry
+        }
         watchers[ObjectIdentifier(watcher)] = watcher
         guard looking == nil else {
             if let entry { watcher.source.yield(entry) }
-            return
+            return entry
         }
         // What was seen when someone last watched may be hours old: nobody is shown that.
         looking = Task { [settings] in
@@ -112,6 +117,7 @@ actor WatchFeed {
                 try? await Task.sleep(for: settings.interval)
             }
         }
+        return entry
     }
 
     func remove(_ watcher: Watcher) {

@@ -109,8 +109,7 @@ public struct WatchServer: Sendable {
             let watcher = WatchFeed.Watcher(channel: context.channel)
             do {
                 try await request.body.consumeWithCancellationOnInboundClose { _ in
-                    await feed.add(watcher)
-                    var client = Client(seen: seen)
+                    var client = Client(seen: seen, newest: await feed.add(watcher))
                     // The head goes out, and the browser knows that it is connected.
                     try await watcher.write { try await writer.write(ByteBuffer(string: ": hello\n\n")) }
                     for await entry in watcher.entries {
@@ -143,11 +142,18 @@ public struct WatchServer: Sendable {
         /// Between two signs of life.
         private static let silence = Duration.seconds(15)
 
-        init(seen: String?) { self.seen = seen }
+        init(seen: String?, newest: WatchFeed.Entry?) {
+            self.seen = seen
+            if let newest, newest.id == seen { sections = Self.sections(of: newest) }
+        }
+
+        private static func sections(of entry: WatchFeed.Entry) -> [String: String] {
+            Dictionary(uniqueKeysWithValues: entry.picture.sections.map { ($0.id, $0.html) })
+        }
 
         /// What to write: what has changed, or a comment after a long silence, or nothing.
         mutating func event(for entry: WatchFeed.Entry) -> String? {
-            let sections = Dictionary(uniqueKeysWithValues: entry.picture.sections.map { ($0.id, $0.html) })
+            let sections = Self.sections(of: entry)
             if entry.id == seen {
                 self.sections = sections
                 guard .now - lastWrite > Self.silence else { return nil }
