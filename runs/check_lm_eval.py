@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Holds lm-evaluation-harness, scoring a model over `onebit serve`, against `onebit evaluate`: the same accuracies, task by task.
+"""Holds lm-evaluation-harness, scoring a model over `onebit serve`, against `onebit evaluate`: the same accuracies, task by
+task, from the same log-likelihoods, item by item.
 
     .venv/bin/pip install "lm_eval[api]==0.4.13"
     .venv/bin/python runs/check_lm_eval.py MODEL ../shared/data/eval --limit 200 [--strings] [--tasks arc_easy,piqa]
 
 The harness's own task definitions, with the data sets from files in place of the hub. Prompts go as token ids, made by the
-server's /tokenize, or with --strings as text. Prints a table; exit code 1 if anything differs.
+server's /tokenize, or with --strings as text: then without the items that are longer than the context, which the harness cuts
+between tokens and whose text has others. Prints a table; exit code 1 if anything differs.
 """
 
 import argparse
@@ -16,6 +18,8 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
+import urllib.request
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model")
@@ -23,7 +27,6 @@ parser.add_argument("data", type=pathlib.Path)
 parser.add_argument("--limit", type=int, default=200)
 parser.add_argument("--tasks", default="boolq,hellaswag,arc_challenge,arc_easy,piqa,winogrande")
 parser.add_argument("--strings", action="store_true")
-parser.add_argument("--max-length", type=int, default=2048)
 parser.add_argument("--onebit", default=".build/release/onebit")
 arguments = parser.parse_args()
 tasks = arguments.tasks.split(",")
@@ -51,38 +54,56 @@ import lm_eval  # noqa: E402
 
 server = subprocess.Popen(
     [arguments.onebit, "serve", arguments.model, "--port", "0", "--parallel", "8"], stderr=subprocess.PIPE, text=True)
-for line in server.stderr:
-    if address := re.search(r"http://\S+/v1", line):
-        break
-else:
-    sys.exit("onebit serve did not come up")
 try:
+    for line in server.stderr:
+        if address := re.search(r"http://\S+/v1", line):
+            break
+    else:
+        sys.exit("onebit serve did not come up")
+    with urllib.request.urlopen(f"{address[0]}/models") as answer:
+        context = json.load(answer)["data"][0]["max_model_len"]
+
+    # The harness has a token generated behind each text, and sends one less than it was told: the whole context, whose last
+    # token is scored and not read. A model that it runs itself, and ours, reads a whole context before the token that is scored.
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "items.jsonl"
+        subprocess.run(
+            [arguments.onebit, "evaluate", arguments.model, "--data", arguments.data, "--tasks", arguments.tasks, "--limit",
+             str(arguments.limit), "--bos", "none", "--context", str(context - 1), "--items", file, "--quiet"],
+            check=True, stdout=subprocess.DEVNULL)
+        items = [json.loads(line) for line in file.open()]
+    chosen = {
+        task: [number for number, item in enumerate(item for item in items if item["task"] == task)
+               if not (arguments.strings and item["truncated"])]
+        for task in tasks}
+
     results = lm_eval.simple_evaluate(
         model="local-completions",
         model_args={
-            "base_url": f"{address[0]}/completions", "model": "served", "max_length": arguments.max_length,
+            "base_url": f"{address[0]}/completions", "model": "served", "max_length": context + 1,
             "tokenized_requests": not arguments.strings, "num_concurrent": 4, "batch_size": 8,
         },
-        tasks=tasks, limit=arguments.limit, bootstrap_iters=0)["results"]
+        tasks=tasks, samples=chosen, bootstrap_iters=0)
 finally:
     server.terminate()
     server.wait()
 
-report = json.loads(
-    subprocess.run(
-        [arguments.onebit, "evaluate", arguments.model, "--data", arguments.data, "--tasks", arguments.tasks, "--limit",
-         str(arguments.limit), "--bos", "none", "--json", "--quiet"],
-        check=True, capture_output=True, text=True).stdout)
-ours = {task["task"]: task["metrics"] for task in report["models"][0]["tasks"]}
-
 differs = False
 for task in tasks:
+    ours = [item for item in items if item["task"] == task]
+    theirs = {sample["doc_id"]: sample["filtered_resps"] for sample in results["samples"][task]}
+    assert sorted(theirs) == chosen[task]
+    distance = max(
+        abs(value - response[0])
+        for number in chosen[task] for value, response in zip(ours[number]["log_likelihoods"], theirs[number], strict=True))
     for metric in ("acc", "acc_norm"):
-        theirs = results[task].get(f"{metric},none")
-        if theirs is None:
+        accuracy = results["results"][task].get(f"{metric},none")
+        if accuracy is None:
             continue
-        value = ours[task][metric]["value"] if isinstance(ours[task][metric], dict) else ours[task][metric]
-        equal = abs(value - theirs) < 1e-9
+        value = sum(ours[number][metric] for number in chosen[task]) / len(chosen[task])
+        equal = abs(value - accuracy) < 1e-9 and distance < 1e-6
         differs |= not equal
-        print(f"{task:14} {metric:9} harness over HTTP {theirs:.4f}   onebit evaluate {value:.4f}  {'' if equal else 'DIFFERS'}")
+        print(
+            f"{task:14} {metric:9} {len(chosen[task])} items   harness over HTTP {accuracy:.4f}   onebit evaluate {value:.4f}   "
+            f"log-likelihoods within {distance:.1e}  {'' if equal else 'DIFFERS'}")
 sys.exit(1 if differs else 0)

@@ -80,6 +80,12 @@ struct EvaluateCommand: ModelCommand {
 
     @Option(
         help: ArgumentHelp(
+            "Tokens of an item that a model reads, the end of a longer one; the model's context unless given.",
+            valueName: "n"))
+    var context: Int?
+
+    @Option(
+        help: ArgumentHelp(
             "The model that the others are measured by.",
             discussion: "Without it the first one, where that is a dense model.", valueName: "model"))
     var original: ModelLocation?
@@ -114,8 +120,8 @@ struct EvaluateCommand: ModelCommand {
 
     func validate() throws {
         guard !models.isEmpty else { throw ValidationError("Give a model.") }
-        guard batchSize >= 1, limit ?? 1 >= 1 else {
-            throw ValidationError("--limit and --batch-size must be 1 or more.")
+        guard batchSize >= 1, limit ?? 1 >= 1, context ?? 1 >= 1 else {
+            throw ValidationError("--limit, --batch-size and --context must be 1 or more.")
         }
         guard (0...5).contains(mmluShots) else {
             throw ValidationError("--mmlu-shots must lie between 0 and 5, not \(mmluShots).")
@@ -153,12 +159,12 @@ struct EvaluateCommand: ModelCommand {
             let evaluation = ModelEvaluation(
                 candidate: candidate, model: try loadModel(candidate.checkpoint, options: options),
                 tokenizer: try loadTokenizer(from: candidate.checkpoint.directory), showsName: candidates.count > 1,
-                bos: bos, batchSize: batchSize, skipsMalformed: skipMalformed,
+                bos: bos, context: context, batchSize: batchSize, skipsMalformed: skipMalformed,
                 journal: try journal.map { try openJournal($0, for: candidate) }, progress: progress)
             results.append(try evaluation.run(loaded, texts: texts))
         }
         if let items { try writeAtomically(Data(try itemLines(results).utf8), to: items) }
-        let report = EvaluationReport(results, original: original, bos: bos)
+        let report = EvaluationReport(results, original: original, bos: bos, context: context)
         try html.write(try report.page)
         if json.json {
             try writeJSON(report)
@@ -194,6 +200,12 @@ struct EvaluateCommand: ModelCommand {
             }
         }
         let candidates = try Candidate.all(in: directories, options: options.checkpoints)
+        for candidate in candidates {
+            let longest = candidate.checkpoint.configuration.maximumPositions
+            guard context ?? longest <= longest else {
+                throw ValidationError("--context must be at most \(candidate.name)'s context of \(longest).")
+            }
+        }
         if original == nil, candidates.count > 1, candidates[0].checkpoint.kind == .dense { original = 0 }
         return (candidates, original)
     }

@@ -116,6 +116,17 @@ struct EvaluateCommandTests {
         #expect(one.exitCode == 64)
     }
 
+    @Test("--context has items longer than it cut, and can be no longer than the model's")
+    func context() async throws {
+        let setting = try Setting()
+        let report = try object(try await setting.run(["--context", "4", "--json"]).output)
+        #expect((report["definition"] as? String)?.contains("at most 4 tokens") == true)
+        let task = try #require(((report["models"] as? [[String: Any]])?.first?["tasks"] as? [[String: Any]])?.first)
+        #expect(task["truncated"] as? Int == 5)
+        let long = try await setting.run(["--context", "1000000000"])
+        #expect(long.exitCode == 64 && long.errors.contains("--context must be at most"))
+    }
+
     @Test("Perplexity of WikiText comes in front of the tasks")
     func perplexity() async throws {
         let setting = try Setting()

@@ -25,20 +25,27 @@ public struct TaskEvaluation: Sendable {
 
     private let model: any CausalLanguageModel
     private let encoder: PromptEncoder
+    private let context: Int
     private let batchSize: Int
     private let skipsUnscorable: Bool
 
     /// - Parameters:
     ///   - model: who is asked.
     ///   - encoder: makes tokens of the items.
+    ///   - context: tokens that the model reads of a choice behind its context, the harness's `max_length`: 1 or more, and at
+    ///     most the model's context, which it is unless given.
     ///   - batchSize: items that the model is given at once; 1 or more.
     ///   - skipsUnscorable: leaves out items that the model cannot be asked about; otherwise the first is an error.
     public init(
-        model: any CausalLanguageModel, encoder: PromptEncoder, batchSize: Int = 1, skipsUnscorable: Bool = false
+        model: any CausalLanguageModel, encoder: PromptEncoder, context: Int? = nil, batchSize: Int = 1,
+        skipsUnscorable: Bool = false
     ) {
+        let longest = model.configuration.maximumPositions
         precondition(batchSize >= 1, "a batch of \(batchSize) items")
+        precondition((1...longest).contains(context ?? longest), "a context of \(context ?? longest) tokens")
         self.model = model
         self.encoder = encoder
+        self.context = context ?? longest
         self.batchSize = batchSize
         self.skipsUnscorable = skipsUnscorable
     }
@@ -58,8 +65,7 @@ public struct TaskEvaluation: Sendable {
         for (index, item) in items.enumerated() {
             do {
                 encoded.append(
-                    try EncodedItem(
-                        item, index: index, encoder: encoder, maximumLength: model.configuration.maximumPositions))
+                    try EncodedItem(item, index: index, encoder: encoder, maximumLength: context))
             } catch let error as UnscorableItemError {
                 guard skipsUnscorable else { throw error }
                 unscorable.append(error)
@@ -174,7 +180,7 @@ public struct ItemResult: Sendable {
     public let item: TaskItem
     /// One per choice.
     public let scores: [ContinuationScore]
-    /// Whether a choice behind its context was longer than the model's context, and lost tokens on the left.
+    /// Whether a choice behind its context was longer than the context, and lost tokens on the left.
     public let isTruncated: Bool
 
     public init(item: TaskItem, scores: [ContinuationScore], isTruncated: Bool) {

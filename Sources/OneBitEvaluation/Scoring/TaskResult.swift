@@ -12,7 +12,7 @@ public struct TaskResult: Sendable {
     public let subjects: [Subject]
     /// Items scored.
     public let itemCount: Int
-    /// Items that were longer than the model's context and lost their beginning.
+    /// Items that were longer than the context and lost their beginning.
     public let truncatedCount: Int
 
     /// - Parameters:

@@ -71,17 +71,19 @@ struct EvaluationReport: Encodable {
         case models, original, beginOfSequence, definition
     }
 
-    init(_ results: [ModelResult], original: Int?, bos: EvaluateCommand.BeginOfSequence) {
+    init(_ results: [ModelResult], original: Int?, bos: EvaluateCommand.BeginOfSequence, context: Int? = nil) {
         self.results = results
         originalIndex = original
         let reference = original.map { results[$0] }
         models = results.map { Model($0, original: reference) }
         self.original = reference?.name
         beginOfSequence = bos.rawValue
-        definition = Self.definition(of: results[0], bos: bos)
+        definition = Self.definition(of: results[0], bos: bos, context: context)
     }
 
-    private static func definition(of result: ModelResult, bos: EvaluateCommand.BeginOfSequence) -> String {
+    private static func definition(
+        of result: ModelResult, bos: EvaluateCommand.BeginOfSequence, context: Int?
+    ) -> String {
         let titles = Dictionary(grouping: result.tasks) { $0.task.tableMetric }.mapValues {
             $0.map(\.task.title).joined(separator: ", ")
         }
@@ -90,6 +92,7 @@ struct EvaluationReport: Encodable {
             "Prompts and measures of lm-evaluation-harness 0.4.13; in the first table \(measures.joined(separator: ", "))",
             "special tokens around a prompt: \(bos == .tokenizer ? "the tokenizer's" : "none")",
         ]
+        if let context { sentences.append("of an item at most \(Quantity.grouped(context)) tokens are read") }
         if let (_, perplexity) = result.perplexities.first {
             sentences.append(PerplexityResult.definition(perplexity.plan))
         }

@@ -64,6 +64,8 @@ struct ModelEvaluation {
     /// Whether progress names the model too.
     var showsName = true
     var bos = EvaluateCommand.BeginOfSequence.tokenizer
+    /// Tokens of an item that the model reads; its context if nil.
+    var context: Int?
     var batchSize = EvaluateCommand.defaultBatchSize
     var skipsMalformed = false
     var journal: EvaluationJournal?
@@ -78,7 +80,7 @@ struct ModelEvaluation {
         let evaluation = TaskEvaluation(
             model: model,
             encoder: PromptEncoder(tokenizer: tokenizer, prefix: prefix, addsSpecialTokens: bos == .tokenizer),
-            batchSize: batchSize, skipsUnscorable: skipsMalformed)
+            context: context, batchSize: batchSize, skipsUnscorable: skipsMalformed)
         let results = try tasks.map { try run($0, evaluation: evaluation) }
         // Last: what a killed run had of them is not kept.
         let perplexities = try texts.map { text in

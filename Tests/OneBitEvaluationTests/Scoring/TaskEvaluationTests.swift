@@ -91,6 +91,15 @@ struct TaskEvaluationTests {
         #expect(TaskResult(results, scoring: .multipleChoice).truncatedCount == 1)
     }
 
+    @Test("A shorter context than the model's cuts as a model of that context does")
+    func shorterContext() throws {
+        let model = try RecordingModel(maximumPositions: 8)
+        let items = [item(["xyz", "xyz"], [" a", " acd"]), item(["x"], [" a"], line: 2)]
+        let results = try TaskEvaluation(model: model, encoder: encoder, context: 4).run(items).results
+        #expect(results.map(\.isTruncated) == [true, false])
+        #expect(model.batches.withLock { $0[0].map(\.context) } == [[1, 120, 121, 122], [121, 122]])
+    }
+
     @Test("Of a choice that is longer than the context the end is scored")
     func longChoice() throws {
         let model = try RecordingModel(maximumPositions: 4)
