@@ -144,7 +144,7 @@ struct ServerBehaviorTests {
     }
 
     @Test(
-        "A connection ends behind an answer that says so, whatever the client still sends; a body that nobody reads ends it too"
+        "A connection ends behind an answer that says so, whatever the client still sends, and one of HTTP/1.0; a body that nobody reads ends it too"
     )
     func closedConnections() async throws {
         let change: (inout ServerSettings) -> Void = { $0.bodyTime = .seconds(5) }
@@ -153,6 +153,7 @@ struct ServerBehaviorTests {
             let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n"
             for (request, status) in [
                 (refused, "415"), (health + "Content-Length: 1000000\r\n\r\n{", "200"),
+                ("GET /health HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n", "200"),
                 ("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n\(health)\r\n", "404"),
             ] {
                 let answer = try await server.exchange(request)
