@@ -13,7 +13,7 @@ BUILD := .build-runtime
 endif
 
 LIBRARIES := JSON TensorFiles ModelFiles ModelDescription Jinja Tokenization SignDecomposition LanguageModel OneBitRuntime OneBitEvaluation \
-	ResumableRuns CorpusSynthesis StudentExport $(if $(filter 1,$(TRAINING)),Torch OneBitTraining)
+	ResumableRuns CorpusSynthesis StudentExport HubClient HTMLReports OneBitServer $(if $(filter 1,$(TRAINING)),Torch OneBitTraining)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo example test test-release sanitize check-arm64 fuzz bench bench-check format lint docs clean

@@ -29,15 +29,7 @@ struct LogitsCommand: ModelCommand {
     var text: String?
 
     @Option(
-        help: ArgumentHelp("Token ids, separated by commas.", valueName: "ids"),
-        transform: { list in
-            try list.split(separator: ",", omittingEmptySubsequences: false).map {
-                guard let id = Int($0.trimmingCharacters(in: .whitespaces)) else {
-                    throw ValidationError("\"\($0)\" is not a token id.")
-                }
-                return id
-            }
-        })
+        help: ArgumentHelp("Token ids, separated by commas or spaces.", valueName: "ids"), transform: tokenIDs(inList:))
     var tokens: [Int]?
 
     @Option(name: [.short, .long], help: ArgumentHelp("Safetensors file to write.", valueName: "file"))

@@ -28,8 +28,10 @@ struct TokenizeCommand: ModelCommand {
     @Option(help: ArgumentHelp("File with the text, UTF-8.", valueName: "file"))
     var file: URL?
 
-    @Option(help: ArgumentHelp("Token ids to make text of, separated by commas or spaces.", valueName: "ids"))
-    var decode: String?
+    @Option(
+        help: ArgumentHelp("Token ids to make text of, separated by commas or spaces.", valueName: "ids"),
+        transform: tokenIDs(inList:))
+    var decode: [Int]?
 
     @Option(help: ArgumentHelp("A conversation: JSON, or a file of it.", valueName: "messages"))
     var chat: String?
@@ -89,14 +91,10 @@ struct TokenizeCommand: ModelCommand {
 
     private func tokenized(by tokenizer: any Tokenizer) throws -> (text: String, tokens: [Int]) {
         if let decode {
-            let tokens = try decode.split(whereSeparator: { $0 == "," || $0.isWhitespace }).map { word in
-                guard let id = Int(word) else { throw ValidationError("\"\(word)\" is not a token id.") }
-                guard tokenizer.token(of: id) != nil else {
-                    throw ValidationError("The tokenizer has no token \(id); it has \(tokenizer.vocabularySize).")
-                }
-                return id
+            if let id = decode.first(where: { tokenizer.token(of: $0) == nil }) {
+                throw ValidationError("The tokenizer has no token \(id); it has \(tokenizer.vocabularySize).")
             }
-            return (tokenizer.decode(tokens, skipSpecialTokens: false), tokens)
+            return (tokenizer.decode(decode, skipSpecialTokens: false), decode)
         }
         if let chat {
             let messages = try Self.messages(chat)

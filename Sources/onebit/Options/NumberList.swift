@@ -18,3 +18,13 @@ struct NumberList: ExpressibleByArgument {
 
     var defaultValueDescription: String { numbers.map(String.init).joined(separator: ",") }
 }
+
+/// Token ids, separated by commas or spaces.
+///
+/// - Throws: `ValidationError` with the first word that is none.
+func tokenIDs(inList list: String) throws -> [Int] {
+    try list.split { $0 == "," || $0.isWhitespace }.map { word in
+        guard let id = Int(word) else { throw ValidationError("\"\(word)\" is not a token id.") }
+        return id
+    }
+}
