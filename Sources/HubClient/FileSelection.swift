@@ -13,6 +13,7 @@ public struct FileSelection: Sendable, Equatable {
     /// - Parameters:
     ///   - includes: patterns as a shell has them (fnmatch), whose `*` matches slashes too, and of which those that end in a
     ///     slash mean a folder; as huggingface_hub's `allow_patterns`.
+    ///   - excludes: such patterns too, as its `ignore_patterns`.
     public init(includes: [String]? = nil, excludes: [String] = []) {
         (self.includes, self.excludes) = (includes, excludes)
     }

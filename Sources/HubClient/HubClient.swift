@@ -28,6 +28,7 @@ public struct HubClient: Sendable {
     /// of the files as they last were, these count.
     ///
     /// - Parameters:
+    ///   - repository: a name on the hub, with its revision.
     ///   - selection: which of the files.
     ///   - isForced: download anew what the cache has.
     ///   - report: what happens, from any thread.

@@ -18,6 +18,7 @@ public struct InferenceServer: Sendable {
 
     /// - Parameters:
     ///   - container: the model; its engine's limits are those of the server.
+    ///   - settings: where it listens, who may use it, and what a request may ask for.
     ///   - sequences: how many texts the engine generates at a time.
     public init(_ container: ModelContainer, settings: ServerSettings, sequences: Int) {
         served = ServedModel(container, settings: settings, sequences: sequences)

@@ -3,7 +3,7 @@ import Foundation
 import JSON
 
 /// What the server says of its own API at `/openapi.json`, as OpenAPI 3.1 has it. Kept by hand; it is also the list of the addresses that
-/// there are, and runs/check_openapi.sh holds the server against it.
+/// there are, and runs/check_openapi.py holds the server against it.
 enum OpenAPI {
     /// An address that there is, without the version that it may leave out.
     static func path(of path: String) -> String? { ["", "/v1"].map { $0 + path }.first { methods[$0] != nil } }

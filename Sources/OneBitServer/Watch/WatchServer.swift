@@ -49,6 +49,7 @@ public struct WatchServer: Sendable {
     private let page: @Sendable (_ picture: WatchPicture, _ id: String, _ script: String) -> Page
 
     /// - Parameters:
+    ///   - settings: where it listens and how many may watch.
     ///   - page: the page with a picture in it. It has to hold the script as it is, elements with the ids `connection` and
     ///     `age`, the latter with the picture's id as `data-picture` and its age, where it has one, as `data-age`, and an
     ///     element for each section.
