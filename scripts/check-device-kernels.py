@@ -22,7 +22,7 @@ nvrtc = ctypes.CDLL(str(folder / "libnvrtc.so.13"))
 
 def source(name):
     text = (root / "Sources/CLibTorch/cuda" / name).read_text(encoding="utf-8")
-    return re.fullmatch(r'R"CUDA\((.*)\)CUDA"\n', text, re.DOTALL).group(1)
+    return re.fullmatch(r'R"CUDA\((.*)\)CUDA"\n|.*SHARED_SOURCE\(\n(.*)\)\n', text, re.DOTALL).expand(r"\1\2")
 
 
 def compiles(text, options):
@@ -45,6 +45,6 @@ for architecture in ["sm_75", "sm_90", "sm_100"]:
     options = [f"--gpu-architecture={architecture}", "--std=c++17", "--fmad=false"]
     for element in ["float", "bfloat16", "float16"]:
         is_right &= compiles(source("common.cuh") + source("layers.cuh"), [*options, f"-DELEMENT={element}"])
-    is_right &= compiles(source("common.cuh") + source("adamw.cuh"), options)
+    is_right &= compiles(source("common.cuh") + source("adamw_arguments.h") + source("adamw.cuh"), options)
 print("The kernels compile." if is_right else "Some kernels do not compile.")
 sys.exit(not is_right)

@@ -31,6 +31,22 @@ const char *const adamw_source =
 #include "cuda/adamw.cuh"
     ;
 
+#define SHARED_SOURCE(...) #__VA_ARGS__
+const char *const adamw_arguments_source =
+#include "cuda/adamw_arguments.h"
+    ;
+#undef SHARED_SOURCE
+
+// As common.cuh has them.
+using u8 = unsigned char;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+using i64 = long long;
+
+#define SHARED_SOURCE(...) __VA_ARGS__
+#include "cuda/adamw_arguments.h"
+#undef SHARED_SOURCE
+
 // MARK: NVIDIA's functions, by name
 
 /// CUfunction, CUmodule, CUcontext, CUstream, nvrtcProgram.
@@ -138,6 +154,11 @@ Handle compiled(const std::string &source, int device, at::ScalarType element) {
     return module;
 }
 
+std::string source(bool is_layer) {
+    std::string common = common_source;
+    return is_layer ? common + layers_source : common + adamw_arguments_source + adamw_source;
+}
+
 /// A kernel for a device. The optimizer's know their types by themselves.
 Handle kernel(const char *name, int device, at::ScalarType element, bool is_layer) {
     static std::mutex mutex;
@@ -150,7 +171,7 @@ Handle kernel(const char *name, int device, at::ScalarType element, bool is_laye
     Handle context = nullptr;
     check(cuda.current_context(&context), "asking for the context");
     Handle &module = modules[{device, element, is_layer}];
-    if (!module) module = compiled(std::string(common_source) + (is_layer ? layers_source : adamw_source), device, element);
+    if (!module) module = compiled(source(is_layer), device, element);
     check(cuda.find_function(&function, module, name), name);
     return function;
 }
@@ -180,6 +201,15 @@ void launch(const char *name, const at::Tensor &on, bool is_layer, Grid grid, Ar
 
 const void *read(const at::Tensor &x) { return x.defined() ? x.const_data_ptr() : nullptr; }
 void *write(const at::Tensor &x) { return x.mutable_data_ptr(); }
+
+template <typename Element>
+const Element *read(const at::Tensor &x) {
+    return static_cast<const Element *>(read(x));
+}
+template <typename Element>
+Element *write(const at::Tensor &x) {
+    return static_cast<Element *>(write(x));
+}
 
 constexpr int64_t pack = 8;
 /// Of kernels that go over elements: enough to fill any device, and each thread then has several packs.
@@ -347,36 +377,11 @@ device_kernels::LogitLoss device_kernels::logit_loss(const at::Tensor &student, 
 
 namespace {
 
-// As adamw.cuh has them.
-
-struct Moment {
-    void *data;
-    void *scales;
-    const void *levels;
-    int form;
-};
-
-struct Rows {
-    void *value;
-    Moment first, second;
-    const void *gradient;
-    const void *output_scale, *input_scale;
-    void *signs;
-    void *turned;
-    void *square_sums;
-    int64_t columns;
-    uint32_t blocks, row_blocks;
-    int value_form, gradient_form, sign_gradient;
-};
-
-struct Step {
-    float old2, new1, new2, epsilon, decay, rate, root, gradient_factor;
-    uint64_t random_key;
-    int64_t first_element;
-};
-
-int form_of(at::ScalarType type) {
-    return type == at::kFloat ? 0 : type == at::kBFloat16 ? 1 : type == at::kHalf ? 2 : 3;
+Form form_of(at::ScalarType type) {
+    return type == at::kFloat      ? form_float32
+           : type == at::kBFloat16 ? form_bfloat16
+           : type == at::kHalf     ? form_float16
+                                   : form_blocks;
 }
 
 /// The rows as a kernel reads them, and what must live until it is launched.
@@ -406,17 +411,17 @@ struct Prepared {
             input_scale = floats(latent->input_scale->value);
             TORCH_CHECK(output_scale.numel() == value.size(0) && input_scale.numel() == value.size(1),
                         "scales of other rows");
-            rows.output_scale = read(output_scale);
-            rows.input_scale = read(input_scale);
-            rows.sign_gradient = latent->sign_gradient == LT_SIGN_TANH ? 1 : 2;
+            rows.output_scale = read<float>(output_scale);
+            rows.input_scale = read<float>(input_scale);
+            rows.sign_gradient = latent->sign_gradient == LT_SIGN_TANH ? sign_gradient_tanh : sign_gradient_hard;
         }
         grid = {std::min<int64_t>(rows.blocks, most_blocks), 1, LT_MOMENT_BLOCK};
     }
 
     static Moment moment(const lt_tensor *data, const lt_tensor *scale, bool is_signed) {
         const at::Tensor &value = data->value;
-        return {write(value), scale ? write(scale->value) : nullptr,
-                scale ? read(levels(is_signed, value.device())) : nullptr, form_of(value.scalar_type())};
+        return {write(value), scale ? write<float>(scale->value) : nullptr,
+                scale ? read<float>(levels(is_signed, value.device())) : nullptr, form_of(value.scalar_type())};
     }
 
     /// On a device for as long as the process lives.
@@ -446,7 +451,7 @@ at::Tensor device_kernels::gradient_square_sum(const lt_adamw_rows &rows, const 
     Prepared prepared(rows, gradient, latent);
     const at::Tensor &value = rows.value->value;
     at::Tensor sums = at::empty({prepared.grid.x}, value.options().dtype(at::kDouble));
-    prepared.rows.square_sums = write(sums);
+    prepared.rows.square_sums = write<double>(sums);
     launch("gradient_square_sums", value, false, prepared.grid, prepared.rows);
     return sums.sum();
 }
@@ -457,8 +462,8 @@ at::Tensor device_kernels::adamw_step(const lt_adamw_rows &rows, const lt_tensor
     Prepared prepared(rows, gradient, latent);
     const at::Tensor &value = rows.value->value;
     at::Tensor turned = at::zeros({}, value.options().dtype(at::kLong));
-    prepared.rows.turned = write(turned);
-    if (signs) prepared.rows.signs = write(signs->value);
+    prepared.rows.turned = reinterpret_cast<u64 *>(write(turned));
+    if (signs) prepared.rows.signs = write<u8>(signs->value);
     double t = static_cast<double>(settings.step);
     Step step = {static_cast<float>(settings.beta2),
                  static_cast<float>(1 - settings.beta1),
