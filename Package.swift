@@ -78,6 +78,7 @@ var targets: [Target] = [
         name: "OneBitServer",
         dependencies: [
             "JSON", "Jinja", "LanguageModel", "Tokenization", .product(name: "HTTPTypes", package: "swift-http-types"),
+            .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
             .product(name: "Crypto", package: "swift-crypto"), .product(name: "Hummingbird", package: "hummingbird"),
             .product(name: "HummingbirdCore", package: "hummingbird"), .product(name: "Logging", package: "swift-log"),
             .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -250,6 +251,7 @@ if targets.contains(where: { ["HubClient", "OneBitServer"].contains($0.name) }) 
 }
 if targets.contains(where: { $0.name == "OneBitServer" }) {
     dependencies += [
+        .package(url: "https://github.com/apple/swift-async-algorithms.git", from: "1.0.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.34.1"),

@@ -1,5 +1,5 @@
 // OneBitServer: a language model over HTTP, as clients of OpenAI's API speak it, and pages that are watched while they change. May
-// import LanguageModel, Tokenization, Jinja, JSON, Crypto and Hummingbird; an app that runs models without a server links none of it.
+// import LanguageModel, Tokenization, Jinja, JSON, Crypto, AsyncAlgorithms and Hummingbird; an app that runs models without a server links none of it.
 
 import Foundation
 import HTTPTypes
@@ -27,7 +27,7 @@ public struct InferenceServer: Sendable {
     /// Serves until the task is cancelled, and then until the answers under way are done, or their time is up.
     ///
     /// - Parameter onReady: called with the port, once it listens.
-    /// - Throws: what the system says of the address.
+    /// - Throws: ``ListenError``
     public func run(onReady: @escaping @Sendable (_ port: Int) -> Void) async throws {
         let settings = served.settings
         try await serve(
@@ -40,6 +40,7 @@ public struct InferenceServer: Sendable {
         let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
         let settings = served.settings
         // Middleware reaches the routes that are added behind it.
+        router.add(middleware: OriginHeadersMiddleware(allowedOrigins: settings.allowedOrigins))
         router.add(middleware: ErrorMiddleware(metrics: served.metrics))
         router.add(middleware: HostMiddleware(isLoopback: settings.isLoopback, allowedHosts: settings.allowedHosts))
         router.add(middleware: OriginMiddleware(settings: settings))
@@ -51,7 +52,7 @@ public struct InferenceServer: Sendable {
                 .eTag: ChatPage.entityTag, .cacheControl: "no-cache",
             ]
             headers[HTTPField.Name("Referrer-Policy")!] = "no-referrer"
-            guard request.headers[.ifNoneMatch] != ChatPage.entityTag else {
+            guard !request.has(entityTag: ChatPage.entityTag) else {
                 return Response(status: .notModified, headers: headers)
             }
             return Response(
@@ -73,6 +74,11 @@ public struct InferenceServer: Sendable {
         }
         for path in ["/v1/models", "/models"] {
             router.get(RouterPath(path)) { [served] _, _ in Response(served.models) }
+        }
+        // A name may have slashes: ORG/NAME.
+        router.get("/v1/models/**") { [served] request, context in
+            let name = context.parameters.getCatchAll().joined(separator: "/")
+            return Response(try served.model(named: name.removingPercentEncoding ?? name))
         }
         router.get("/tokenizer_info") { [served] _, _ in Response(served.tokenizerInfo) }
         router.post("/tokenize") { [served] request, _ in

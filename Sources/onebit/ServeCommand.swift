@@ -22,9 +22,10 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
               onebit serve packed
               onebit serve packed --port 8000 --parallel 8 --context 8192
               ONEBIT_API_KEY=… onebit serve packed --host 0.0.0.0
-              curl http://127.0.0.1:8080/v1/chat/completions -H "Content-Type: application/json" \
+              curl http://127.0.0.1:8080/v1/chat/completions \\
+                -H "Content-Type: application/json" \\
                 -d '{"messages": [{"role": "user", "content": "Hello"}]}'
-              lm-eval --model local-completions --tasks arc_easy --model_args \
+              lm-eval --model local-completions --tasks arc_easy --model_args \\
                 base_url=http://127.0.0.1:8080/v1/completions,model=packed,max_length=2048
             """
     )
@@ -88,6 +89,11 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
         guard queue >= 0, keep >= 0, maxTokens >= 1, context ?? 1 >= 1 else {
             throw ValidationError("--queue and --keep must be 0 or more, --max-tokens and --context 1 or more.")
         }
+        guard alias?.isEmpty != true else { throw ValidationError("--alias must not be empty.") }
+        for origin in allowOrigin where origin.wholeMatch(of: /https?:\/\/[^\/?#\s]+/) == nil {
+            throw ValidationError(
+                "--allow-origin must be an origin, such as https://app.example without a path, not \(origin).")
+        }
     }
 
     mutating func locateModels() async throws { try await model.locate(quiet: quiet) }
@@ -105,6 +111,12 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
                     + "has one.\n")
         }
         let loaded = try loadModel(directory: model.url, options: options)
+        let positions = min(maxTokens, context ?? .max, loaded.configuration.maximumPositions)
+        if let bytes = cacheMemory?.bytes, loaded.cacheByteCount(positions: positions) > bytes {
+            throw ValidationError(
+                "--cache-memory must be \(loaded.cacheByteCount(positions: positions)) bytes or more, for an answer of "
+                    + "\(positions) tokens (--max-tokens).")
+        }
         let engine = GenerationEngine(
             model: loaded, tokenizer: try loadTokenizer(from: model.url),
             limits: GenerationLimits(
@@ -113,15 +125,10 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
         let server = InferenceServer(
             ModelContainer(engine: engine, directory: model.url), settings: settings, sequences: parallel)
         let (name, host, isQuiet) = (settings.modelName, host, quiet)
-        do {
-            try await server.run { port in
-                guard !isQuiet else { return }
-                let address = host.contains(":") ? "[\(host)]" : host
-                StandardStreams.writeError("\(name) is served on http://\(address):\(port)/v1. Ctrl-C ends it.\n")
-            }
-        } catch let error where !(error is CancellationError) {
-            throw ServeError(
-                host: host, port: port, reason: ErrorReport.text(of: error).dropFirst(ErrorReport.prefix.count))
+        try await server.run { port in
+            guard !isQuiet else { return }
+            let address = host.contains(":") ? "[\(host)]" : host
+            StandardStreams.writeError("\(name) is served on http://\(address):\(port)/v1. Ctrl-C ends it.\n")
         }
     }
 
@@ -130,7 +137,12 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
         if let key = ProcessInfo.processInfo.environment["ONEBIT_API_KEY"], !key.isEmpty { keys.append(key) }
         if let keyFile {
             let lines = try readText(of: keyFile, limit: 1 << 20).split(whereSeparator: \.isNewline)
-            keys += lines.map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty && !$0.hasPrefix("#") }
+            let found = lines.map { $0.trimmingCharacters(in: .whitespaces) }.filter {
+                !$0.isEmpty && !$0.hasPrefix("#")
+            }
+            // Without one the server would ask nobody for a key.
+            guard !found.isEmpty else { throw EmptyKeyFileError(file: keyFile.path) }
+            keys += found
         }
         guard keys.allSatisfy({ $0.unicodeScalars.allSatisfy { (0x21..<0x7F).contains($0.value) } }) else {
             throw ValidationError("Keys are of printable ASCII without spaces: they stand in a header.")
@@ -139,12 +151,10 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
     }
 }
 
-/// A server that does not come up.
-struct ServeError: LocalizedError {
-    let host: String
-    let port: Int
-    let reason: Substring
+/// A file that has no key.
+struct EmptyKeyFileError: LocalizedError {
+    let file: String
 
-    var errorDescription: String? { "\(host):\(port): cannot listen there: \(reason)" }
-    var recoverySuggestion: String? { "Another program may have the port: --port chooses another one." }
+    var errorDescription: String? { "\(file): expected a key on a line of its own, found none." }
+    var recoverySuggestion: String? { "Write one into it, or leave --key-file out to serve without keys." }
 }

@@ -170,6 +170,54 @@ struct CompletionTests {
                 try $0["choices"].elements()[0]["logprobs"].nonNull?["content"].elements() ?? []
             }
             #expect(streamed.map(\.value) == content.map(\.value))
+            for choice in try stream.events.flatMap({ try $0["choices"].elements() }) {
+                guard let entries = try choice["logprobs"].nonNull?["content"].elements() else { continue }
+                let tokens = try entries.map { try $0["token"].string() }
+                #expect(try tokens.joined() == choice["delta"]["content"].string())
+            }
+        }
+    }
+
+    @Test("The token that ends an answer is told of in neither form, also where text was held back to the end")
+    func endToken() async throws {
+        try await TestServer.run { server in
+            let x = TestServer.tokenizer.id(of: "x")!
+            // The stop string holds back all of the text; the bias of x lasts until the penalties make it the less likely.
+            let body = #"""
+                {"messages": [{"role": "user", "content": "Hi"}], "logprobs": true, "max_tokens": 8, "temperature": 0,
+                 "logit_bias": {"\#(x)": 12, "2": 10}, "presence_penalty": 2, "frequency_penalty": 2, "stop": "xxxxxxxxx" MORE}
+                """#
+            let whole = try await server.post("/v1/chat/completions", body.replacing(" MORE", with: ""))
+            let choice = try whole.json["choices"].elements()[0]
+            let text = try choice["message"]["content"].string()
+            let reason = try choice["finish_reason"].string()
+            #expect(reason == "stop" && text.allSatisfy { $0 == "x" } && !text.isEmpty)
+            #expect(try choice["logprobs"]["content"].elements().count == text.count)
+            #expect(try whole.json["usage"]["completion_tokens"].integer() == text.count + 1)
+            for _ in 0..<5 {
+                let stream = try await server.post(
+                    "/v1/chat/completions", body.replacing(" MORE", with: #", "stream": true"#))
+                let entries = try stream.events.flatMap {
+                    try $0["choices"].elements()[0]["logprobs"].nonNull?["content"].elements() ?? []
+                }
+                #expect(entries.count == text.count)
+            }
+        }
+    }
+
+    @Test("Cached tokens are those that were there before: of each prompt once, and none where the cache is not wanted")
+    func cachedTokens() async throws {
+        try await TestServer.run { server in
+            let prompts = ["a", "b"].map { String(repeating: $0, count: 60) }
+            func cached(_ more: String) async throws -> Int {
+                let answer = try await server.post(
+                    "/v1/completions",
+                    #"{"prompt": ["\#(prompts[0])", "\#(prompts[1])"], "n": 2, "max_tokens": 1\#(more)}"#)
+                return try answer.json["usage"]["prompt_tokens_details"]["cached_tokens"].integer()
+            }
+            let unwanted = try await cached(#", "cache_prompt": false"#)
+            let (first, second) = (try await cached(""), try await cached(""))
+            #expect(unwanted == 0 && first == 0 && (110...122).contains(second), "\(unwanted) \(first) \(second)")
         }
     }
 
@@ -427,6 +475,16 @@ struct CompletionTests {
             #expect(parser.calls.map(\.name) == ["weather", "time"])
             #expect(parser.calls.map(\.arguments) == [#"{"city":"Rome"}"#, "{}"])
         }
+    }
+
+    @Test("Space between calls and behind the last one is no text", arguments: ["\n", " \n\n", ""])
+    func spaceBetweenCalls(_ space: String) {
+        let call = #"<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>"#.replacing("\\n", with: "\n")
+        for pieces in [[call + space + call + space], (call + space + call + space).map(String.init)] {
+            let (text, parser) = parse(pieces)
+            #expect(text.isEmpty && parser.calls.count == 2)
+        }
+        #expect(parse([call + space + "<b>"]).text == space + "<b>")
     }
 
     @Test(

@@ -46,6 +46,65 @@ struct ServerBehaviorTests {
         }
     }
 
+    @Test("For a client that reads nothing the engine stops to generate")
+    func slowReader() async throws {
+        try await TestServer.run(positions: 200_000) { server in
+            let body = #"""
+                {"messages": [{"role": "user", "content": "Hi"}], "ignore_eos": true, "max_tokens": 190000, "stream": true, "n": 4,
+                 "logprobs": true, "top_logprobs": 20}
+                """#
+            let response = try await HTTPClient.shared.execute(
+                server.request(.POST, "/v1/chat/completions", body: body), timeout: .minutes(10))
+            let engine = server.served.container.engine
+            try await eventually {
+                let count = engine.statistics.generatedTokens
+                try await Task.sleep(for: .milliseconds(500))
+                return count > 100 && engine.statistics.generatedTokens == count
+            }
+            #expect(engine.statistics.running == 4)
+            var iterator = response.body.makeAsyncIterator()
+            #expect(try await iterator.next() != nil)
+        }
+    }
+
+    @Test("The texts of one request may be more than the queue has room for")
+    func largeRequest() async throws {
+        let change: (inout ServerSettings) -> Void = { $0.queueLength = 2 }
+        try await TestServer.run(sequences: 1, pace: 0.001, change: change) { server in
+            let long = Task {
+                try await server.post("/v1/completions", #"{"prompt": "a", \#(Self.endless), "max_tokens": 300}"#)
+            }
+            try await eventually { server.served.textsInFlight == 1 }
+            let many = try await server.post("/v1/completions", #"{"prompt": "a", "n": 8, "max_tokens": 1}"#)
+            #expect(try many.json["choices"].elements().count == 8)
+            #expect(try await long.value.status == 200)
+        }
+    }
+
+    @Test("A client that asks whether to send its body is told so")
+    func expectation() async throws {
+        try await TestServer.run { server in
+            let body = #"{"prompt": "a", "max_tokens": 1}"#
+            let answer = try await server.exchange(
+                "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    + "Expect: 100-continue\r\nConnection: close\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            #expect(answer.hasPrefix("HTTP/1.1 100 Continue\r\n"))
+            #expect(answer.contains("HTTP/1.1 200 OK\r\n"))
+        }
+    }
+
+    @Test("HTTP/1.0 gets a stream without chunks")
+    func earlierVersion() async throws {
+        try await TestServer.run { server in
+            let body = #"{"prompt": "a", "max_tokens": 3, "stream": true}"#
+            let answer = try await server.exchange(
+                "POST /v1/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            #expect(answer.hasPrefix("HTTP/1.0 200 OK\r\n") && !answer.lowercased().contains("transfer-encoding"))
+            #expect(answer.contains("\r\n\r\ndata: {") && answer.hasSuffix("data: [DONE]\n\n"))
+        }
+    }
+
     @Test("An answer may take longer than the head of a request")
     func longAnswers() async throws {
         let change: (inout ServerSettings) -> Void = { $0.headTime = .milliseconds(500) }
@@ -153,12 +212,17 @@ struct ServerBehaviorTests {
             let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n"
             for (request, status) in [
                 (refused, "415"), (health + "Content-Length: 1000000\r\n\r\n{", "200"),
+                (health + "Connection: keep-alive, Close\r\n\r\n\(health)\r\n", "200"),
+                ("GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", "400"),
+                ("GET /health HTTP/1.1\r\n\r\n", "400"),
                 ("GET /health HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n", "200"),
                 ("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n\(health)\r\n", "404"),
             ] {
                 let answer = try await server.exchange(request)
-                #expect(answer.hasPrefix("HTTP/1.1 \(status) "), "\(request): \(answer)")
-                #expect(answer.components(separatedBy: "HTTP/1.1 ").count == 2, "\(answer)")
+                #expect(
+                    answer.hasPrefix("HTTP/1.\(request.contains("HTTP/1.0") ? 0 : 1) \(status) "),
+                    "\(request): \(answer)")
+                #expect(answer.components(separatedBy: "HTTP/1.").count == 2, "\(answer)")
             }
         }
     }
@@ -173,7 +237,7 @@ struct ServerBehaviorTests {
                 try operations.members().map { "\($0.key.uppercased()) \(path)" }
             }
             let routes = InferenceServer(server.served.container, settings: server.served.settings, sequences: 1)
-                .router().routes.map { "\($0.method) \($0.path)" }
+                .router().routes.map { "\($0.method) \($0.path)".replacing("**", with: "{model}") }
             // Those of two are named by the longer one.
             #expect(Set(described) == Set(routes).subtracting(["GET /models", "POST /chat/completions"]))
             let text = try await server.get("/openapi.json").text
@@ -223,6 +287,16 @@ struct ServerBehaviorTests {
             #expect(listed.status == 200)
             #expect(listed.headers.first(name: "Access-Control-Allow-Origin") == "https://chat.example")
             #expect(listed.headers.first(name: "Access-Control-Allow-Credentials") == nil)
+            let refusal = try await server.post("/v1/completions", "{}", headers: [("Origin", "https://chat.example")])
+            #expect(refusal.status == 400)
+            #expect(refusal.headers.first(name: "Access-Control-Allow-Origin") == "https://chat.example")
+            let unlisted = try await server.send(
+                server.request(.HEAD, "/", headers: [("Origin", "https://evil.example")]))
+            #expect(unlisted.status == 200 && unlisted.headers.first(name: "Access-Control-Allow-Origin") == nil)
+            let compressed = try await server.post("/v1/completions", body, headers: [("Content-Encoding", "gzip")])
+            #expect(compressed.status == 415)
+            #expect(try await server.get("/v1/models/tiny").json["id"].string() == "tiny")
+            #expect(try await server.get("/v1/models/org/other").status == 404)
             let own = "http://127.0.0.1:\(server.port)"
             #expect(try await server.post("/v1/completions", body, headers: [("Origin", own)]).status == 200)
             #expect(

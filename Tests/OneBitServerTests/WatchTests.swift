@@ -115,7 +115,12 @@ struct LineFollowerTests {
 struct WatchServerTests {
     /// What is watched: changed by tests, and how often it was looked at.
     private final class Subject: Sendable {
-        private let state = Mutex((lines: 0, text: "<p>begin</p>", looks: 0))
+        private let state = Mutex((lines: 0, text: "<p>begin</p>", looks: 0, age: 2.0))
+
+        var age: Double {
+            get { state.withLock { $0.age } }
+            set { state.withLock { $0.age = newValue } }
+        }
 
         var looks: Int { state.withLock { $0.looks } }
 
@@ -126,7 +131,7 @@ struct WatchServerTests {
                 state.looks += 1
                 return WatchPicture(
                     title: "\(state.lines)", sections: [("fixed", "<i>always</i>"), ("text", state.text)],
-                    lines: state.lines, age: 2)
+                    lines: state.lines, age: state.age)
             }
         }
     }
@@ -204,7 +209,7 @@ struct WatchServerTests {
         let subject = Subject()
         let server = WatchServer(settings: settings) { picture, id, script in
             WatchServer.Page(
-                html: "<style>p{}</style><script>\(script)</script><b>\(id)</b>"
+                html: "<style>p{}</style><script>\(script)</script><b>\(id)</b><i>\(picture.age ?? -1)</i>"
                     + picture.sections.map(\.html).joined(), style: "p{}")
         } look: {
             subject.picture
@@ -291,6 +296,15 @@ struct WatchServerTests {
         }
     }
 
+    @Test("A page that is loaded again has the age of that time, though nothing else is new")
+    func age() async throws {
+        try await run { server in
+            #expect(try await server.answer("/").text.contains("<i>2.0</i>"))
+            server.subject.age = 900
+            try await eventually { try await server.answer("/").text.contains("<i>900.0</i>") }
+        }
+    }
+
     @Test("Nothing is looked at while nobody watches")
     func idle() async throws {
         try await run { server in
@@ -319,10 +333,11 @@ struct WatchServerTests {
             #expect(policy.contains("style-src 'sha256-gG2yISYereRMiG2lMXrbiUgi0Ubw9p7QCeWcroOvy9Y=';"))
             #expect(policy.hasPrefix("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"))
             #expect(text.contains("EventSource(\"events?after=") && !text.contains("http"))
-            for method in ["POST", "PUT", "DELETE", "HEAD", "OPTIONS"] {
+            #expect(try await server.answer("/", method: "HEAD").response.status == .ok)
+            for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
                 let answer = try await server.answer("/", method: method)
                 #expect(answer.response.status == .methodNotAllowed, "\(method)")
-                #expect(answer.response.headers.first(name: "Allow") == "GET")
+                #expect(answer.response.headers.first(name: "Allow") == "GET, HEAD")
             }
             #expect(try await server.answer("/nothing").response.status == .notFound)
             #expect(try await server.answer("/", headers: [("Host", "rebound.example")]).response.status == .forbidden)

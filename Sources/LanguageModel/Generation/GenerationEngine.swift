@@ -63,7 +63,7 @@ public final class GenerationEngine: Sendable {
     /// What a generation brings on its way to one who wants to know of its tokens.
     package enum Part: Sendable {
         case text(String)
-        /// Comes before the text that its token settles.
+        /// Comes before the text that its token settles; that of a token that ends the text behind all of it.
         case detail(GenerationDetail)
         /// The end, once.
         case info(GenerateCompletionInfo)

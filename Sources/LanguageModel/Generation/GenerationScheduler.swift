@@ -402,12 +402,16 @@ package struct GenerationScheduler {
                 let row = slice.firstLogitRow + slice.wantedRows.count - 1
                 let token = try context.withLogits(row: row) { sequence.choose(from: $0) }
                 tokenCount += 1
-                if let count = sequence.tokenDetails {
-                    let detail = try TokenDetail(token: token, row: row, of: context, count: count)
-                    events.append(.detail(sequence.request, .token(detail)))
+                let detail = try sequence.tokenDetails.map {
+                    GenerationDetail.token(try TokenDetail(token: token, row: row, of: context, count: $0))
                 }
-                let text = sequence.append(token)
+                var text = sequence.append(token)
+                let isEnd = sequence.stopReason == .endOfSequence
+                if isEnd { text += sequence.finish() }
+                // The token that ends a text is no part of it, so it comes behind.
+                if let detail, !isEnd { events.append(.detail(sequence.request, detail)) }
                 if !text.isEmpty { events.append(.text(sequence.request, text)) }
+                if let detail, isEnd { events.append(.detail(sequence.request, detail)) }
                 guard sequence.stopReason != nil else { return }
             }
             let rest = sequence.finish()

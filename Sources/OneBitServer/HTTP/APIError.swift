@@ -35,9 +35,15 @@ struct APIError: Error {
             details: [("n_prompt_tokens", .integer(tokens)), ("n_ctx", .integer(context))])
     }
 
+    static func unknownModel(_ name: String, known: String) -> APIError {
+        APIError(
+            status: .notFound, message: "There is no model \(name.prefix(100)); this server has \(known).",
+            parameter: "model", code: "model_not_found")
+    }
+
     static func methodNotAllowed(allowed: String) -> APIError {
         var error = APIError(
-            status: .methodNotAllowed, message: "That method is not allowed there; \(allowed) is.",
+            status: .methodNotAllowed, message: "That method is not allowed here. Allowed: \(allowed).",
             code: "method_not_allowed")
         error.headers[.allow] = allowed
         return error
@@ -45,7 +51,8 @@ struct APIError: Error {
 
     static let unauthorized: APIError = {
         var error = APIError(
-            status: .unauthorized, message: "A key is needed: Authorization: Bearer KEY.", type: "authentication_error",
+            status: .unauthorized, message: "A valid key is needed: Authorization: Bearer KEY.",
+            type: "authentication_error",
             code: "invalid_api_key")
         error.headers[.wwwAuthenticate] = "Bearer"
         return error
@@ -65,10 +72,14 @@ struct APIError: Error {
         case let error as APIError: self = error
         case let error as JSONNodeError:
             self = .badRequest(
-                error.key.isEmpty ? "The body is not JSON: \(error.reason)." : "\(error.key): \(error.reason).",
+                error.key.isEmpty ? "The body: \(error.reason)." : "\(error.key): \(error.reason).",
                 parameter: error.key.isEmpty ? nil : error.key)
         case GenerationError.promptTooLong(let tokens, let maximum):
             self = .contextExceeded(tokens: tokens, context: maximum, parameter: "prompt")
+        case LanguageModelError.notEnoughMemory(let needed, let available, _):
+            self = .badRequest(
+                "The prompt and the tokens asked for would take \(needed) bytes of keys and values; this server has "
+                    + "\(available). Ask for fewer tokens.", parameter: "max_tokens", code: "not_enough_memory")
         case is GenerationError, is LanguageModelError, is ChatTemplateError, is ChatSessionError, is TokenizerError:
             // Where the model's files are concerns nobody.
             let message = error.localizedDescription.replacing(/(^|[\s"(])\/(?:[^\/:"\n]+\/)+/) { $0.output.1 }

@@ -25,6 +25,12 @@ func readJSON(of request: Request, settings: ServerSettings) async throws -> (ob
             status: .unsupportedMediaType, message: "Send JSON, as Content-Type: application/json.",
             code: "unsupported_media_type")
     }
+    if let encoding = request.headers[.contentEncoding], encoding.lowercased() != "identity" {
+        throw APIError(
+            status: .unsupportedMediaType,
+            message: "Send the body as it is, not in the encoding \(encoding.prefix(50)).",
+            code: "unsupported_content_encoding")
+    }
     let tooLarge = APIError(
         status: .contentTooLarge, message: "The body is larger than \(settings.largestBody) bytes.",
         code: "body_too_large")

@@ -48,7 +48,12 @@ struct HostMiddleware: RouterMiddleware {
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
     ) async throws -> Response {
         guard isLoopback || !allowedHosts.isEmpty else { return try await next(request, context) }
-        let host = Self.name(of: request.head.authority ?? "")
+        guard let authority = request.head.authority, !authority.isEmpty else {
+            throw APIError(
+                status: .badRequest, message: "The request has to name one host, in its Host header.",
+                code: "host_missing")
+        }
+        let host = Self.name(of: authority)
         guard Self.isLocal(host) || allowedHosts.contains(where: { $0.lowercased() == host }) else {
             throw APIError(
                 status: .forbidden, message: "This server does not answer to the name \(host.prefix(100)).",
@@ -71,6 +76,21 @@ struct HostMiddleware: RouterMiddleware {
     }
 }
 
+/// Lets the pages of listed origins read every answer, refusals too (Fetch, section 3.2). Outside of what turns errors into answers.
+struct OriginHeadersMiddleware: RouterMiddleware {
+    let allowedOrigins: [String]
+
+    func handle(
+        _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
+    ) async throws -> Response {
+        var response = try await next(request, context)
+        guard let origin = request.headers[.origin], allowedOrigins.contains(origin) else { return response }
+        response.headers[.accessControlAllowOrigin] = origin
+        response.headers[.vary] = "Origin"
+        return response
+    }
+}
+
 /// Which pages may use the server: its own, and those of listed origins (Fetch, section 3.2).
 struct OriginMiddleware: RouterMiddleware {
     let settings: ServerSettings
@@ -86,21 +106,16 @@ struct OriginMiddleware: RouterMiddleware {
             return Response(
                 status: .noContent,
                 headers: [
-                    .accessControlAllowOrigin: origin, .accessControlAllowMethods: "GET, POST",
-                    .accessControlAllowHeaders: "*, Authorization", .accessControlMaxAge: "600", .vary: "Origin",
+                    .accessControlAllowMethods: "GET, POST", .accessControlAllowHeaders: "*, Authorization",
+                    .accessControlMaxAge: "600",
                 ])
         }
-        guard isListed || isOwn || request.method == .get else {
+        guard isListed || isOwn || [.get, .head].contains(request.method) else {
             throw APIError(
                 status: .forbidden, message: "Pages of \(origin.prefix(100)) may not use this server.",
                 code: "origin_not_allowed")
         }
-        var response = try await next(request, context)
-        if isListed {
-            response.headers[.accessControlAllowOrigin] = origin
-            response.headers[.vary] = "Origin"
-        }
-        return response
+        return try await next(request, context)
     }
 }
 
@@ -140,5 +155,15 @@ extension ServerSettings {
             difference |= (index < one.count ? one[index] : 0) ^ (index < other.count ? other[index] : 1)
         }
         return difference == 0
+    }
+}
+
+extension Request {
+    /// Whether the client has what an entity tag names (RFC 9110, section 13.1.2): compared weakly, for a proxy that compresses
+    /// weakens it.
+    func has(entityTag: String) -> Bool {
+        let tags = headers[values: .ifNoneMatch].flatMap { $0.split(separator: ",") }
+            .map { $0.trimmingCharacters(in: .whitespaces) }
+        return tags.contains { $0 == "*" || $0 == entityTag || $0 == "W/" + entityTag }
     }
 }

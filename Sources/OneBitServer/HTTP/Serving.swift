@@ -1,3 +1,4 @@
+import Foundation
 import Hummingbird
 import HummingbirdCore
 import Logging
@@ -15,7 +16,7 @@ import ServiceLifecycle
 ///   - mostConnections: those that are open at a time; others wait. Any number where nil.
 ///   - onReady: called with the port, once it listens.
 ///   - onEnd: called when the server is to end: streams that would go on for ever have to be told.
-/// - Throws: what the system says of the address.
+/// - Throws: ``ListenError``
 func serve(
     _ router: Router<ServerContext>, address: (host: String, port: Int), headTime: Duration, bodyTime: Duration,
     drainTime: Duration, mostConnections: Int? = nil, onReady: @escaping @Sendable (_ port: Int) -> Void,
@@ -51,7 +52,37 @@ func serve(
         }
     }
     try await group.shutdownGracefully()
-    try result.get()
+    do {
+        try result.get()
+    } catch {
+        throw ListenError(error, host: address.host, port: address.port) ?? error
+    }
+}
+
+/// A server that does not come up.
+public enum ListenError: LocalizedError, Sendable, Equatable {
+    case addressInUse(address: String)
+    case unknownHost(address: String)
+    /// Whatever else the system has against an address.
+    case refused(address: String, reason: String)
+
+    init?(_ error: any Error, host: String, port: Int) {
+        let address = "\(host.contains(":") ? "[\(host)]" : host):\(port)"
+        switch error {
+        case let error as IOError where error.errnoCode == EADDRINUSE: self = .addressInUse(address: address)
+        case let error as IOError: self = .refused(address: address, reason: String(cString: strerror(error.errnoCode)))
+        case is SocketAddressError.UnknownHost: self = .unknownHost(address: address)
+        default: return nil
+        }
+    }
+
+    public var errorDescription: String? {
+        switch self {
+        case .addressInUse(let address): "\(address): another program listens there."
+        case .unknownHost(let address): "\(address): this machine knows no such host."
+        case .refused(let address, let reason): "\(address): cannot listen there: \(reason)."
+        }
+    }
 }
 
 /// What is known of a request's connection.

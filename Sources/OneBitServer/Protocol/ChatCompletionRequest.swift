@@ -26,6 +26,9 @@ struct ChatCompletionRequest {
         hasTools = chat.hasTools
         let template = try served.container.chatTemplate
         prompt = try chat.tokens(by: template, tokenizer: served.tokenizer)
+        guard !prompt.isEmpty else {
+            throw APIError.badRequest("messages: the chat template makes no text of them.", parameter: "messages")
+        }
         guard prompt.count <= served.context else {
             throw APIError.contextExceeded(tokens: prompt.count, context: served.context, parameter: "messages")
         }

@@ -94,6 +94,19 @@ enum OpenAPI {
         }
       }
     },
+    "/v1/models/{model}": {
+      "get": {
+        "summary": "The model, by its name.",
+        "parameters": [{"name": "model", "in": "path", "required": true, "schema": {"type": "string"}}],
+        "responses": {
+          "200": {
+            "description": "The model.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Model"}}}
+          },
+          "4XX": {"$ref": "#/components/responses/Refusal"}
+        }
+      }
+    },
     "/tokenize": {
       "post": {
         "summary": "The tokens of a text or a conversation.",
@@ -222,7 +235,13 @@ enum OpenAPI {
             "description": "0 and -1: all tokens."
           },
           "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0},
-          "repetition_penalty": {"type": ["number", "null"], "minimum": 0.01, "maximum": 100, "default": 1},
+          "repetition_penalty": {
+            "type": ["number", "null"],
+            "minimum": 0.01,
+            "maximum": 100,
+            "default": 1,
+            "description": "Of tokens of the prompt and the text so far. As repeat_penalty, of the last 64 of them."
+          },
           "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
           "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
           "seed": {
@@ -590,20 +609,18 @@ enum OpenAPI {
         "required": ["object", "data"],
         "properties": {
           "object": {"const": "list"},
-          "data": {
-            "type": "array",
-            "items": {
-              "type": "object",
-              "required": ["id", "object", "created", "owned_by", "max_model_len"],
-              "properties": {
-                "id": {"type": "string"},
-                "object": {"const": "model"},
-                "created": {"type": "integer"},
-                "owned_by": {"type": "string"},
-                "max_model_len": {"type": "integer"}
-              }
-            }
-          }
+          "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}
+        }
+      },
+      "Model": {
+        "type": "object",
+        "required": ["id", "object", "created", "owned_by", "max_model_len"],
+        "properties": {
+          "id": {"type": "string"},
+          "object": {"const": "model"},
+          "created": {"type": "integer"},
+          "owned_by": {"type": "string"},
+          "max_model_len": {"type": "integer"}
         }
       },
       "TokenizeRequest": {

@@ -25,10 +25,7 @@ struct SamplingFields {
     init(_ body: JSONNode, served: ServedModel) throws {
         let (settings, vocabularySize) = (served.settings, served.model.configuration.vocabularySize)
         if let model = try body["model"].nonNull?.string(), !settings.acceptsAnyModel, model != settings.modelName {
-            throw APIError(
-                status: .notFound,
-                message: "There is no model \(model.prefix(100)); this server has \(settings.modelName).",
-                parameter: "model", code: "model_not_found")
+            throw APIError.unknownModel(model, known: settings.modelName)
         }
         var parameters = GenerateParameters(temperature: 1, topP: 1)
         if let value = try body.real("temperature", in: 0...100) { parameters.temperature = Float(value) }
@@ -38,8 +35,10 @@ struct SamplingFields {
         }
         if let value = try body.whole("top_k", in: -1...1 << 30) { parameters.topK = max(0, value) }
         if let value = try body.real("min_p", in: 0...1) { parameters.minP = Float(value) }
-        for name in ["repetition_penalty", "repeat_penalty"] {
-            if let value = try body.real(name, in: 0.01...100) { parameters.repetitionPenalty = Float(value) }
+        // As transformers and vLLM have it, of the whole text; by llama.cpp's name of its last 64 tokens.
+        for (name, count) in [("repetition_penalty", served.context), ("repeat_penalty", 64)] {
+            guard let value = try body.real(name, in: 0.01...100) else { continue }
+            (parameters.repetitionPenalty, parameters.repetitionContextSize) = (Float(value), count)
         }
         if let value = try body.real("frequency_penalty", in: -2...2) { parameters.frequencyPenalty = Float(value) }
         if let value = try body.real("presence_penalty", in: -2...2) { parameters.presencePenalty = Float(value) }
@@ -50,7 +49,8 @@ struct SamplingFields {
         parameters.logitBias = try Self.biases(body["logit_bias"], vocabularySize: vocabularySize)
         ignoresEnd = try body["ignore_eos"].nonNull?.boolean() ?? false
         if ignoresEnd {
-            for token in served.model.configuration.endOfSequence { parameters.logitBias[token] = -.infinity }
+            let ends = served.model.configuration.endOfSequence + [served.tokenizer.endOfSequence].compactMap(\.self)
+            for token in ends { parameters.logitBias[token] = -.infinity }
         }
         self.parameters = parameters
         choices = try body.whole("n", in: 1...RequestLimits.choices) ?? 1

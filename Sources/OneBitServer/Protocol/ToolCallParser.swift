@@ -6,12 +6,14 @@ import Tokenization
 /// models write them.
 ///
 /// Text before the first call goes through; from the mark on, or from what may become one, it is held back. What is no call in
-/// the end is text after all.
+/// the end is text after all. Space between calls, and behind the last one, is none: models put a line break there.
 struct ToolCallParser {
     private static let opening = "<tool_call>"
     private static let closing = "</tool_call>"
 
     private var held = ""
+    /// Whether nothing but space has come since a call.
+    private var isBehindCall = false
     private(set) var calls: [ToolCall] = []
 
     /// The text that is certainly none of a call.
@@ -19,6 +21,12 @@ struct ToolCallParser {
         held += text
         var released = ""
         while true {
+            if isBehindCall {
+                let more = held.drop(while: \.isWhitespace)
+                guard !Self.opening.hasPrefix(more) || more.count == Self.opening.count else { return released }
+                if more.hasPrefix(Self.opening) { held = String(more) }
+                isBehindCall = false
+            }
             guard let start = held.range(of: Self.opening) else {
                 let safe = held.dropLast(Self.possibleStart(of: Self.opening, atEndOf: held))
                 released += safe
@@ -33,6 +41,7 @@ struct ToolCallParser {
             let body = String(held[start.upperBound..<end.lowerBound])
             if let call = Self.call(body) {
                 calls.append(call)
+                isBehindCall = true
             } else {
                 released += held[start.lowerBound..<end.upperBound]
             }
@@ -47,7 +56,7 @@ struct ToolCallParser {
             calls.append(call)
             return ""
         }
-        return held
+        return isBehindCall && held.allSatisfy(\.isWhitespace) ? "" : held
     }
 
     /// Characters at the end of a text that may be the beginning of a mark.

@@ -8,10 +8,17 @@ struct ChatCompletionRun: TextRun, Sendable {
     private struct Choice: Sendable {
         var text = ""
         var details: [TokenDetail] = []
+        /// Of tokens whose text has not come yet.
+        var pendingDetails: [TokenDetail] = []
         var tools: ToolCallParser?
         var info: GenerateCompletionInfo?
         /// Whether its end was told.
         var isTold = false
+
+        mutating func settleDetails() {
+            details += pendingDetails
+            pendingDetails = []
+        }
     }
 
     let fields: SamplingFields
@@ -41,14 +48,17 @@ struct ChatCompletionRun: TextRun, Sendable {
 
     mutating func take(_ index: Int, _ part: GenerationEngine.Part) {
         switch part {
-        case .text(let text): choices[index].text += choices[index].tools?.append(text) ?? text
+        case .text(let text):
+            choices[index].text += choices[index].tools?.append(text) ?? text
+            choices[index].settleDetails()
         case .detail(.prompt): break
-        case .detail(.token(let detail)): choices[index].details.append(detail)
+        case .detail(.token(let detail)): choices[index].pendingDetails.append(detail)
         case .info(let info):
             choices[index].info = info
             choices[index].text += choices[index].tools?.finish() ?? ""
             // The token that ends an answer is no part of it.
-            if info.stopToken != nil, !choices[index].details.isEmpty { choices[index].details.removeLast() }
+            if info.stopToken != nil { _ = choices[index].pendingDetails.popLast() }
+            choices[index].settleDetails()
         }
     }
 
@@ -156,7 +166,7 @@ struct ChatCompletionRun: TextRun, Sendable {
         return .object(JSONObject([("content", .array(content)), ("refusal", .null)]))
     }
 
-    private var usage: JSONValue { .usage(promptTokens: promptTokenCount, choices.compactMap(\.info)) }
+    private var usage: JSONValue { .usage(promptTokens: promptTokenCount, choices.compactMap(\.info), fields) }
     private var timings: JSONValue { .timings(choices.compactMap(\.info)) }
 }
 

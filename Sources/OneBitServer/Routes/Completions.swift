@@ -7,13 +7,25 @@ import Tokenization
 struct CompletionRun: TextRun, Sendable {
     private struct Choice: Sendable {
         var text = ""
+        /// What is echoed, until the details of its tokens have come.
+        var echo = ""
         /// Tokens of which nothing was told yet; nil where nothing predicts it.
         var details: [(token: Int, detail: TokenDetail?)] = []
+        /// Those whose text has not come yet.
+        var pendingDetails: [(token: Int, detail: TokenDetail?)] = []
         /// Unicode scalars of the tokens that were told of.
         var offset = 0
+        /// Says how long the tokens' text is, which depends on those before them.
+        var decoder: StreamingDecoder?
         var info: GenerateCompletionInfo?
         /// Whether its end was told.
         var isTold = false
+
+        mutating func settle(_ more: String) {
+            text += echo + more
+            details += pendingDetails
+            (echo, pendingDetails) = ("", [])
+        }
     }
 
     let fields: SamplingFields
@@ -41,23 +53,42 @@ struct CompletionRun: TextRun, Sendable {
                 input.tokenDetails = request.logProbabilities
                 input.promptDetails = request.echoes ? request.logProbabilities : nil
                 inputs.append(input)
-                var choice = Choice()
-                if request.echoes {
-                    choice.text = prompt.text ?? served.tokenizer.decode(prompt.tokens, skipSpecialTokens: false)
-                    if request.logProbabilities != nil { choice.details.append((prompt.tokens[0], nil)) }
-                }
-                choices.append(choice)
+                choices.append(Self.choice(prompt, of: request, tokenizer: served.tokenizer))
             }
         }
         (self.inputs, self.choices) = (inputs, choices)
     }
 
+    private static func choice(
+        _ prompt: CompletionRequest.Prompt, of request: CompletionRequest, tokenizer: any Tokenizer
+    ) -> Choice {
+        var choice = Choice()
+        let echo = request.echoes ? prompt.text ?? tokenizer.decode(prompt.tokens, skipSpecialTokens: false) : ""
+        guard request.logProbabilities != nil else {
+            choice.text = echo
+            return choice
+        }
+        choice.echo = echo
+        // A text has no BOS that the tokenizer adds; ids are echoed with all of them.
+        var decoder = StreamingDecoder(
+            tokenizer: tokenizer, skipSpecialTokens: !request.echoes || prompt.text != nil)
+        if request.echoes {
+            choice.pendingDetails.append((prompt.tokens[0], nil))
+        } else {
+            for token in prompt.tokens { _ = decoder.append(token) }
+        }
+        choice.decoder = decoder
+        return choice
+    }
+
     mutating func take(_ index: Int, _ part: GenerationEngine.Part) {
         switch part {
-        case .text(let text): choices[index].text += text
-        case .detail(.prompt(let details)): choices[index].details += details.map { ($0.chosen.token, $0) }
-        case .detail(.token(let detail)): choices[index].details.append((detail.chosen.token, detail))
-        case .info(let info): choices[index].info = info
+        case .text(let text): choices[index].settle(text)
+        case .detail(.prompt(let details)): choices[index].pendingDetails += details.map { ($0.chosen.token, $0) }
+        case .detail(.token(let detail)): choices[index].pendingDetails.append((detail.chosen.token, detail))
+        case .info(let info):
+            choices[index].info = info
+            choices[index].settle("")
         }
     }
 
@@ -112,7 +143,7 @@ struct CompletionRun: TextRun, Sendable {
             let text = served.text(of: token)
             tokens.append(.string(text))
             offsets.append(.integer(choices[index].offset))
-            choices[index].offset += text.unicodeScalars.count
+            choices[index].offset += choices[index].decoder?.append(token).unicodeScalars.count ?? 0
             guard let detail else {
                 values.append(.null)
                 likeliest.append(.null)
@@ -134,7 +165,7 @@ struct CompletionRun: TextRun, Sendable {
             ]))
     }
 
-    private var usage: JSONValue { .usage(promptTokens: promptTokenCount, choices.compactMap(\.info)) }
+    private var usage: JSONValue { .usage(promptTokens: promptTokenCount, choices.compactMap(\.info), fields) }
     private var timings: JSONValue { .timings(choices.compactMap(\.info)) }
 }
 
@@ -179,16 +210,22 @@ extension JSONValue {
     /// A logarithm as JSON can have it: OpenAI's -9999 for none.
     static func logProbability(_ value: Double) -> JSONValue { .number(value.isFinite ? max(value, -9999) : -9999) }
 
-    /// - Parameter promptTokens: each prompt's once, whatever the number of its choices.
-    static func usage(promptTokens: Int, _ infos: [GenerateCompletionInfo]) -> JSONValue {
+    /// - Parameters:
+    ///   - promptTokens: each prompt's once, whatever the number of its choices.
+    ///   - infos: the choices of the first prompt, then those of the next.
+    static func usage(promptTokens: Int, _ infos: [GenerateCompletionInfo], _ fields: SamplingFields) -> JSONValue {
         let completion = infos.reduce(0) { $0 + $1.chosenCount }
+        // Choices take over what the first of a prompt has read: not counted, since it was not there before.
+        let cached = stride(from: 0, to: fields.usesCache ? infos.count : 0, by: fields.choices).reduce(0) {
+            $0 + (infos[$1..<min($1 + fields.choices, infos.count)].map(\.cachedTokenCount).min() ?? 0)
+        }
         return .object(
             JSONObject([
                 ("prompt_tokens", .integer(promptTokens)), ("completion_tokens", .integer(completion)),
                 ("total_tokens", .integer(promptTokens + completion)),
                 (
                     "prompt_tokens_details",
-                    .object(JSONObject([("cached_tokens", .integer(infos.map(\.cachedTokenCount).max() ?? 0))]))
+                    .object(JSONObject([("cached_tokens", .integer(cached))]))
                 ),
             ]))
     }
@@ -202,7 +239,7 @@ extension JSONValue {
             JSONObject([
                 (
                     "prompt_tokens_per_second",
-                    mean(infos.filter { $0.promptTokenCount > 0 }.map(\.promptTokensPerSecond))
+                    mean(infos.filter { $0.promptTokenCount > 0 && $0.promptTime > .zero }.map(\.promptTokensPerSecond))
                 ),
                 ("generated_tokens_per_second", mean(infos.filter { $0.stepCount > 0 }.map(\.tokensPerSecond))),
             ]))

@@ -1,3 +1,4 @@
+import AsyncAlgorithms
 import Foundation
 import Hummingbird
 import JSON
@@ -31,8 +32,8 @@ final class ServedModel: Sendable {
     /// - Throws: ``APIError/queueFull``
     func admit(_ count: Int) throws -> Admission {
         try texts.withLock { texts in
-            // One request alone may be larger than the queue.
-            guard texts == 0 || texts + count <= mostTexts else { throw APIError.queueFull }
+            // The texts of one request go in together, though they may be more than the queue has room for.
+            guard texts < mostTexts else { throw APIError.queueFull }
             texts += count
         }
         return Admission { [self] in texts.withLock { $0 -= count } }
@@ -131,27 +132,22 @@ extension ServedModel {
     ) -> Response {
         let body = ResponseBody { [self] writer in
             let begin = ContinuousClock.now
-            let writing = WriteClock()
-            let (events, source) = AsyncStream.makeStream(of: Event.self)
+            // Sending waits for the one who writes, so that the engine generates little ahead of a client that reads slowly.
+            let events = AsyncChannel<Event>()
             let pump = Task { [self] in
                 do {
                     for try await (index, part) in container.engine.generate(run.inputs, prefixScope: scope) {
-                        source.yield(.part(index: index, part))
+                        await events.send(.part(index: index, part))
                     }
-                    source.yield(.end)
+                    await events.send(.end)
                 } catch {
-                    source.yield(.failure(error))
+                    await events.send(.failure(error))
                 }
-                source.finish()
             }
-            let ticker = Task { [self] in
+            let ticker = Task {
                 while true {
                     try await Task.sleep(for: Self.tick)
-                    source.yield(.tick)
-                    // A client that does not read holds memory, and the text itself.
-                    if let since = writing.began.withLock({ $0 }), ContinuousClock.now - since > settings.readingTime {
-                        channel.close(promise: nil)
-                    }
+                    await events.send(.tick)
                 }
             }
             defer {
@@ -168,9 +164,12 @@ extension ServedModel {
                         let text = chunks.reduce(into: "") { $0 += "data: \($1.serialized())\n\n" } + more
                         guard !text.isEmpty else { return }
                         lastWrite = ContinuousClock.now
-                        writing.began.withLock { $0 = lastWrite }
+                        // A client that does not read holds memory, and the text itself.
+                        let limit = channel.eventLoop.scheduleTask(in: TimeAmount(settings.readingTime)) {
+                            channel.close(promise: nil)
+                        }
+                        defer { limit.cancel() }
                         try await writer.write(ByteBuffer(string: text))
-                        writing.began.withLock { $0 = nil }
                     }
                     try await write(run.opening())
                     for await event in events {
@@ -208,9 +207,4 @@ extension ServedModel {
     }
 
     private static let tick = Duration.milliseconds(20)
-
-    /// Since when a write waits for the client to read.
-    private final class WriteClock: Sendable {
-        let began = Mutex<ContinuousClock.Instant?>(nil)
-    }
 }

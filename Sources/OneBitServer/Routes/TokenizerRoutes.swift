@@ -60,7 +60,19 @@ extension ServedModel {
     }
 
     var models: JSONValue {
-        let model: [(String, JSONValue)] = [
+        .object(JSONObject([("object", .string("list")), ("data", .array([description]))]))
+    }
+
+    /// The model, by the name that it has here.
+    ///
+    /// - Throws: ``APIError``
+    func model(named name: String) throws -> JSONValue {
+        guard name == settings.modelName else { throw APIError.unknownModel(name, known: settings.modelName) }
+        return description
+    }
+
+    private var description: JSONValue {
+        let members: [(String, JSONValue)] = [
             ("id", .string(settings.modelName)), ("object", .string("model")), ("created", .integer(created)),
             ("owned_by", .string("onebit")), ("max_model_len", .integer(context)),
             (
@@ -82,6 +94,6 @@ extension ServedModel {
                     ]))
             ),
         ]
-        return .object(JSONObject([("object", .string("list")), ("data", .array([.object(JSONObject(model))]))]))
+        return .object(JSONObject(members))
     }
 }

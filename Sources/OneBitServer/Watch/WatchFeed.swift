@@ -86,7 +86,12 @@ actor WatchFeed {
     private func refreshed() async -> Entry {
         let picture = await look()
         lastLook = .now
-        if let entry, entry.picture.shows(what: picture) { return entry }
+        if let entry, entry.picture.shows(what: picture) {
+            // Nothing is new but its age.
+            let entry = Entry(id: entry.id, picture: picture)
+            self.entry = entry
+            return entry
+        }
         count += 1
         let entry = Entry(id: "\(picture.lines).\(process).\(count)", picture: picture)
         self.entry = entry

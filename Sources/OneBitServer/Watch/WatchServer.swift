@@ -67,7 +67,7 @@ public struct WatchServer: Sendable {
     /// Serves until the task is cancelled.
     ///
     /// - Parameter onReady: called with the port, once it listens.
-    /// - Throws: what the system says of the address.
+    /// - Throws: ``ListenError``
     public func run(onReady: @escaping @Sendable (_ port: Int) -> Void) async throws {
         try await serve(
             router(), address: (settings.host, settings.port), headTime: .seconds(10), bodyTime: .seconds(10),
@@ -77,7 +77,7 @@ public struct WatchServer: Sendable {
     }
 
     private func router() -> Router<ServerContext> {
-        let router = Router(context: ServerContext.self)
+        let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: PageErrorMiddleware())
         router.add(
             middleware: HostMiddleware(
@@ -258,9 +258,9 @@ struct ReadOnlyMiddleware: RouterMiddleware {
     func handle(
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
     ) async throws -> Response {
-        guard request.method == .get else {
-            var error = APIError(status: .methodNotAllowed, message: "This page is only read: GET.")
-            error.headers[.allow] = "GET"
+        guard [.get, .head].contains(request.method) else {
+            var error = APIError(status: .methodNotAllowed, message: "This page is only read: GET, HEAD.")
+            error.headers[.allow] = "GET, HEAD"
             throw error
         }
         return try await next(request, context)

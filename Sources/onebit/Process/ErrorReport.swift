@@ -3,6 +3,7 @@ import Foundation
 import JSON
 import ModelDescription
 import OneBitEvaluation
+import OneBitServer
 
 /// How a thrown error ends the process: what is printed on standard error, and the exit code.
 enum ErrorReport {
@@ -58,6 +59,8 @@ enum ErrorReport {
         case ConfigurationError.unknownKeys: suggestion = ("--allow-unknown-keys", "goes on without them")
         case TaskDataError.malformedItem, is UnscorableItemError:
             suggestion = ("--skip-malformed", "leaves such items out")
+        case ListenError.addressInUse: suggestion = ("--port", "chooses another port, 0 any that is free")
+        case is ListenError: suggestion = ("--host", "chooses another address")
         default: return nil
         }
         guard OneBitCommand.helpMessage(for: command).contains(suggestion.option) else { return nil }

@@ -62,15 +62,10 @@ struct WatchCommand: AsyncParsableCommand {
             await trainings.picture()
         }
         let (host, isQuiet) = (host, quiet)
-        do {
-            try await server.run { port in
-                guard !isQuiet else { return }
-                let address = host.contains(":") ? "[\(host)]" : host
-                StandardStreams.writeError("Watch \(trainings.names) on http://\(address):\(port)/. Ctrl-C ends it.\n")
-            }
-        } catch let error where !(error is CancellationError) {
-            throw ServeError(
-                host: host, port: port, reason: ErrorReport.text(of: error).dropFirst(ErrorReport.prefix.count))
+        try await server.run { port in
+            guard !isQuiet else { return }
+            let address = host.contains(":") ? "[\(host)]" : host
+            StandardStreams.writeError("Watch \(trainings.names) on http://\(address):\(port)/. Ctrl-C ends it.\n")
         }
     }
 }
