@@ -20,7 +20,7 @@ LIBRARIES := JSON TensorFiles ModelFiles ModelDescription Jinja Tokenization Sig
 
 help: ## list the targets
 	@echo "make …"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "With TRAINING=0 all of it without libtorch: the runtime and its commands."
 
 setup: ## install libtorch in .deps (540 MB to download, 500 MB on disk); CUDA=1 its CUDA libraries too (2.5 GB, 3.7 GB)

@@ -6,7 +6,7 @@
 # libonebit_nccl.so, built here against NCCL's headers (scripts/build-nccl-backend.sh). Building the project needs none of
 # that.
 #
-# Layout, which is the wheels' own, so that each library finds its neighbours by its RPATH:
+# Layout, which is the wheels' own, so that each library finds its neighbors by its RPATH:
 #   .deps/torch/lib  .deps/torch/include  .deps/nvidia/*/lib  .deps/complete (what is installed, written last)
 #
 # Usage: scripts/setup-libtorch.sh [--cuda] [folder]      (folder: .deps beside this script's folder, unless given)

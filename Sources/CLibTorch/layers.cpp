@@ -107,13 +107,13 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
             return {dx, dweight.defined() ? dweight.to(weight.scalar_type()) : dweight, at::Tensor()};
         }
         at::Tensor dy = upstream[0].to(at::kFloat);
-        at::Tensor normalised = x * r;
+        at::Tensor normalized = x * r;
         at::Tensor dx, dweight;
-        if (context->needs_input_grad(1)) dweight = rows_of(dy * normalised).sum(0).to(weight.scalar_type());
+        if (context->needs_input_grad(1)) dweight = rows_of(dy * normalized).sum(0).to(weight.scalar_type());
         if (context->needs_input_grad(0)) {
             dx = dy * weight;
-            at::Tensor projection = (dx * normalised).mean(-1, true);
-            dx = dx.sub_(normalised.mul_(projection)).mul_(r).to(x.scalar_type());
+            at::Tensor projection = (dx * normalized).mean(-1, true);
+            dx = dx.sub_(normalized.mul_(projection)).mul_(r).to(x.scalar_type());
         }
         return {dx, dweight, at::Tensor()};
     }

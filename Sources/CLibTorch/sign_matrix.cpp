@@ -146,8 +146,8 @@ struct SignLinear : torch::autograd::Function<SignLinear> {
         if (saved[5].defined()) {
             // Z = (Y − mean) · r per row: dY = r (dZ − mean(dZ) − Z mean(dZ ⊙ Z)).
             const at::Tensor &z = saved[4], &reciprocal_deviation = saved[5];
-            at::Tensor centred = dy - dy.mean(-1, true);
-            dy = centred.sub_(z * (dy * z).mean(-1, true)).mul_(reciprocal_deviation);
+            at::Tensor centered = dy - dy.mean(-1, true);
+            dy = centered.sub_(z * (dy * z).mean(-1, true)).mul_(reciprocal_deviation);
         }
         at::Tensor rows_of_dy = rows_of(dy), rows_of_x = rows_of(x);
         variable_list result(4);

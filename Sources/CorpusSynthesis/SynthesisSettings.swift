@@ -9,7 +9,7 @@ public struct SynthesisSettings: Sendable, Hashable, Codable {
     public enum FirstToken: String, Sendable, Codable, CaseIterable {
         /// Uniform over the vocabulary, the next few greedy: the paper's procedure, which covers the vocabulary.
         case uniform
-        /// Drawn from the model's own distribution behind BOS, nothing greedy: covers what the model itself would say.
+        /// Drawn from the model's own distribution after BOS, nothing greedy: covers what the model itself would say.
         case model
     }
 
@@ -33,7 +33,7 @@ public struct SynthesisSettings: Sendable, Hashable, Codable {
         self.seed = seed
     }
 
-    /// Settings that suit a teacher: samples of up to 2,048 tokens, or as many as its context has room for behind BOS.
+    /// Settings that suit a teacher: samples of up to 2,048 tokens, or as many as its context has room for after BOS.
     public init(
         samples: Int, firstToken: FirstToken, for teacher: ModelConfiguration, maximumLength: Int? = nil, seed: UInt64
     ) {

@@ -270,7 +270,7 @@ struct HubConnection: Sendable {
             throw HubError.unexpectedAnswer(url: url.absoluteString, reason: "not HTTP (\(error))")
         case let error as NIOConnectionError:
             guard let reason = error.connectionErrors.first?.error as? IOError else {
-                return .connection(host: host, reason: "its name is not known")
+                return .connection(host: host, reason: "cannot resolve its name")
             }
             return .connection(host: host, reason: String(cString: strerror(reason.errnoCode)))
         case let error as IOError: return .connection(host: host, reason: String(cString: strerror(error.errnoCode)))

@@ -80,7 +80,7 @@ public enum HubError: LocalizedError, Sendable, Equatable {
         case .rateLimited: "Wait, or put an access token into HF_TOKEN: the limits are wider then."
         case .serverFailed: "Try again later: what was downloaded is kept."
         case .unreachable:
-            "Check the connection (HTTPS_PROXY and HF_ENDPOINT count); what was downloaded is kept. "
+            "Check the connection (HTTPS_PROXY and HF_ENDPOINT are honored); what was downloaded is kept. "
                 + "With HF_HUB_OFFLINE=1 only the cache is used."
         case .unexpectedAnswer: "Check HF_ENDPOINT, and whether a proxy or a log-in page answers in the hub's place."
         case .hashMismatch: "Nothing of it is kept. Try again; if it stays so, tell the model's authors."

@@ -243,7 +243,7 @@ public enum FileError: LocalizedError, Sendable, Equatable {
         case .notEnoughSpace(let directory, let needed, let available):
             "\(directory): \(needed) bytes are needed and \(available) are free. Free some space or write elsewhere."
         case .destinationExists(let path):
-            "\(path) exists. Name another output, or ask for it to be overwritten."
+            "\(path) already exists. Name another output, or ask for it to be replaced."
         case .destinationNotADirectory(let path, let found):
             "\(path) is \(found), which is not replaced by a directory. Name another output, or remove it first."
         case .destinationIsSource(let path):

@@ -321,7 +321,7 @@ package struct JSONReader {
 }
 
 extension Unicode.Scalar {
-    /// Whether canonical order moves this scalar, or what it decomposes into, among its neighbours.
+    /// Whether canonical order moves this scalar, or what it decomposes into, among its neighbors.
     package var isReorderedMark: Bool {
         switch value {
         case 0..<0x300: false

@@ -30,6 +30,9 @@ public final class Checkpoint: Sendable {
         self.directory = directory
         let config = directory.appending(path: "config.json")
         guard try ModelFile.exists(config) else {
+            guard FileManager.default.fileExists(atPath: directory.path) else {
+                throw FileError.cannotRead(file: directory.path, reason: "no such file or directory")
+            }
             throw CheckpointError.notACheckpoint(directory: directory.path, missing: "config.json")
         }
         let configuration = try ModelConfiguration(contentsOf: config, unknownKeys: unknownKeys)

@@ -5,7 +5,7 @@ import Foundation
 /// A model has a context of so many tokens and a text has more. What a token is predicted from therefore depends on where
 /// the cuts are, and so does the perplexity: figures compare within one protocol only.
 public enum WindowProtocol: Sendable, Hashable {
-    /// GPTQ's, which OneBit and most papers on quantisation use: windows do not overlap, the tail is dropped, and every
+    /// GPTQ's, which OneBit and most papers on quantization use: windows do not overlap, the tail is dropped, and every
     /// token of a window but its first is scored.
     case separate
     /// Hugging Face's sliding window: a window begins every `stride` tokens, the last one ends with the text, and a window
@@ -129,7 +129,7 @@ public struct WindowPlan: Sendable, Hashable {
     public var definition: String {
         switch windowProtocol {
         case .separate:
-            "windows of \(length) tokens without overlap, tail dropped; in each the \(length - 1) tokens behind the first "
+            "windows of \(length) tokens without overlap, tail dropped; in each the \(length - 1) tokens after the first "
                 + "are predicted (GPTQ's protocol)"
         case .strided(let stride):
             "windows of \(length) tokens, one every \(stride); each predicts the tokens that none before it has predicted "

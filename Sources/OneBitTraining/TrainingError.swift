@@ -4,6 +4,8 @@ import Foundation
 public enum TrainingError: LocalizedError, Sendable, Hashable {
     case shapesDiffer(teacher: URL, student: URL)
     case corpusTooShort(tokens: Int, segment: Int)
+    /// A file of which no token can be made.
+    case emptyCorpus(file: URL)
     /// `line` is nil for a file that is one document.
     case malformedCorpus(file: URL, line: Int?, reason: String)
     case notFinite(step: Int, quantity: String)
@@ -20,7 +22,8 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         case .shapesDiffer(let teacher, let student):
             "\(student.path): its shape or vocabulary is not that of the teacher \(teacher.path)."
         case .corpusTooShort(let tokens, let segment):
-            "The corpus has \(tokens) tokens, fewer than one segment of \(segment)."
+            "The corpus has \(tokens) tokens, fewer than the \(segment) of one sequence."
+        case .emptyCorpus(let file): "\(file.path): it has no text."
         case .malformedCorpus(let file, let line, let reason):
             "\(file.path)\(line.map { ", line \($0)" } ?? ""): \(reason)."
         case .notFinite(let step, let quantity):
@@ -40,6 +43,7 @@ public enum TrainingError: LocalizedError, Sendable, Hashable {
         switch self {
         case .shapesDiffer: "Make the start checkpoint from this teacher."
         case .corpusTooShort: "Take more text, or shorter sequences."
+        case .emptyCorpus: "Leave it out."
         case .malformedCorpus: "Each line must be a JSON object with \"text\" or \"tokens\" of this model."
         case .notFinite: "Lower the learning rate, and check that the teacher predicts text."
         case .noMetrics: "Name the output of a distillation, compression or pretraining, or its work directory."

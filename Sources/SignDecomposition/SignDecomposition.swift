@@ -44,7 +44,7 @@ public struct DecompositionLimits: Sendable {
 ///     non-negative (Perron–Frobenius); they differ in scale split. `copy` decomposes nothing: unit vectors.
 ///   - scaleSplit: how a and b share the scale; without effect on the product and on `copy`.
 ///   - seed: of NMF's random start.
-///   - limits: when the factorisation stops.
+///   - limits: when the factorization stops.
 /// - Throws: ``DecompositionError``, `CancellationError`.
 public func decompose(
     _ weight: [Float],
@@ -134,7 +134,7 @@ extension HeadGroups {
 
 /// How |W| is approximated by the outer product of two value vectors (paper §3.2).
 public enum DecompositionMethod: String, Sendable, CaseIterable, Codable {
-    /// Non-negative matrix factorisation of rank one.
+    /// Non-negative matrix factorization of rank one.
     case nmf
     /// Leading singular triple.
     case svd
@@ -144,7 +144,7 @@ public enum DecompositionMethod: String, Sendable, CaseIterable, Codable {
 
 /// How the scale of a rank-one product a bᵀ is shared between a and b, which the product leaves open.
 public enum ScaleSplit: String, Sendable, CaseIterable, Codable {
-    /// As the factorisation leaves it: b of norm near √‖W‖ from its random start, a with what fits.
+    /// As the factorization leaves it: b of norm near √‖W‖ from its random start, a with what fits.
     case nmf
     /// ‖g‖ = ‖h‖: gradients of the two vectors are of one size, and so are their steps.
     case balanced

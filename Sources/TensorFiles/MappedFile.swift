@@ -53,7 +53,7 @@ package final class MappedFile: @unchecked Sendable {
     package func release(_ range: Range<Int>) {
         guard let base = bytes.baseAddress else { return }
         let page = Int(getpagesize())
-        // Whole pages inside the range: the edges belong to the neighbours too.
+        // Whole pages inside the range: the edges belong to the neighbors too.
         let start = (range.lowerBound + page - 1) / page * page
         let end = range.upperBound / page * page
         guard start < end else { return }

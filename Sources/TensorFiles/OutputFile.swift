@@ -122,9 +122,14 @@ func synchronizeDirectory(_ path: String) throws {
 package func writeAtomically(_ data: Data, to url: URL) throws {
     let directory = url.deletingLastPathComponent().path
     let temporary = "\(directory)/.\(url.lastPathComponent).\(ProcessInfo.processInfo.globallyUniqueString)"
-    let file = try OutputFile(path: temporary, neededBytes: data.count)
-    try data.withUnsafeBytes { try file.write($0, at: 0) }
-    try file.finish()
+    do {
+        let file = try OutputFile(path: temporary, neededBytes: data.count)
+        try data.withUnsafeBytes { try file.write($0, at: 0) }
+        try file.finish()
+    } catch FileError.cannotWrite(file: _, let neededBytes, let reason) {
+        // By the name that was asked for.
+        throw FileError.cannotWrite(file: url.path, neededBytes: neededBytes, reason: reason)
+    }
     guard rename(temporary, url.path) == 0 else {
         let reason = FileError.systemReason
         unlink(temporary)

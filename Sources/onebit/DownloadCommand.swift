@@ -28,7 +28,7 @@ struct DownloadCommand: AsyncParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "ORG/NAME, also with @REVISION behind it, or ORG/NAME/FILE.gguf.", valueName: "model"))
+            "ORG/NAME, optionally followed by @REVISION, or ORG/NAME/FILE.gguf.", valueName: "model"))
     var model: String
 
     @Option(help: ArgumentHelp("Branch, tag, refs/pr/N or commit.", valueName: "revision"))

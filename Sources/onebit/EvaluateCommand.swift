@@ -11,7 +11,7 @@ struct EvaluateCommand: ModelCommand {
         commandName: "evaluate",
         abstract: "Evaluate models on the zero-shot tasks that papers report.",
         discussion: """
-            Prompts, tokenisation and measures are those of EleutherAI's lm-evaluation-harness 0.4.13. The table has the \
+            Prompts, tokenization and measures are those of EleutherAI's lm-evaluation-harness 0.4.13. The table has the \
             columns of OneBit's Table 2 (whose figures are without BOS: --bos none); standard errors, the other measures and \
             what was truncated stand below it.
 

@@ -80,9 +80,8 @@ struct InitCommand: ModelCommand {
             let reports = try onebit.calibrate(
                 teacher: teacher,
                 text: TrainingCorpus(
-                    Corpus.tokens(
-                        of: text, tokenizer: loadTokenizer(from: teacher.directory),
-                        vocabularySize: teacher.configuration.vocabularySize)),
+                    file: text, tokenizer: loadTokenizer(from: teacher.directory),
+                    vocabularySize: teacher.configuration.vocabularySize),
                 initializer: CalibratedInitializer(
                     recipe: recipe, settings: calibration.apply(to: CalibrationSettings(for: teacher.configuration)),
                     seed: seed.seed,

@@ -25,7 +25,7 @@ struct LogitsCommand: ModelCommand {
     @Argument(help: "The model: a directory, a GGUF file, or its name on the hub.")
     var model: ModelLocation
 
-    @Option(help: ArgumentHelp("Text, tokenised with the special tokens that the tokenizer adds.", valueName: "text"))
+    @Option(help: ArgumentHelp("Text, tokenized with the special tokens that the tokenizer adds.", valueName: "text"))
     var text: String?
 
     @Option(

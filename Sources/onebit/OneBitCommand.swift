@@ -10,11 +10,13 @@ struct OneBitCommand: AsyncParsableCommand {
         commandName: "onebit",
         abstract: "Large language models at one bit per weight.",
         discussion: """
-            Rewrites the linear layers of a LLaMA, Mistral, Qwen or OPT checkpoint as one sign matrix and two value \
-            vectors, distils the original model into that student, packs the signs at one bit each, and runs the result.
+            Rewrites every linear layer of a checkpoint (LLaMA, Mistral, Qwen, Gemma, Phi-3, OPT and others) as one sign matrix \
+            and two value vectors, distills the original model into that student, packs the signs at one bit each, and runs the \
+            result.
 
-            Every stage reads a directory in Hugging Face layout, a GGUF file or a model by its name on the Hugging Face hub, and \
-            writes a directory. Paths are never guessed, and an existing output is replaced only with --overwrite.
+            Every stage reads a directory in Hugging Face layout, a GGUF file or, where there is nothing of that name here, a \
+            model by its name on the Hugging Face hub, and writes a directory. An existing output is replaced only with \
+            --overwrite.
 
             Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
             """,

@@ -12,8 +12,8 @@ struct PerplexityCommand: ModelCommand {
             exp of the mean negative log-likelihood of the tokens predicted. What is predicted from what is the protocol's; \
             figures compare within one protocol only:
 
-            gptq: the texts of a file joined by an empty line, tokenised once, cut into windows that do not overlap, the \
-            tail dropped. Papers on quantisation print this one, and it is the default.
+            gptq: the texts of a file joined by an empty line, tokenized once, cut into windows that do not overlap, the \
+            tail dropped. Papers on quantization print this one, and it is the default.
 
             strided: windows every --stride tokens; each predicts what none before it has (Hugging Face).
 

@@ -15,8 +15,8 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
             same text, alone and among others. Ctrl-C or SIGTERM ends it once the answers under way are done; a second one at \
             once.
 
-            Only this machine can reach it, unless --host says otherwise. A key is asked for where ONEBIT_API_KEY or --key-file \
-            has one.
+            Only this machine can reach it, unless --host says otherwise. If ONEBIT_API_KEY or --key-file has a key, every \
+            request must bring one.
 
             EXAMPLES
               onebit serve packed
@@ -61,7 +61,9 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
             valueName: "size"))
     var cacheMemory: ByteSize?
 
-    @Option(help: ArgumentHelp("Ended texts that are kept for prompts that begin like theirs.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "Finished texts whose keys and values are kept for prompts that begin the same.", valueName: "n"))
     var keep = 16
 
     @Option(help: ArgumentHelp("File of keys, one a line, of which a request has to bring one.", valueName: "file"))
@@ -107,10 +109,14 @@ struct ServeCommand: AsyncParsableCommand, ModelCommand {
         settings.keys = try keys()
         if !settings.isLoopback, settings.keys.isEmpty {
             StandardStreams.writeError(
-                "warning: \(host) can be reached from other machines, and no key is asked for. ONEBIT_API_KEY or --key-file "
-                    + "has one.\n")
+                "warning: \(host) can be reached from other machines, and no key is required. Set ONEBIT_API_KEY or give "
+                    + "--key-file to require one.\n")
         }
         let loaded = try loadModel(directory: model.url, options: options)
+        if let context, context > loaded.configuration.maximumPositions {
+            throw ValidationError(
+                "--context must be at most the model's context of \(loaded.configuration.maximumPositions).")
+        }
         let positions = min(maxTokens, context ?? .max, loaded.configuration.maximumPositions)
         if let bytes = cacheMemory?.bytes, loaded.cacheByteCount(positions: positions) > bytes {
             throw ValidationError(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Tokenization
 
 struct TokenizeCommand: ModelCommand {
@@ -113,6 +114,9 @@ struct TokenizeCommand: ModelCommand {
     /// Messages in OpenAI's form, given as they are or in a file.
     private static func messages(_ argument: String) throws -> [ChatMessage] {
         let isFile = FileManager.default.fileExists(atPath: argument)
+        guard isFile || argument.contains(where: { "[{".contains($0) }) else {
+            throw FileError.cannotRead(file: argument, reason: "no such file or directory")
+        }
         let data = Data((isFile ? try TextInput(file: URL(filePath: argument)).readToEnd() : argument).utf8)
         let source = isFile ? argument : "--chat"
         do {
@@ -129,7 +133,8 @@ struct TokenizeCommand: ModelCommand {
         case .keyNotFound(let key, let context):
             return "message \(place(context.codingPath)) has no \"\(key.stringValue)\""
         case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
-            return "\(context.debugDescription) (\(place(context.codingPath)))"
+            let place = place(context.codingPath)
+            return context.debugDescription.trimmingCharacters(in: ["."]) + (place.isEmpty ? "" : " (\(place))") + "."
         @unknown default: return error.localizedDescription
         }
     }

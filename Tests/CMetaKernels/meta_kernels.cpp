@@ -50,12 +50,12 @@ at::Tensor embedding_dense_backward(const at::Tensor &gradient, const at::Tensor
     return at::empty({rows.expect_int(), gradient.size(-1)}, gradient.options());
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> native_layer_norm(const at::Tensor &x, at::SymIntArrayRef normalised,
+std::tuple<at::Tensor, at::Tensor, at::Tensor> native_layer_norm(const at::Tensor &x, at::SymIntArrayRef normalized,
                                                                  const std::optional<at::Tensor> &weight,
                                                                  const std::optional<at::Tensor> &bias, double) {
     require_meta({x, weight.value_or(at::Tensor()), bias.value_or(at::Tensor())});
     std::vector<int64_t> rows = x.sizes().vec();
-    for (size_t i = 0; i < normalised.size(); ++i) rows[rows.size() - 1 - i] = 1;
+    for (size_t i = 0; i < normalized.size(); ++i) rows[rows.size() - 1 - i] = 1;
     at::Tensor statistics = at::empty(rows, x.options().dtype(at::kFloat));
     return {at::empty_like(x), statistics, at::empty_like(statistics)};
 }

@@ -5,7 +5,7 @@ import TensorFiles
 import TestSupport
 import Testing
 
-/// scikit-learn's factorisations and the release's packing, on stories260K (shared/data/reference/onebit).
+/// scikit-learn's factorizations and the release's packing, on stories260K (shared/data/reference/onebit).
 @Suite(.enabled(if: SharedData.isPresent, "the reference data is not beside the project"))
 struct SignDecompositionConformanceTests {
     static let matrices = [

@@ -53,7 +53,7 @@ struct ChatCommandTests {
         let full = try await BuiltCommand.shell(
             "echo Who? | onebit chat '\(model.directory.path)' --context 20 --threads 1")
         #expect(full.exitCode == 1)
-        #expect(full.errors.contains("an answer has no room in its context of 20"))
+        #expect(full.errors.contains("no room for an answer in its context of 20"))
         #expect(try await BuiltCommand.run(["chat", "x", "--context", "0"]).exitCode == 64)
     }
 

@@ -46,6 +46,27 @@ struct CommandLineTests {
         #expect(outcome.errors.hasPrefix("error: "))
     }
 
+    private static let distill = ["distill", "m", "--start", "s", "--corpus", "c", "--output", "o"]
+    /// The last argument is the one that is out of range.
+    private static let callsOutOfRange = [
+        ["generate", "m", "--top-p=2"], ["generate", "m", "--temperature=-1"], ["generate", "m", "--min-p=nan"],
+        ["perplexity", "m", "--text", "t", "--window=1"], ["perplexity", "m", "--text", "t", "--limit-windows=0"],
+        ["synthesize", "m", "--output", "o", "--synthesis-batch=0"],
+        ["init", "m", "--output", "o", "--calibration-correction=3"],
+        distill + ["--beta1=2"], distill + ["--kl-weight=-3"], distill + ["--learning-rate=nan"],
+        distill + ["--gradient-clip=0"], distill + ["--weight-decay=inf"],
+    ].filter { subcommands.contains($0[0]) }
+
+    @Test(
+        "A value out of an option's range is wrong usage, and the option is named as it is typed",
+        arguments: callsOutOfRange)
+    func outOfRange(call: [String]) async throws {
+        let outcome = try await BuiltCommand.run(call)
+        #expect(outcome.exitCode == 64 && outcome.output.isEmpty)
+        let option = try #require(call.last?.split(separator: "=").first)
+        #expect(outcome.errors.hasPrefix("error: \(option) must be "), "\(outcome.errors)")
+    }
+
     /// A call of each subcommand that reads a model, with a directory that is not there; OUT stands for a free path.
     private static let callsWithoutModel = [
         ["compress", "/nowhere/model", "--output", "OUT"],

@@ -54,7 +54,7 @@ struct ErrorReportTests {
     func options() {
         let exists = FileError.destinationExists(path: "x")
         let text = ErrorReport.text(of: exists, from: InitCommand.self)
-        #expect(text.hasPrefix("error: x exists. ") && text.hasSuffix(" --overwrite replaces it."))
+        #expect(text.hasPrefix("error: x already exists. ") && text.hasSuffix(" --overwrite does that."))
         #expect(!ErrorReport.text(of: exists, from: InspectCommand.self).contains("--"))
         let item = TaskDataError.malformedItem(file: "piqa.jsonl", line: 3, key: "goal", reason: "expected a string")
         #expect(

@@ -78,7 +78,7 @@ import Testing
         #expect(result.topFiveAgreement.mean == 1)
     }
 
-    @Test("Quantiles lie on the line between neighbours")
+    @Test("Quantiles lie on the line between neighbors")
     func quantiles() {
         let quantiles = Quantiles([3, 1, 2, .infinity])
         #expect(quantiles(0) == 1 && quantiles(0.5) == 2.5 && quantiles(1) == .infinity)

@@ -16,7 +16,7 @@ import Tokenization
 
 /// The decode loop allocates nothing per token.
 ///
-/// In release builds, which is what runs: without optimisation Swift allocates for generic code. `make test-release`.
+/// In release builds, which is what runs: without optimization Swift allocates for generic code. `make test-release`.
 @Suite(.enabled(if: isOptimized, "allocations are counted in release builds: make test-release"))
 struct AllocationTests {
     @Test("The counter counts")

@@ -88,7 +88,7 @@ struct ReferenceModel {
             let scaled = zip(row, g).map { $0 * $1 }
             var y = zip(signs, h).map { dot($0, scaled) * $1 }
             if let quantization = configuration.quantization, quantization.postLayerNorm {
-                y = centred(y, epsilon: quantization.layerNormEpsilon)
+                y = centered(y, epsilon: quantization.layerNormEpsilon)
             }
             return zip(y, b).map(+)
         }
@@ -163,7 +163,7 @@ struct ReferenceModel {
         let w = vector(norm.weight.name).map { norm.countsFromOne ? 1 + $0 : $0 }
         return x.map { row in
             if let bias = norm.bias {
-                let y = centred(row, epsilon: configuration.normEpsilon)
+                let y = centered(row, epsilon: configuration.normEpsilon)
                 return zip(zip(y, w).map { $0 * $1 }, vector(bias.name)).map(+)
             }
             let scale = 1 / (dot(row, row) / Double(row.count) + Double(configuration.normEpsilon)).squareRoot()
@@ -172,7 +172,7 @@ struct ReferenceModel {
     }
 
     /// (x − mean x) / √(var x + ε)
-    private func centred(_ x: [Double], epsilon: Float) -> [Double] {
+    private func centered(_ x: [Double], epsilon: Float) -> [Double] {
         let mean = x.reduce(0, +) / Double(x.count)
         let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(x.count)
         return x.map { ($0 - mean) / (variance + Double(epsilon)).squareRoot() }

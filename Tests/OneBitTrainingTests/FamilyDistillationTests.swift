@@ -60,7 +60,7 @@ struct FamilyDistillationTests {
             type: "opt", keys: [("do_layer_norm_before", .boolean(false)), ("word_embed_proj_dim", .integer(8))]),
     ]
 
-    @Test("A student distils, packs without loss, and generates", arguments: families)
+    @Test("A student distills, packs without loss, and generates", arguments: families)
     func allStages(family: Family) throws {
         let folder = try TinyModels.temporaryDirectory()
         defer { try? FileManager.default.removeItem(at: folder) }

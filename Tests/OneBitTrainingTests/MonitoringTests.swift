@@ -43,7 +43,7 @@ struct TensorBoardTests {
 
     @Test("The checksum is CRC-32C")
     func checksum() {
-        // RFC 3720, B.4: 32 bytes of zeros; and the check value of the CRC catalogue.
+        // RFC 3720, B.4: 32 bytes of zeros; and the check value of the CRC catalog.
         for (data, crc) in [(Data(count: 32), 0x8A91_36AA), (Data("123456789".utf8), 0xE306_9283)] as [(Data, UInt32)] {
             #expect(maskedCRC32C(data) == (crc >> 15 | crc << 17) &+ 0xA282_EAD8)
         }

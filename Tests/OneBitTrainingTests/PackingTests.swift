@@ -9,7 +9,7 @@ import Testing
 
 @Suite("From student to packed model")
 struct PackingTests {
-    /// Distils a few steps, packs, and compares libtorch's student with the runtime's packed model.
+    /// Distills a few steps, packs, and compares libtorch's student with the runtime's packed model.
     @Test("Packed logits equal the float student's within 1e-3 relative", arguments: ["paper", "default"])
     func packedLogits(preset: String) throws {
         let folder = try TinyModels.temporaryDirectory()

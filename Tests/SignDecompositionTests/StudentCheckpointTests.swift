@@ -47,7 +47,7 @@ struct StudentCheckpointTests {
         try body()
     }
 
-    @Test("The paper's start has 0.01·sign and the vectors of the factorisation; the rest stays as it is")
+    @Test("The paper's start has 0.01·sign and the vectors of the factorization; the rest stays as it is")
     func paperStart() throws {
         try withCleanup {
             let teacher = try Checkpoint(directory: teacherURL)

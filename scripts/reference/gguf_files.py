@@ -145,7 +145,7 @@ def gguf_name(name, architecture):
 
 
 def interleaved(values, heads):
-    """Rotary pairs half a head apart become neighbours."""
+    """Rotary pairs half a head apart become neighbors."""
     shape = (heads, 2, values.shape[0] // heads // 2) + values.shape[1:]
     return values.reshape(shape).swapaxes(1, 2).reshape(values.shape)
 

@@ -122,7 +122,7 @@ extension Storyteller {
             "One \(time), \(hero.he) was playing with a \(toy.noun) that was not \(hero.his) own.",
             "One \(time), \(hero.his) friend \(friend.name) let \(hero.him) play with \(friend.his) \(toy.noun)."
         )
-        say("It was \(toy.colour) and very pretty.", "It was a very nice \(toy.name).")
+        say("It was \(toy.color) and very pretty.", "It was a very nice \(toy.name).")
         say(
             "\(hero.capitalHe) was not careful, and the \(toy.noun) fell and broke.",
             "Crack! The \(toy.name) broke in two.",
@@ -239,7 +239,7 @@ extension Storyteller {
         say(
             "The box was full of \(food). It was the best treasure of all.",
             "In the box was a note. It said, \"The treasure is your friend.\"",
-            "In it lay a \(pick(Words.colours)) stone. They took turns holding it."
+            "In it lay a \(pick(Words.colors)) stone. They took turns holding it."
         )
         perhaps(50, "They ran home to tell \(parent.name).", "They laughed and laughed.")
         close()

@@ -16,7 +16,7 @@ struct StoryRandom: RandomNumberGenerator {
 /// Tells one story: casts the characters, sets the scene, then lets a plot add sentence after sentence.
 ///
 /// Who and what a story is about is drawn once and held here. Plots only ever speak of it through these properties,
-/// so that names, pronouns, colours and places agree from the first sentence to the last.
+/// so that names, pronouns, colors and places agree from the first sentence to the last.
 struct Storyteller {
     private var random: StoryRandom
     private var sentences: [String] = []
@@ -43,7 +43,7 @@ struct Storyteller {
         parent = CastMember.parent(of: hero, using: &random)
         place = Place.all.randomElement(using: &random)!
         toy = Thing(
-            colour: Words.colours.randomElement(using: &random)!,
+            color: Words.colors.randomElement(using: &random)!,
             noun: Words.toys.randomElement(using: &random)!
         )
         food = Words.foods.randomElement(using: &random)!

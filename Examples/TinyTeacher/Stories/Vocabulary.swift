@@ -47,13 +47,13 @@ struct CastMember {
     }
 }
 
-/// Something that a character owns, always spoken of with its colour.
+/// Something that a character owns, always spoken of with its color.
 struct Thing {
-    let colour: String
+    let color: String
     let noun: String
 
-    var name: String { "\(colour) \(noun)" }
-    var withArticle: String { (colour.startsWithVowel ? "an " : "a ") + name }
+    var name: String { "\(color) \(noun)" }
+    var withArticle: String { (color.startsWithVowel ? "an " : "a ") + name }
 }
 
 /// Where a story happens: what one plays there, and where things hide.
@@ -139,7 +139,7 @@ enum Words {
         "brave", "kind", "shy", "happy", "clever", "curious", "gentle", "funny", "quiet", "cheerful", "careful",
         "playful",
     ]
-    static let colours = ["red", "blue", "green", "yellow", "orange", "purple", "white", "shiny"]
+    static let colors = ["red", "blue", "green", "yellow", "orange", "purple", "white", "shiny"]
     static let toys = ["ball", "kite", "hat", "drum", "boat", "scarf", "bell", "book", "cup", "bag", "top", "train"]
     static let foods = ["apples", "bread", "cake", "berries", "nuts", "carrots", "soup", "honey", "cookies", "pears"]
     static let times = ["morning", "day", "afternoon", "evening"]

@@ -147,8 +147,8 @@ public enum ChatSessionError: LocalizedError, Sendable, Equatable {
         case .noChatTemplate:
             "The model has no chat template. To continue a text, `generate` works without one."
         case .contextExceeded(let tokens, let maximum):
-            "With this question the conversation has \(tokens) tokens, and an answer has no room in its context of "
-                + "\(maximum). Clear it, ask less, or begin it with a longer context."
+            "With this question the conversation is \(tokens) tokens long, which leaves no room for an answer in its context "
+                + "of \(maximum). Clear it, ask a shorter question, or begin it with a longer context."
         }
     }
 }

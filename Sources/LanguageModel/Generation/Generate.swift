@@ -49,8 +49,10 @@ public struct GenerateCompletionInfo: Sendable {
     /// Number of these steps. The first token needs none: its logits are the prompt's.
     public let stepCount: Int
 
-    /// Prompt tokens per second.
-    public var promptTokensPerSecond: Double { Double(promptTokenCount) / max(promptTime / .seconds(1), 1e-9) }
+    /// Prompt tokens per second; 0 where none was read.
+    public var promptTokensPerSecond: Double {
+        promptTime > .zero ? Double(promptTokenCount) / (promptTime / .seconds(1)) : 0
+    }
     /// Generated tokens per second: steps over their time; 0 without any.
     public var tokensPerSecond: Double {
         stepCount == 0 ? 0 : Double(stepCount) / max(generateTime / .seconds(1), 1e-9)

@@ -29,7 +29,7 @@ public struct PromptEncoder: Sendable {
     /// The tokens of an item's choices.
     ///
     /// White space at the end of a context goes to the front of the continuation, where tokenizers that join it to the
-    /// next word find it. Context and continuation are then tokenised as one text, and cut where the tokens of the
+    /// next word find it. Context and continuation are then tokenized as one text, and cut where the tokens of the
     /// context alone end. An empty context is the prefix token.
     ///
     /// - Returns: a pair per choice. Either part may be empty, where a tokenizer makes no token of it.

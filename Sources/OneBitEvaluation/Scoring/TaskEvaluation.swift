@@ -53,7 +53,7 @@ public struct TaskEvaluation: Sendable {
     /// - Parameters:
     ///   - items: the items of a task.
     ///   - journal: where results are kept as they come, and found where an earlier run has left them.
-    ///   - progress: called after every batch, and now and then while texts are tokenised; may throw to end.
+    ///   - progress: called after every batch, and now and then while texts are tokenized; may throw to end.
     /// - Throws: ``UnscorableItemError``, ``NotFiniteError``, what the journal and `progress` throw, the model's errors,
     ///   and `CancellationError` when the task that it runs in is cancelled.
     public func run(

@@ -55,7 +55,7 @@ public struct CorpusEncoding: Sendable {
     }
 }
 
-/// A corpus as ids in a mapped file: a text is tokenised once, and only the pages in use are in memory.
+/// A corpus as ids in a mapped file: a text is tokenized once, and only the pages in use are in memory.
 ///
 /// The file holds a header of 72 bytes and the ids, all little-endian:
 ///

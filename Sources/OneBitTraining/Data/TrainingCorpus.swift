@@ -64,7 +64,8 @@ public struct TrainingCorpus: Sendable {
     var shares: [Double] {
         let weights = parts.map { $0.weight ?? Double($0.tokens.count) }
         let sum = weights.reduce(0, +)
-        return weights.map { $0 / sum }
+        // Files without a token have no share of nothing.
+        return weights.map { sum > 0 ? $0 / sum : 0 }
     }
 
     /// What it is, by the keys of a run's identity: digests of the tokens, and weights.

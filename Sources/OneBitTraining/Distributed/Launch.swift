@@ -212,7 +212,7 @@ public enum LaunchError: LocalizedError, Sendable, Hashable {
         case .contradiction(let variable, let value, let processes):
             "\(processes) processes were asked for, and the environment's \(variable) is \(value)."
         case .invalidRendezvous(let text):
-            "\"\(text)\" is no place to meet: expected tcp://HOST:PORT or file:///PATH."
+            "\"\(text)\" is no rendezvous address: expected tcp://HOST:PORT or file:///PATH."
         case .processEnded(let rank, let how):
             "Rank \(rank) \(how)."
         case .cannotStart(let rank, let reason):

@@ -16,7 +16,7 @@ public struct LossWeights: Sendable, Hashable, Codable {
     public var hiddenStates: Double
     /// Factor β of the difference of attention maps, which the paper tries and leaves out (Table 6).
     public var attentionMaps: Double
-    /// Factor λ of the language-modelling loss on the corpus itself.
+    /// Factor λ of the language-modeling loss on the corpus itself.
     public var languageModel: Double
 
     public init(klDivergence: Double, hiddenStates: Double, attentionMaps: Double = 0, languageModel: Double = 0) {

@@ -102,6 +102,12 @@ final class TrainingLoop {
         }
         if let size = execution.microBatchSize { try require(size > 0, "micro-batch size", size, "a positive number") }
         try require(optimizer.warmupSteps >= 0, "warm-up steps", optimizer.warmupSteps, "zero or more")
+        for (name, beta) in [("β₁", optimizer.beta1), ("β₂", optimizer.beta2)] {
+            try require((0..<1).contains(beta), name, beta, "0 or more and below 1")
+        }
+        let (decay, clip) = (optimizer.weightDecay, optimizer.gradientClip)
+        try require(decay >= 0 && decay.isFinite, "weight decay", decay, "zero or more")
+        try require(clip > 0, "gradient clip", clip, "above zero")
         for group in ParameterGroup.allCases {
             let rate = optimizer.learningRates[group]
             try require(rate >= 0 && rate.isFinite, "learning rate of \(group.rawValue)", rate, "zero or more")

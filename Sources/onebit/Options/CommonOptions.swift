@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 
 /// How many threads a command may use.
 struct ThreadOptions: ParsableArguments {
@@ -25,8 +26,19 @@ struct OutputOptions: ParsableArguments {
     @Option(name: [.short, .long], help: ArgumentHelp("Directory to write.", valueName: "directory"))
     var output: URL
 
-    @Flag(name: .long, help: "Replace the output directory if it exists. The old one goes once the new one is whole.")
+    @Flag(
+        name: .long,
+        help: "Replace the output directory if it exists. The old one is removed once the new one is complete.")
     var overwrite = false
+
+    /// Before work whose result would have no place.
+    ///
+    /// - Throws: `FileError`
+    func check() throws {
+        if !overwrite, FileManager.default.fileExists(atPath: output.path) {
+            throw FileError.destinationExists(path: output.path)
+        }
+    }
 }
 
 /// Where the randomness of a command starts.

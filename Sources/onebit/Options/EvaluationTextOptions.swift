@@ -25,14 +25,14 @@ struct EvaluationTextOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Tokens from one window's begin to the next one's, of the strided protocol, which it selects; half a window.",
+            "Tokens between the starts of consecutive windows; selects the strided protocol. Half a window unless given.",
             valueName: "n"))
     var stride: Int?
 
     @Option(
         help: ArgumentHelp(
             "Beginning-of-sequence tokens: front (one), each (one before each text, then not joined), window (one in place "
-                + "of every window's first token) or none; front or none, as the tokenizer does, without it.",
+                + "of every window's first token) or none. Unless given, front or none, whichever the tokenizer does.",
             valueName: "place"))
     var bos: BeginOfSequencePlacement?
 
@@ -61,7 +61,12 @@ struct EvaluationTextOptions: ParsableArguments {
 
     func validate() throws {
         if text.isEmpty { throw ValidationError("Give --text and one file or more.") }
-        if let limitTexts, limitTexts < 1 { throw ValidationError("--limit-texts must be 1 or more.") }
+        for (option, value) in [
+            ("--limit-texts", limitTexts), ("--limit-windows", limitWindows), ("--stride", stride),
+        ] {
+            try check(option, value, "1 or more") { $0 >= 1 }
+        }
+        try check("--window", window, "2 or more") { $0 >= 2 }
         if let draw, !(1...1_000_000).contains(draw) {
             throw ValidationError("--draw must lie between 1 and 1000000, not \(draw).")
         }

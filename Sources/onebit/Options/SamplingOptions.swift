@@ -29,6 +29,15 @@ struct SamplingOptions: ParsableArguments {
 
     @OptionGroup var seed: SeedOption
 
+    func validate() throws {
+        try check("--max-tokens", maxTokens, "0 or more") { $0 >= 0 }
+        try check("--temperature", Double(temperature), "0 or more") { $0 >= 0 }
+        try check("--top-k", topK, "0 or more") { $0 >= 0 }
+        try check("--top-p", Double(topP), "above 0, at most 1") { $0 > 0 && $0 <= 1 }
+        try check("--min-p", Double(minP), "between 0 and 1") { (0...1).contains($0) }
+        try check("--repetition-penalty", Double(repetitionPenalty), "above 0") { $0 > 0 }
+    }
+
     var parameters: GenerateParameters {
         GenerateParameters(
             maxTokens: maxTokens, temperature: greedy ? 0 : temperature, topK: topK, topP: topP, minP: minP,

@@ -37,7 +37,7 @@ struct StartRecipeOptions: ParsableArguments {
     @Option(help: "The latent weight: sign (0.01 · sign W) or weight (W itself).")
     var latent: LatentWeight?
 
-    @Option(help: "How g and h share the scale: nmf (as the factorisation leaves it) or balanced (equal norms).")
+    @Option(help: "How g and h share the scale: nmf (as the factorization leaves it) or balanced (equal norms).")
     var scaleSplit: ScaleSplit?
 
     @Option(help: "A LayerNorm without parameters after every one-bit linear: on or off.")

@@ -38,8 +38,14 @@ struct SynthesisOptions: ParsableArguments {
     var cacheMemory: ByteSize?
 
     @Option(
-        help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model behind BOS.")
+        help: "First token of a sample: uniform over the vocabulary as in the paper, or drawn by the model after BOS.")
     var firstToken: SynthesisSettings.FirstToken?
+
+    func validate() throws {
+        try check("--samples", samples, "1 or more") { $0 >= 1 }
+        try check("--max-length", maxLength, "2 or more") { $0 >= 2 }
+        try check("--synthesis-batch", synthesisBatch, "1 or more") { $0 >= 1 }
+    }
 
     /// Puts these choices in place of a preset's.
     func apply(to settings: inout SynthesisSettings, teacher: ModelConfiguration) {

@@ -36,7 +36,11 @@ func checkDestination(_ file: URL, overwrite: Bool) throws {
     let found = exists(file)
     if found.directory { throw FileError.notARegularFile(file: file.path) }
     if found.any, !overwrite { throw FileError.destinationExists(path: file.path) }
-    if !exists(file.deletingLastPathComponent()).directory {
+    let directory = file.deletingLastPathComponent()
+    if !exists(directory).directory {
         throw FileError.cannotWrite(file: file.path, neededBytes: nil, reason: "its directory does not exist")
+    }
+    if access(directory.path, W_OK) != 0 {
+        throw FileError.cannotWrite(file: file.path, neededBytes: nil, reason: String(cString: strerror(errno)))
     }
 }

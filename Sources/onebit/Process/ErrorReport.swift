@@ -9,8 +9,10 @@ import OneBitServer
 enum ErrorReport {
     static let prefix = "error: "
 
-    /// Code of a failed command. Wrong usage exits with ArgumentParser's 64.
+    /// Code of a failed command.
     static let failure: Int32 = 1
+    /// ArgumentParser's code, EX_USAGE of sysexits.h.
+    static let wrongUsage: Int32 = 64
 
     /// Prints `error` and ends the process.
     ///
@@ -26,6 +28,11 @@ enum ErrorReport {
         case is CancellationError:
             StandardStreams.writeError("interrupted\n")
             ProcessEnd.exit(Interruption.exitCode)
+        case let error as ValidationError where command != nil:
+            // Found behind the arguments, where ArgumentParser no longer knows whose they are.
+            let name = command?.configuration.commandName ?? ""
+            StandardStreams.writeError("\(prefix)\(error.message)\nSee 'onebit \(name) --help' for more information.\n")
+            ProcessEnd.exit(wrongUsage)
         default:
             // Help, version, usage errors and explicit exit codes are ArgumentParser's.
             guard OneBitCommand.exitCode(for: error) == .failure, !(error is ExitCode) else {
@@ -55,7 +62,7 @@ enum ErrorReport {
     private static func suggestion(for error: any Error, in command: any ParsableCommand.Type) -> String? {
         let suggestion: (option: String, text: String)
         switch error {
-        case FileError.destinationExists: suggestion = ("--overwrite", "replaces it")
+        case FileError.destinationExists: suggestion = ("--overwrite", "does that")
         case ConfigurationError.unknownKeys: suggestion = ("--allow-unknown-keys", "goes on without them")
         case TaskDataError.malformedItem, is UnscorableItemError:
             suggestion = ("--skip-malformed", "leaves such items out")

@@ -46,6 +46,16 @@ struct CalibrationOptions: ParsableArguments {
         help: ArgumentHelp("What activations are kept in: float32, or float16 in half the memory.", valueName: "type"))
     var calibrationStorage: CalibrationSettings.StreamStorage?
 
+    func validate() throws {
+        try check("--calibration-tokens", calibrationTokens, "2 or more") { $0 >= 2 }
+        try check("--calibration-sequence-length", calibrationSequenceLength, "2 or more") { $0 >= 2 }
+        try check("--calibration-damping", calibrationDamping, "above 0") { $0 > 0 }
+        try check("--calibration-sweeps", calibrationSweeps, "between 0 and 100") { (0...100).contains($0) }
+        try check("--calibration-correction", calibrationCorrection, "between 0 and 1") { (0...1).contains($0) }
+        try check("--block-wise", blockWise, "between 0 and 1,000,000") { (0...1_000_000).contains($0) }
+        try check("--block-wise-learning-rate", blockWiseLearningRate, "above 0 and below 1") { $0 > 0 && $0 < 1 }
+    }
+
     /// Puts these choices in place of the defaults.
     func apply(to settings: CalibrationSettings) -> CalibrationSettings {
         var settings = settings

@@ -270,9 +270,8 @@ struct CompressCommand: ModelCommand {
         guard !work.has(work.start) else { return }
         if let settings = configuration.calibration {
             let own = try calibrationText.map {
-                TrainingCorpus(
-                    try Corpus.tokens(
-                        of: $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize))
+                try TrainingCorpus(
+                    file: $0, tokenizer: tokenizer, vocabularySize: teacher.configuration.vocabularySize)
             }
             _ = try onebit.calibrate(
                 teacher: teacher, text: own ?? corpus,

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import OneBitTraining
 import TensorFiles
+import Tokenization
 
 extension CorpusSource: ExpressibleByArgument, CustomStringConvertible {
     static let argumentHelp =
@@ -38,6 +39,17 @@ extension CorpusSource: ExpressibleByArgument, CustomStringConvertible {
     }
 }
 
+extension TrainingCorpus {
+    /// A text that is read at once, in memory.
+    ///
+    /// - Throws: what `Corpus.tokens` throws, and ``TrainingError/emptyCorpus(file:)``.
+    init(file: URL, tokenizer: any Tokenizer, vocabularySize: Int) throws {
+        let tokens = try Corpus.tokens(of: file, tokenizer: tokenizer, vocabularySize: vocabularySize)
+        guard !tokens.isEmpty else { throw TrainingError.emptyCorpus(file: file) }
+        self.init(tokens)
+    }
+}
+
 /// A corpus's tokens, kept in files beside the rest of a run's work.
 enum TokenizedCorpus {
     private static let suffix = ".tokens"
@@ -59,6 +71,7 @@ enum TokenizedCorpus {
                     meter?.update(done: now.bytes, note: "\(Quantity.count(now.tokens)) tokens")
                 }
                 meter?.finish()
+                guard tokens.count > 0 else { throw TrainingError.emptyCorpus(file: source.file) }
                 return TrainingCorpus.Part(tokens, weight: source.weight)
             })
     }

@@ -8,7 +8,7 @@ import Tokenization
 struct DistillCommand: ModelCommand {
     static let configuration = CommandConfiguration(
         commandName: "distill",
-        abstract: "Train the start checkpoint to say what the teacher says.",
+        abstract: "Train the start checkpoint to match the teacher's predictions.",
         discussion: """
             Writes the trained student as a float checkpoint, with training_log.jsonl beside it. A stopped run leaves its \
             training checkpoints in OUTPUT.training; with --resume it goes on from there and ends in the same bytes as \
@@ -68,6 +68,7 @@ struct DistillCommand: ModelCommand {
     mutating func locateModels() async throws { try await teacher.locate(quiet: progress.quiet) }
 
     func run() throws {
+        if !plan.plan { try output.check() }
         try distributed.run(execution.execution, isPlan: plan.plan) { try run(with: $0) }
     }
 

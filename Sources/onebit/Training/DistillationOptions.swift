@@ -90,7 +90,7 @@ struct MethodOptions: ParsableArguments {
     @Option(help: "Weight of the difference of attention maps, which the paper tries and leaves out.")
     var attentionWeight: Double?
 
-    @Option(help: "Weight of the language-modelling loss on the corpus itself.")
+    @Option(help: "Weight of the language-modeling loss on the corpus itself.")
     var languageModelWeight: Double?
 
     @Option(
@@ -146,6 +146,23 @@ struct MethodOptions: ParsableArguments {
             discussion: "blocks is 8 bits an element and a scale for 256; both it and bfloat16 are rounded at random.",
             valueName: "form"))
     var momentStorage: MomentStorage?
+
+    func validate() throws {
+        for (option, value) in [
+            ("--kl-weight", klWeight), ("--hidden-weight", hiddenWeight), ("--attention-weight", attentionWeight),
+            ("--language-model-weight", languageModelWeight), ("--learning-rate", learningRate),
+            ("--latent-learning-rate", latentLearningRate), ("--scales-learning-rate", scalesLearningRate),
+            ("--embedding-learning-rate", embeddingLearningRate), ("--norm-learning-rate", normLearningRate),
+            ("--weight-decay", weightDecay),
+        ] {
+            try check(option, value, "0 or more") { $0 >= 0 }
+        }
+        for (option, value) in [("--beta1", beta1), ("--beta2", beta2)] {
+            try check(option, value, "0 or more and below 1") { (0..<1).contains($0) }
+        }
+        try check("--gradient-clip", gradientClip, "above 0") { $0 > 0 }
+        try check("--warmup", warmup, "0 or more") { $0 >= 0 }
+    }
 
     /// Puts these choices in place of a preset's.
     ///
@@ -223,7 +240,7 @@ struct ExecutionOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Sequences of one forward and backward pass; a step's batch is gathered from as many passes as it takes.",
+            "Sequences of one forward and backward pass; gradients are accumulated over as many passes as a step needs.",
             discussion: "About 1,024 tokens' worth, unless given. Fewer save memory.", valueName: "n"))
     var microBatchSize: Int?
 
@@ -251,9 +268,9 @@ extension TrainingError: CommandLineAdvice {
     var commandLineAdvice: String? {
         switch self {
         case .shapesDiffer: "Make the start checkpoint from this teacher with `onebit init`."
-        case .corpusTooShort: "Synthesize more text, or give a shorter --sequence-length."
+        case .corpusTooShort: nil
         case .notFinite: "Lower the learning rate, and check the teacher with `onebit perplexity`."
-        case .malformedCorpus, .noMetrics, .damagedTokenFile, .ranksDisagree, .directoryNotShared: nil
+        case .emptyCorpus, .malformedCorpus, .noMetrics, .damagedTokenFile, .ranksDisagree, .directoryNotShared: nil
         }
     }
 }

@@ -88,6 +88,7 @@ struct PretrainCommand: ModelCommand {
         if monitoring.validateEvery != nil, monitoring.validation == nil {
             throw ValidationError("--validate-every needs --validation.")
         }
+        try check("--learning-rate", learningRate, "above 0") { $0 > 0 }
         if steps != nil, timeBudget != nil { throw ValidationError("Give --steps or --time-budget, not both.") }
         if let steps, steps < 1 { throw ValidationError("--steps must be 1 or more.") }
     }
@@ -103,6 +104,7 @@ struct PretrainCommand: ModelCommand {
     }
 
     func run() throws {
+        if !plan { try output.check() }
         let work = trainingDirectory(of: output.output)
         do {
             guard let steps = try plannedSteps(work: work) else { return }

@@ -51,7 +51,7 @@ struct DistillationConformanceTests {
         func expectClose(_ found: Double, _ expected: Double, _ name: String) {
             #expect(abs(found - expected) <= 1e-4 * abs(expected), "\(name): \(found), expected \(expected)")
         }
-        // The reference's total and gradients are those of its recipe, which has no language-modelling loss.
+        // The reference's total and gradients are those of its recipe, which has no language-modeling loss.
         var withLanguageModel = recipe.loss.weights
         withLanguageModel.languageModel = 1
         let found = try pass(withLanguageModel) { _ in }

@@ -301,6 +301,27 @@ struct CompressionTests {
         #expect(contents(".") == ["bad.jsonl", "start", "teacher", "text.jsonl"])
     }
 
+    @Test("A corpus without a token is refused by its name, and leaves nothing behind")
+    func emptyCorpus() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let corpus = folder.appending(path: "empty.jsonl")
+        try Data().write(to: corpus)
+        try await run(["init", path("teacher"), "--output", path("start")])
+        for command in [
+            [
+                "distill", path("teacher"), "--start", path("start"), "--corpus", corpus.path, "--output",
+                path("student"),
+            ],
+            ["compress", path("teacher"), "--corpus", corpus.path, "--output", path("packed"), "--steps", "5"],
+            ["init", path("teacher"), "--output", path("calibrated"), "--calibrate", corpus.path],
+        ] {
+            let outcome = try await BuiltCommand.run(command)
+            #expect(outcome.exitCode == 1, "\(command[0]): \(outcome.errors)")
+            #expect(outcome.errors.contains("empty.jsonl"), "\(command[0]): \(outcome.errors)")
+        }
+        #expect(contents(".") == ["empty.jsonl", "start", "teacher", "text.jsonl"])
+    }
+
     @Test("synthesize --overwrite replaces the file, and takes the recipe's settings that compress takes")
     func synthesizeOverwrite() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }

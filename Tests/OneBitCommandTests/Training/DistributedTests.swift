@@ -118,7 +118,7 @@ struct DistributedTests {
         try await expectRefusal("RANK=0 WORLD_SIZE=2", "", ["MASTER_ADDR"])
         try await expectRefusal("RANK=0 WORLD_SIZE=2", "--processes 3", ["WORLD_SIZE is 2", "--processes"])
         try await expectRefusal("RANK=7 WORLD_SIZE=2", "", ["RANK is \"7\""])
-        try await expectRefusal("", "--processes 2 --rendezvous there", ["no place to meet"])
+        try await expectRefusal("", "--processes 2 --rendezvous there", ["no rendezvous address"])
         try await expectRefusal(
             "RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29517", "--process-timeout 1",
             ["rank 1 did not come within 1 s", "--process-timeout"])

@@ -45,7 +45,7 @@ struct PromptEncoderTests {
         try pairs([(context, continuation)])[0]
     }
 
-    @Test("Both parts are tokenised as one text, cut where the context's tokens end")
+    @Test("Both parts are tokenized as one text, cut where the context's tokens end")
     func joint() throws {
         #expect(try pair("x", " y") == PromptEncoder.Pair(context: [1, 120], continuation: [100 + 121]))
         // "ab" is one token of the whole; the continuation is what lies behind as many tokens as the context has.
