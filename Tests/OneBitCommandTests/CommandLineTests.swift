@@ -50,7 +50,7 @@ struct CommandLineTests {
     /// The last argument is the one that is out of range.
     private static let callsOutOfRange = [
         ["generate", "m", "--top-p=2"], ["generate", "m", "--temperature=-1"], ["generate", "m", "--min-p=nan"],
-        ["perplexity", "m", "--text", "t", "--window=1"], ["perplexity", "m", "--text", "t", "--limit-windows=0"],
+        ["perplexity", "m", "--text", "t", "--window=0"], ["perplexity", "m", "--text", "t", "--limit-windows=0"],
         ["synthesize", "m", "--output", "o", "--synthesis-batch=0"],
         ["init", "m", "--output", "o", "--calibration-correction=3"],
         distill + ["--beta1=2"], distill + ["--kl-weight=-3"], distill + ["--learning-rate=nan"],

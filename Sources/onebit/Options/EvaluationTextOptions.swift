@@ -62,11 +62,11 @@ struct EvaluationTextOptions: ParsableArguments {
     func validate() throws {
         if text.isEmpty { throw ValidationError("Give --text and one file or more.") }
         for (option, value) in [
-            ("--limit-texts", limitTexts), ("--limit-windows", limitWindows), ("--stride", stride),
+            ("--limit-texts", limitTexts), ("--limit-windows", limitWindows), ("--window", window),
+            ("--stride", stride),
         ] {
             try check(option, value, "1 or more") { $0 >= 1 }
         }
-        try check("--window", window, "2 or more") { $0 >= 2 }
         if let draw, !(1...1_000_000).contains(draw) {
             throw ValidationError("--draw must lie between 1 and 1000000, not \(draw).")
         }
