@@ -69,6 +69,7 @@ struct BenchCommand: ModelCommand {
         guard pp >= 0, tg >= 0, repetitions >= 1 else {
             throw ValidationError("--pp and --tg must be 0 or more, --repetitions 1 or more.")
         }
+        guard pp > 0 || tg > 0 else { throw ValidationError("Give --pp or --tg something to measure.") }
         guard batch.numbers.allSatisfy({ (1...1024).contains($0) }) else {
             throw ValidationError("--batch must be numbers from 1 to 1024.")
         }

@@ -77,11 +77,13 @@ struct CompareCommand: ModelCommand {
         let report = ComparisonReport(
             results, teacher: self.teacher.name, student: self.student.name,
             sequences: try text.description(tokenizer: teacherTokenizer))
-        try html.write(try report.page(results))
+        // Where the page cannot be written, what was computed is printed all the same.
+        let page = Result { try html.write(try report.page(results)) }
         if json.json {
             try writeJSON(report)
         } else {
             try StandardStreams.write(report.text)
         }
+        try page.get()
     }
 }

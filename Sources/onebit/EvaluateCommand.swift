@@ -163,14 +163,18 @@ struct EvaluateCommand: ModelCommand {
                 journal: try journal.map { try openJournal($0, for: candidate) }, progress: progress)
             results.append(try evaluation.run(loaded, texts: texts))
         }
-        if let items { try writeAtomically(Data(try itemLines(results).utf8), to: items) }
         let report = EvaluationReport(results, original: original, bos: bos, context: context)
-        try html.write(try report.page)
+        // Where a file cannot be written, what was computed is printed all the same.
+        let files = Result {
+            if let items { try writeAtomically(Data(try itemLines(results).utf8), to: items) }
+            try html.write(try report.page)
+        }
         if json.json {
             try writeJSON(report)
         } else {
             try StandardStreams.write(report.markdown)
         }
+        try files.get()
     }
 
     private func openJournal(_ directory: URL, for candidate: Candidate) throws -> EvaluationJournal {
