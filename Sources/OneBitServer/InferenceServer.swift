@@ -33,7 +33,8 @@ public struct InferenceServer: Sendable {
         try await serve(
             router(), address: (settings.host, settings.port), headTime: settings.headTime,
             // A route that reads the body answers first, and says why.
-            bodyTime: settings.bodyTime * 1.2, drainTime: settings.drainTime, onReady: onReady)
+            bodyTime: settings.bodyTime * 1.2, drainTime: settings.drainTime, onReady: onReady
+        ) { [served] in served.endStreams(in: settings.drainTime * 0.9) }
     }
 
     func router() -> Router<ServerContext> {

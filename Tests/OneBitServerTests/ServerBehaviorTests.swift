@@ -150,6 +150,19 @@ struct ServerBehaviorTests {
         #expect(answer.text.hasSuffix("data: [DONE]\n\n"))
     }
 
+    @Test("A stream that outlasts the time for draining ends with an error event")
+    func drainingEnds() async throws {
+        try await TestServer.run(positions: 200_000, pace: 0.005) { server in
+            let body = #"{"prompt": "Once", \#(Self.endless), "max_tokens": 199000, "stream": true}"#
+            let client = Task { try await server.post("/v1/completions", body) }
+            try await eventually { server.served.textsInFlight == 1 }
+            server.served.endStreams(in: .milliseconds(100))
+            let answer = try await client.value
+            #expect(try answer.events.last?["error"]["code"].string() == "shutting_down")
+            #expect(answer.text.hasSuffix("data: [DONE]\n\n"))
+        }
+    }
+
     @Test("With keys, only those who bring one are served; the names of keys are not told apart by prefix")
     func keys() async throws {
         let change: (inout ServerSettings) -> Void = { $0.keys = ["key-one", "key-two"] }

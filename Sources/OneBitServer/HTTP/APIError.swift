@@ -66,6 +66,10 @@ struct APIError: Error {
         return error
     }()
 
+    static let shuttingDown = APIError(
+        status: .serviceUnavailable, message: "The server is shutting down.", type: "overloaded_error",
+        code: "shutting_down")
+
     /// What became of a request, as the API tells it.
     init(_ error: any Error) {
         switch error {

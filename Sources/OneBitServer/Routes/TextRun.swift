@@ -15,6 +15,7 @@ final class ServedModel: Sendable {
     let created = Int(Date.now.timeIntervalSince1970)
     private let mostTexts: Int
     private let texts = Mutex(0)
+    private let deadline = Mutex<ContinuousClock.Instant?>(nil)
 
     init(_ container: ModelContainer, settings: ServerSettings, sequences: Int) {
         (self.container, self.settings) = (container, settings)
@@ -26,6 +27,11 @@ final class ServedModel: Sendable {
     /// Most tokens of a text with its prompt.
     var context: Int { min(settings.context ?? .max, model.configuration.maximumPositions) }
     var textsInFlight: Int { texts.withLock { $0 } }
+
+    /// Has the streams that are still under way after a time end with an error event, in place of being cut off.
+    func endStreams(in time: Duration) { deadline.withLock { $0 = .now + time } }
+
+    private var isOver: Bool { deadline.withLock { $0.map { .now >= $0 } ?? false } }
 
     /// A place in the queue for so many texts, given up when it is released.
     ///
@@ -145,10 +151,11 @@ extension ServedModel {
                 }
             }
             let ticker = Task {
-                while true {
+                while !isOver {
                     try await Task.sleep(for: Self.tick)
                     await events.send(.tick)
                 }
+                await events.send(.failure(APIError.shuttingDown))
             }
             defer {
                 pump.cancel()
