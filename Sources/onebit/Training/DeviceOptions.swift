@@ -29,7 +29,7 @@ extension DeviceRequest: ExpressibleByArgument {
 
     public var defaultValueDescription: String { description }
 
-    public static var allValueStrings: [String] { ["auto", "cpu", "cuda"] }
+    public static var allValueStrings: [String] { ["auto", "cpu", "cuda", "cuda:N"] }
 }
 
 extension DeviceError: CommandLineAdvice {
