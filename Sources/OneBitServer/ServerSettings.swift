@@ -31,6 +31,9 @@ public struct ServerSettings: Sendable {
     public var bodyTime: Duration = .seconds(30)
     /// How long a client may leave an answer unread.
     public var readingTime: Duration = .seconds(60)
+    /// Most parts of its texts that a stream holds for a client that reads slowly; the engine waits then, with the texts' places
+    /// taken. Enough for most answers, whose places are free before their clients have read them.
+    public var partsAhead = 16_384
     /// How long answers under way may go on once the server is to end.
     public var drainTime: Duration = .seconds(30)
 

@@ -46,9 +46,10 @@ struct ServerBehaviorTests {
         }
     }
 
-    @Test("For a client that reads nothing the engine stops to generate")
+    @Test("For a client that reads nothing the engine stops generating")
     func slowReader() async throws {
-        try await TestServer.run(positions: 200_000) { server in
+        let change: (inout ServerSettings) -> Void = { $0.partsAhead = 100 }
+        try await TestServer.run(positions: 200_000, change: change) { server in
             let body = #"""
                 {"messages": [{"role": "user", "content": "Hi"}], "ignore_eos": true, "max_tokens": 190000, "stream": true, "n": 4,
                  "logprobs": true, "top_logprobs": 20}

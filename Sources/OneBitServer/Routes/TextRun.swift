@@ -138,11 +138,12 @@ extension ServedModel {
     ) -> Response {
         let body = ResponseBody { [self] writer in
             let begin = ContinuousClock.now
-            // Sending waits for the one who writes, so that the engine generates little ahead of a client that reads slowly.
+            // Sending waits for the one who writes: what is generated ahead of a client that reads slowly is what the buffer holds.
             let events = AsyncChannel<Event>()
             let pump = Task { [self] in
                 do {
-                    for try await (index, part) in container.engine.generate(run.inputs, prefixScope: scope) {
+                    let parts = container.engine.generate(run.inputs, prefixScope: scope)
+                    for try await (index, part) in parts.buffer(policy: .bounded(settings.partsAhead)) {
                         await events.send(.part(index: index, part))
                     }
                     await events.send(.end)
