@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <thread>
@@ -56,6 +57,11 @@ struct lt_work {
 namespace {
 
 thread_local lt_group_failure last_failure = LT_GROUP_FAILED;
+
+/// libtorch 2.11's flight recorder, which keeps the last collectives for a debugger, writes into a map of the process without a
+/// lock: ranks that are threads of one process, as in tests, destroy the heap. It asks for its size when the first collective
+/// begins; before `main` no other thread reads the environment.
+[[maybe_unused]] const int without_flight_recorder = setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/0);
 
 /// c10d's and Gloo's exceptions come as text across the library's border; the words are theirs.
 lt_group_failure classify(const std::string &message) {
