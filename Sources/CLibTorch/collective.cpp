@@ -58,9 +58,9 @@ namespace {
 
 thread_local lt_group_failure last_failure = LT_GROUP_FAILED;
 
-/// libtorch 2.11's flight recorder, which keeps the last collectives for a debugger, writes into a map of the process without a
-/// lock: ranks that are threads of one process, as in tests, destroy the heap. It asks for its size when the first collective
-/// begins; before `main` no other thread reads the environment.
+/// libtorch 2.11's flight recorder, which keeps the last collectives for a debugger, inserts into a map of the process before it
+/// takes its lock (FlightRecorderDetail.hpp, recordWithResetEnabled): ranks that are threads of one process, as in tests, destroy
+/// the heap. With a size of 0 it does nothing. It asks for that when it is made; before `main` no other thread reads the environment.
 [[maybe_unused]] const int without_flight_recorder = setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/0);
 
 /// c10d's and Gloo's exceptions come as text across the library's border; the words are theirs.
